@@ -1,0 +1,115 @@
+"""What every extractor is: a frozen spec that is cheap to read, and one batch call."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images import ImageOptions
+
+
+class ExtractorUnavailable(RuntimeError):
+    """The extractor can't run here: a runtime, its weights or its exported model is missing. The text says what to do."""
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """What identifies a vector space. Reading it imports no ML runtime and touches no weights.
+
+    Two vectors may be compared only if their specs have the same ``key``.
+    """
+
+    key: str
+    """Names the vector space: lower-case letters, digits, ``.`` and ``-``, at most 64 characters, never a colon."""
+    dimensions: int
+    """Width of the vectors that a call returns."""
+    input_size: int
+    """Side in pixels of the square RGB pictures that a call takes."""
+    images: ImageOptions = field(default_factory=ImageOptions)
+    """How a picture is prepared before the call (part of the key)."""
+
+
+class ArtifactStore(Protocol):
+    """Where exported models are kept. Names are content-independent, bytes are checked against their sha256."""
+
+    def get(self, name: str) -> Path | None:
+        """A local file with the artifact's bytes, or None if there is no such artifact."""
+
+    def put(self, name: str, data: bytes) -> Path:
+        """Keep the bytes under that name (the first writer wins) and return a local file with them."""
+
+
+class DirectoryStore:
+    """Artifacts as files in one folder; written atomically, so several processes may share it."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+
+    def get(self, name: str) -> Path | None:
+        path = self.directory / name
+        return path if path.is_file() else None
+
+    def put(self, name: str, data: bytes) -> Path:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / name
+        if not path.is_file():
+            handle, temporary = tempfile.mkstemp(dir=self.directory)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        return path
+
+
+class Extractor(ABC):
+    """Turns batches of pictures into unit vectors.
+
+    Subclasses take their OPTIONS as keyword arguments. ``dimensions`` is the width that the field asks for; None means the
+    extractor's own. ``artifacts`` is where exported models are kept; ``images`` overrides preprocessing options by name.
+    Construction is cheap (no ML import, no file read); the first call loads what it needs, once per process.
+    """
+
+    def __init__(
+        self,
+        *,
+        dimensions: int | None = None,
+        artifacts: ArtifactStore | None = None,
+        images: dict[str, Any] | None = None,
+    ) -> None:
+        self.dimensions = dimensions
+        self.artifacts = artifacts
+        self.image_options = ImageOptions(**(images or {}))
+
+    @property
+    @abstractmethod
+    def spec(self) -> ExtractorSpec:
+        """The frozen description of this extractor's vector space."""
+
+    @abstractmethod
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed ``images``, uint8 ``(n, s, s, 3)`` RGB with ``s == spec.input_size``.
+
+        Returns float32 ``(n, spec.dimensions)`` with L2-normalised rows. Raises ExtractorUnavailable if it can't run here.
+        """
+
+    def missing(self) -> str | None:
+        """Why this extractor can't run here and what to do, or None. Must not import heavy runtimes."""
+        return None
+
+
+def digest(*parts: object) -> str:
+    """Twelve hex digits of the sha256 over the parts' ``repr``; for ``ExtractorSpec.key``."""
+    return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()[:12]
+
+
+def l2_normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Rows scaled to unit length as float32; rows of length zero stay zero (indexing refuses those)."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms == 0, 1, norms), dtype=np.float32)
