@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "DECODERS": None,  # processes that decode pictures; None: one per core, four at most
     "DECODE_SECONDS": 20,
     "DECODE_MEMORY_MB": 1024,
-    "PUBLISH_SECONDS": 0.5,
+    "PUBLISH_SECONDS": 0.4,
     "MAINTENANCE_WORK_MEM": "512MB",
     # Where exported models are cached on this machine's disk; None: a folder in the user's cache directory
     "CACHE_DIR": None,

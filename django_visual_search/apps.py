@@ -1,0 +1,13 @@
+from django.apps import AppConfig
+
+
+class VisualSearchConfig(AppConfig):
+    name = "django_visual_search"
+    verbose_name = "Visual search"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks, signals
+
+        checks.register()
+        signals.connect()

@@ -1,0 +1,78 @@
+"""Which rows a search may return: the table that owns the vectors, under one vector space and the caller's queryset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Manager, QuerySet
+from django.db.models.sql.datastructures import BaseTable
+
+from .fields import EmbeddingField
+
+
+def products(field: EmbeddingField, within: Any | None) -> QuerySet[Any]:
+    """``within`` as a queryset of the field's products; None means the product model's default manager.
+
+    Raises ValueError for anything that does not yield products of this field.
+    """
+    if within is None:
+        return field.product_model._default_manager.all()
+    if isinstance(within, Manager):
+        within = within.all()
+    if not isinstance(within, QuerySet):
+        raise ValueError(f"'within' must be a queryset of {field.product_model._meta.label}, not {type(within).__name__}.")
+    mine, theirs = field.product_model._meta.concrete_model, within.model._meta.concrete_model
+    if not (issubclass(mine, theirs) or issubclass(theirs, mine)):
+        raise ValueError(f"'within' has {within.model._meta.label} rows, but {field.label} finds {field.product_model._meta.label}.")
+    if within._fields is not None:
+        raise ValueError("'within' must yield products: leave .values() and .values_list() away.")
+    return within
+
+
+def candidates(
+    field: EmbeddingField, extractor_key: str, within: QuerySet[Any], exclude: Any = None
+) -> tuple[QuerySet[Any], bool]:
+    """Rows with a vector of that space whose product is in ``within``, and whether ``within`` narrows them.
+
+    Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
+    """
+    everything = not (within.query.where or within.query.is_sliced or within.query.combinator)
+    if field.product is None and _is_plain(within, field):
+        rows = _bare(within)
+    else:
+        rows = field.model._base_manager.all()
+        if not everything or field.product is None:
+            path = f"{field.product}__in" if field.product else "pk__in"
+            rows = rows.filter(**{path: _bare(within, ordered=within.query.is_sliced).values("pk")})
+    if exclude is not None:
+        rows = rows.exclude(**{field.product or "pk": exclude})
+    embedded = {f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False}
+    return rows.filter(**embedded), not everything
+
+
+def fetch(within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
+    """The products with these primary keys, with whatever ``within`` selects and prefetches: one query and its prefetches."""
+    found = within._chain()
+    found.query.clear_limits()
+    if found.query.combinator:
+        found = within.model._default_manager.all()
+    return {product.pk: product for product in found.order_by().filter(pk__in=keys)} if keys else {}
+
+
+def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
+    """Whether conditions can be added to ``within`` itself without changing its rows or repeating them."""
+    query = within.query
+    if within.model._meta.concrete_model is not field.model or query.is_sliced or query.combinator or query.distinct:
+        return False
+    if query.group_by is not None or query.extra or query.annotations:
+        return False
+    return all(
+        isinstance(table, BaseTable) or table.join_field.many_to_one or table.join_field.one_to_one
+        for table in query.alias_map.values()
+    )
+
+
+def _bare(within: QuerySet[Any], ordered: bool = False) -> QuerySet[Any]:
+    """Without what only matters for the products' own query."""
+    rows = within.select_related(None).prefetch_related(None)
+    return rows if ordered or rows.query.combinator else rows.order_by()

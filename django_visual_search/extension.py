@@ -1,0 +1,63 @@
+"""The ``vector`` extension: created by our migration, and before any shop's migration that needs its types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.postgres.operations import CreateExtension
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections, router, transaction
+
+ADVICE = (
+    "The PostgreSQL extension 'vector' (pgvector, 0.8.4 or later) is not in database {name!r} and this user may not or can't create "
+    "it ({error}). Ask your database administrator to install pgvector on the server and to run, in that database: "
+    "CREATE EXTENSION vector;  Then run migrate again."
+)
+
+
+class CreateVectorExtension(CreateExtension):
+    """``CREATE EXTENSION vector`` where it is not there yet; an error that says what to ask for where that fails."""
+
+    def __init__(self, hints: Any = None) -> None:
+        self.name = "vector"
+        self.hints = hints or {}
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return self.__class__.__qualname__, [], {}
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        if not router.allow_migrate(schema_editor.connection.alias, app_label):
+            return
+        if schema_editor.collect_sql:
+            schema_editor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        else:
+            create_extension(schema_editor.connection)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """Leaves the extension: the shop's own columns use its types."""
+
+
+def create_extension(connection: Any) -> None:
+    """Create ``vector`` in this database unless it is there. Raises ImproperlyConfigured with what to do."""
+    if connection.vendor != "postgresql" or extension_version(connection) is not None:
+        return
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except DatabaseError as e:
+        error = str(e).strip().splitlines()[0]
+        raise ImproperlyConfigured(ADVICE.format(name=connection.settings_dict["NAME"], error=error)) from e
+
+
+def extension_version(connection: Any) -> str | None:
+    """The installed version of ``vector``, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def before_migrate(*, using: str, plan: list[Any] | None = None, **kwargs: Any) -> None:
+    """Receiver of ``pre_migrate``: a shop's app may sort before ours, and its migrations do not depend on ours."""
+    if plan and router.allow_migrate(using, "django_visual_search"):
+        create_extension(connections[using])

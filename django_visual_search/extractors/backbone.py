@@ -1,0 +1,89 @@
+"""What the extractors here share: a backbone makes features, a linear head brings them to the field's width."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import images as image_module
+from .base import ArtifactStore, Extractor, ExtractorSpec, digest, l2_normalise
+from .heads import SEED, orthonormal
+
+
+class BackboneExtractor(Extractor):
+    """An extractor in two steps: ``features`` (``width`` numbers a picture), then a seeded projection to ``dimensions``.
+
+    Subclasses set ``name`` (what their keys begin with) and ``input_size`` before they call ``__init__`` here, which raises
+    ValueError if the field wants more dimensions than there are features.
+    """
+
+    name: str
+    input_size: int
+
+    def __init__(
+        self,
+        *,
+        dimensions: int | None = None,
+        artifacts: ArtifactStore | None = None,
+        images: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
+        if dimensions is None and self.width is None:
+            raise ValueError(f"How many features {self.name} gives with these options is not known: say dimensions=.")
+        if dimensions is not None and dimensions < 1:
+            raise ValueError(f"dimensions must be 1 or more, not {dimensions}.")
+        if self.width is not None:
+            self._check_width(self.width)
+
+    def _check_width(self, width: int) -> None:
+        if (self.dimensions or width) > width:
+            raise ValueError(
+                f"{self.name} gives {width} features a picture, fewer than the {self.dimensions} dimensions asked for: "
+                f"set dimensions to {width} or less, or choose an extractor with more features."
+            )
+
+    @property
+    @abstractmethod
+    def width(self) -> int | None:
+        """How many features a picture gives, or None where only the loaded backbone knows."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> tuple[object, ...]:
+        """Everything that the features depend on, apart from how pictures are prepared."""
+
+    @abstractmethod
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``, neither projected nor normalised."""
+
+    @property
+    def features_key(self) -> str:
+        """Names the space of ``features``: the same for all fields that share a backbone and prepare pictures alike."""
+        return f"{self.name}-{digest(*self.identity, self.input_size, self.image_options, image_module.VERSION)}"
+
+    @property
+    def spec(self) -> ExtractorSpec:
+        dimensions = self.dimensions or self.width
+        assert dimensions is not None  # __init__ refuses anything else
+        return ExtractorSpec(
+            key=f"{self.name}-{dimensions}-{digest(self.features_key, dimensions, SEED)}",
+            dimensions=dimensions,
+            input_size=self.input_size,
+            images=self.image_options,
+        )
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        size = self.input_size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise ValueError(f"{self.name} takes uint8 (n, {size}, {size}, 3), not {images.dtype} {images.shape}.")
+        dimensions = self.spec.dimensions
+        if len(images) == 0:
+            return np.empty((0, dimensions), np.float32)
+        features = self.features(images)
+        width = features.shape[1]
+        self._check_width(width)
+        # As many dimensions as features: turning the space would change no cosine.
+        return l2_normalise(features if dimensions == width else orthonormal(width, dimensions)(features))

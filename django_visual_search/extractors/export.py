@@ -1,0 +1,145 @@
+"""Has a Keras model exported to a flatbuffer by another process, so that this one never imports TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .base import ExtractorUnavailable
+
+TIMEOUT_SECONDS = 900
+"""For a whole export, download of the weights included; MobileNetV2 takes 10 s, ConvNeXtXLarge about 2 minutes."""
+
+NO_TENSORFLOW = (
+    "There is no exported model of {} yet, and TensorFlow, which makes it, is not installed here. Install "
+    "django-visual-search[tensorflow] on one machine that shares the database and run `manage.py reindex_embeddings` (or any "
+    "worker) there once: the exported model is kept in the database, and this machine will find it."
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an exported model is made from."""
+
+    application: str
+    weights: str | None
+    weights_sha256: str | None
+    input_size: int
+    pooling: str
+    quantise: str | None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def missing(recipe: Recipe) -> str | None:
+    """Why this recipe can't be exported here, or None. Imports nothing and reads no weights."""
+    if find_spec("tensorflow") is None or find_spec("keras") is None:
+        return NO_TENSORFLOW.format(recipe.application)
+    if recipe.weights_sha256 and not Path(str(recipe.weights)).is_file():
+        return f"There is no file {recipe.weights}, the weights of {recipe.application}."
+    return None
+
+
+def export(recipe: Recipe) -> bytes:
+    """The flatbuffer of ``recipe`` (see ``_build.build``). Takes seconds to minutes and up to some GB, in a process of its own.
+
+    Raises ExtractorUnavailable, saying what to do, if it can't be made here.
+    """
+    problem = missing(recipe)
+    if problem:
+        raise ExtractorUnavailable(problem)
+    if recipe.weights_sha256:
+        _check_weights(Path(str(recipe.weights)), recipe.weights_sha256)
+    with tempfile.TemporaryDirectory(prefix="django-visual-search-") as folder:
+        output, report = Path(folder, "model.tflite"), Path(folder, "report.json")
+        request = json.dumps({**asdict(recipe), "output": str(output), "report": str(report)})
+        try:
+            result = subprocess.run(
+                # -P: the current folder must not shadow Keras.
+                [_python(), "-P", "-m", f"{__package__}._build"],
+                input=request,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+                env=_environment(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as e:
+            raise ExtractorUnavailable(
+                f"The export of {recipe.application} was stopped after {TIMEOUT_SECONDS} s. If the network here is slow or cut "
+                f"off, put the weights in place by hand. {_alternatives(recipe)}"
+            ) from e
+        if result.returncode == 0:
+            return output.read_bytes()
+        if report.exists():
+            raise ExtractorUnavailable(_explain(recipe, json.loads(report.read_text())))
+        raise ExtractorUnavailable(
+            f"The process that exports {recipe.application} ended with code {result.returncode}"
+            f"{' (killed: too little memory?)' if result.returncode == -9 else ''}:\n{result.stderr[-2000:]}"
+        )
+
+
+def _explain(recipe: Recipe, report: dict[str, Any]) -> str:
+    if report["kind"] == "download":
+        return (
+            f"The ImageNet weights of {recipe.application} are not here and could not be downloaded ({report['message']}). Put "
+            f"the file {report['file']} into {report['folder']} (the folder `models` in KERAS_HOME). {_alternatives(recipe)}"
+        )
+    return f"{recipe.application} could not be built with {recipe.kwargs} and weights={recipe.weights!r}: {report['message']}"
+
+
+def _alternatives(recipe: Recipe) -> str:
+    return (
+        'Or give the extractor a file of weights you have, by weights="/path/to/file" and weights_sha256="…", or use '
+        "django_visual_search.extractors.classic.ClassicExtractor, which needs no weights."
+    )
+
+
+def _check_weights(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != expected:
+        raise ExtractorUnavailable(
+            f"The weights in {path} have the sha256 {actual}, not {expected} as weights_sha256 says: it is another file. "
+            "Put the right one there, or set weights_sha256 to the new value and re-embed."
+        )
+
+
+def _python() -> str:
+    # Inside uWSGI and the like sys.executable is the server, not the interpreter.
+    if Path(sys.executable).name.startswith("python"):
+        return sys.executable
+    return str(Path(sys.exec_prefix, "bin", "python3"))
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+@contextlib.contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Hold a lock of that name, shared by this user's processes on this machine: several workers must not all export a model."""
+    path = Path(tempfile.gettempdir(), f"django-visual-search-{os.getuid()}-{name}.lock")
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,148 @@
+"""Any ``keras.applications`` model as an extractor: Keras builds it once, in another process; LiteRT runs it everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _litert, export
+from .applications import APPLICATIONS, RESERVED, check_application, known_width
+from .backbone import BackboneExtractor
+from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
+
+EXPORT_VERSION = 1
+"""Of what ``_build`` makes of a recipe; part of the names of exported models and of the keys."""
+
+RETRY_SECONDS = 60
+"""How long a failed export is remembered: each try imports TensorFlow, which takes seconds of a web request."""
+
+
+class KerasExtractor(BackboneExtractor):
+    """Pooled features of a convolutional network trained on ImageNet, or on whatever ``weights`` were.
+
+    ``application``: name of a model in ``keras.applications``; its own preprocessing is part of the exported model.
+    ``weights``: "imagenet"; a path to a file for ``load_weights`` with its ``weights_sha256``; or None for random ones (tests).
+    ``input_size``: side of the pictures in pixels; None for the application's default.
+    ``application_kwargs``: further arguments of the application, such as ``{"alpha": 0.35}``.
+    ``pooling``: "avg" or "max" over the last feature map. ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16
+    three times as fast and a quarter as large, and changes the features a little; None keeps float32.
+    ``threads``: of LiteRT; None for one per core, four at most. ``artifacts``: where the exported model is kept; by default
+    the user's cache directory.
+
+    Raises ValueError for options that make no sense. A call raises ExtractorUnavailable if the exported model doesn't exist yet
+    and can't be made here, or can't be run here.
+    """
+
+    def __init__(
+        self,
+        application: str = "EfficientNetV2B0",
+        weights: str | os.PathLike[str] | None = "imagenet",
+        weights_sha256: str | None = None,
+        input_size: int | None = None,
+        application_kwargs: dict[str, Any] | None = None,
+        pooling: str = "avg",
+        threads: int | None = None,
+        quantise: str | None = None,
+        *,
+        dimensions: int | None = None,
+        artifacts: ArtifactStore | None = None,
+        images: dict[str, Any] | None = None,
+    ) -> None:
+        check_application(application)
+        kwargs = dict(application_kwargs or {})
+        if RESERVED & kwargs.keys():
+            raise ValueError(f"application_kwargs can't have {', '.join(sorted(RESERVED & kwargs.keys()))}.")
+        if pooling not in ("avg", "max"):
+            raise ValueError(f'pooling must be "avg" or "max", not {pooling!r}.')
+        if quantise not in (None, "dynamic"):
+            raise ValueError(f'quantise must be None or "dynamic", not {quantise!r}.')
+        self.recipe = export.Recipe(
+            application=application,
+            weights=None if weights is None else os.fspath(weights),
+            weights_sha256=_pinned(weights, weights_sha256),
+            input_size=input_size or APPLICATIONS[application][1],
+            pooling=pooling,
+            quantise=quantise,
+            kwargs=json.loads(json.dumps(kwargs, sort_keys=True)),
+        )
+        self.name = f"keras-{application.lower()}"
+        self.input_size = self.recipe.input_size
+        self.threads = threads
+        self._failure: tuple[float, str] | None = None
+        super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
+
+    @property
+    def width(self) -> int | None:
+        return known_width(self.recipe.application, self.recipe.kwargs)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        recipe = self.recipe
+        # Weights by content, so that moving the file changes nothing.
+        weights = recipe.weights_sha256 or recipe.weights or "random"
+        kwargs = json.dumps(recipe.kwargs, sort_keys=True)
+        return (EXPORT_VERSION, recipe.application, kwargs, weights, recipe.input_size, recipe.pooling, recipe.quantise)
+
+    @property
+    def artifact(self) -> str:
+        """Name of the exported model, the same for every ``dimensions`` and all image options."""
+        return f"{self.name}-{digest(*self.identity)}.tflite"
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._load()(images)
+
+    def _load(self) -> _litert.Flatbuffer:
+        loaded: _litert.Flatbuffer | None = self.__dict__.get("_loaded")
+        if loaded is None:
+            if problem := _litert.missing():
+                raise ExtractorUnavailable(problem)
+            loaded = self._loaded = _litert.flatbuffer(self._exported(), self.threads)
+        return loaded
+
+    def _exported(self) -> Path:
+        store = self._store()
+        path = store.get(self.artifact)
+        if path is not None:
+            return path
+        if self._failure and time.monotonic() < self._failure[0]:
+            raise ExtractorUnavailable(self._failure[1])
+        with export.one_at_a_time(self.artifact):
+            try:
+                return store.get(self.artifact) or store.put(self.artifact, export.export(self.recipe))
+            except ExtractorUnavailable as e:
+                self._failure = (time.monotonic() + RETRY_SECONDS, str(e))
+                raise
+
+    def _store(self) -> ArtifactStore:
+        if self.artifacts is None:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            self.artifacts = DirectoryStore(cache / "django-visual-search")
+        return self.artifacts
+
+    def missing(self) -> str | None:
+        """Why a call would fail here, or None; asks the store only where no model could be exported."""
+        problem = _litert.missing()
+        if problem is None and (problem := export.missing(self.recipe)) and self._store().get(self.artifact):
+            return None
+        return problem
+
+
+def _pinned(weights: object, sha256: str | None) -> str | None:
+    """The sha256 of a file of weights in lower case; None for other weights."""
+    if weights is None or weights == "imagenet":
+        if sha256:
+            raise ValueError(f"weights_sha256 goes with a path; weights is {weights!r}.")
+        return None
+    if sha256 is None or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(
+            f"With weights={weights!s}, weights_sha256 must be the file's sha256, 64 hexadecimal digits (`sha256sum {weights!s}` "
+            "prints it): it is what tells this vector space from that of other weights."
+        )
+    return sha256.lower()

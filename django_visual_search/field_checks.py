@@ -1,0 +1,108 @@
+"""System checks of one EmbeddingField. Ids ``visual_search.E0…``; each says what to write instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from pgvector.django import HnswIndex, IvfflatIndex
+
+from .indexes import OPCLASSES
+
+if TYPE_CHECKING:
+    from .fields import EmbeddingField
+
+MAX_INDEXED_DIMENSIONS = 4000  # pgvector: halfvec may be indexed up to 4,000 dimensions
+
+
+def check_embedding_field(field: EmbeddingField) -> list[checks.CheckMessage]:
+    """All messages about the field's own declaration; settings and servers are checked in ``checks.py``."""
+    messages = [*_check_dimensions(field), *_check_metric(field)]
+    source = _check_source(field)
+    messages += source
+    if not source:
+        messages += _check_product(field)
+    return messages + _check_index(field)
+
+
+def _error(field: EmbeddingField, number: int, message: str, hint: str) -> checks.CheckMessage:
+    return checks.Error(message, hint=hint, obj=field, id=f"visual_search.E{number:03}")
+
+
+def _check_dimensions(field: EmbeddingField) -> list[checks.CheckMessage]:
+    dimensions: Any = field.dimensions
+    if isinstance(dimensions, int) and 1 <= dimensions <= MAX_INDEXED_DIMENSIONS:
+        return []
+    hint = f"Write dimensions=256, or another whole number from 1 to {MAX_INDEXED_DIMENSIONS}."
+    return [_error(field, 1, f"'dimensions' is {dimensions!r}.", hint)]
+
+
+def _check_metric(field: EmbeddingField) -> list[checks.CheckMessage]:
+    if field.metric in OPCLASSES:
+        return []
+    return [_error(field, 2, f"'metric' is {field.metric!r}.", f"Use one of {', '.join(map(repr, OPCLASSES))}.")]
+
+
+def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
+    hint = "Name an ImageField of this model (source='image') or of a model one one-to-one link away (source='image__original')."
+    if not isinstance(field.source, str) or not field.source:
+        return [_error(field, 3, "'source' is missing.", hint)]
+    if field.source.count("__") > 1:
+        return [_error(field, 4, f"'source' {field.source!r} is more than one relation away.", hint)]
+    try:
+        link = field.link
+    except FieldDoesNotExist as e:
+        return [_error(field, 3, f"'source' {field.source!r} does not exist: {e}.", hint)]
+    if link is not None and not (isinstance(link, models.OneToOneField) and isinstance(link.related_model, type)):
+        return [
+            _error(
+                field,
+                5,
+                f"'source' {field.source!r} goes through '{link.name}', which is not a OneToOneField of this model.",
+                "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True.",
+            )
+        ]
+    try:
+        image = field.image_field
+    except FieldDoesNotExist as e:
+        return [_error(field, 3, f"'source' {field.source!r} does not exist: {e}.", hint)]
+    if not isinstance(image, models.ImageField):
+        return [_error(field, 6, f"'source' {field.source!r} is a {type(image).__name__}, not an ImageField.", hint)]
+    return []
+
+
+def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
+    if field.product is None:
+        return []
+    hint = "Give the path of forward relations from this model to the product, such as product='image__product'."
+    model = field.model
+    for name in str(field.product).split("__"):
+        try:
+            relation = model._meta.get_field(name)
+        except FieldDoesNotExist as e:
+            return [_error(field, 7, f"'product' path {field.product!r} does not exist: {e}.", hint)]
+        if not isinstance(relation, models.ForeignKey):
+            return [_error(field, 7, f"'product' path {field.product!r}: '{name}' is not a forward relation.", hint)]
+        model = relation.related_model
+    return []
+
+
+def _check_index(field: EmbeddingField) -> list[checks.CheckMessage]:
+    indexes = [index for index in field.model._meta.indexes if field.name in index.fields]
+    ann = [index for index in indexes if isinstance(index, (HnswIndex, IvfflatIndex))]
+    hint = (
+        f"Add EmbeddingIndex(fields=[{field.name!r}], name=…, metric={field.metric!r}) to {field.model.__name__}.Meta.indexes "
+        "and make a migration."
+    )
+    if not ann:
+        message = "There is no ANN index on this field: every search reads the whole table."
+        return [checks.Warning(message, hint=hint, obj=field, id="visual_search.W001")]
+    wanted = OPCLASSES.get(field.metric)
+    for index in ann:
+        opclasses = list(index.opclasses)
+        if wanted and opclasses != [wanted]:
+            message = f"Index '{index.name}' has operator class {opclasses}, which metric {field.metric!r} can't use."
+            return [_error(field, 8, message, hint)]
+    return []

@@ -1,0 +1,35 @@
+"""``EmbeddingIndex``: an HNSW index with the operator class that goes with the field's metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgvector.django import HnswIndex
+
+OPCLASSES = {"cosine": "halfvec_cosine_ops", "l2": "halfvec_l2_ops", "ip": "halfvec_ip_ops"}
+
+
+class EmbeddingIndex(HnswIndex):
+    """HNSW over an EmbeddingField; ``metric`` must be the field's. To migrations it is pgvector's own ``HnswIndex``.
+
+    ``m`` and ``ef_construction`` are pgvector's (defaults 16 and 64): more gives better recall, a larger index and a slower build.
+    """
+
+    def __init__(self, *expressions: Any, metric: str = "cosine", **kwargs: Any) -> None:
+        if metric not in OPCLASSES:
+            raise ValueError(f"EmbeddingIndex: metric is one of {', '.join(OPCLASSES)}, not {metric!r}.")
+        if "opclasses" not in kwargs:
+            kwargs["opclasses"] = [OPCLASSES[metric]] * len(kwargs.get("fields", ()))
+        super().__init__(*expressions, **kwargs)
+
+    def deconstruct(self) -> tuple[Any, Any, Any]:
+        _, args, kwargs = super().deconstruct()
+        return f"{HnswIndex.__module__}.{HnswIndex.__qualname__}", args, kwargs
+
+    def __eq__(self, other: object) -> bool:
+        # The autodetector compares this with the HnswIndex that the migration made.
+        if isinstance(other, HnswIndex):
+            return bool(self.deconstruct() == other.deconstruct())
+        return NotImplemented
+
+    __hash__ = HnswIndex.__hash__

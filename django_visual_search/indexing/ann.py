@@ -1,0 +1,90 @@
+"""The ANN index around bulk writes: feeding HNSW row by row is many times slower than building it once at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections, router
+from pgvector.django import HnswIndex, IvfflatIndex
+
+from ..conf import conf
+from ..fields import EmbeddingField
+
+# Below so many rows, or this share of the table, the index is fed: dropping it would slow every search down for little.
+REBUILD_ROWS = 2000
+REBUILD_SHARE = 0.2
+
+STATE = """
+SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %s::regclass
+"""
+
+
+def worth_rebuilding(changing: int, total: int) -> bool:
+    """Whether to drop the index, write ``changing`` of ``total`` rows, and build it again."""
+    return changing >= REBUILD_ROWS and changing >= REBUILD_SHARE * total
+
+
+def declared_indexes(field: EmbeddingField) -> list[Any]:
+    """The ANN indexes of ``Meta.indexes`` on this field."""
+    return [
+        index
+        for index in field.model._meta.indexes
+        if isinstance(index, (HnswIndex, IvfflatIndex)) and field.name in index.fields
+    ]
+
+
+def missing_indexes(field: EmbeddingField) -> list[Any]:
+    """Declared ANN indexes that the database does not have, or has half-built from an interrupted run."""
+    valid = {name for name, is_valid in _state(field).items() if is_valid}
+    return [index for index in declared_indexes(field) if index.name not in valid]
+
+
+def drop_indexes(field: EmbeddingField) -> None:
+    """Drop the ANN indexes; searches go on, by exact scans. Must not run in a transaction."""
+    state = _state(field)
+    for index in declared_indexes(field):
+        if index.name in state:
+            _drop(field, index.name)
+
+
+def build_indexes(field: EmbeddingField) -> list[str]:
+    """Build the declared ANN indexes that are missing, without locking the table, and return their names."""
+    connection = _connection(field)
+    built = []
+    for index in missing_indexes(field):
+        if index.name in _state(field):  # invalid
+            _drop(field, index.name)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [conf.MAINTENANCE_WORK_MEM])
+        try:
+            with connection.schema_editor(atomic=False) as editor:
+                editor.add_index(field.model, index, concurrently=True)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET maintenance_work_mem")
+        built.append(index.name)
+    return built
+
+
+def analyze(field: EmbeddingField) -> None:
+    """Refresh the table's statistics, on which the search planner relies."""
+    connection = _connection(field)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {connection.ops.quote_name(field.model._meta.db_table)}")
+
+
+def _connection(field: EmbeddingField) -> Any:
+    return connections[router.db_for_write(field.model)]
+
+
+def _state(field: EmbeddingField) -> dict[str, bool]:
+    connection = _connection(field)
+    with connection.cursor() as cursor:
+        cursor.execute(STATE, [connection.ops.quote_name(field.model._meta.db_table)])
+        return dict(cursor.fetchall())
+
+
+def _drop(field: EmbeddingField, name: str) -> None:
+    connection = _connection(field)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")

@@ -1,0 +1,116 @@
+"""Claims on pictures: counted in the database before the decode, held for a limited time, and what became of them.
+
+Celery alone can't do this: ``acks_late`` runs a task that kills its worker once and loses it, ``reject_on_worker_lost`` for ever.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, router
+from django.db.models import F
+from django.utils import timezone
+
+from ..conf import conf
+from ..fields import EmbeddingField
+from ..models import IndexingAttempt
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row to embed: its primary key as text, the image's name and the key its vector will have."""
+
+    object_id: str
+    image: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A picture that this process may embed until the lease ends; ``attempts`` counts this one."""
+
+    picture: Picture
+    token: str
+    attempts: int
+
+
+CLAIM = """
+INSERT INTO {table} AS held (label, object_id, key, token, attempts, state, code, message, leased_until, updated_at)
+SELECT %s, wanted.object_id, wanted.key, gen_random_uuid(), 1, 'running', '', '',
+       clock_timestamp() + %s * interval '1 second', clock_timestamp()
+FROM unnest(%s::text[], %s::text[]) AS wanted (object_id, key) ORDER BY wanted.object_id
+ON CONFLICT (label, object_id) DO UPDATE SET
+    attempts = CASE WHEN held.key = EXCLUDED.key THEN held.attempts + 1 ELSE 1 END,
+    key = EXCLUDED.key, token = EXCLUDED.token, state = 'running', code = '', message = '',
+    leased_until = EXCLUDED.leased_until, updated_at = EXCLUDED.updated_at
+WHERE held.key <> EXCLUDED.key OR (
+    held.leased_until <= clock_timestamp() AND held.attempts < %s AND held.state IN ('running', 'failed'))
+RETURNING object_id, token::text, attempts
+"""
+
+
+def claim(field: EmbeddingField, pictures: list[Picture]) -> list[Claim]:
+    """Claim and count those pictures that nobody else holds and that have attempts left, in one statement."""
+    connection = connections[router.db_for_write(field.model)]
+    table = connection.ops.quote_name(IndexingAttempt._meta.db_table)
+    by_id = {picture.object_id: picture for picture in pictures}
+    params: list[Any] = [field.label, conf.LEASE_SECONDS, list(by_id), [p.key for p in by_id.values()], conf.MAX_ATTEMPTS]
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM.format(table=table), params)
+        return [Claim(by_id[object_id], token, attempts) for object_id, token, attempts in cursor.fetchall()]
+
+
+def tried_before(field: EmbeddingField, pictures: list[Picture]) -> set[str]:
+    """Object ids of pictures that an earlier attempt began with and did not finish."""
+    keys = {picture.object_id: picture.key for picture in pictures}
+    rows = _attempts(field).filter(object_id__in=list(keys)).values_list("object_id", "key")
+    return {object_id for object_id, key in rows if keys[object_id] == key}
+
+
+def refuse(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:
+    """The picture itself is not acceptable: not tried again until it is replaced."""
+    _held(field, [claimed]).update(state=IndexingAttempt.State.REFUSED, code=code, message=message, **_now())
+
+
+def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:
+    """The attempt did not work out: tried again after the lease, quarantined when it was the last."""
+    state = IndexingAttempt.State.FAILED
+    if claimed.attempts >= conf.MAX_ATTEMPTS:
+        state = IndexingAttempt.State.QUARANTINED
+    _held(field, [claimed]).update(state=state, code=code, message=message, **_now(conf.LEASE_SECONDS))
+
+
+def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, after: float = 0) -> None:
+    """Give claims back without counting them: the reason lies elsewhere. May be claimed again ``after`` seconds."""
+    state = IndexingAttempt.State.FAILED
+    _held(field, claimed).update(state=state, attempts=F("attempts") - 1, message=message, **_now(after))
+
+
+def quarantine_lost(field: EmbeddingField) -> int:
+    """Quarantine pictures whose last attempt never came back, as when each killed its worker. Returns how many."""
+    message = (
+        f"Each of {conf.MAX_ATTEMPTS} attempts to embed this picture ended with its worker lost. Replace the picture, or retry it."
+    )
+    lost = _attempts(field).filter(
+        state__in=[IndexingAttempt.State.RUNNING, IndexingAttempt.State.FAILED],
+        attempts__gte=conf.MAX_ATTEMPTS,
+        leased_until__lte=timezone.now(),
+    )
+    return lost.update(state=IndexingAttempt.State.QUARANTINED, code="worker_lost", message=message, updated_at=timezone.now())
+
+
+def _attempts(field: EmbeddingField) -> Any:
+    return IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+
+
+def _held(field: EmbeddingField, claimed: list[Claim]) -> Any:
+    return _attempts(field).filter(
+        object_id__in=[c.picture.object_id for c in claimed], token__in=[c.token for c in claimed]
+    )
+
+
+def _now(lease: float = 0) -> dict[str, Any]:
+    now = timezone.now()
+    return {"leased_until": now + datetime.timedelta(seconds=lease), "updated_at": now}

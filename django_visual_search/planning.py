@@ -1,0 +1,105 @@
+"""Chooses between an exact scan of the rows under a filter and the HNSW graph, from what PostgreSQL expects of the filter."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field as dataclass_field
+from typing import Any
+
+from django.db.models import QuerySet
+
+from .conf import conf
+from .fields import EmbeddingField
+from .statements import Statement, compile_query, execute_together
+
+MAX_EF_SEARCH = 1000  # pgvector's limit
+
+# The first column says whether a valid HNSW index leads with the vector column; the others are rows in the tables, -1 if unknown.
+FACTS = """
+SELECT EXISTS (
+    SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = %s::regclass AND m.amname = 'hnsw' AND i.indisvalid AND a.attname = %s
+), (SELECT reltuples FROM pg_class WHERE oid = %s::regclass), (SELECT reltuples FROM pg_class WHERE oid = %s::regclass)
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before planning: an index, rows in the vectors' table, products, and rows expected under the filter."""
+
+    has_index: bool
+    rows: float
+    products: float
+    expected: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``exact``: scan all rows under the filter; else take ``fetch`` rows from the graph, with these settings."""
+
+    exact: bool
+    fetch: int = 0
+    settings: dict[str, str] = dataclass_field(default_factory=dict)
+
+    def around(self, statement: Statement) -> list[Statement]:
+        """The statement between those that set and put back what the plan needs."""
+        if self.exact:
+            return [statement]
+        names = list(self.settings)
+        keep = ", ".join("set_config(%s, current_setting(%s, true), true)" for _ in names)
+        put = ", ".join("set_config(%s, %s, true)" for _ in names)
+        back = ", ".join("set_config(%s, current_setting(%s), true)" for _ in names)
+        return [
+            (f"SELECT {keep}", tuple(x for name in names for x in (_kept(name), name))),
+            (f"SELECT {put}", tuple(x for item in self.settings.items() for x in item)),
+            statement,
+            (f"SELECT {back}", tuple(x for name in names for x in (name, _kept(name)))),
+        ]
+
+    @property
+    def position(self) -> int:
+        """Index of the statement in ``around``."""
+        return 0 if self.exact else 2
+
+
+def facts_of(field: EmbeddingField, connection: Any, rows: QuerySet[Any], filtered: bool) -> Facts:
+    """Asks PostgreSQL, in one round trip. Raises EmptyResultSet where Django knows that nothing matches."""
+    table = connection.ops.quote_name(field.model._meta.db_table)
+    products = connection.ops.quote_name(field.product_model._meta.db_table)
+    statements: list[Statement] = [(FACTS, (table, field.column, table, products))]
+    sql, params = compile_query(rows.values_list("pk"), connection.alias)
+    if filtered:
+        statements.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
+    results = execute_together(connection, statements)
+    has_index, total, product_count = results[0][0]
+    expected = total
+    if filtered:
+        explained = results[1][0][0]
+        explained = json.loads(explained) if isinstance(explained, str) else explained
+        expected = explained[0]["Plan"]["Plan Rows"]
+    return Facts(has_index, total, product_count, expected)
+
+
+def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
+    """Exact where few rows are expected, where there is no index, and where nearly all of them are asked for."""
+    per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
+    fetch = math.ceil(limit * 2 * per_product) if grouped else limit
+    if not facts.has_index or facts.expected <= max(conf.EXACT_ROWS, 2 * fetch):
+        return Plan(exact=True)
+    return Plan(
+        exact=False,
+        fetch=fetch,
+        settings={
+            # Only the index gives rows in order without a sort, so this is what makes the planner choose it.
+            "enable_sort": "off",
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.ef_search": str(min(MAX_EF_SEARCH, max(conf.EF_SEARCH, fetch))),
+            "hnsw.max_scan_tuples": str(conf.MAX_SCAN_TUPLES),
+        },
+    )
+
+
+def _kept(name: str) -> str:
+    return f"visual_search.{name.replace('.', '_')}"

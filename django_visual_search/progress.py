@@ -1,0 +1,61 @@
+"""Progress of a long command: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+WIDTH = 30
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Writes count, rate and time left to ``stream``; on a terminal over itself, else a line every few seconds."""
+
+    def __init__(self, stream: Any, total: int, unit: str = "pictures") -> None:
+        self.stream = stream
+        self.total = total
+        self.unit = unit
+        self.terminal = bool(stream.isatty())
+        self.started = time.monotonic()
+        self.written = 0.0
+        self.count = 0
+
+    def show(self, count: int) -> None:
+        """Report that ``count`` of the total are through."""
+        self.count = count
+        now = time.monotonic()
+        if now - self.written < (0.1 if self.terminal else LINE_SECONDS):
+            return
+        self.written = now
+        self._write()
+
+    def finish(self) -> None:
+        """Write the last state and end the line."""
+        if self.total:
+            self._write()
+        if self.terminal and self.total:
+            self.stream.write("", ending="\n") if hasattr(self.stream, "style_func") else self.stream.write("\n")
+
+    def _write(self) -> None:
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        rate = self.count / seconds
+        left = f"{_clock((self.total - self.count) / rate)} left" if 0 < self.count < self.total else _clock(seconds)
+        text = f"{self.count}/{self.total} {self.unit}, {rate:.0f}/s, {left}"
+        if self.terminal:
+            filled = int(WIDTH * self.count / self.total) if self.total else WIDTH
+            self._raw(f"\r[{'#' * filled}{'.' * (WIDTH - filled)}] {text}\033[K", "")
+        else:
+            self._raw(text, "\n")
+
+    def _raw(self, text: str, ending: str) -> None:
+        if hasattr(self.stream, "style_func"):  # Django's OutputWrapper
+            self.stream.write(text, ending=ending)
+        else:
+            self.stream.write(text + ending)
+        self.stream.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes}:{seconds:02}"

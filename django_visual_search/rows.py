@@ -1,0 +1,69 @@
+"""Reads the rows that own the vectors along with the distances, so that naming the picture that matched costs no query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from .fields import EmbeddingField
+from .statements import Statement
+
+
+class RowReader:
+    """Joins the owning rows (without their vectors) and the pictures they link to onto a statement's hits.
+
+    Where the row is the product itself, it is read with the product instead, and ``read`` returns None.
+    """
+
+    def __init__(self, field: EmbeddingField, connection: Any) -> None:
+        self.field = field
+        self.connection = connection
+        self.wanted = field.product is not None
+        self.own = [f for f in field.model._meta.local_concrete_fields if f is not field] if self.wanted else []
+        target = field.target_model
+        # A multi-table child's columns lie in two tables; that one is left to load on access.
+        flat = field.link is not None and not target._meta.parents
+        self.linked = list(target._meta.local_concrete_fields) if self.wanted and flat else []
+
+    def joined(self, statement: Statement) -> Statement:
+        """SQL giving (product's key, distance, exact, *columns of the rows)."""
+        sql, params = statement
+        quote = self.connection.ops.quote_name
+        if not self.wanted:
+            return f"SELECT product, distance, exact FROM ({sql}) AS hits (pk, product, distance, exact)", params
+        opts = self.field.model._meta
+        columns = [f"owner.{quote(f.column)}" for f in self.own] + [f"linked.{quote(f.column)}" for f in self.linked]
+        joins = f"JOIN {quote(opts.db_table)} AS owner ON owner.{quote(opts.pk.column)} = hits.pk"
+        if self.linked:
+            link = self.field.link
+            assert link is not None
+            target = link.related_model._meta
+            remote = link.target_field.column
+            joins += f" JOIN {quote(target.db_table)} AS linked ON linked.{quote(remote)} = owner.{quote(link.column)}"
+        return (
+            f"SELECT hits.product, hits.distance, hits.exact, {', '.join(columns)} "
+            f"FROM ({sql}) AS hits (pk, product, distance, exact) {joins}"
+        ), params
+
+    def read(self, values: tuple[Any, ...]) -> models.Model | None:
+        """The owning row, its vector deferred and its picture's row set."""
+        if not self.wanted:
+            return None
+        row = self._instance(self.field.model, self.own, values[: len(self.own)])
+        if self.linked:
+            assert self.field.link is not None
+            linked = self._instance(self.field.link.related_model, self.linked, values[len(self.own) :])
+            setattr(row, self.field.link.name, linked)
+        return row
+
+    def _instance(
+        self, model: type[models.Model], fields: list[models.Field[Any, Any]], values: tuple[Any, ...]
+    ) -> models.Model:
+        converted = []
+        for field, value in zip(fields, values, strict=True):
+            column = field.get_col(model._meta.db_table)
+            for convert in self.connection.ops.get_db_converters(column) + field.get_db_converters(self.connection):
+                value = convert(value, column, self.connection)
+            converted.append(value)
+        return model.from_db(self.connection.alias, [f.attname for f in fields], converted)

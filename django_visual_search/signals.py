@@ -1,0 +1,104 @@
+"""The fast path: a saved picture is sent to Celery after the commit. The sweep finds whatever this misses."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+from django.db import DatabaseError, models, router, transaction
+from django.db.models.signals import post_save, pre_migrate
+
+from . import indexing
+from .extension import before_migrate
+from .field_checks import check_embedding_field
+from .fields import EmbeddingField
+from .publishing import enqueue
+from .registry import embedding_fields, fields_fed_by
+from .tasks import embed
+
+logger = logging.getLogger("django_visual_search")
+
+NEW_FILES = "_visual_search_new_files"
+
+
+def connect() -> None:
+    """Called once the apps are ready."""
+    for field in embedding_fields():
+        if not any(message.is_serious() for message in check_embedding_field(field)):
+            watch_new_files(field.image_field)
+    post_save.connect(embed_after_commit, dispatch_uid="django_visual_search.embed_after_commit")
+    pre_migrate.connect(before_migrate, dispatch_uid="django_visual_search.before_migrate")
+
+
+def watch_new_files(image_field: models.ImageField) -> None:
+    """Remember on an instance that a file was stored for it: a storage may store it under the name of its predecessor.
+
+    ``generate_filename`` is what every way of storing a file through the model calls, ``instance.image.save()`` included.
+    """
+    original = image_field.generate_filename
+    if getattr(original, "visual_search", False):
+        return
+
+    @functools.wraps(original)
+    def generate_filename(instance: models.Model | None, filename: str) -> str:
+        if instance is not None:
+            instance.__dict__.setdefault(NEW_FILES, set()).add(image_field.name)
+        return original(instance, filename)
+
+    generate_filename.visual_search = True  # type: ignore[attr-defined]
+    image_field.generate_filename = generate_filename  # type: ignore[method-assign]
+
+
+def embed_after_commit(
+    sender: type[models.Model],
+    instance: models.Model,
+    created: bool = False,
+    raw: bool = False,
+    using: str | None = None,
+    update_fields: frozenset[str] | None = None,
+    **kwargs: Any,
+) -> None:
+    """Mark vectors of replaced pictures as stale, in the shop's own transaction, and send the work once that is committed."""
+    if raw:
+        return
+    new_files = instance.__dict__.get(NEW_FILES, set())
+    saved = set()
+    for field in fields_fed_by(sender):
+        name = field.image_field.name
+        if field.image_field.attname in instance.get_deferred_fields():
+            continue
+        if update_fields is not None and name not in update_fields:
+            continue
+        saved.add(name)
+        replaced = name in new_files and not created
+        if replaced:
+            _mark_stale(field, instance)
+        if replaced or _may_be_stale(field, instance, created):
+            work = functools.partial(_send, field, str(instance.pk))
+            transaction.on_commit(work, using=using or router.db_for_write(sender, instance=instance), robust=True)
+    new_files -= saved
+
+
+def _mark_stale(field: EmbeddingField, instance: models.Model) -> None:
+    try:
+        with transaction.atomic(using=router.db_for_write(field.model)):
+            indexing.mark_stale(field, [instance.pk])
+    except DatabaseError:
+        logger.exception("visual search: %s of %s could not be marked as stale", field.label, instance.pk)
+
+
+def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
+    """False only where the instance itself shows a vector made from the picture that it has, or is new and has none."""
+    image = getattr(instance, field.image_field.name)
+    if not image:
+        return not created
+    if field.link is not None or not isinstance(instance, field.model):
+        return True
+    if field.key_name in instance.get_deferred_fields():
+        return True
+    return getattr(instance, field.key_name) != indexing.wanted_key(field, image.name)
+
+
+def _send(field: EmbeddingField, key: str) -> None:
+    enqueue(embed, field.label, [key])

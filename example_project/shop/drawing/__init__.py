@@ -1,0 +1,1 @@
+"""A catalogue drawn with Pillow: the same products, prices and pictures on every machine."""

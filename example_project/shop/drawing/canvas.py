@@ -1,0 +1,76 @@
+"""A cut-out that is painted part by part, with light from the upper left."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFilter
+
+from .palette import Colour
+from .shapes import SIZE, Mask, both
+
+PIXELS = SIZE / 100
+
+
+class Canvas:
+    """An RGBA picture of ``SIZE`` pixels a side, transparent at first."""
+
+    def __init__(self) -> None:
+        self.image = Image.new("RGBA", (SIZE, SIZE))
+
+    def part(
+        self,
+        mask: Mask,
+        colour: Colour,
+        *,
+        pattern: Mask | None = None,
+        second: Colour | None = None,
+        bevel: float = 1.2,
+        depth: float = 0.35,
+        fall: float = 0.1,
+        round: float = 0.0,
+        opacity: float = 1.0,
+    ) -> None:
+        """Paint the shape ``mask``.
+
+        ``pattern`` shows ``second``; ``bevel`` is the width of the rounded edge (in hundredths of the picture) and ``depth``
+        how strongly it takes the light; ``fall`` darkens from top to bottom; ``round`` shades across as on a cylinder.
+        """
+        bounds = mask.getbbox()
+        if bounds is None:
+            return
+        margin = int(bevel * PIXELS * 2) + 2
+        x0, y0, x1, y1 = bounds
+        region = (max(0, x0 - margin), max(0, y0 - margin), min(SIZE, x1 + margin), min(SIZE, y1 + margin))
+        shape = mask.crop(region)
+        rgb: NDArray[np.float32] = np.empty((shape.height, shape.width, 3), np.float32)
+        rgb[:] = colour
+        if pattern is not None and second is not None:
+            share = np.asarray(pattern.crop(region), np.float32)[..., None] / 255
+            rgb += (np.asarray(second, np.float32) - rgb) * share
+        light = np.zeros((shape.height, shape.width), np.float32)
+        if depth and bevel:
+            radius = bevel * PIXELS
+            height = np.asarray(shape.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+            dy, dx = np.gradient(height)
+            light += (0.55 * dx + 0.85 * dy) * radius * 2.2 * depth
+        light += fall * (1 - 2 * np.linspace(0, 1, shape.height, dtype=np.float32))[:, None]
+        if round:
+            across = (np.arange(shape.width, dtype=np.float32) + region[0] - x0) / max(1, x1 - x0)
+            light += round * (0.75 - 2.6 * np.abs(across - 0.34) ** 1.5 - 0.25)[None, :]
+        light = np.clip(light, -0.75, 0.75)[..., None]
+        rgb = np.where(light > 0, rgb + (255 - rgb) * light, rgb * (1 + light))
+        layer = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8), "RGB").convert("RGBA")
+        layer.putalpha(shape if opacity == 1 else shape.point(lambda value: int(value * opacity)))
+        self.image.alpha_composite(layer, region[:2])
+
+    def glow(self, mask: Mask, colour: Colour, *, opacity: float, blur: float = 1.0, within: Mask | None = None) -> None:
+        """A soft patch of light or shade, cut to ``within``."""
+        soft = mask.filter(ImageFilter.GaussianBlur(blur * PIXELS)).point(lambda value: int(value * opacity))
+        layer = Image.new("RGBA", (SIZE, SIZE), (*colour, 0))
+        layer.putalpha(soft if within is None else both(soft, within))
+        self.image.alpha_composite(layer)
+
+    def shade_under(self, mask: Mask, below: Mask, *, opacity: float = 0.4, blur: float = 1.5, shift: float = 1.5) -> None:
+        """The shadow that a part throws on the one below it; to be called before the part is painted."""
+        self.glow(ImageChops.offset(mask, 0, int(shift * PIXELS)), (0, 0, 0), opacity=opacity, blur=blur, within=below)

@@ -1,0 +1,52 @@
+"""Patterns as masks over the whole picture; a part shows what falls on it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .shapes import OVERSAMPLING, SIZE, Mask
+
+NAMES = ("striped", "banded", "dotted", "checked", "diagonal", "zigzag", "speckled", "colour-block")
+
+FINE = SIZE * OVERSAMPLING // 2
+
+
+def _mask(values: NDArray[np.bool_]) -> Mask:
+    return Image.fromarray((values * 255).astype(np.uint8), "L").resize((SIZE, SIZE), Image.Resampling.BOX)
+
+
+def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
+    """``period``: distance of repetition in hundredths of the picture. Raises KeyError for an unknown name."""
+    y, x = np.mgrid[0:FINE, 0:FINE].astype(np.float32) * (100 / FINE)
+    p = period or rng.uniform(5, 10)
+    if name == "striped":
+        return _mask(x % p < p * rng.uniform(0.25, 0.5))
+    if name == "banded":
+        return _mask(y % p < p * rng.uniform(0.3, 0.5))
+    if name == "diagonal":
+        return _mask((x + y) % p < p * 0.45)
+    if name == "dotted":
+        row = np.floor(y / p)
+        dx, dy = (x + (row % 2) * p / 2) % p - p / 2, y % p - p / 2
+        return _mask(dx**2 + dy**2 < (p * rng.uniform(0.2, 0.3)) ** 2)
+    if name == "checked":
+        return Image.fromarray((((x % p < p / 2) * 115 + (y % p < p / 2) * 115)).astype(np.uint8), "L").resize((SIZE, SIZE))
+    if name == "zigzag":
+        return _mask((y + np.abs(x % p - p / 2)) % p < p * 0.4)
+    if name == "colour-block":
+        edge = rng.uniform(45, 60)
+        return _mask(y > edge) if rng.random() < 0.6 else _mask(x + 0.6 * y > edge + 30)
+    if name == "speckled":
+        spots = np.zeros((FINE, FINE), np.bool_)
+        for _ in range(420):
+            cx, cy, radius = rng.uniform(0, 100), rng.uniform(0, 100), rng.uniform(0.25, 0.8)
+            r = int(radius * FINE / 100) + 1
+            px, py = int(cx * FINE / 100), int(cy * FINE / 100)
+            window = np.s_[max(0, py - r) : py + r, max(0, px - r) : px + r]
+            spots[window] |= (x[window] - cx) ** 2 + ((y[window] - cy) * 1.4) ** 2 < radius**2
+        return _mask(spots)
+    raise KeyError(name)

@@ -1,0 +1,90 @@
+"""The shop's tables. What visual search needs is two fields and two indexes; everything else is any shop's."""
+
+from __future__ import annotations
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.urls import reverse
+
+from django_visual_search.fields import EmbeddingField
+from django_visual_search.indexes import EmbeddingIndex
+
+
+class Category(models.Model):
+    name = models.CharField(max_length=80, unique=True)
+    slug = models.SlugField(max_length=80, unique=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "categories"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Brand(models.Model):
+    name = models.CharField(max_length=80, unique=True)
+    slug = models.SlugField(max_length=80, unique=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Product(models.Model):
+    name = models.CharField(max_length=160)
+    slug = models.SlugField(max_length=180, unique=True)
+    sku = models.CharField("SKU", max_length=40, unique=True)
+    category = models.ForeignKey(Category, models.PROTECT, related_name="products")
+    brand = models.ForeignKey(Brand, models.PROTECT, related_name="products")
+    price = models.DecimalField(max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
+    stock = models.PositiveIntegerField(default=0)
+    description = models.TextField(blank=True)
+    image = models.ImageField(upload_to="products", max_length=200, blank=True)
+    is_published = models.BooleanField("published", default=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    embedding = EmbeddingField(source="image", dimensions=256)
+
+    class Meta:
+        ordering = ["-created", "-pk"]
+        indexes = [
+            models.Index(fields=["category", "price"], name="product_category_price"),
+            EmbeddingIndex(fields=["embedding"], name="product_embedding_hnsw"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("shop:product", args=[self.slug])
+
+
+class ProductImage(models.Model):
+    """A further picture of a product."""
+
+    product = models.ForeignKey(Product, models.CASCADE, related_name="images")
+    image = models.ImageField(upload_to="products/more", max_length=200)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "pk"]
+        indexes = [models.Index(fields=["product", "position"], name="productimage_position")]
+
+    def __str__(self) -> str:
+        return f"{self.product}, picture {self.position}"
+
+
+class ProductImageEmbedding(models.Model):
+    """The vector of a further picture, on a row of its own as for a table of somebody else's that can't be altered."""
+
+    image = models.OneToOneField(ProductImage, models.CASCADE, primary_key=True, related_name="embedding")
+    embedding = EmbeddingField(source="image__image", product="image__product", dimensions=256)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="productimage_embedding_hnsw")]
+
+    def __str__(self) -> str:
+        return f"Embedding of {self.image}"

@@ -1,0 +1,50 @@
+"""Fixtures: pictures on disk, rows with vectors, and the services that a test needs."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+
+import numpy as np
+import pytest
+from django.core.files.base import ContentFile
+from PIL import Image
+
+from django_visual_search import indexing
+from django_visual_search.registry import get_field
+
+
+@pytest.fixture(autouse=True)
+def media(settings, tmp_path):
+    """Every test has a media folder of its own."""
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    yield tmp_path / "media"
+    shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
+
+
+def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:
+    """A picture of coloured patches, different for every seed."""
+    patches = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(patches).resize((size, size), Image.Resampling.NEAREST).save(file, kind, quality=95)
+    return file.getvalue()
+
+
+def picture_file(seed: int = 0, name: str | None = None) -> ContentFile:
+    return ContentFile(picture(seed), name=name or f"{seed}.jpg")
+
+
+def embed_all(*labels: str) -> indexing.Report:
+    """Embed what is pending, as a sweep would."""
+    report = indexing.Report()
+    for label in labels or ("testshop.Product.embedding",):
+        report.add(indexing.sweep(get_field(label)))
+    return report
+
+
+def missing_service(reason: str) -> None:
+    """Skip, or fail where services are required (CI)."""
+    if os.environ.get("VISUAL_SEARCH_REQUIRE_SERVICES"):
+        pytest.fail(f"required here, but {reason}")
+    pytest.skip(reason)

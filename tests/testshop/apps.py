@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class TestShopConfig(AppConfig):
+    name = "tests.testshop"
+    label = "testshop"
