@@ -29,10 +29,8 @@ def products(field: EmbeddingField, within: Any | None) -> QuerySet[Any]:
     return within
 
 
-def candidates(
-    field: EmbeddingField, extractor_key: str, within: QuerySet[Any], exclude: Any = None
-) -> tuple[QuerySet[Any], bool]:
-    """Rows with a vector of that space whose product is in ``within``, and whether ``within`` narrows them.
+def candidates(field: EmbeddingField, within: QuerySet[Any], exclude: Any = None) -> tuple[QuerySet[Any], bool]:
+    """Rows whose product is in ``within`` and not ``exclude``, and whether ``within`` narrows them.
 
     Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
     """
@@ -46,8 +44,12 @@ def candidates(
             rows = rows.filter(**{path: _bare(within, ordered=within.query.is_sliced).values("pk")})
     if exclude is not None:
         rows = rows.exclude(**{field.product or "pk": exclude})
-    embedded = {f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False}
-    return rows.filter(**embedded), not everything
+    return rows, not everything
+
+
+def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str) -> QuerySet[Any]:
+    """Those of the rows that have a vector of that space."""
+    return rows.filter(**{f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False})
 
 
 def fetch(within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
@@ -74,5 +76,7 @@ def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
 
 def _bare(within: QuerySet[Any], ordered: bool = False) -> QuerySet[Any]:
     """Without what only matters for the products' own query."""
+    if within.query.combinator:
+        return within
     rows = within.select_related(None).prefetch_related(None)
-    return rows if ordered or rows.query.combinator else rows.order_by()
+    return rows if ordered else rows.order_by()

@@ -158,9 +158,8 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return transform.apply(picture)
 
 
-@lru_cache(
-    maxsize=4
-)  # building one takes longer than applying it, and a shop's camera writes the same profile each time
+# Building a transform takes longer than applying it, and a shop's camera writes the same profile each time.
+@lru_cache(maxsize=4)
 def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
     """To sRGB from the profile's colours, relative colorimetric; None if the profile is broken or for another mode."""
     from PIL import ImageCms  # loads LittleCMS, which most pictures never need

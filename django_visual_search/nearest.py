@@ -8,16 +8,16 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
-from django.db.models import F, QuerySet, Value
-from pgvector.django import CosineDistance, L2Distance, MaxInnerProduct
+from django.db.models import QuerySet
+from pgvector import HalfVector
 
-from .candidates import candidates
+from .candidates import candidates, embedded
 from .fields import EmbeddingField
 from .planning import Plan, facts_of, make_plan
 from .rows import RowReader
 from .statements import Statement, compile_query, execute_together
 
-DISTANCES = {"cosine": CosineDistance, "l2": L2Distance, "ip": MaxInnerProduct}
+OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 
 
 @dataclass(frozen=True)
@@ -29,67 +29,84 @@ class Neighbour:
     distance: float
 
 
-def nearest(
-    field: EmbeddingField,
-    vector: Any,
-    extractor_key: str,
-    *,
-    limit: int,
-    within: QuerySet[Any],
-    exclude: Any = None,
-) -> tuple[list[Neighbour], bool]:
-    """The ``limit`` products nearest to ``vector`` (its best row each), nearest first, and whether they are exact.
+@dataclass(frozen=True)
+class Query:
+    """What to look for: a vector and its space, or ``stored``: rows of (vector, key) of which the first is read on the way."""
 
-    If ``limit`` products are there under the filter, that many come back. Two round trips.
+    vector: Any = None
+    extractor_key: str = ""
+    stored: QuerySet[Any] | None = None
+
+
+def nearest(
+    field: EmbeddingField, query: Query, *, limit: int, within: QuerySet[Any], exclude: Any = None
+) -> tuple[list[Neighbour], bool, str]:
+    """The ``limit`` products nearest to the query (its best row each), nearest first; whether they are exact; the vector space.
+
+    If ``limit`` products are there under the filter, that many come back. Two round trips at most. The vector space is empty where
+    the query turns out to have no vector.
     """
     using = router.db_for_read(field.model)
     connection = connections[using]
-    rows, filtered = candidates(field, extractor_key, within, exclude)
     try:
-        plan = make_plan(limit, facts_of(field, connection, rows, filtered), grouped=field.product is not None)
-        statement = _statement(field, rows, vector, limit, plan, using)
+        rows, filtered = candidates(field, within, exclude)
+        first = [] if query.stored is None else [compile_query(query.stored, using)]
+        facts, read = facts_of(field, connection, rows, filtered, first)
+        if read:
+            query = _read_query(field, read[0], connection)
+        if query.vector is None:
+            return [], True, ""
+        rows = embedded(field, rows, query.extractor_key)
+        plan = make_plan(limit, facts, grouped=field.product is not None)
+        statement = _statement(field, rows, query.vector, limit, plan, using)
     except EmptyResultSet:
-        return [], True
+        return [], True, query.extractor_key
     reader = RowReader(field, connection)
     found = execute_together(connection, plan.around(reader.joined(statement)))[plan.position]
     complete = [values for values in found if values[2]]
     neighbours = [Neighbour(values[0], reader.read(values[3:]), values[1]) for values in (complete or found)]
     neighbours.sort(key=lambda neighbour: neighbour.distance)
-    return neighbours[:limit], plan.exact or bool(complete) or not found
+    return neighbours[:limit], plan.exact or bool(complete) or not found, query.extractor_key
+
+
+def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:
+    for vector, key in rows:
+        return Query(field.from_db_value(vector, None, connection), key.partition(":")[0])
+    return Query()
 
 
 def _statement(
     field: EmbeddingField, rows: QuerySet[Any], vector: Any, limit: int, plan: Plan, using: str
 ) -> Statement:
     """SQL giving (row's key, product's key, distance, whether the exact scan found it), at most ``limit`` of each kind."""
-    distance = DISTANCES[field.metric](F(field.name), vector)
-    columns = ("pk", field.product or "pk", "visual_distance")
-    # Adding zero keeps the planner from using the ANN index.
-    exact_rows = rows.annotate(visual_distance=distance + Value(0.0)).values_list(*columns)
-    exact_sql, exact_params = compile_query(exact_rows, using)
+    allowed, params = compile_query(rows.values_list("pk", field.product or "pk", field.name), using)
+    query = HalfVector(vector).to_text()
+    distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
     nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"
+    # NOT MATERIALIZED: PostgreSQL plans each use of the filter by itself.
+    sql = f"WITH allowed (pk, product, vector) AS NOT MATERIALIZED ({allowed}), "
+    # Adding zero keeps the planner from using the ANN index.
+    sql += f"matching AS NOT MATERIALIZED (SELECT pk, product, ({distance}) + 0 AS distance FROM allowed)"
     if plan.exact:
-        sql = f"WITH matching (pk, product, distance) AS ({exact_sql}) SELECT *, true FROM {_best(field, 'matching')} {nearest_first}"
-        return sql, exact_params
-    ann_rows = rows.annotate(visual_distance=distance).order_by("visual_distance").values_list(*columns)[: plan.fetch]
-    ann_sql, ann_params = compile_query(ann_rows, using)
-    # The second half runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
-    sql = (
-        f"WITH scanned (pk, product, distance) AS MATERIALIZED ({ann_sql}), "
-        f"best AS MATERIALIZED (SELECT * FROM {_best(field, 'scanned')} {nearest_first}), "
-        f"matching (pk, product, distance) AS ({exact_sql}) "
+        sql += f" SELECT pk, product, distance, true FROM {_best(field, 'matching')} {nearest_first}"
+        return sql, (*params, query)
+    # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
+    sql += (
+        f", scanned AS MATERIALIZED (SELECT pk, product, {distance} AS distance FROM allowed "
+        f"ORDER BY {distance} LIMIT {plan.fetch:d}), "
+        f"best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first}) "
         "SELECT pk, product, distance, false FROM best UNION ALL "
         f"(SELECT pk, product, distance, true FROM {_best(field, 'matching')} "
         f"WHERE (SELECT count(*) FROM best) < {limit:d} {nearest_first})"
     )
-    return sql, (*ann_params, *exact_params)
+    return sql, (*params, query, query, query)
 
 
 def _best(field: EmbeddingField, name: str) -> str:
     """Each product's nearest row, where a product can have several."""
     if field.product is None:
         return name
-    return f"(SELECT DISTINCT ON (product) * FROM {name} ORDER BY product, distance, pk) AS grouped_{name}"
+    return f"(SELECT DISTINCT ON (product) pk, product, distance FROM {name} ORDER BY product, distance, pk) AS grouped_{name}"
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import dataclass, field as dataclass_field
 from typing import Any
 
@@ -14,6 +15,10 @@ from .fields import EmbeddingField
 from .statements import Statement, compile_query, execute_together
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
+
+# An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
+FACTS_SECONDS = 10.0
+_known: dict[tuple[str, str, str], tuple[float, tuple[bool, float, float]]] = {}
 
 # The first column says whether a valid HNSW index leads with the vector column; the others are rows in the tables, -1 if unknown.
 FACTS = """
@@ -64,22 +69,41 @@ class Plan:
         return 0 if self.exact else 2
 
 
-def facts_of(field: EmbeddingField, connection: Any, rows: QuerySet[Any], filtered: bool) -> Facts:
-    """Asks PostgreSQL, in one round trip. Raises EmptyResultSet where Django knows that nothing matches."""
-    table = connection.ops.quote_name(field.model._meta.db_table)
-    products = connection.ops.quote_name(field.product_model._meta.db_table)
-    statements: list[Statement] = [(FACTS, (table, field.column, table, products))]
-    sql, params = compile_query(rows.values_list("pk"), connection.alias)
+def facts_of(
+    field: EmbeddingField, connection: Any, rows: QuerySet[Any], filtered: bool, first: list[Statement]
+) -> tuple[Facts, list[list[tuple[Any, ...]]]]:
+    """What PostgreSQL knows of the table (remembered for FACTS_SECONDS) and expects of the filter (asked each time).
+
+    The statements ``first`` go along in the same round trip, and their rows come back with the facts.
+    Raises EmptyResultSet where Django knows that nothing matches.
+    """
+    statements = list(first)
+    table = (connection.alias, connection.settings_dict["NAME"], field.label)
+    known = _known.get(table)
+    if known is None or time.monotonic() - known[0] > FACTS_SECONDS:
+        quote = connection.ops.quote_name
+        names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
+        statements.append((FACTS, (names[0], field.column, *names)))
     if filtered:
+        sql, params = compile_query(rows.values_list("pk"), connection.alias)
         statements.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
-    results = execute_together(connection, statements)
-    has_index, total, product_count = results[0][0]
+    results = execute_together(connection, statements) if statements else []
+    if len(results) > len(first) + filtered:
+        known = time.monotonic(), results[len(first)][0]
+        _known[table] = known
+    assert known is not None
+    has_index, total, products = known[1]
     expected = total
     if filtered:
-        explained = results[1][0][0]
+        explained = results[-1][0][0]
         explained = json.loads(explained) if isinstance(explained, str) else explained
         expected = explained[0]["Plan"]["Plan Rows"]
-    return Facts(has_index, total, product_count, expected)
+    return Facts(has_index, total, products, expected), results[: len(first)]
+
+
+def forget_facts() -> None:
+    """Look at the tables again, as after an index was built."""
+    _known.clear()
 
 
 def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:

@@ -12,7 +12,7 @@ from .backends import extractor_of
 from .candidates import fetch, products
 from .conf import conf
 from .fields import EmbeddingField
-from .nearest import nearest, similarity
+from .nearest import Query, nearest, similarity
 from .registry import fields_of_product, get_field
 from .results import SearchHit, SearchResults
 
@@ -37,12 +37,8 @@ def similar_to(
     """
     _check_limit(limit)
     found = get_field(field) if field else _only_field(product)
-    vector, key, product_pk = _own_vector(found, product)
-    query = ["product", str(product_pk)]
-    extractor_key = (key or "").partition(":")[0]
-    if vector is None or not extractor_key:
-        return SearchResults([], label=found.label, extractor_key="", exact=True, query=query)
-    return _answer(found, vector, extractor_key, limit, within, min_similarity, query, exclude=product_pk)
+    query, product_pk = _own_vector(found, product)
+    return _answer(found, query, limit, within, min_similarity, ["product", str(product_pk)], exclude=product_pk)
 
 
 def search_by_image(
@@ -67,21 +63,20 @@ def search_by_image(
     spec = extractor.spec
     picture = images.load(file, options=spec.images, crop=crop, size=spec.input_size)
     vector = extractor(np.asarray(picture)[None])[0]
-    return _answer(field, vector, spec.key, limit, within, min_similarity, ["photo"])
+    return _answer(field, Query(vector, spec.key), limit, within, min_similarity, ["photo"])
 
 
 def _answer(
     field: EmbeddingField,
-    vector: Any,
-    extractor_key: str,
+    query: Query,
     limit: int,
     within: Any,
     min_similarity: float | None,
-    query: list[Any],
+    asked: list[Any],
     exclude: Any = None,
 ) -> SearchResults:
     queryset = products(field, within)
-    neighbours, exact = nearest(field, vector, extractor_key, limit=limit, within=queryset, exclude=exclude)
+    neighbours, exact, extractor_key = nearest(field, query, limit=limit, within=queryset, exclude=exclude)
     near = [(neighbour, similarity(field, neighbour.distance)) for neighbour in neighbours]
     if min_similarity is not None:
         near = [(neighbour, score) for neighbour, score in near if score >= min_similarity]
@@ -92,26 +87,28 @@ def _answer(
         if product is not None:  # deleted since the rows were read
             row = product if neighbour.row is None else neighbour.row
             hits.append(SearchHit(product, row, score, len(hits) + 1))
-    return SearchResults(hits, label=field.label, extractor_key=extractor_key, exact=exact, query=query)
+    return SearchResults(hits, label=field.label, extractor_key=extractor_key, exact=exact, query=asked)
 
 
-def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Any, str | None, Any]:
-    """The query's vector, its key, and the primary key of the product it belongs to."""
+def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
+    """The query, and the primary key of the product it is about."""
     if isinstance(instance, field.model):
-        deferred = instance.get_deferred_fields() & {field.attname, field.key_name}
-        vector, key = (None, None) if deferred else (getattr(instance, field.name), getattr(instance, field.key_name))
-        if vector is None:  # an instance may be older than its vector
-            rows = field.model._base_manager.filter(pk=instance.pk)
-            vector, key = rows.values_list(field.name, field.key_name).first() or (None, None)
-        product = instance
+        product: Any = instance
         for name in field.product.split("__") if field.product else []:
             product = getattr(product, name)
-        return vector, key, product.pk
-    rows = field.model._default_manager.filter(**{field.product or "pk": instance.pk, f"{field.name}__isnull": False})
-    if not rows.ordered:
-        rows = rows.order_by("pk")
-    vector, key = rows.values_list(field.name, field.key_name).first() or (None, None)
-    return vector, key, instance.pk
+        if not instance.get_deferred_fields() & {field.attname, field.key_name}:
+            vector, key = getattr(instance, field.name), getattr(instance, field.key_name)
+            if vector is not None and key:
+                return Query(vector, key.partition(":")[0]), product.pk
+        # An instance may be older than its vector.
+        rows = field.model._base_manager.filter(pk=instance.pk)
+    else:
+        product = instance
+        rows = field.model._default_manager.filter(**{field.product or "pk": instance.pk})
+    embedded = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
+    if not embedded.ordered:
+        embedded = embedded.order_by("pk")
+    return Query(stored=embedded.values_list(field.name, field.key_name)[:1]), product.pk
 
 
 def _only_field(product: Model) -> EmbeddingField:

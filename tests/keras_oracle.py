@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 
@@ -22,16 +21,16 @@ def main() -> None:
         input_shape=(request["input_size"], request["input_size"], 3),
         **request["kwargs"],
     )
+    preprocess_input = getattr(keras.applications, request["module"]).preprocess_input
+    photos = preprocess_input(np.load(request["photos"]).astype(np.float32))
     if request["save_weights"]:
-        # Fresh batch norms and biases would hide mistakes: the features of most photos would point the same way.
-        rng = np.random.default_rng(7)
-        for weight in model.weights:
-            if "moving_mean" in weight.path or "bias" in weight.path or "beta" in weight.path:
-                weight.assign(rng.normal(0, 0.1, weight.shape))
+        # With fresh batch norms the features of all photos point the same way, which would hide mistakes.
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.0
+        model(photos, training=True)
         model.save_weights(request["save_weights"])
-    preprocess_input = inspect.getmodule(application).preprocess_input
-    photos = np.load(request["photos"]).astype(np.float32)
-    np.save(request["features"], model.predict(preprocess_input(photos), verbose=0))
+    np.save(request["features"], model.predict(photos, verbose=0))
 
 
 if __name__ == "__main__":

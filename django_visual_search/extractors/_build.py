@@ -6,7 +6,6 @@ why, as JSON: ``{"kind": "download" | "other", "message": …, "file": …, "fol
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import socket
@@ -45,20 +44,17 @@ def build(request: dict[str, Any]) -> bytes:
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
     keras.utils.set_random_seed(SEED)
-    application = request["application"]
     size = request["input_size"]
-    backbone = getattr(keras.applications, application)(
+    application = getattr(keras.applications, request["application"])
+    backbone = application(
         include_top=False,
         weights=request["weights"],
         pooling=request["pooling"],
         input_shape=(size, size, 3),
         **request["kwargs"],
     )
-    preprocess_input = next(
-        module.preprocess_input
-        for module in vars(keras.applications).values()
-        if inspect.ismodule(module) and hasattr(module, application) and hasattr(module, "preprocess_input")
-    )
+    # By the module of the function: keras.applications.mobilenet_v3 has the preprocessing without the models.
+    preprocess_input = sys.modules[application.__module__].preprocess_input  # type: ignore[attr-defined]
     pictures = keras.Input(batch_shape=(1, size, size, 3), dtype="uint8")
     features = backbone(preprocess_input(keras.ops.cast(pictures, "float32")))
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(pictures, features))

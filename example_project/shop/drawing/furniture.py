@@ -45,16 +45,11 @@ def chair(c: Canvas, d: Design) -> None:
 
 
 def sofa(c: Canvas, d: Design) -> None:
-    for x in (15, 85):
-        c.part(polygon([(x - 2, 74), (x + 2, 74), (x + 1, 83), (x - 1, 83)]), d.fitting, round=0.4)
     curved = d.form == "curved"
     seats = {"armchair": 1, "loveseat": 2, "curved": 1}.get(d.form, 3)
     l, r = (26, 74) if seats == 1 and not curved else (14, 86) if seats == 2 else (8, 92)  # noqa: E741
-    if l > 20:
-        for x in (l + 4, r - 4):
-            c.part(polygon([(x - 2, 74), (x + 2, 74), (x + 1, 83), (x - 1, 83)]), d.fitting, round=0.4)
-        c.image.paste((0, 0, 0, 0), (0, int(6 * 76), int(6 * (l - 1)), int(6 * 84)))
-        c.image.paste((0, 0, 0, 0), (int(6 * (r + 1)), int(6 * 76), 600, int(6 * 84)))
+    for x in (l + 6, r - 6):
+        c.part(polygon([(x - 2, 74), (x + 2, 74), (x + 1, 84), (x - 1, 84)]), d.fitting, round=0.4)
     low = darker(d.main, 0.12)
     back = blob((l + 2, 60), (l + 3, 42), (l + 14, 33), (50, 31), (r - 14, 33), (r - 3, 42), (r - 2, 60), (50, 66)) if curved else box(l + 4, 32, r - 4, 68, 5)
     c.part(back, low, pattern=d.mask, second=d.other, bevel=2.6, depth=0.5)

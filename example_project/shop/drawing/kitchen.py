@@ -5,20 +5,18 @@ from __future__ import annotations
 from .canvas import Canvas
 from .design import Design
 from .palette import METALS, WHITE, darker, lighter, luminance
-from .shapes import blob, both, box, ellipse, minus, polygon, smooth, stroke, union
+from .shapes import blob, both, box, ellipse, minus, mirrored, polygon, smooth, stroke, union
 
 
 def mug(c: Canvas, d: Design) -> None:
     top, bottom, left, right = 24, 80, 22, 66
     if d.form == "espresso":
         top, left, right = 36, 27, 64
-    waist = {"tapered": 6, "round": 3, "enamel": 1}.get(d.form, 0)
-    sag = 4.5
-    outline = [(left, top), (left, top), (left + waist * 0.4, 52), (left + waist, bottom - 3), (left + waist + 4, bottom + 1)]
-    if d.form == "round":
-        outline = [(left + 2, top), (left + 2, top), (left - 3, 50), (left + 3, bottom - 6), (left + 12, bottom + 1)]
+    waist, foot = {"tapered": (5, 8), "round": (-3, 9), "enamel": (0.5, 1)}.get(d.form, (0.5, 2))
     middle = (left + right) / 2
-    body = polygon(smooth([*outline, (middle, bottom + sag), *((2 * middle - x, y) for x, y in reversed(outline))]))
+    side = [(left, top), (left, top), (left + waist, 54), (left + foot * 0.7, bottom - 5), (left + foot, bottom), (left + foot, bottom)]
+    base = ellipse(middle, bottom - 0.5, middle - left - foot, 4.2)
+    body = union(polygon(smooth(mirrored(side, middle))), base)
     handle = minus(ellipse(right + 2, 51, 14, 17), ellipse(right + 2, 51, 8.5, 11.5), body)
     if d.form == "espresso":
         handle = minus(ellipse(right, 54, 11, 12), ellipse(right, 54, 6.5, 7.5), body)
@@ -28,7 +26,7 @@ def mug(c: Canvas, d: Design) -> None:
     if d.pattern is None and d.form in ("straight", "tapered"):
         dip = both(body, box(0, bottom - 16, 100, 100))  # glazed in two colours
         c.part(dip, d.other, round=0.45, bevel=0.6, depth=0.2)
-    rx = (right - left) / 2 - (2 if d.form == "round" else 0)
+    rx = (right - left) / 2
     c.part(ellipse(middle, top, rx, 5), lighter(rim_colour, 0.3), bevel=0.5, depth=0.4)
     inside = ellipse(middle, top + 0.5, rx - 1.4, 4)
     c.part(inside, darker((236, 230, 220), 0.25), fall=-0.25, bevel=0.5, depth=-0.5)
@@ -41,19 +39,19 @@ def bottle(c: Canvas, d: Design) -> None:
     l, r = 50 - wide, 50 + wide  # noqa: E741
     steel = METALS["steel"]
     if d.form == "flask":
-        body = union(box(l, 28, r, 91, 5), polygon(smooth([(l, 40), (l, 34), (40, 24), (40, 20), (60, 20), (60, 24), (r, 34), (r, 40)])))
+        body = union(box(l, 42, r, 91, 5), polygon(smooth(mirrored([(40, 20), (40, 20), (39.5, 24), (l + 2, 30), (l, 37), (l, 46), (l, 46)]))))
         c.part(minus(ellipse(50, 11, 9, 7), ellipse(50, 11, 6, 4.4)), d.fitting, bevel=0.8, depth=0.7)
         cap = box(39, 11, 61, 21, 2)
     elif d.form == "sport":
         body = union(
-            polygon(smooth([(l, 30), (l, 30), (l + 1, 52), (l + 4, 58), (l + 1, 64), (l, 90), (l, 90), (r, 90), (r, 90), (r - 1, 64), (r - 4, 58), (r - 1, 52), (r, 30), (r, 30)])),
+            polygon(smooth(mirrored([(l, 30), (l, 30), (l + 0.5, 50), (l + 3.5, 58), (l + 0.5, 66), (l, 88), (l, 88)]))),
             box(l, 84, r, 92, 4),
             ellipse(50, 30, wide, 7),
         )
         c.part(box(45, 7, 55, 20, 3), lighter(d.other, 0.25), round=0.4)
         cap = union(box(l + 1, 19, r - 1, 28, 3), box(42, 14, 58, 22, 2))
     else:
-        body = union(box(l, 32, r, 92, 4), polygon(smooth([(l, 46), (l, 40), (44, 27), (44, 18), (56, 18), (56, 27), (r, 40), (r, 46)])))
+        body = union(box(l, 48, r, 92, 4), polygon(smooth(mirrored([(44, 18), (44, 18), (44, 27), (l + 1.5, 36), (l, 43), (l, 50), (l, 50)]))))
         cap = box(43, 9, 57, 20, 2)
     c.part(body, d.main, pattern=d.mask, second=d.other, round=0.55, bevel=1.5)
     if d.pattern is None:
@@ -68,10 +66,10 @@ def bottle(c: Canvas, d: Design) -> None:
 
 def teapot(c: Canvas, d: Design) -> None:
     if d.form == "tall":
-        body = blob((34, 36), (27, 58), (30, 78), (42, 85), (58, 85), (70, 78), (73, 58), (66, 36), (50, 32))
+        body = blob((34, 36), (27, 58), (31, 76), (38, 84), (38, 84), (62, 84), (62, 84), (69, 76), (73, 58), (66, 36), (50, 32))
         lid_y, lid = 34, blob((34, 36), (38, 29), (50, 26), (62, 29), (66, 36), (50, 39))
     else:
-        body = blob((32, 42), (20, 60), (30, 79), (44, 84), (56, 84), (70, 79), (80, 60), (68, 42), (50, 37))
+        body = blob((32, 42), (20, 59), (29, 77), (37, 84), (37, 84), (63, 84), (63, 84), (71, 77), (80, 59), (68, 42), (50, 37))
         lid_y, lid = 40, blob((31, 43), (37, 35), (50, 31), (63, 35), (69, 43), (50, 46))
     spout = blob((30, 70), (24, 64), (14, 52), (9, 40), (9, 40), (14, 39), (14, 39), (20, 48), (30, 54))
     if d.form == "bamboo":
