@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from ._image_formats import BrokenError, exif_orientation, gif_size, jpeg_layout, png_essentials, sniff, webp_size
+from ._image_formats import exif_orientation, gif_size, jpeg_essentials, png_essentials, sniff, webp_size
+from ._image_pixels import shrink
 from ._image_rules import Box, ImageOptions, ImageRefused, check_pixels, check_size
 
 # The plugin is called directly: Image.open would let other plugins see the bytes, adopt a phone's JPEG as MPO (several
@@ -23,7 +24,8 @@ PLUGINS = {
     "HEIC": ("pi_heif", "HeifImageFile"),
 }
 
-# Peak bytes per pixel while a picture is decoded whole, measured with Pillow 13 and pi-heif 1.4 (PNG: by mode).
+# Peak bytes per pixel while a picture is decoded whole (PNG: by mode). Measured with Pillow 13 and pi-heif 1.4: WebP
+# 16.7, AVIF 10.0 and HEIC 7.2 at 8 bits, with room for 10 bits in the latter two; GIF 1.1, as much for its disposal.
 DECODE_COST = {"WebP": 17, "AVIF": 13, "GIF": 2, "HEIC": 8.5}
 PNG_COST = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 
@@ -43,9 +45,6 @@ ORIENTATIONS: dict[int, tuple[bool, bool, bool, Image.Transpose | None]] = {
     8: (True, True, False, Image.Transpose.ROTATE_90),
 }
 
-PLAIN = ("L", "RGB", "CMYK")
-STRIP = 1_000_000  # pixels converted at once, so that no second whole picture is ever in memory
-
 
 class Source:
     """One picture's bytes, checked; ``render`` gives any region of it."""
@@ -59,12 +58,14 @@ class Source:
             )
         self.format = kind
         self.profile: bytes | None = None
+        self.exif: bytes | None = None
+        self.scans = 1
         self.jpeg_cost = 0.0
         self._before()
         self._image = self._open()
         self._check()
         self.profile = self.profile or self._image.info.get("icc_profile")
-        self.orientation = exif_orientation(self._image.info.get("exif")) if options.orient else 1
+        self.orientation = exif_orientation(self.exif or self._image.info.get("exif")) if options.orient else 1
         width, height = self._image.size
         self.stored = width, height
         self.shown = (height, width) if ORIENTATIONS[self.orientation][0] else (width, height)
@@ -78,8 +79,9 @@ class Source:
             check_size(width, height, self.options)
             check_pixels(width, height, DECODE_COST[self.format], self.options)
         elif self.format == "JPEG":
-            self.layout = jpeg_layout(self.data)
-            if self.layout.frame not in (0xC0, 0xC1, 0xC2):
+            jpeg = jpeg_essentials(self.data)
+            self.data, self.exif, self.scans = jpeg.data, jpeg.exif, jpeg.scans
+            if jpeg.frame not in (0xC0, 0xC1, 0xC2):
                 raise ImageRefused(
                     "format", "This kind of JPEG (arithmetic or lossless) is not accepted. Save it again."
                 )
@@ -105,18 +107,23 @@ class Source:
         width, height = self._image.size
         check_size(width, height, self.options)
         if self.format != "JPEG":
-            cost = PNG_COST.get(self._image.mode, 4) if self.format == "PNG" else DECODE_COST[self.format]
-            check_pixels(width, height, cost, self.options)
-        elif self.layout.scans > 1:
+            check_pixels(width, height, self._cost(), self.options)
+        elif self.scans > 1:
             # libjpeg then keeps every coefficient (two bytes each), whatever size it is asked for.
             factors = [(layer[1], layer[2]) for layer in self._image.layer]
             whole = max(a for a, _ in factors) * max(b for _, b in factors)
             self.jpeg_cost = 2 * sum(a * b for a, b in factors) / max(1, whole)
             check_pixels(width, height, self.jpeg_cost, self.options)
-            if width * height * self.layout.scans > MAX_SCAN_PIXELS:
+            if width * height * self.scans > MAX_SCAN_PIXELS:
                 raise ImageRefused(
                     "pixels", "The JPEG has too many passes for its size. Save it again, not progressive."
                 )
+
+    def _cost(self) -> float:
+        if self.format != "PNG":
+            return DECODE_COST[self.format]
+        # Byte 24 is the bit depth. 16 bits inflate to twice the bytes: this keeps time, not memory, within bounds.
+        return PNG_COST.get(self._image.mode, 4) * (2 if self.data[24] == 16 else 1)
 
     def render(self, region: Box, want: int, *, shortest: bool) -> tuple[Image.Image, bool]:
         """The region as shown (fractions), mode L, RGB or CMYK, upright; and whether a finer rendering exists.
@@ -142,7 +149,7 @@ class Source:
         left, top = math.floor(region[0] * image.width), math.floor(region[1] * image.height)
         right, bottom = math.ceil(region[2] * image.width), math.ceil(region[3] * image.height)
         factor = max(1, int(side * min(across, down) // want))
-        small = _shrink(image, (left, top, right, bottom), factor, self.options.background)
+        small = shrink(image, (left, top, right, bottom), factor, self.options.background)
         turn = ORIENTATIONS[self.orientation][3]
         return small.transpose(turn) if turn is not None else small, scale * factor > finest
 
@@ -161,34 +168,3 @@ class Source:
 def _either(formats: tuple[str, ...]) -> str:
     *first, last = formats
     return f"{', '.join(first)} or {last}" if first else last
-
-
-def _shrink(
-    image: Image.Image, box: tuple[int, int, int, int], factor: int, background: tuple[int, int, int]
-) -> Image.Image:
-    """The box of the image, each ``factor`` x ``factor`` pixels averaged, in one of the PLAIN modes."""
-    if image.mode in PLAIN and "transparency" not in image.info:
-        return image.reduce(factor, box)
-    left, top, right, bottom = box
-    rows = max(1, STRIP // ((right - left) * factor)) * factor
-    whole: Image.Image | None = None
-    for y in range(top, bottom, rows):
-        part = _plain(image.crop((left, y, right, min(y + rows, bottom))), background).reduce(factor)
-        if whole is None:
-            whole = Image.new(part.mode, (part.width, math.ceil((bottom - top) / factor)))
-        whole.paste(part, (0, (y - top) // factor))
-    if whole is None:
-        raise BrokenError("no rows")
-    return whole
-
-
-def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    if image.mode.startswith("I"):
-        # Pillow's own conversion of 16 bits clips at 255 instead of scaling. 65535 / 255 = 257.
-        return image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    if "transparency" not in image.info and image.mode in ("1", "P"):
-        return image.convert("L" if image.mode == "1" else "RGB")
-    image = image.convert("RGBA")
-    flat = Image.new("RGB", image.size, background)
-    flat.paste(image, mask=image)
-    return flat

@@ -43,24 +43,30 @@ def sniff(data: bytes) -> str | None:
 
 
 @dataclass(frozen=True)
-class JPEGLayout:
-    """How a JPEG's coefficients are spread over scans."""
+class JPEG:
+    """A JPEG with nothing but what its picture needs."""
 
-    scans: int
-    """At least as many scans as the decoder will meet; 1 if one scan holds all components."""
+    data: bytes
+    exif: bytes | None
     frame: int
     """Second byte of the start-of-frame marker: 0xC0 baseline, 0xC1 extended, 0xC2 progressive."""
+    scans: int
+    """At least as many scans as the decoder will meet; 1 if one scan holds all components."""
 
 
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+# Comments and application segments, but for JFIF (0xE0), ICC (0xE2) and Adobe's colour transform (0xEE)
+_DROPPED = {0xFE, *range(0xE0, 0xF0)} - {0xE0, 0xE2, 0xEE}
+_MARKER = re.compile(rb"\xff+([^\xff])")
 
 
-def jpeg_layout(data: bytes) -> JPEGLayout:
+def jpeg_essentials(data: bytes) -> JPEG:
     """Walk the segments to the first scan (ITU T.81, annex B)."""
-    pos, junk, frame, components = 2, 0, 0, 0
+    view, kept = memoryview(data), [memoryview(data)[:2]]
+    pos, junk, frame, components, exif = 2, 0, 0, 0, None
     for _ in range(MAX_JPEG_SEGMENTS):
         start = data.find(b"\xff", pos)
-        marker = re.compile(rb"\xff+([^\xff])").match(data, start) if start >= 0 else None
+        marker = _MARKER.match(data, start) if start >= 0 else None
         if marker is None:
             break
         code, body = marker[1][0], marker.end()
@@ -68,18 +74,22 @@ def jpeg_layout(data: bytes) -> JPEGLayout:
         if junk > MAX_JPEG_JUNK:
             break
         if code in (0x00, 0x01) or 0xD0 <= code <= 0xD8:  # no length follows
-            junk, pos = junk + 2, body
+            pos = body
             continue
-        length = int.from_bytes(data[body : body + 2], "big")
+        end = body + max(2, int.from_bytes(data[body : body + 2], "big"))
         if code in _FRAMES:
             frame, components = code, data[body + 7] if len(data) > body + 7 else 0
-        if code == 0xDA:
-            in_scan = data[body + 2] if len(data) > body + 2 else 0
-            if frame == 0xC2 or in_scan < components:
-                # Entropy-coded bytes never hold FF DA, so this counts no scan too few.
-                return JPEGLayout(max(2, data.count(b"\xff\xda", start)), frame)
-            return JPEGLayout(1, frame)
-        pos = body + max(length, 2)
+        elif code == 0xE1 and exif is None and data[body + 2 : body + 8] == b"Exif\0\0":
+            exif = data[body + 2 : end]
+        elif code == 0xDA:
+            # libjpeg collects a picture's coefficients unless the first scan has them all. Entropy-coded bytes never
+            # hold FF DA, so this counts no scan too few.
+            whole = frame != 0xC2 and data[body + 2 : body + 3] >= bytes([components])
+            scans = 1 if whole else max(2, data.count(b"\xff\xda", start))
+            return JPEG(b"".join([*kept, view[body - 2 :]]), exif, frame, scans)
+        if code not in _DROPPED:
+            kept.append(view[body - 2 : end])
+        pos = end
     raise BrokenError("no scan")
 
 

@@ -57,7 +57,9 @@ def cache_directory() -> Path:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
         # A web server's user often has no writable home.
-        directory = Path(tempfile.gettempdir()) / f"django-visual-search-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        directory = (
+            Path(tempfile.gettempdir()) / f"django-visual-search-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        )
     return directory
 
 

@@ -20,10 +20,14 @@ def products(field: EmbeddingField, within: Any | None) -> QuerySet[Any]:
     if isinstance(within, Manager):
         within = within.all()
     if not isinstance(within, QuerySet):
-        raise ValueError(f"'within' must be a queryset of {field.product_model._meta.label}, not {type(within).__name__}.")
+        raise ValueError(
+            f"'within' must be a queryset of {field.product_model._meta.label}, not {type(within).__name__}."
+        )
     mine, theirs = field.product_model._meta.concrete_model, within.model._meta.concrete_model
     if not (issubclass(mine, theirs) or issubclass(theirs, mine)):
-        raise ValueError(f"'within' has {within.model._meta.label} rows, but {field.label} finds {field.product_model._meta.label}.")
+        raise ValueError(
+            f"'within' has {within.model._meta.label} rows, but {field.label} finds {field.product_model._meta.label}."
+        )
     if within._fields is not None:
         raise ValueError("'within' must yield products: leave .values() and .values_list() away.")
     return within

@@ -3,7 +3,7 @@
 | id | what is wrong |
 |---|---|
 | ``visual_search.E001``, ``E002`` | ``dimensions`` or ``metric`` of a field |
-| ``visual_search.E003`` … ``E006`` | ``source``: does not exist, is too far away, not over a one-to-one link, not an ImageField |
+| ``visual_search.E003`` … ``E006`` | ``source``: does not exist, too far away, link not one-to-one, not an ImageField |
 | ``visual_search.E007`` | ``product`` is not a path of forward relations |
 | ``visual_search.E008`` | an index's operator class and the metric disagree |
 | ``visual_search.E009`` | ``VISUAL_SEARCH`` is not a dictionary or has unknown keys |
@@ -18,8 +18,8 @@
 | ``visual_search.W006`` | Celery's Redis transport has no socket timeout |
 | ``visual_search.W007`` | Pillow is older than 13 |
 
-Those that ask a database (``W003`` … ``W005``, and ``W002`` where the exported model may be there) run with ``migrate`` and with
-``check --database default``.
+Those that ask a database (``W003`` … ``W005``, and ``W002`` where the exported model may be there) run with ``migrate``
+and with ``check --database default``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
-from .database_checks import check_extension, check_indexes, check_stored_model
-from .extractor_checks import check_dimensions, check_extractor, check_runtime
+from .database_checks import check_extension, check_indexes
+from .extractor_checks import check_dimensions, check_extractor, check_runtime, check_runtime_and_store
 from .field_checks import check_embedding_field
 from .fields import EmbeddingField
 from .registry import embedding_fields
@@ -48,14 +48,13 @@ def register() -> None:
 
 def check_project(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
     """What can be told without a connection."""
-    messages = check_keys()
     fields = _sound_fields(app_configs)
-    messages += check_engines(fields)
-    if not messages:  # nothing of the settings can be read where their keys are wrong
+    messages = check_keys()
+    if not messages:  # else the settings can't be read
         messages += check_visible()
         for field in fields:
             messages += check_extractor(field) or [*check_dimensions(field), *check_runtime(field)]
-    return [*_once(messages), *check_broker(), *check_pillow()]
+    return [*_once(messages), *check_engines(fields), *check_broker(), *check_pillow()]
 
 
 def check_databases(app_configs: Any = None, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -69,7 +68,7 @@ def check_databases(app_configs: Any = None, databases: Any = None, **kwargs: An
         for field in fields:
             messages += check_indexes(field, alias)
             if not check_keys() and not check_extractor(field):
-                messages += check_stored_model(field)
+                messages += check_runtime_and_store(field)
     return _once(messages)
 
 

@@ -1,4 +1,4 @@
-"""System checks that ask a database: the ``vector`` extension, the ANN indexes, and the exported model."""
+"""System checks that ask a database: the ``vector`` extension and the ANN indexes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 from django.core import checks
 from django.db import DatabaseError, connections
 
-from .backends import extractor_of
 from .extension import ADVICE, extension_version
-from .extractor_checks import missing_runtime
 from .fields import EmbeddingField
 from .indexing.ann import missing_indexes
 from .models import IndexingAttempt
@@ -84,11 +82,3 @@ def _has_column(connection: Any, field: EmbeddingField) -> bool:
             [table, field.column],
         )
         return cursor.fetchone() is not None
-
-
-def check_stored_model(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """The extractor can run here; an exported model in the database is enough for that."""
-    try:
-        return missing_runtime(field, extractor_of(field).missing())
-    except DatabaseError:  # before the first migrate
-        return []

@@ -6,27 +6,27 @@ import copy
 from pathlib import Path
 
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 
 from .backends import extractor_of
+from .extractors import ArtifactStore, Extractor
 from .fields import EmbeddingField
 
 
 def check_extractor(field: EmbeddingField) -> list[checks.CheckMessage]:
     """The field's extractor can be constructed (which imports no ML runtime and reads no weights)."""
+    alias = field.extractor
     try:
         extractor_of(field)
     except Exception as e:  # a backend's module and its constructor may fail in any way
-        return [
-            checks.Error(
-                f"Extractor {field.extractor!r} can't be used: {e}",
-                hint=(
-                    f"Write VISUAL_SEARCH['EXTRACTORS'][{field.extractor!r}] = {{'BACKEND': 'path.to.Extractor', 'OPTIONS': {{...}}}}, "
-                    "or another extractor= on the field."
-                ),
-                obj=field,
-                id="visual_search.E010",
-            )
-        ]
+        problem = str(e) if isinstance(e, ImproperlyConfigured) else f"{type(e).__name__}: {e}"
+        hint = (
+            f"Write VISUAL_SEARCH['EXTRACTORS'][{alias!r}] = {{'BACKEND': 'path.to.Extractor', 'OPTIONS': {{...}}}}, "
+            "or another extractor= on the field."
+        )
+        message = f"Extractor {alias!r} can't be used: {problem}"
+        return [checks.Error(message, hint=hint, obj=field, id="visual_search.E010")]
     return []
 
 
@@ -45,30 +45,47 @@ def check_dimensions(field: EmbeddingField) -> list[checks.CheckMessage]:
     ]
 
 
-class _StoreAsked(Exception):
-    """Only the database knows whether the model has been exported."""
-
-
-class _NoStore:
-    def get(self, name: str) -> Path | None:
-        raise _StoreAsked
-
-    def put(self, name: str, data: bytes) -> Path:
-        raise _StoreAsked
-
-
 def check_runtime(field: EmbeddingField) -> list[checks.CheckMessage]:
     """The extractor can run here, as far as that can be told without asking the database for an exported model."""
-    extractor = copy.copy(extractor_of(field))
-    extractor.artifacts = _NoStore()
     try:
-        return missing_runtime(field, extractor.missing())
-    except _StoreAsked:
+        return _missing(field, _with_store(field, _UnknownStore()).missing())
+    except _StoreAskedError:
         return []
 
 
-def missing_runtime(field: EmbeddingField, problem: str | None) -> list[checks.CheckMessage]:
-    """The warning for what ``Extractor.missing()`` says."""
+def check_runtime_and_store(field: EmbeddingField) -> list[checks.CheckMessage]:
+    """The extractor can run here; an exported model in the database is enough for that."""
+    try:
+        return _missing(field, extractor_of(field).missing())
+    except DatabaseError:  # before the first migrate, when nothing has been exported either
+        return _missing(field, _with_store(field, _EmptyStore()).missing())
+
+
+def _missing(field: EmbeddingField, problem: str | None) -> list[checks.CheckMessage]:
     if problem is None:
         return []
-    return [checks.Warning(f"Extractor {field.extractor!r} can't run here.", hint=problem, id="visual_search.W002")]
+    message = f"Extractor {field.extractor!r} can't run here."
+    return [checks.Warning(message, hint=problem, id="visual_search.W002")]
+
+
+def _with_store(field: EmbeddingField, store: ArtifactStore) -> Extractor:
+    extractor = copy.copy(extractor_of(field))
+    extractor.artifacts = store
+    return extractor
+
+
+class _StoreAskedError(Exception):
+    """Only the database knows."""
+
+
+class _EmptyStore:
+    def get(self, name: str) -> Path | None:
+        return None
+
+    def put(self, name: str, data: bytes) -> Path:
+        raise NotImplementedError  # a check exports nothing
+
+
+class _UnknownStore(_EmptyStore):
+    def get(self, name: str) -> Path | None:
+        raise _StoreAskedError

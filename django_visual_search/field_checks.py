@@ -46,7 +46,10 @@ def _check_metric(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
-    hint = "Name an ImageField of this model (source='image') or of a model one one-to-one link away (source='image__original')."
+    hint = (
+        "Name an ImageField of this model (source='image') or of a model one one-to-one link away "
+        "(source='image__original')."
+    )
     if not isinstance(field.source, str) or not field.source:
         return [_error(field, 3, "'source' is missing.", hint)]
     if field.source.count("__") > 1:
@@ -85,6 +88,9 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
             return [_error(field, 7, f"'product' path {field.product!r} does not exist: {e}.", hint)]
         if not isinstance(relation, models.ForeignKey):
             return [_error(field, 7, f"'product' path {field.product!r}: '{name}' is not a forward relation.", hint)]
+        if isinstance(relation.related_model, str):
+            lost = f"'{name}' leads to {relation.related_model}, which is not an installed model"
+            return [_error(field, 7, f"'product' path {field.product!r}: {lost}.", hint)]
         model = relation.related_model
     return []
 
@@ -92,10 +98,8 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
 def _check_index(field: EmbeddingField) -> list[checks.CheckMessage]:
     indexes = [index for index in field.model._meta.indexes if field.name in index.fields]
     ann = [index for index in indexes if isinstance(index, (HnswIndex, IvfflatIndex))]
-    hint = (
-        f"Add EmbeddingIndex(fields=[{field.name!r}], name=…, metric={field.metric!r}) to {field.model.__name__}.Meta.indexes "
-        "and make a migration."
-    )
+    index = f"EmbeddingIndex(fields=[{field.name!r}], name=…, metric={field.metric!r})"
+    hint = f"Add {index} to {field.model.__name__}.Meta.indexes and make a migration."
     if not ann:
         message = "There is no ANN index on this field: every search reads the whole table."
         return [checks.Warning(message, hint=hint, obj=field, id="visual_search.W001")]

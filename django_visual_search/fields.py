@@ -74,7 +74,9 @@ class EmbeddingField(KeptByUpdates, HalfVectorField):
         super().contribute_to_class(cls, name, private_only)
         # A clone made for migrations has no source; its sibling column is there as a field of its own.
         if self.source and self.key_name not in {field.name for field in cls._meta.local_fields}:
-            EmbeddingKeyField(null=True, blank=True, editable=False, default=None).contribute_to_class(cls, self.key_name)
+            EmbeddingKeyField(null=True, blank=True, editable=False, default=None).contribute_to_class(
+                cls, self.key_name
+            )
 
     @property
     def key_name(self) -> str:

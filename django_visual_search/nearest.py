@@ -116,5 +116,3 @@ def similarity(field: EmbeddingField, distance: float) -> float:
     if field.metric == "l2":
         return 1 / (1 + distance)
     return max(-1.0, min(1.0, 1 - distance)) if field.metric == "cosine" else -distance
-
-

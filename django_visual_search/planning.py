@@ -107,19 +107,28 @@ def forget_facts() -> None:
 
 
 def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
-    """Exact where few rows are expected, where there is no index, and where nearly all of them are asked for."""
+    """Exact where few rows are expected, where there is no index, and where a large share of them is asked for.
+
+    Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of the picture:
+    then a scan that comes back short has met a filter that is not, and the exact scan takes over. Scanning on instead
+    (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the query's own surroundings filtered out,
+    recall@20 was 0.70 to 0.89. So it serves only depths that pgvector's widest scan can't reach.
+    """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit
     if not facts.has_index or facts.expected <= max(conf.EXACT_ROWS, 2 * fetch):
         return Plan(exact=True)
+    share = min(1.0, facts.expected / facts.rows) if facts.rows > 0 else 1.0
+    width = math.ceil(2 * fetch / share)
+    deep = width > MAX_EF_SEARCH
     return Plan(
         exact=False,
-        fetch=fetch,
+        fetch=math.ceil(1.5 * fetch) if deep else fetch,
         settings={
             # Only the index gives rows in order without a sort, so this is what makes the planner choose it.
             "enable_sort": "off",
-            "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.ef_search": str(min(MAX_EF_SEARCH, max(conf.EF_SEARCH, fetch))),
+            "hnsw.iterative_scan": "relaxed_order" if deep else "off",
+            "hnsw.ef_search": str(min(MAX_EF_SEARCH, max(conf.EF_SEARCH, width))),
             "hnsw.max_scan_tuples": str(conf.MAX_SCAN_TUPLES),
         },
     )

@@ -24,6 +24,8 @@ class Progress:
     def show(self, count: int) -> None:
         """Report that ``count`` of the total are through."""
         self.count = count
+        if not count and not self.terminal:
+            return
         now = time.monotonic()
         if now - self.written < (0.1 if self.terminal else LINE_SECONDS):
             return

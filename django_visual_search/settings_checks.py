@@ -58,7 +58,7 @@ def check_visible() -> list[checks.CheckMessage]:
                 _error(
                     14,
                     f"VISUAL_SEARCH['VISIBLE'][{label!r}] is {path!r}: {problem}.",
-                    "Give the dotted path of a function that takes the request and returns a queryset of the products to show.",
+                    "Give the dotted path of a function that takes the request and returns a queryset of the products.",
                 )
             )
     return messages
@@ -97,7 +97,7 @@ def check_broker() -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "Celery's Redis transport has no socket timeout: where the broker is silent, workers and senders of tasks wait for ever.",
+            "Celery's Redis transport has no socket timeout: workers and senders wait for ever for a silent broker.",
             hint=(
                 'Set CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2} '
                 "(broker_transport_options of the Celery app)."

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
-from django.db import DatabaseError, models, router, transaction
+from django.db import DatabaseError, connections, models, router, transaction
 from django.db.models.signals import post_save, pre_migrate
 
 from . import indexing
+from .deletions import watch_deletions
 from .extension import before_migrate
 from .field_checks import check_embedding_field
 from .fields import EmbeddingField
@@ -21,12 +24,16 @@ logger = logging.getLogger("django_visual_search")
 
 NEW_FILES = "_visual_search_new_files"
 
+# Our table or a companion's row may be locked by someone; who saves a picture does not wait for them.
+LOCK_TIMEOUT = "300ms"
+
 
 def connect() -> None:
     """Called once the apps are ready."""
     for field in embedding_fields():
         if not any(message.is_serious() for message in check_embedding_field(field)):
             watch_new_files(field.image_field)
+            watch_deletions(field)
     post_save.connect(embed_after_commit, dispatch_uid="django_visual_search.embed_after_commit")
     pre_migrate.connect(before_migrate, dispatch_uid="django_visual_search.before_migrate")
 
@@ -34,7 +41,7 @@ def connect() -> None:
 def watch_new_files(image_field: models.ImageField) -> None:
     """Remember on an instance that a file was stored for it: a storage may store it under the name of its predecessor.
 
-    ``generate_filename`` is what every way of storing a file through the model calls, ``instance.image.save()`` included.
+    ``generate_filename`` is what every way of storing a file through the model calls, ``instance.image.save()`` too.
     """
     original = image_field.generate_filename
     if getattr(original, "visual_search", False):
@@ -51,7 +58,7 @@ def watch_new_files(image_field: models.ImageField) -> None:
 
 
 def embed_after_commit(
-    sender: type[models.Model],
+    sender: Any,
     instance: models.Model,
     created: bool = False,
     raw: bool = False,
@@ -59,7 +66,7 @@ def embed_after_commit(
     update_fields: frozenset[str] | None = None,
     **kwargs: Any,
 ) -> None:
-    """Mark vectors of replaced pictures as stale, in the shop's own transaction, and send the work once that is committed."""
+    """Mark vectors of replaced pictures as stale, in the shop's own transaction, and send the work once it commits."""
     if raw:
         return
     new_files = instance.__dict__.get(NEW_FILES, set())
@@ -72,20 +79,32 @@ def embed_after_commit(
             continue
         saved.add(name)
         replaced = name in new_files and not created
-        if replaced:
-            _mark_stale(field, instance)
+        marked = replaced and _mark_stale(field, instance)
         if replaced or _may_be_stale(field, instance, created):
-            work = functools.partial(_send, field, str(instance.pk))
+            work = functools.partial(_send, field, str(instance.pk), replaced and not marked)
             transaction.on_commit(work, using=using or router.db_for_write(sender, instance=instance), robust=True)
     new_files -= saved
 
 
-def _mark_stale(field: EmbeddingField, instance: models.Model) -> None:
+def _mark_stale(field: EmbeddingField, instance: models.Model) -> bool:
+    """False, and a line in the log, where that fails or would wait for a lock; the worker is then asked to do it."""
+    using = router.db_for_write(field.model)
     try:
-        with transaction.atomic(using=router.db_for_write(field.model)):
+        with transaction.atomic(using=using), _brief_waits(connections[using]):
             indexing.mark_stale(field, [instance.pk])
-    except DatabaseError:
-        logger.exception("visual search: %s of %s could not be marked as stale", field.label, instance.pk)
+    except DatabaseError as e:
+        logger.warning("visual search: %s of %s could not be marked as stale now: %s", field.label, instance.pk, e)
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _brief_waits(connection: Any) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+        before, _ = cursor.fetchone()
+        yield
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
 
 
 def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
@@ -97,8 +116,13 @@ def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) 
         return True
     if field.key_name in instance.get_deferred_fields():
         return True
-    return getattr(instance, field.key_name) != indexing.wanted_key(field, image.name)
+    try:
+        return bool(getattr(instance, field.key_name) != indexing.wanted_key(field, image.name))
+    except Exception:
+        # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
+        logger.exception("visual search: the extractor of %s", field.label)
+        return True
 
 
-def _send(field: EmbeddingField, key: str) -> None:
-    enqueue(embed, field.label, [key])
+def _send(field: EmbeddingField, key: str, replaced: bool) -> None:
+    enqueue(embed, field.label, [key], **({"replaced": True} if replaced else {}))

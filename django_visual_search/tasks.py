@@ -6,20 +6,34 @@ import logging
 from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_process_shutdown
+from django.core.exceptions import ImproperlyConfigured
 
 from . import indexing
+from .decoder_pool import close_pool
+from .extractors import ExtractorUnavailable
 from .indexing.sweep import sweep_seconds
 from .registry import embedding_fields, get_field
 
 logger = logging.getLogger("django_visual_search")
 
 
+# A child that was told to go (max-tasks-per-child, a warm shutdown) runs no atexit functions.
+worker_process_shutdown.connect(close_pool, weak=False, dispatch_uid="django_visual_search.close_pool")
+
+
 @shared_task(name="django_visual_search.embed", ignore_result=True)
-def embed(label: str, keys: list[str]) -> None:
-    """Embed the rows with these primary keys (of the model that has the picture) that are stale."""
+def embed(label: str, keys: list[str], replaced: bool = False) -> None:
+    """Embed the rows with these primary keys (of the model that has the picture) that are stale.
+
+    ``replaced``: all of them count as stale, for their files may be new under the same name.
+    """
     field = get_field(label)
     to_python = field.target_model._meta.pk.to_python
-    for report in indexing.embed(field, [to_python(key) for key in keys]):
+    rows = [to_python(key) for key in keys]
+    if replaced:
+        indexing.mark_stale(field, rows)
+    for report in indexing.embed(field, rows):
         _log(label, report)
 
 
@@ -27,7 +41,11 @@ def embed(label: str, keys: list[str]) -> None:
 def sweep() -> None:
     """Find and embed what is stale in every field; for Celery beat, every ``SWEEP_SECONDS``."""
     for field in embedding_fields():
-        _log(field.label, indexing.sweep(field, seconds=sweep_seconds()))
+        try:
+            _log(field.label, indexing.sweep(field, seconds=sweep_seconds()))
+        except (ExtractorUnavailable, ImproperlyConfigured) as e:
+            # Another field may have an extractor that runs here.
+            logger.error("visual search: %s can't be embedded here: %s", field.label, e)
 
 
 def _log(label: str, report: Any) -> None:

@@ -1,4 +1,4 @@
-"""The shop's Celery application: ``celery -A example_project worker -Q visual_search``, with ``-B`` for the schedule too."""
+"""The shop's Celery: ``celery -A example_project worker -Q visual_search``, with ``-B`` for the schedule too."""
 
 import os
 

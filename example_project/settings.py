@@ -88,7 +88,7 @@ VISUAL_SEARCH = {
     "CACHE_DIR": EXAMPLE_DIR / "models",
 }
 
-# Celery: with a broker, tasks go to a worker (`celery -A example_project worker -Q visual_search`); without, they run inline
+# Celery: with a broker, tasks go to `celery -A example_project worker -Q visual_search`; without, they run inline
 
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or None
 CELERY_TASK_ALWAYS_EAGER = CELERY_BROKER_URL is None

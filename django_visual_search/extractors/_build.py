@@ -1,7 +1,7 @@
-"""Builds a keras.applications model and writes it as a flatbuffer. Run by export.py as a process of its own; needs TensorFlow.
+"""Builds a keras.applications model and writes it as a flatbuffer. export.py runs it as a process of its own.
 
-Standard input: the request as JSON. The exit code is 0 if ``request["output"]`` was written; otherwise ``request["report"]`` says
-why, as JSON: ``{"kind": "download" | "other", "message": …, "file": …, "folder": …}``.
+Standard input: the request as JSON. The exit code is 0 if ``request["output"]`` was written; otherwise the file
+``request["report"]`` says why, as JSON: ``{"kind": "download" | "other", "message": …, "file": …, "folder": …}``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SEED = 0
 
 
 def keras_home(scratch: Path) -> Path:
-    """The folder that holds Keras' ``models``; KERAS_HOME is set so that Keras reads the weights in it even if it is read-only.
+    """The folder that holds Keras' ``models``; Keras is made to read the weights there even if it is read-only.
 
-    Keras itself passes over a KERAS_HOME that it can't write to, as in a container image, and downloads again.
+    By itself Keras passes over a KERAS_HOME that it can't write to, as in a container image, and downloads again.
     """
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     if (home / "models").is_dir() and not os.access(home, os.W_OK):
@@ -35,7 +35,7 @@ def keras_home(scratch: Path) -> Path:
 
 
 def build(request: dict[str, Any]) -> bytes:
-    """The flatbuffer: one picture uint8 (1, s, s, 3) RGB in, the application's own preprocessing inside, pooled features out."""
+    """The flatbuffer: a picture, uint8 (1, s, s, 3) RGB, to pooled features, the application's preprocessing inside."""
     import keras
     import tensorflow as tf
 

@@ -28,8 +28,8 @@ def missing() -> str | None:
 class Flatbuffer:
     """A model of one picture, uint8 ``(1, s, s, 3)``, to one row of features, float32 ``(1, width)``.
 
-    Pictures are run one after another: measured with MobileNetV2-0.35 at 224² on 2 threads, 0.49 ms a picture against 0.55 in
-    batches of 8 and 0.74 in batches of 32, whose activations no longer fit the caches.
+    Pictures are run one after another: measured with MobileNetV2-0.35 at 224² on 2 threads, 0.49 ms a picture against
+    0.55 in batches of 8 and 0.74 in batches of 32, whose activations no longer fit the caches.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
@@ -40,7 +40,7 @@ class Flatbuffer:
         self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of ``images``, uint8 ``(n, s, s, 3)`` with n > 0. Raises ExtractorUnavailable if the model can't be loaded."""
+        """Features of ``images``, uint8 ``(n, s, s, 3)``. Raises ExtractorUnavailable if the model can't be loaded."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             interpreter = self._interpreters.get(os.getpid())
             if interpreter is None:
@@ -66,7 +66,7 @@ class Flatbuffer:
             raise ExtractorUnavailable(
                 f"{self.path} is not a model that LiteRT can run ({e}): delete it to have it made again."
             ) from e
-        # Never freed: freeing it waits for its threads, so a forked child of a process that used it would hang at its exit.
+        # Never freed: freeing waits for its threads, so a forked child of a process that used it would hang at exit.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(interpreter))
         return interpreter
 

@@ -49,7 +49,10 @@ APPLICATIONS: dict[str, tuple[int, int]] = {
 }
 
 RESERVED = frozenset(
-    "classes classifier_activation include_preprocessing include_top input_shape input_tensor name pooling weights".split()
+    {
+        *("classes", "classifier_activation", "include_preprocessing", "include_top"),
+        *("input_shape", "input_tensor", "name", "pooling", "weights"),
+    }
 )
 """Arguments of an application that KerasExtractor sets itself."""
 

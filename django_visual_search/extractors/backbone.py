@@ -14,10 +14,10 @@ from .heads import SEED, orthonormal
 
 
 class BackboneExtractor(Extractor):
-    """An extractor in two steps: ``features`` (``width`` numbers a picture), then a seeded projection to ``dimensions``.
+    """An extractor in two steps: ``features``, ``width`` numbers a picture, then a seeded projection to ``dimensions``.
 
-    Subclasses set ``name`` (what their keys begin with) and ``input_size`` before they call ``__init__`` here, which raises
-    ValueError if the field wants more dimensions than there are features.
+    Subclasses set ``name`` (what their keys begin with) and ``input_size`` before they call ``__init__`` here, which
+    raises ValueError if the field wants more dimensions than there are features.
     """
 
     name: str

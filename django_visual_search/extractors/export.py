@@ -23,8 +23,13 @@ TIMEOUT_SECONDS = 900
 
 NO_TENSORFLOW = (
     "There is no exported model of {} yet, and TensorFlow, which makes it, is not installed here. Install "
-    "django-visual-search[tensorflow] on one machine that shares the database and run `manage.py reindex_embeddings` (or any "
-    "worker) there once: the exported model is kept in the database, and this machine will find it."
+    "django-visual-search[tensorflow] on one machine that shares the database and run `manage.py reindex_embeddings` "
+    "(or any worker) there once: the exported model is kept in the database, and this machine will find it."
+)
+
+ALTERNATIVES = (
+    'Or give the extractor a file of weights you have, by weights="/path/to/file" and weights_sha256="…", or use '
+    "django_visual_search.extractors.classic.ClassicExtractor, which needs no weights."
 )
 
 
@@ -51,7 +56,7 @@ def missing(recipe: Recipe) -> str | None:
 
 
 def export(recipe: Recipe) -> bytes:
-    """The flatbuffer of ``recipe`` (see ``_build.build``). Takes seconds to minutes and up to some GB, in a process of its own.
+    """The flatbuffer of ``recipe`` (see ``_build.build``): seconds to minutes and a GB or more, in another process.
 
     Raises ExtractorUnavailable, saying what to do, if it can't be made here.
     """
@@ -75,10 +80,14 @@ def export(recipe: Recipe) -> bytes:
                 env=_environment(),
                 check=False,
             )
+        except OSError as e:
+            raise ExtractorUnavailable(
+                f"The process that exports {recipe.application} could not be started: {e}"
+            ) from e
         except subprocess.TimeoutExpired as e:
             raise ExtractorUnavailable(
-                f"The export of {recipe.application} was stopped after {TIMEOUT_SECONDS} s. If the network here is slow or cut "
-                f"off, put the weights in place by hand. {_alternatives(recipe)}"
+                f"The export of {recipe.application} was stopped after {TIMEOUT_SECONDS} s. If the network here is "
+                f"slow or cut off, put the file of weights into the folder `models` in KERAS_HOME. {ALTERNATIVES}"
             ) from e
         if result.returncode == 0:
             return output.read_bytes()
@@ -93,16 +102,13 @@ def export(recipe: Recipe) -> bytes:
 def _explain(recipe: Recipe, report: dict[str, Any]) -> str:
     if report["kind"] == "download":
         return (
-            f"The ImageNet weights of {recipe.application} are not here and could not be downloaded ({report['message']}). Put "
-            f"the file {report['file']} into {report['folder']} (the folder `models` in KERAS_HOME). {_alternatives(recipe)}"
+            f"The ImageNet weights of {recipe.application} are not here and could not be downloaded. Put the file "
+            f"{report['file']} into {report['folder']} (the folder `models` in KERAS_HOME). {ALTERNATIVES} "
+            f"({report['message']})"
         )
-    return f"{recipe.application} could not be built with {recipe.kwargs} and weights={recipe.weights!r}: {report['message']}"
-
-
-def _alternatives(recipe: Recipe) -> str:
     return (
-        'Or give the extractor a file of weights you have, by weights="/path/to/file" and weights_sha256="…", or use '
-        "django_visual_search.extractors.classic.ClassicExtractor, which needs no weights."
+        f"{recipe.application} could not be built with input_size={recipe.input_size}, {recipe.kwargs} and "
+        f"weights={recipe.weights!r}: {report['message']}"
     )
 
 
@@ -111,8 +117,8 @@ def _check_weights(path: Path, expected: str) -> None:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != expected:
         raise ExtractorUnavailable(
-            f"The weights in {path} have the sha256 {actual}, not {expected} as weights_sha256 says: it is another file. "
-            "Put the right one there, or set weights_sha256 to the new value and re-embed."
+            f"The weights in {path} have the sha256 {actual}, not {expected} as weights_sha256 says: it is another "
+            "file. Put the right one there, or set weights_sha256 to the new value and re-embed."
         )
 
 
@@ -135,7 +141,7 @@ def _environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
-    """Hold a lock of that name, shared by this user's processes on this machine: several workers must not all export a model."""
+    """Hold a lock of that name among this user's processes on this machine, or every worker would export the model."""
     path = Path(tempfile.gettempdir(), f"django-visual-search-{os.getuid()}-{name}.lock")
     handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:

@@ -17,8 +17,8 @@ SEED = 0
 class LinearHead:
     """``(features - mean) @ matrix``. L2 normalisation comes after it and is not part of it.
 
-    ``matrix`` is float32 ``(features, dimensions)``; ``mean`` is float32 ``(features,)`` or None for no centring. Raises
-    ValueError if their shapes don't fit or a value isn't finite. The arrays are made read-only.
+    ``matrix`` is float32 ``(features, dimensions)``; ``mean`` is float32 ``(features,)`` or None for no centring. The
+    arrays are copied and made read-only. Raises ValueError if their shapes don't fit or a value isn't finite.
     """
 
     matrix: NDArray[np.float32]
@@ -64,16 +64,18 @@ class LinearHead:
                 f"This head takes rows of {self.features} features, not an array of shape {features.shape}."
             )
         centred = features if self.mean is None else features - self.mean
-        return np.asarray(centred @ self.matrix, dtype=np.float32)
+        # Not @: BLAS wakes threads for it, which stall for milliseconds where other processes keep the cores busy.
+        return np.asarray(np.einsum("nf,fd->nd", centred, self.matrix), dtype=np.float32)
 
 
 @functools.lru_cache(maxsize=16)
 def orthonormal(features: int, dimensions: int, seed: int = SEED) -> LinearHead:
     """A projection onto ``dimensions`` random orthonormal directions, for when nothing has been learned yet.
 
-    Keeps distances to within about ``sqrt(1 / dimensions)`` with no look at the data (W. B. Johnson and J. Lindenstrauss,
-    "Extensions of Lipschitz mappings into a Hilbert space", 1984). The directions are the Q factor of a Gaussian matrix, which
-    makes every subspace equally likely (F. Mezzadri, "How to generate random matrices from the classical compact groups", 2007).
+    Keeps distances to within about ``sqrt(1 / dimensions)`` with no look at the data (W. B. Johnson and
+    J. Lindenstrauss, "Extensions of Lipschitz mappings into a Hilbert space", 1984). The directions are the Q factor of
+    a Gaussian matrix, which makes every subspace equally likely (F. Mezzadri, "How to generate random matrices from the
+    classical compact groups", 2007).
 
     The same on every machine to float32 rounding: NumPy freezes the stream of ``RandomState`` (NEP 19), and a QR
     factorisation with a positive diagonal of R is unique, whichever LAPACK computes it.

@@ -1,4 +1,4 @@
-"""Any ``keras.applications`` model as an extractor: Keras builds it once, in another process; LiteRT runs it everywhere."""
+"""Any ``keras.applications`` model as an extractor: Keras builds it once, in another process; LiteRT runs it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ class KerasExtractor(BackboneExtractor):
     """Pooled features of a convolutional network trained on ImageNet, or on whatever ``weights`` were.
 
     ``application``: name of a model in ``keras.applications``; its own preprocessing is part of the exported model.
-    ``weights``: "imagenet"; a path to a file for ``load_weights`` with its ``weights_sha256``; or None for random ones (tests).
+    ``weights``: "imagenet"; a path to a file for ``load_weights``, with its ``weights_sha256``; or None for random ones
+    (tests).
     ``input_size``: side of the pictures in pixels; None for the application's default.
     ``application_kwargs``: further arguments of the application, such as ``{"alpha": 0.35}``.
-    ``pooling``: "avg" or "max" over the last feature map. ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16
-    three times as fast and a quarter as large, and changes the features a little; None keeps float32.
-    ``threads``: of LiteRT; None for one per core, four at most. ``artifacts``: where the exported model is kept; by default
-    the user's cache directory.
+    ``pooling``: "avg" or "max" over the last feature map.
+    ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16 three times as fast and a quarter as large and
+    changes the features a little; None keeps float32.
+    ``threads``: of LiteRT; None for one per core, four at most.
+    ``artifacts``: where the exported model is kept; by default in the user's cache directory.
 
-    Raises ValueError for options that make no sense. A call raises ExtractorUnavailable if the exported model doesn't exist yet
-    and can't be made here, or can't be run here.
+    Raises ValueError for options that make no sense. A call raises ExtractorUnavailable if the exported model doesn't
+    exist yet and can't be made here, or can't be run here.
     """
 
     def __init__(
@@ -142,7 +144,7 @@ def _pinned(weights: object, sha256: str | None) -> str | None:
         return None
     if sha256 is None or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(
-            f"With weights={weights!s}, weights_sha256 must be the file's sha256, 64 hexadecimal digits (`sha256sum {weights!s}` "
-            "prints it): it is what tells this vector space from that of other weights."
+            f"With weights={weights!s}, weights_sha256 must be the file's sha256, 64 hexadecimal digits (`sha256sum "
+            f"{weights!s}` prints it): it is what tells this vector space from that of other weights."
         )
     return sha256.lower()

@@ -1,8 +1,22 @@
 """Keeps vectors current: what is stale, claims and attempts, decode and inference, compare-and-set writes."""
 
 from .claims import quarantine_lost
-from .pipeline import Report, embed
-from .stale import mark_stale, pending, stale, wanted_key
-from .sweep import pending_keys, sweep
+from .marking import mark_stale
+from .pipeline import embed
+from .report import Report
+from .stale import claimed, pending, stale, wanted_key
+from .sweep import forget_needless, pending_keys, sweep
 
-__all__ = ["Report", "embed", "mark_stale", "pending", "pending_keys", "quarantine_lost", "stale", "sweep", "wanted_key"]
+__all__ = [
+    "Report",
+    "claimed",
+    "embed",
+    "forget_needless",
+    "mark_stale",
+    "pending",
+    "pending_keys",
+    "quarantine_lost",
+    "stale",
+    "sweep",
+    "wanted_key",
+]

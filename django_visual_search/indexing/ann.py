@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from django.db import connections, router
+from django.db import DatabaseError, connections, router
 from pgvector.django import HnswIndex, IvfflatIndex
 
 from ..conf import conf
@@ -13,6 +14,9 @@ from ..fields import EmbeddingField
 # Below so many rows, or this share of the table, the index is fed: dropping it would slow every search down for little.
 REBUILD_ROWS = 2000
 REBUILD_SHARE = 0.2
+
+TRIES = 5
+DEADLOCK, EXISTS_ALREADY = "40P01", "42P07"
 
 STATE = """
 SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %s::regclass
@@ -41,6 +45,7 @@ def missing_indexes(field: EmbeddingField) -> list[Any]:
 
 def drop_indexes(field: EmbeddingField) -> None:
     """Drop the ANN indexes; searches go on, by exact scans. Must not run in a transaction."""
+    _await_builds(field)
     state = _state(field)
     for index in declared_indexes(field):
         if index.name in state:
@@ -48,22 +53,52 @@ def drop_indexes(field: EmbeddingField) -> None:
 
 
 def build_indexes(field: EmbeddingField) -> list[str]:
-    """Build the declared ANN indexes that are missing, without locking the table, and return their names."""
-    connection = _connection(field)
-    built = []
-    for index in missing_indexes(field):
-        if index.name in _state(field):  # invalid
-            _drop(field, index.name)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [conf.MAINTENANCE_WORK_MEM])
+    """Build the declared ANN indexes that are missing, without locking the table, and return their names.
+
+    Two builds of one table can meet in spite of the wait, and PostgreSQL ends one of them: then it's tried again.
+    """
+    built: list[str] = []
+    for tries_left in reversed(range(TRIES)):
         try:
-            with connection.schema_editor(atomic=False) as editor:
-                editor.add_index(field.model, index, concurrently=True)
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("RESET maintenance_work_mem")
-        built.append(index.name)
+            for index in _missing_after_builds(field):
+                _build(field, index)
+                built.append(index.name)
+            break
+        except DatabaseError as e:
+            if getattr(e.__cause__, "sqlstate", None) not in (DEADLOCK, EXISTS_ALREADY) or not tries_left:
+                raise
     return built
+
+
+def _missing_after_builds(field: EmbeddingField) -> list[Any]:
+    _await_builds(field)
+    return missing_indexes(field)
+
+
+def _await_builds(field: EmbeddingField) -> None:
+    """Wait while another session builds an index of this table, as a command's may even after that was killed."""
+    connection = _connection(field)
+    table = connection.ops.quote_name(field.model._meta.db_table)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_stat_progress_create_index WHERE relid = %s::regclass", [table])
+            if cursor.fetchone() is None:
+                return
+        time.sleep(0.5)
+
+
+def _build(field: EmbeddingField, index: Any) -> None:
+    connection = _connection(field)
+    if index.name in _state(field):  # invalid
+        _drop(field, index.name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [conf.MAINTENANCE_WORK_MEM])
+    try:
+        with connection.schema_editor(atomic=False) as editor:
+            editor.add_index(field.model, index, concurrently=True)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET maintenance_work_mem")
 
 
 def analyze(field: EmbeddingField) -> None:

@@ -1,6 +1,7 @@
 """Claims on pictures: counted in the database before the decode, held for a limited time, and what became of them.
 
-Celery alone can't do this: ``acks_late`` runs a task that kills its worker once and loses it, ``reject_on_worker_lost`` for ever.
+Celery alone can't do this: ``acks_late`` runs a task that kills its worker once and loses it, ``reject_on_worker_lost``
+for ever.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -36,17 +37,27 @@ class Claim:
     attempts: int
 
 
+MAY_TRY_AGAIN = """(
+    held.leased_until <= clock_timestamp() AND held.attempts < %(attempts)s AND held.state IN ('running', 'failed'))"""
+
+# A row that a shop's open transaction has locked (it marked the picture as stale) is passed over, not waited for:
+# claiming several rows while waiting for one would deadlock with a transaction that saves them in another order.
 CLAIM = """
+WITH wanted AS (SELECT * FROM unnest(%(ids)s::text[], %(keys)s::text[]) AS wanted (object_id, key)),
+free AS MATERIALIZED (
+    SELECT object_id FROM {table} AS held JOIN wanted USING (object_id)
+    WHERE held.label = %(label)s AND (held.key <> wanted.key OR {may_try_again}) FOR UPDATE OF held SKIP LOCKED)
 INSERT INTO {table} AS held (label, object_id, key, token, attempts, state, code, message, leased_until, updated_at)
-SELECT %s, wanted.object_id, wanted.key, gen_random_uuid(), 1, 'running', '', '',
-       clock_timestamp() + %s * interval '1 second', clock_timestamp()
-FROM unnest(%s::text[], %s::text[]) AS wanted (object_id, key) ORDER BY wanted.object_id
+SELECT %(label)s, object_id, key, gen_random_uuid(), 1, 'running', '', '',
+       clock_timestamp() + %(lease)s * interval '1 second', clock_timestamp()
+FROM wanted WHERE object_id IN (SELECT object_id FROM free)
+    OR NOT EXISTS (SELECT 1 FROM {table} AS known WHERE known.label = %(label)s AND known.object_id = wanted.object_id)
+ORDER BY object_id
 ON CONFLICT (label, object_id) DO UPDATE SET
     attempts = CASE WHEN held.key = EXCLUDED.key THEN held.attempts + 1 ELSE 1 END,
     key = EXCLUDED.key, token = EXCLUDED.token, state = 'running', code = '', message = '',
     leased_until = EXCLUDED.leased_until, updated_at = EXCLUDED.updated_at
-WHERE held.key <> EXCLUDED.key OR (
-    held.leased_until <= clock_timestamp() AND held.attempts < %s AND held.state IN ('running', 'failed'))
+WHERE held.key <> EXCLUDED.key OR {may_try_again}
 RETURNING object_id, token::text, attempts
 """
 
@@ -56,22 +67,28 @@ def claim(field: EmbeddingField, pictures: list[Picture]) -> list[Claim]:
     connection = connections[router.db_for_write(field.model)]
     table = connection.ops.quote_name(IndexingAttempt._meta.db_table)
     by_id = {picture.object_id: picture for picture in pictures}
-    params: list[Any] = [field.label, conf.LEASE_SECONDS, list(by_id), [p.key for p in by_id.values()], conf.MAX_ATTEMPTS]
+    params = {
+        "label": field.label,
+        "ids": list(by_id),
+        "keys": [picture.key for picture in by_id.values()],
+        "lease": conf.LEASE_SECONDS,
+        "attempts": conf.MAX_ATTEMPTS,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM.format(table=table), params)
+        cursor.execute(CLAIM.format(table=table, may_try_again=MAY_TRY_AGAIN), params)
         return [Claim(by_id[object_id], token, attempts) for object_id, token, attempts in cursor.fetchall()]
 
 
 def tried_before(field: EmbeddingField, pictures: list[Picture]) -> set[str]:
     """Object ids of pictures that an earlier attempt began with and did not finish."""
     keys = {picture.object_id: picture.key for picture in pictures}
-    rows = _attempts(field).filter(object_id__in=list(keys)).values_list("object_id", "key")
+    rows = _attempts(field).filter(object_id__in=list(keys), attempts__gt=0).values_list("object_id", "key")
     return {object_id for object_id, key in rows if keys[object_id] == key}
 
 
 def refuse(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:
     """The picture itself is not acceptable: not tried again until it is replaced."""
-    _held(field, [claimed]).update(state=IndexingAttempt.State.REFUSED, code=code, message=message, **_now())
+    _settle(field, [claimed], state=IndexingAttempt.State.REFUSED, code=code, message=message, **_now())
 
 
 def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:
@@ -79,36 +96,60 @@ def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None
     state = IndexingAttempt.State.FAILED
     if claimed.attempts >= conf.MAX_ATTEMPTS:
         state = IndexingAttempt.State.QUARANTINED
-    _held(field, [claimed]).update(state=state, code=code, message=message, **_now(conf.LEASE_SECONDS))
+    _settle(field, [claimed], state=state, code=code, message=message, **_now(conf.LEASE_SECONDS))
 
 
 def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, after: float = 0) -> None:
-    """Give claims back without counting them: the reason lies elsewhere. May be claimed again ``after`` seconds."""
+    """Give claims back without counting them, but for those that are settled: the reason lies elsewhere.
+
+    May be claimed again ``after`` seconds.
+    """
     state = IndexingAttempt.State.FAILED
-    _held(field, claimed).update(state=state, attempts=F("attempts") - 1, message=message, **_now(after))
+    _settle(field, claimed, state=state, attempts=F("attempts") - 1, message=message, **_now(after))
+
+
+def drop(field: EmbeddingField, claimed: list[Claim]) -> None:
+    """Forget claims on pictures that turn out to need no work."""
+    if claimed:
+        ids, tokens = [c.picture.object_id for c in claimed], [c.token for c in claimed]
+        _attempts(field).filter(object_id__in=ids, token__in=tokens).delete()
 
 
 def quarantine_lost(field: EmbeddingField) -> int:
     """Quarantine pictures whose last attempt never came back, as when each killed its worker. Returns how many."""
     message = (
-        f"Each of {conf.MAX_ATTEMPTS} attempts to embed this picture ended with its worker lost. Replace the picture, or retry it."
+        f"Each of {conf.MAX_ATTEMPTS} attempts to embed this picture ended with its worker lost. "
+        "Replace the picture, or retry it."
     )
     lost = _attempts(field).filter(
         state__in=[IndexingAttempt.State.RUNNING, IndexingAttempt.State.FAILED],
         attempts__gte=conf.MAX_ATTEMPTS,
         leased_until__lte=timezone.now(),
     )
-    return lost.update(state=IndexingAttempt.State.QUARANTINED, code="worker_lost", message=message, updated_at=timezone.now())
+    values = {
+        "state": IndexingAttempt.State.QUARANTINED,
+        "code": "worker_lost",
+        "message": message,
+        "updated_at": timezone.now(),
+    }
+    return _update_unlocked(lost, values)
 
 
 def _attempts(field: EmbeddingField) -> Any:
     return IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
 
 
-def _held(field: EmbeddingField, claimed: list[Claim]) -> Any:
-    return _attempts(field).filter(
-        object_id__in=[c.picture.object_id for c in claimed], token__in=[c.token for c in claimed]
-    )
+def _settle(field: EmbeddingField, claimed: list[Claim], **values: Any) -> None:
+    ids, tokens = [c.picture.object_id for c in claimed], [c.token for c in claimed]
+    held = _attempts(field).filter(object_id__in=ids, token__in=tokens, state=IndexingAttempt.State.RUNNING)
+    _update_unlocked(held, values)
+
+
+def _update_unlocked(attempts: Any, values: dict[str, Any]) -> int:
+    """What another transaction has locked is about to be deleted or claimed anew: waiting for it would gain nothing."""
+    with transaction.atomic(using=attempts.db):
+        found = list(attempts.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        return int(attempts.model.objects.using(attempts.db).filter(pk__in=found).update(**values)) if found else 0
 
 
 def _now(lease: float = 0) -> dict[str, Any]:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field as dataclass_field
 from itertools import chain
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import SuspiciousOperation
 from django.db import Error as DatabaseFailure
 from numpy.typing import NDArray
 
 from ..backends import extractor_of
 from ..conf import conf
-from ..decoding import DecoderLost, get_pool
+from ..decoder_pool import get_pool
+from ..decoding import DecoderLost
 from ..extractors import Extractor, ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused
 from . import claims
+from .batches import batched
 from .claims import Claim, Picture
+from .report import Report
 from .stale import stale
 from .writes import clear, write
 
@@ -30,62 +32,37 @@ logger = logging.getLogger("django_visual_search")
 Decoded = list[tuple[Claim, "Future[NDArray[np.uint8]]"]]
 
 
-@dataclass
-class Report:
-    """What became of pictures: counts, and why some have no vector."""
-
-    done: int = 0
-    skipped: int = 0
-    """Current already, held by another process, or changed while they were worked on."""
-    cleared: int = 0
-    refused: int = 0
-    failed: int = 0
-    quarantined: int = 0
-    reasons: Counter[str] = dataclass_field(default_factory=Counter)
-
-    def add(self, other: Report) -> None:
-        """Add another report's counts."""
-        for name in ("done", "skipped", "cleared", "refused", "failed", "quarantined"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.reasons.update(other.reasons)
-
-
 def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None) -> Iterator[Report]:
-    """Embed the rows with these primary keys (of the model that has the picture) that are stale; a report after each batch.
+    """Embed the rows with these primary keys (of the model that has the picture) that are stale; a report a batch.
 
     Raises ExtractorUnavailable, with the claims given back, where the extractor can't run here.
     """
     extractor = extractor_of(field)
     ahead: Decoded = []
-    following: Decoded = []
+    unfinished: Decoded = []
     try:
-        for batch in chain(_batched(keys, batch_size or conf.BATCH_SIZE), [()]):
+        for batch in chain(batched(keys, batch_size or conf.BATCH_SIZE), [()]):
             report = Report()
             fresh, suspects = _look_up(field, batch, report)
-            following = _decode(field, extractor, claims.claim(field, fresh)) if fresh else []
+            following = _decode(field, extractor, _claim(field, fresh))
+            unfinished = ahead + following
             report.skipped += len(fresh) - len(following)
-            ahead, current = [], ahead
-            report.add(_infer(field, extractor, current))
+            report.add(_infer(field, extractor, ahead))
+            unfinished = following
             # What an earlier attempt did not finish goes one at a time: what killed it takes nothing else along.
             for suspect in suspects:
-                claimed = claims.claim(field, [suspect])
-                report.skipped += 1 - len(claimed)
-                report.add(_infer(field, extractor, _decode(field, extractor, claimed)))
-            ahead, following = following, []
+                alone = _decode(field, extractor, _claim(field, [suspect]))
+                unfinished = following + alone
+                report.skipped += 1 - len(alone)
+                report.add(_infer(field, extractor, alone))
+            ahead = unfinished = following
             yield report
     finally:
-        # Interrupted, or the extractor or the database is gone: nothing of what was read ahead counts as tried.
-        left = ahead + following
-        for _, future in left:
+        # Interrupted, or the extractor or the database is gone: not the pictures' fault, so it doesn't count as tried.
+        for _, future in unfinished:
             future.cancel()
-        if left:
-            _try_release(field, [claimed for claimed, _ in left])
-
-
-def _batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    iterator = iter(keys)
-    while batch := tuple(key for _, key in zip(range(size), iterator, strict=False)):
-        yield batch
+        if unfinished:
+            _try_release(field, [claimed for claimed, _ in unfinished])
 
 
 def _look_up(field: EmbeddingField, keys: tuple[Any, ...], report: Report) -> tuple[list[Picture], list[Picture]]:
@@ -100,6 +77,19 @@ def _look_up(field: EmbeddingField, keys: tuple[Any, ...], report: Report) -> tu
     pictures = [Picture(str(pk), image, wanted) for pk, image, wanted in rows if image]
     tried = claims.tried_before(field, pictures)
     return [p for p in pictures if p.object_id not in tried], [p for p in pictures if p.object_id in tried]
+
+
+def _claim(field: EmbeddingField, pictures: list[Picture]) -> list[Claim]:
+    """Claim what is still as it was: between the look and the claim, it may have been embedded or replaced."""
+    claimed = claims.claim(field, pictures) if pictures else []
+    if not claimed:
+        return []
+    to_python = field.target_model._meta.pk.to_python
+    ids = [to_python(c.picture.object_id) for c in claimed]
+    wanted = {str(pk): key for pk, key in stale(field).filter(pk__in=ids).values_list("pk", "visual_wanted")}
+    left = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
+    claims.drop(field, [c for c in claimed if c not in left])
+    return left
 
 
 def _decode(field: EmbeddingField, extractor: Extractor, claimed: list[Claim]) -> Decoded:
@@ -119,6 +109,12 @@ def _infer(field: EmbeddingField, extractor: Extractor, decoded: Decoded) -> Rep
             _refuse(field, claimed, "missing_file", f"The storage has no file {claimed.picture.image!r}.", report)
         except DecoderLost as e:
             _fail(field, claimed, e.code, str(e), report)
+        except SuspiciousOperation as e:
+            _refuse(
+                field, claimed, "unsafe_name", f"The storage refuses the name {claimed.picture.image!r}: {e}", report
+            )
+        except ExtractorUnavailable:
+            raise
         except Exception as e:
             # The storage may be down; that is not this picture's fault.
             logger.warning("visual search: can't read %s of %s: %s", claimed.picture.image, field.label, e)
@@ -139,8 +135,7 @@ def _embed_ready(
         _check(vectors, len(ready), field.dimensions)
         written = write(field, claimed, vectors)
     except (ExtractorUnavailable, DatabaseFailure):
-        _try_release(field, claimed)  # nothing to do with these pictures
-        raise
+        raise  # nothing to do with these pictures
     except Exception as e:
         if len(ready) > 1:
             for one in ready:
@@ -157,9 +152,11 @@ def _embed_ready(
     report.skipped += len(lost)
 
 
-def _check(vectors: NDArray[np.float32], count: int, dimensions: int) -> None:
+def _check(vectors: NDArray[np.float32], count: int, dimensions: int | None) -> None:
     if vectors.shape != (count, dimensions):
-        raise ValueError(f"The extractor gave an array of shape {vectors.shape}; ({count}, {dimensions}) was asked for.")
+        raise ValueError(
+            f"The extractor gave an array of shape {vectors.shape}; ({count}, {dimensions}) was asked for."
+        )
     with np.errstate(over="ignore"):
         half = vectors.astype(np.float16)
     if not np.isfinite(half).all():
@@ -187,4 +184,4 @@ def _try_release(field: EmbeddingField, claimed: list[Claim]) -> None:
     try:
         claims.release(field, claimed)
     except DatabaseFailure:
-        logger.info("visual search: claims on %s not given back; they end with their lease", field.label)
+        logger.warning("visual search: claims on %s not given back; they end with their lease", field.label)

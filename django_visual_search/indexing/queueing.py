@@ -1,73 +1,90 @@
-"""A reindex by the Celery workers: sends everything that is pending, then watches the database until it is through."""
+"""A reindex by the Celery workers: keeps them busy, a few batches ahead, and sees in the database what came of it."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 from celery import current_app
+from django.db.models import Q
+from django.utils import timezone
 
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from ..publishing import connect, enqueue
+from .batches import batched
 from .claims import quarantine_lost
-from .pipeline import Report
-from .stale import pending, stale
+from .report import Report
+from .stale import SETTLED, without
 from .sweep import pending_keys
 
-POLL_SECONDS = 1.0
+logger = logging.getLogger("django_visual_search")
+
+POLL_SECONDS = 0.1
+ANSWER_SECONDS = 1.0
+
+# Batches per worker process: the next one waits at the worker, and yet a picture that is saved now waits behind few.
+AHEAD = 2
 
 
-def has_workers() -> bool:
-    """Whether a worker that takes tasks from our queue answers within two seconds."""
+def worker_processes() -> int:
+    """How many processes take tasks from our queue, of the workers that answer within a second or two."""
     if current_app.conf.task_always_eager:
-        return False
+        return 0
     try:
-        queues = current_app.control.inspect(timeout=1.0).active_queues() or {}
-    except Exception:
-        return False
-    return any(queue["name"] == conf.QUEUE for active in queues.values() for queue in active)
+        with connect(current_app) as connection:
+            inspect = current_app.control.inspect(timeout=ANSWER_SECONDS, connection=connection)
+            queues = inspect.active_queues() or {}
+            names = [name for name, taken in queues.items() if any(queue["name"] == conf.QUEUE for queue in taken)]
+            inspect.destination = names
+            stats = (inspect.stats() or {}) if names else {}
+    except Exception as e:
+        logger.warning("visual search: the broker can't be asked for workers: %s", e)
+        return 0
+    return sum(stats.get(name, {}).get("pool", {}).get("max-concurrency", 1) for name in names)
 
 
-def embed_by_workers(field: EmbeddingField, batch_size: int) -> Iterator[Report]:
-    """Send batches to the workers and report what they have finished since the last look, until nothing is pending.
+def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> Iterator[Report]:
+    """Send what is pending to the workers, ``batch_size`` pictures a task; reports as they get through.
 
-    What gets lost on the way (a killed worker, a broker restart) is sent again once its lease has ended.
+    Ends when everything was tried once, or when nothing has moved for ``LEASE_SECONDS``, as when a worker was killed.
+    What is pending then may be sent again.
     """
     from ..tasks import embed
 
-    before = _counts(field)
+    started = timezone.now()
+    batches = batched(pending_keys(field), batch_size)
+    sent: set[Any] = set()
+    moved_at = time.monotonic()
     while True:
-        batch: list[str] = []
-        for key in pending_keys(field):
-            batch.append(str(key))
-            if len(batch) == batch_size:
-                embed.apply_async((field.label, batch), queue=conf.QUEUE)
-                batch = []
-        if batch:
-            embed.apply_async((field.label, batch), queue=conf.QUEUE)
-        quiet_since = time.monotonic()
-        while time.monotonic() - quiet_since < 2 * conf.LEASE_SECONDS:
-            time.sleep(POLL_SECONDS)
-            quarantine_lost(field)
-            now = _counts(field)
-            if now != before:
-                quiet_since = time.monotonic()
-                done = before["stale"] - now["stale"] - 0
-                yield Report(
-                    done=max(0, done),
-                    refused=max(0, now["refused"] - before["refused"]),
-                    quarantined=max(0, now["quarantined"] - before["quarantined"]),
-                )
-                before = now
-            if not now["open"]:
+        while len(sent) < AHEAD * processes * batch_size and (batch := next(batches, None)):
+            if not enqueue(embed, field.label, [str(key) for key in batch]):
                 return
-        if not pending(field).exists():
+            sent.update(batch)
+        if not sent or time.monotonic() - moved_at > conf.LEASE_SECONDS:
             return
+        time.sleep(POLL_SECONDS)
+        quarantine_lost(field)
+        failed = Q(state=IndexingAttempt.State.FAILED, updated_at__gte=started)
+        left = set(without(field, SETTLED | failed).filter(pk__in=sent).values_list("pk", flat=True))
+        if len(left) < len(sent):
+            moved_at = time.monotonic()
+            yield _report(field, [str(key) for key in sent - left], started)
+            sent = left
 
 
-def _counts(field: EmbeddingField) -> dict[str, int]:
-    attempts = IndexingAttempt.objects.filter(label=field.label)
-    settled = {state: attempts.filter(state=state).count() for state in ("refused", "quarantined")}
-    left = stale(field).count()
-    return {"stale": left, **settled, "open": left - sum(settled.values())}
+def _report(field: EmbeddingField, ids: list[str], started: datetime) -> Report:
+    attempts = IndexingAttempt.objects.filter(label=field.label, object_id__in=ids, updated_at__gte=started)
+    states = Counter(attempts.values_list("state", flat=True))
+    report = Report(
+        refused=states[IndexingAttempt.State.REFUSED],
+        failed=states[IndexingAttempt.State.FAILED],
+        quarantined=states[IndexingAttempt.State.QUARANTINED],
+    )
+    report.done = len(ids) - report.refused - report.failed - report.quarantined
+    return report

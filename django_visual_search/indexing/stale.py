@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable
 from typing import Any
 
 from django.db import models, router
@@ -26,7 +24,9 @@ def targets(field: EmbeddingField) -> QuerySet[Any]:
     """All rows that have a picture column for this field, annotated with ``visual_image`` (its name, never NULL) and
     ``visual_wanted`` (the key its vector should have)."""
     text = models.TextField()
-    name = models.functions.Coalesce(Cast(field.image_field.name, text), Value("", output_field=text), output_field=text)
+    name = models.functions.Coalesce(
+        Cast(field.image_field.name, text), Value("", output_field=text), output_field=text
+    )
     rows = field.target_model._base_manager.using(router.db_for_write(field.model))
     return rows.annotate(
         visual_image=name,
@@ -51,33 +51,26 @@ def stale(field: EmbeddingField) -> QuerySet[Any]:
     return rows.filter((~Q(visual_image="") & ~current_row) | (Q(visual_image="") & keyed_row))
 
 
+SETTLED = Q(state__in=[IndexingAttempt.State.REFUSED, IndexingAttempt.State.QUARANTINED])
+
+
 def pending(field: EmbeddingField) -> QuerySet[Any]:
     """Stale rows that may be worked on now: not refused, not quarantined, and not claimed by another process."""
-    settled = Q(state__in=[IndexingAttempt.State.REFUSED, IndexingAttempt.State.QUARANTINED])
-    blocked = IndexingAttempt.objects.filter(
-        settled | Q(leased_until__gt=timezone.now()) | Q(attempts__gte=conf.MAX_ATTEMPTS),
-        label=field.label,
-        object_id=Cast(OuterRef("pk"), models.TextField()),
-        key=OuterRef("visual_wanted"),
+    return without(field, SETTLED | Q(leased_until__gt=timezone.now()) | Q(attempts__gte=conf.MAX_ATTEMPTS))
+
+
+def claimed(field: EmbeddingField) -> QuerySet[Any]:
+    """Stale rows that a process works on now, or was working on when it was lost, less than ``LEASE_SECONDS`` ago."""
+    running = Q(state=IndexingAttempt.State.RUNNING, leased_until__gt=timezone.now())
+    return stale(field).filter(Exists(_attempts(field).filter(running)))
+
+
+def without(field: EmbeddingField, condition: Q) -> QuerySet[Any]:
+    """Stale rows for which there is no attempt, at the vector that is wanted now, that meets the condition."""
+    return stale(field).filter(~Exists(_attempts(field).filter(condition)))
+
+
+def _attempts(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
+    return IndexingAttempt.objects.filter(
+        label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("visual_wanted")
     )
-    return stale(field).filter(~Exists(blocked))
-
-
-def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None:
-    """Make current vectors count as stale, and give what was refused or quarantined new attempts; vectors stay searchable.
-
-    ``rows``: primary keys of the rows that have the pictures; None means all. For pictures replaced under the same name, and for
-    ``--force``. A worker that is busy with one of them will not write its vector.
-    """
-    using = router.db_for_write(field.model)
-    attempts = IndexingAttempt.objects.using(using).filter(label=field.label)
-    owners = field.model._base_manager.using(using).filter(**{f"{field.key_name}__isnull": False})
-    if rows is not None:
-        keys = list(rows)
-        attempts = attempts.filter(object_id__in=[str(key) for key in keys])
-        # A companion is found by its link's column, whatever that refers to.
-        owners = owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys})
-    attempts.delete()
-    prefix = models.Func(F(field.key_name), Value(":"), Value(1), function="split_part", output_field=models.TextField())
-    # No image has this name, so the key matches none; the extractor's part is kept, so the row can still be found.
-    owners.update(**{field.key_name: Concat(prefix, Value(f":?{uuid.uuid4().hex}"), output_field=models.TextField())})

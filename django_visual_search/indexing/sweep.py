@@ -6,14 +6,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import connections, router
+from django.db import router
+from django.utils import timezone
 
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from .batches import batched
 from .claims import quarantine_lost
-from .pipeline import Report, embed
-from .stale import pending
+from .pipeline import embed
+from .report import Report
+from .stale import pending, stale
 
 
 def pending_keys(field: EmbeddingField, *, page: int = 1000) -> Iterator[Any]:
@@ -33,10 +36,11 @@ def pending_keys(field: EmbeddingField, *, page: int = 1000) -> Iterator[Any]:
 def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
     """Quarantine what killed its workers, forget attempts at rows that are gone, and embed what is pending.
 
-    Stops after the batch in which ``seconds`` have passed. Safe to run at the same time in several processes: claims share the work.
+    Stops after the batch in which ``seconds`` have passed. Safe to run at the same time in several processes: claims
+    share the work.
     """
     report = Report(quarantined=quarantine_lost(field))
-    forget_deleted(field)
+    forget_needless(field)
     until = None if seconds is None else time.monotonic() + seconds
 
     def keys() -> Iterator[Any]:
@@ -50,19 +54,15 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
     return report
 
 
-def forget_deleted(field: EmbeddingField) -> int:
-    """Drop attempts whose row no longer exists, and attempts that a vector has since made needless."""
-    connection = connections[router.db_for_write(field.model)]
-    quote = connection.ops.quote_name
-    opts = field.target_model._meta
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM {quote(IndexingAttempt._meta.db_table)} AS held WHERE label = %s AND leased_until < clock_timestamp() "
-            f"AND NOT EXISTS (SELECT 1 FROM {quote(opts.db_table)} AS target "
-            f"WHERE target.{quote(opts.pk.column)} = held.object_id::{opts.pk.rel_db_type(connection)})",
-            [field.label],
-        )
-        return int(cursor.rowcount)
+def forget_needless(field: EmbeddingField) -> None:
+    """Drop attempts whose row is gone, has no picture any more, or has its vector."""
+    ended = IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+    ended = ended.filter(leased_until__lte=timezone.now())
+    to_python = field.target_model._meta.pk.to_python
+    ids = list(ended.values_list("object_id", flat=True))
+    for page in batched(ids, 1000):
+        needed = {str(pk) for pk in stale(field).filter(pk__in=map(to_python, page)).values_list("pk", flat=True)}
+        ended.filter(object_id__in=set(page) - needed).delete()
 
 
 def sweep_seconds() -> float:

@@ -41,7 +41,9 @@ def clear(field: EmbeddingField, keys: list[Any]) -> int:
         empty = [row[0] for row in _locked(rows).values_list("pk")]
         owners = field.model._base_manager.using(using)
         owners = owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": empty})
-        return owners.filter(**{f"{field.key_name}__isnull": False}).update(**{field.name: None, field.key_name: None})
+        owners = owners.filter(**{f"{field.key_name}__isnull": False})
+        free = list(_locked(owners).values_list("pk", flat=True))
+        return int(owners.filter(pk__in=free).update(**{field.name: None, field.key_name: None}))
 
 
 def _unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> dict[str, Any]:
@@ -50,12 +52,22 @@ def _unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> dict[
     to_python = field.target_model._meta.pk.to_python
     link_target = field.link.target_field.attname if field.link else "pk"
     rows = targets(field).filter(pk__in=[to_python(key) for key in wanted]).order_by("pk")
-    found = _locked(rows).values_list("pk", link_target, "visual_image")
-    return {str(pk): (pk, linked) for pk, linked, image in found if wanted[str(pk)] == image}
+    found = list(_locked(rows).values_list("pk", link_target, "visual_image"))
+    busy = _busy_companions(field, [linked for _, linked, _ in found], using)
+    return {str(pk): (pk, linked) for pk, linked, image in found if wanted[str(pk)] == image and linked not in busy}
+
+
+def _busy_companions(field: EmbeddingField, linked: list[Any], using: str) -> set[Any]:
+    """Companions that someone else has locked, as Django's cascade does before it deletes the picture's row."""
+    if field.link is None:
+        return set()
+    owners = field.model._base_manager.using(using).filter(**{f"{field.link.attname}__in": linked})
+    known = set(owners.values_list(field.link.attname, flat=True))
+    return known - set(_locked(owners.order_by("pk")).values_list(field.link.attname, flat=True))
 
 
 def _locked(rows: Any) -> Any:
-    """Lock against changes of the picture, wherever in a chain of tables it lies; foreign keys to the rows stay possible."""
+    """Lock against changes of the picture, wherever in a chain of tables it lies; foreign keys to it stay possible."""
     return rows.select_for_update(skip_locked=True, no_key=True)
 
 
@@ -65,8 +77,9 @@ def _finish(field: EmbeddingField, claimed: list[Claim], using: str) -> set[str]
     table = connection.ops.quote_name(IndexingAttempt._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"DELETE FROM {table} AS held USING unnest(%s::text[], %s::uuid[]) AS mine (object_id, token) "
-            "WHERE held.label = %s AND held.object_id = mine.object_id AND held.token = mine.token RETURNING held.object_id",
+            f"DELETE FROM {table} WHERE id IN (SELECT held.id FROM {table} AS held "
+            "JOIN unnest(%s::text[], %s::uuid[]) AS mine (object_id, token) USING (object_id, token) "
+            "WHERE held.label = %s FOR UPDATE OF held SKIP LOCKED) RETURNING object_id",
             [[c.picture.object_id for c in claimed], [c.token for c in claimed], field.label],
         )
         return {row[0] for row in cursor.fetchall()}

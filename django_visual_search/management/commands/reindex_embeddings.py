@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError
 
 from ... import indexing
 from ...conf import conf
@@ -17,18 +19,25 @@ from ...models import IndexingAttempt
 from ...progress import Progress
 from ...registry import embedding_fields, get_field
 
+WORKER_PASSES = 3
+"""Passes in which no worker gets anything done (each lasts ``LEASE_SECONDS``) before the command gives up."""
+
 
 class Command(BaseCommand):
     help = (
-        "Embed every picture whose vector is missing or out of date. Run it again after an interruption: it goes on where it "
-        "stopped. Searches go on meanwhile."
+        "Embed every picture whose vector is missing or out of date. Run it again after an interruption: it goes on "
+        "where it stopped. Searches go on meanwhile."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("labels", nargs="*", metavar="app.Model.field", help="Only these fields; all by default.")
-        parser.add_argument("--force", action="store_true", help="Embed current, refused and quarantined pictures again too.")
+        parser.add_argument(
+            "--force", action="store_true", help="Embed current, refused and quarantined pictures again too."
+        )
         parser.add_argument("--sync", action="store_true", help="Embed in this process instead of the Celery workers.")
-        parser.add_argument("--batch-size", type=int, default=conf.BATCH_SIZE, help="Pictures per batch (default %(default)s).")
+        parser.add_argument(
+            "--batch-size", type=int, default=conf.BATCH_SIZE, help="Pictures per batch (default %(default)s)."
+        )
 
     def handle(self, *labels: str, **options: Any) -> None:
         if options["batch_size"] < 1:
@@ -43,54 +52,104 @@ class Command(BaseCommand):
             good = [self._reindex(field, **options) for field in fields]
         except ExtractorUnavailable as e:
             raise CommandError(str(e)) from e
+        except (InterfaceError, OperationalError) as e:
+            raise CommandError(f"The database went away. Run the command again to go on from here. ({e})") from e
+        except KeyboardInterrupt:
+            message = "Stopped. Run the command again to go on from here."
+            if any(ann.missing_indexes(field) for field in fields):
+                message += (
+                    " It will also build the ANN index, which is missing now: searches work without it, but slowly."
+                )
+            raise CommandError(message, returncode=130) from None
         if not all(good):
             raise CommandError("Some pictures have no vector; see the reasons above.", returncode=1)
 
     def _reindex(self, field: EmbeddingField, *, force: bool, sync: bool, batch_size: int, **options: Any) -> bool:
         """Whether every picture of the field has its vector now."""
+        indexing.quarantine_lost(field)
+        indexing.forget_needless(field)
+        total = field.target_model._base_manager.count()
+        if ann.worth_rebuilding(total if force else indexing.pending(field).count(), total):
+            ann.drop_indexes(field)
         if force:
             indexing.mark_stale(field)
-        indexing.quarantine_lost(field)
         work = indexing.pending(field).count()
-        total = field.target_model._base_manager.count()
-        rebuild = ann.worth_rebuilding(work, total)
         self.stdout.write(f"{field.label}: {work} of {total} pictures to embed")
-        if rebuild:
-            ann.drop_indexes(field)
-        progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, work)
-        total_report = indexing.Report(skipped=total - work)
+        report = indexing.Report(skipped=total - work)
         try:
-            for report in self._work(field, sync, batch_size):
-                total_report.add(report)
-                done = total_report.skipped - (total - work) + total_report.done + total_report.cleared
-                progress.show(done + total_report.refused + total_report.failed + total_report.quarantined)
-        except KeyboardInterrupt:
-            raise CommandError("Stopped. Run the command again to go on from here.", returncode=130) from None
-        finally:
-            progress.finish()
+            self._embed(field, work, report, sync, batch_size)
+        except ExtractorUnavailable:
+            ann.build_indexes(field)
+            raise
         for name in ann.build_indexes(field):
             self.stdout.write(f"{field.label}: built index {name}")
         if work:
             ann.analyze(field)
-        return self._summarise(field, total_report)
+        return self._summarise(field, report)
 
-    def _work(self, field: EmbeddingField, sync: bool, batch_size: int) -> Iterator[indexing.Report]:
-        if sync or not queueing.has_workers():
-            if not sync:
-                self.stdout.write("No Celery worker answers; embedding in this process.")
-            return indexing.embed(field, indexing.pending_keys(field), batch_size=batch_size)
-        return queueing.embed_by_workers(field, batch_size)
+    def _embed(self, field: EmbeddingField, work: int, total: indexing.Report, sync: bool, batch_size: int) -> None:
+        progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, work)
+        try:
+            for report in self._passes(field, sync, batch_size):
+                report.skipped = 0
+                total.add(report)
+                progress.show(total.done + total.cleared + total.refused + total.failed + total.quarantined)
+        finally:
+            progress.finish()
+
+    def _passes(self, field: EmbeddingField, sync: bool, batch_size: int) -> Iterator[indexing.Report]:
+        """Embed what is pending until nothing is, or nothing moves any more; wait for what others are busy with."""
+        told = set()
+
+        def tell(text: str) -> None:
+            if text not in told:
+                told.add(text)
+                self.stdout.write(text)
+
+        fruitless = 0
+        while True:
+            moved, processes = False, 0
+            # Asked first: what is claimed now and no longer when we look below is pending then.
+            claimed = indexing.claimed(field).exists()
+            if indexing.pending(field).exists():
+                processes = 0 if sync else queueing.worker_processes()
+                if processes:
+                    reports = queueing.embed_by_workers(field, batch_size, processes)
+                else:
+                    reports = indexing.embed(field, indexing.pending_keys(field), batch_size=batch_size)
+                    if not sync:
+                        tell("No Celery worker answers; embedding in this process.")
+                for report in reports:
+                    moved = moved or report.moved
+                    yield report
+            if moved:
+                fruitless = 0
+            elif claimed:
+                tell("Waiting for pictures that another process works on, or was working on when it was killed.")
+                time.sleep(1)
+            else:
+                fruitless += 1
+                if fruitless >= (WORKER_PASSES if processes else 1):
+                    return
 
     def _summarise(self, field: EmbeddingField, report: indexing.Report) -> bool:
+        left = indexing.pending(field).count()
         self.stdout.write(
-            f"{field.label}: {report.done} done, {report.skipped} skipped, {report.cleared} cleared, {report.refused} refused, "
-            f"{report.failed} failed, {report.quarantined} quarantined"
+            f"{field.label}: {report.done} done, {report.skipped} skipped, {report.cleared} cleared, "
+            f"{report.refused} refused, {report.failed} failed, {report.quarantined} quarantined"
+            + (f", {left} left" if left else "")
         )
         bad = IndexingAttempt.objects.filter(label=field.label).exclude(state=IndexingAttempt.State.RUNNING)
+        bad = bad.exclude(attempts=0, message="")  # given back: among those that are left
         for attempt in bad.order_by("object_id")[:20]:
             image = attempt.key.partition(":")[2]
             self.stdout.write(f"  {attempt.state}: {attempt.object_id} ({image}): {attempt.message} [{attempt.code}]")
         count = bad.count()
         if count > 20:
             self.stdout.write(f"  … and {count - 20} more, in the table {IndexingAttempt._meta.db_table}")
-        return count == 0
+        if left:
+            self.stdout.write(
+                f"  {left} left: locked by another transaction, saved just now, or workers are busy. "
+                "Run the command again."
+            )
+        return count == 0 and not left

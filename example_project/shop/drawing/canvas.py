@@ -33,7 +33,7 @@ class Canvas:
     ) -> None:
         """Paint the shape ``mask``.
 
-        ``pattern`` shows ``second``; ``bevel`` is the width of the rounded edge (in hundredths of the picture) and ``depth``
+        ``pattern`` shows ``second``; ``bevel`` is the width of the rounded edge in hundredths of the picture, ``depth``
         how strongly it takes the light; ``fall`` darkens from top to bottom; ``round`` shades across as on a cylinder.
         """
         bounds = mask.getbbox()
@@ -64,13 +64,17 @@ class Canvas:
         layer.putalpha(shape if opacity == 1 else shape.point(lambda value: int(value * opacity)))
         self.image.alpha_composite(layer, region[:2])
 
-    def glow(self, mask: Mask, colour: Colour, *, opacity: float, blur: float = 1.0, within: Mask | None = None) -> None:
+    def glow(
+        self, mask: Mask, colour: Colour, *, opacity: float, blur: float = 1.0, within: Mask | None = None
+    ) -> None:
         """A soft patch of light or shade, cut to ``within``."""
         soft = mask.filter(ImageFilter.GaussianBlur(blur * PIXELS)).point(lambda value: int(value * opacity))
         layer = Image.new("RGBA", (SIZE, SIZE), (*colour, 0))
         layer.putalpha(soft if within is None else both(soft, within))
         self.image.alpha_composite(layer)
 
-    def shade_under(self, mask: Mask, below: Mask, *, opacity: float = 0.4, blur: float = 1.5, shift: float = 1.5) -> None:
+    def shade_under(
+        self, mask: Mask, below: Mask, *, opacity: float = 0.4, blur: float = 1.5, shift: float = 1.5
+    ) -> None:
         """The shadow that a part throws on the one below it; to be called before the part is painted."""
         self.glow(ImageChops.offset(mask, 0, int(shift * PIXELS)), (0, 0, 0), opacity=opacity, blur=blur, within=below)

@@ -35,14 +35,25 @@ def backpack(c: Canvas, d: Design) -> None:
         c.part(flap, d.other, bevel=2, depth=0.5)
         for x in (38, 62):
             c.part(box(x - 2, 44, x + 2, 72, 1), trim, bevel=0.6, depth=0.5)
-            c.part(minus(box(x - 3, 62, x + 3, 68, 1), box(x - 1.8, 63.3, x + 1.8, 66.7)), METALS["brass"], bevel=0.4, depth=0.8)
+            c.part(
+                minus(box(x - 3, 62, x + 3, 68, 1), box(x - 1.8, 63.3, x + 1.8, 66.7)),
+                METALS["brass"],
+                bevel=0.4,
+                depth=0.8,
+            )
         pocket = box(32, 64, 68, 86, 4)
         c.part(pocket, darker(d.main, 0.12), bevel=1.4, depth=0.5)
         for x in (38, 62):
             c.part(box(x - 2, 58, x + 2, 74, 1), trim, bevel=0.6, depth=0.5)
         return
     if d.form == "school":
-        zipper = both(body, minus(blob((50, 20), (30, 32), (28, 50), (72, 50), (70, 32)), blob((50, 21.4), (31.4, 33), (29.4, 60), (70.6, 60), (68.6, 33))))
+        zipper = both(
+            body,
+            minus(
+                blob((50, 20), (30, 32), (28, 50), (72, 50), (70, 32)),
+                blob((50, 21.4), (31.4, 33), (29.4, 60), (70.6, 60), (68.6, 33)),
+            ),
+        )
         c.part(minus(zipper, box(0, 46, 100, 100)), accent(d.main), bevel=0.2, depth=0.3)
     pocket = box(31, 55, 69, 85, 6)
     c.shade_under(pocket, body, opacity=0.35)
@@ -57,7 +68,12 @@ def handbag(c: Canvas, d: Design) -> None:
     metal = METALS["brass"]
     if d.form == "tote":
         for inset, shade in ((2, darker(d.other, 0.3)), (0, d.other)):
-            c.part(stroke([(36 + inset, 42), (37 + inset, 22), (50, 11 + inset), (63 - inset, 22), (64 - inset, 42)], 2.6), shade, bevel=0.7, depth=0.6)
+            c.part(
+                stroke([(36 + inset, 42), (37 + inset, 22), (50, 11 + inset), (63 - inset, 22), (64 - inset, 42)], 2.6),
+                shade,
+                bevel=0.7,
+                depth=0.6,
+            )
         body = polygon(smooth(mirrored([(22, 34), (22, 34), (25, 62), (27, 86), (27, 86), (32, 89), (44, 89.5)])))
         c.part(body, d.main, pattern=d.mask, second=d.other, bevel=1.8, depth=0.45)
         for x in (36, 64):
@@ -66,10 +82,31 @@ def handbag(c: Canvas, d: Design) -> None:
             c.part(both(body, box(0, 72, 100, 100)), d.other, bevel=0.8)
         return
     if d.form == "satchel":
-        c.part(minus(stroke([(33, 44), (36, 22), (50, 16), (64, 22), (67, 44)], 3.4)), darker(d.main, 0.2), bevel=0.9, depth=0.6)
+        c.part(
+            minus(stroke([(33, 44), (36, 22), (50, 16), (64, 22), (67, 44)], 3.4)),
+            darker(d.main, 0.2),
+            bevel=0.9,
+            depth=0.6,
+        )
         body = box(18, 36, 82, 84, 7)
         c.part(body, d.main, pattern=d.mask, second=d.other, bevel=2.4, depth=0.45)
-        flap = polygon(smooth([(18, 42), (22, 35), (30, 34), (70, 34), (78, 35), (82, 42), (82, 56), (70, 64), (50, 66), (30, 64), (18, 56)]))
+        flap = polygon(
+            smooth(
+                [
+                    (18, 42),
+                    (22, 35),
+                    (30, 34),
+                    (70, 34),
+                    (78, 35),
+                    (82, 42),
+                    (82, 56),
+                    (70, 64),
+                    (50, 66),
+                    (30, 64),
+                    (18, 56),
+                ]
+            )
+        )
         c.shade_under(flap, body, opacity=0.5, shift=2)
         c.part(flap, d.other if d.pattern is None else d.main, bevel=1.8, depth=0.5)
         c.part(box(45, 58, 55, 69, 1.6), metal, bevel=0.9, depth=0.8)
@@ -87,9 +124,16 @@ def handbag(c: Canvas, d: Design) -> None:
         c.part(flap, d.other if d.pattern is None else darker(d.main, 0.15), bevel=0.9, depth=0.5)
         c.part(ellipse(50, 63, 3), metal, bevel=1, depth=0.9)
         return
-    c.part(minus(ellipse(50, 36, 25, 25), ellipse(50, 36, 22, 22), box(0, 40, 100, 100)), darker(d.other, 0.1), bevel=0.8, depth=0.6)
+    c.part(
+        minus(ellipse(50, 36, 25, 25), ellipse(50, 36, 22, 22), box(0, 40, 100, 100)),
+        darker(d.other, 0.1),
+        bevel=0.8,
+        depth=0.6,
+    )
     body = polygon(smooth(mirrored([(29, 38), (29, 38), (24, 58), (22, 80), (28, 88), (42, 89)])))
-    c.part(union(body, ellipse(50, 39, 21, 5)), d.main, pattern=d.mask, second=d.other, bevel=2.6, depth=0.45, round=0.15)
+    c.part(
+        union(body, ellipse(50, 39, 21, 5)), d.main, pattern=d.mask, second=d.other, bevel=2.6, depth=0.45, round=0.15
+    )
     c.part(ellipse(50, 38.5, 20, 4.2), darker(d.main, 0.45), bevel=0.6)
     cord = stroke([(27.5, 48), (50, 53), (72.5, 48)], 1.6)
     c.part(cord, d.other, bevel=0.4, depth=0.6)

@@ -12,7 +12,12 @@ def chair(c: Canvas, d: Design) -> None:
     wood = d.fitting
     dark = darker(wood, 0.35)
     if d.form == "stool":
-        for leg, shade in (([(42, 44), (38, 88)], dark), ([(58, 44), (62, 88)], dark), ([(34, 46), (26, 92)], wood), ([(66, 46), (74, 92)], wood)):
+        for leg, shade in (
+            ([(42, 44), (38, 88)], dark),
+            ([(58, 44), (62, 88)], dark),
+            ([(34, 46), (26, 92)], wood),
+            ([(66, 46), (74, 92)], wood),
+        ):
             c.part(stroke(leg, 3.2), shade, bevel=0.8, depth=0.6)
         c.part(stroke([(30, 72), (70, 72)], 2), wood, bevel=0.5, depth=0.6)
         c.part(ellipse(50, 42, 26, 9.5), darker(d.main, 0.3), bevel=1)
@@ -24,11 +29,37 @@ def chair(c: Canvas, d: Design) -> None:
         for x in (30, 70):
             c.part(stroke([(x, 60), (x + (1.5 if x < 50 else -1.5), 10)], 3.2), wood, bevel=0.8, depth=0.7)
         for y in (14, 24, 34):
-            c.part(polygon(smooth([(31, y), (31, y), (50, y - 2.5), (69, y), (69, y), (69, y + 5), (69, y + 5), (50, y + 3), (31, y + 5), (31, y + 5)])), wood, bevel=0.8, depth=0.5)
+            c.part(
+                polygon(
+                    smooth(
+                        [
+                            (31, y),
+                            (31, y),
+                            (50, y - 2.5),
+                            (69, y),
+                            (69, y),
+                            (69, y + 5),
+                            (69, y + 5),
+                            (50, y + 3),
+                            (31, y + 5),
+                            (31, y + 5),
+                        ]
+                    )
+                ),
+                wood,
+                bevel=0.8,
+                depth=0.5,
+            )
     elif d.form == "shell":
         back = blob((26, 16), (50, 8), (74, 16), (78, 40), (72, 60), (50, 64), (28, 60), (22, 40))
         c.part(back, d.main, pattern=d.mask, second=d.other, bevel=3.5, depth=0.55)
-        c.glow(blob((36, 24), (50, 20), (64, 24), (64, 46), (50, 52), (36, 46)), (0, 0, 0), opacity=0.14, blur=3, within=back)
+        c.glow(
+            blob((36, 24), (50, 20), (64, 24), (64, 46), (50, 52), (36, 46)),
+            (0, 0, 0),
+            opacity=0.14,
+            blur=3,
+            within=back,
+        )
     else:
         back = polygon(smooth(mirrored([(29, 56), (29, 56), (28, 30), (32, 13), (42, 10)]), steps=10))
         c.part(back, d.main, pattern=d.mask, second=d.other, bevel=2.4, depth=0.5)
@@ -51,7 +82,11 @@ def sofa(c: Canvas, d: Design) -> None:
     for x in (l + 6, r - 6):
         c.part(polygon([(x - 2, 74), (x + 2, 74), (x + 1, 84), (x - 1, 84)]), d.fitting, round=0.4)
     low = darker(d.main, 0.12)
-    back = blob((l + 2, 60), (l + 3, 42), (l + 14, 33), (50, 31), (r - 14, 33), (r - 3, 42), (r - 2, 60), (50, 66)) if curved else box(l + 4, 32, r - 4, 68, 5)
+    back = (
+        blob((l + 2, 60), (l + 3, 42), (l + 14, 33), (50, 31), (r - 14, 33), (r - 3, 42), (r - 2, 60), (50, 66))
+        if curved
+        else box(l + 4, 32, r - 4, 68, 5)
+    )
     c.part(back, low, pattern=d.mask, second=d.other, bevel=2.6, depth=0.5)
     inner = (r - l - 16) / seats
     for i in range(seats):
@@ -73,7 +108,20 @@ def sofa(c: Canvas, d: Design) -> None:
         c.shade_under(arm, base, opacity=0.4)
         c.part(arm, d.main, pattern=d.mask, second=d.other, bevel=2.2, depth=0.55, round=0.12)
     if d.pattern is None:
-        pillow = blob((l + 12, 43), (l + 12, 43), (l + 19, 44), (l + 27, 42), (l + 27, 42), (l + 26, 50), (l + 27, 57), (l + 27, 57), (l + 19, 56), (l + 12, 58), (l + 12, 58), (l + 13, 50))
+        pillow = blob(
+            (l + 12, 43),
+            (l + 12, 43),
+            (l + 19, 44),
+            (l + 27, 42),
+            (l + 27, 42),
+            (l + 26, 50),
+            (l + 27, 57),
+            (l + 27, 57),
+            (l + 19, 56),
+            (l + 12, 58),
+            (l + 12, 58),
+            (l + 13, 50),
+        )
         c.part(pillow, d.other, bevel=2, depth=0.6)
 
 
@@ -92,7 +140,9 @@ def lamp(c: Canvas, d: Design) -> None:
         c.part(ellipse(50, 88, 17, 4.6), metal, bevel=1, depth=0.6)
         c.part(stroke([(50, 86), (50, 56)], 3), metal, round=0.5)
         globe = ellipse(50, 36, 23)
-        c.part(globe, lighter(d.main, 0.25), pattern=d.mask, second=lighter(d.other, 0.2), bevel=6, depth=0.45, round=0.15)
+        c.part(
+            globe, lighter(d.main, 0.25), pattern=d.mask, second=lighter(d.other, 0.2), bevel=6, depth=0.45, round=0.15
+        )
         c.glow(ellipse(47, 34, 13), WHITE, opacity=0.6, blur=5, within=globe)
         c.part(box(43, 56, 57, 61, 2), metal, round=0.5)
         return
@@ -105,7 +155,31 @@ def lamp(c: Canvas, d: Design) -> None:
         c.part(stroke([(50, 87), (50, 50)], 2.6), metal, round=0.5)
     c.part(box(47.5, 48, 52.5, 58, 1), metal, round=0.5)
     slope = {"drum": 3, "ceramic": 8}.get(d.form, 13)
-    shade = polygon(smooth([(24, 52), (24, 52), (50, 55), (76, 52), (76, 52), (76 - slope, 14), (76 - slope, 14), (50, 12), (24 + slope, 14), (24 + slope, 14)]))
+    shade = polygon(
+        smooth(
+            [
+                (24, 52),
+                (24, 52),
+                (50, 55),
+                (76, 52),
+                (76, 52),
+                (76 - slope, 14),
+                (76 - slope, 14),
+                (50, 12),
+                (24 + slope, 14),
+                (24 + slope, 14),
+            ]
+        )
+    )
     c.part(shade, d.main, pattern=None if d.form == "ceramic" else d.mask, second=d.other, round=0.35, bevel=0.8)
     c.glow(both(shade, ellipse(50, 42, 18, 14)), warm, opacity=0.5, blur=6, within=shade)
-    c.part(both(shade, union(stroke([(24, 51), (50, 54), (76, 51)], 1.4), stroke([(24 + slope, 15), (50, 13), (76 - slope, 15)], 1.2))), lighter(d.main, 0.35), bevel=0.2)
+    c.part(
+        both(
+            shade,
+            union(
+                stroke([(24, 51), (50, 54), (76, 51)], 1.4), stroke([(24 + slope, 15), (50, 13), (76 - slope, 15)], 1.2)
+            ),
+        ),
+        lighter(d.main, 0.35),
+        bevel=0.2,
+    )

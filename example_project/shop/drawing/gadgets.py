@@ -20,7 +20,23 @@ def watch(c: Canvas, d: Design) -> None:
     metal = d.fitting
     for sign in (-1, 1):
         end = 50 + sign * 44
-        half = polygon(smooth([(40, 50), (40, 50), (40, 50 + sign * 26), (42.5, end), (42.5, end), (50, end + sign * 1.5), (57.5, end), (57.5, end), (60, 50 + sign * 26), (60, 50), (60, 50)]))
+        half = polygon(
+            smooth(
+                [
+                    (40, 50),
+                    (40, 50),
+                    (40, 50 + sign * 26),
+                    (42.5, end),
+                    (42.5, end),
+                    (50, end + sign * 1.5),
+                    (57.5, end),
+                    (57.5, end),
+                    (60, 50 + sign * 26),
+                    (60, 50),
+                    (60, 50),
+                ]
+            )
+        )
         c.part(half, d.main, pattern=d.mask, second=d.other, bevel=1.4, depth=0.5, round=0.2)
         if d.pattern is None:
             for x in (42.2, 57.8):
@@ -41,13 +57,21 @@ def watch(c: Canvas, d: Design) -> None:
     ink = accent(dial)
     if d.form == "digital":
         c.part(minus(ellipse(50, 55, 8), ellipse(50, 55, 6.2)), d.other, bevel=0.2, depth=0)
-        c.part(minus(ellipse(50, 55, 5), ellipse(50, 55, 3.4)), d.main if luminance(d.main) > 70 else WHITE, bevel=0.2, depth=0)
+        c.part(
+            minus(ellipse(50, 55, 5), ellipse(50, 55, 3.4)),
+            d.main if luminance(d.main) > 70 else WHITE,
+            bevel=0.2,
+            depth=0,
+        )
         for x in (42, 46.5, 51.5, 56):
             c.part(minus(box(x - 1.4, 37, x + 1.6, 44, 0.6), box(x - 0.4, 38, x + 0.6, 43)), WHITE, bevel=0.1, depth=0)
     else:
         for hour in range(12):
             reach = 13.6
-            (x0, y0), (x1, y1) = _hand(hour * 30, reach)[1], _hand(hour * 30, reach - (2.8 if hour % 3 == 0 else 1.6))[1]
+            (x0, y0), (x1, y1) = (
+                _hand(hour * 30, reach)[1],
+                _hand(hour * 30, reach - (2.8 if hour % 3 == 0 else 1.6))[1],
+            )
             c.part(stroke([(x0, y0), (x1, y1)], 0.9 if hour % 3 == 0 else 0.6), ink, bevel=0.1, depth=0)
         for angle, length, width in ((305, 8.5, 1.5), (58, 12, 1.1)):
             c.part(stroke(_hand(angle, length), width), ink, bevel=0.3, depth=0.6)
@@ -59,10 +83,16 @@ def watch(c: Canvas, d: Design) -> None:
 def headphones(c: Canvas, d: Design) -> None:
     slim = d.form == "on"
     reach = 28 if slim else 32
-    band = minus(ellipse(50, 46, reach, 36), ellipse(50, 46, reach - (3 if slim else 5), 36 - (3 if slim else 5.4)), box(0, 50, 100, 100))
+    band = minus(
+        ellipse(50, 46, reach, 36),
+        ellipse(50, 46, reach - (3 if slim else 5), 36 - (3 if slim else 5.4)),
+        box(0, 50, 100, 100),
+    )
     c.part(band, d.fitting if slim else d.main, bevel=1.2, depth=0.7)
     if not slim:
-        pad = both(minus(ellipse(50, 47, 28, 33.5), ellipse(50, 49, 25.5, 30)), polygon([(22, 0), (78, 0), (70, 34), (30, 34)]))
+        pad = both(
+            minus(ellipse(50, 47, 28, 33.5), ellipse(50, 49, 25.5, 30)), polygon([(22, 0), (78, 0), (70, 34), (30, 34)])
+        )
         c.part(pad, darker(d.other, 0.1), bevel=1.2, depth=0.5)
     for sign in (-1, 1):
         x = 50 + sign * (reach - 1.5)
@@ -70,10 +100,19 @@ def headphones(c: Canvas, d: Design) -> None:
         if slim:
             cushion, cup = ellipse(x - sign * 3, 66, 7, 13), ellipse(x + sign * 1.5, 66, 7.5, 12)
         else:
-            cushion, cup = box(x - 6.5 - sign * 4.5, 50, x + 6.5 - sign * 4.5, 84, 6.4), box(x - 7 + sign * 3, 48, x + 7 + sign * 3, 86, 7)
+            cushion, cup = (
+                box(x - 6.5 - sign * 4.5, 50, x + 6.5 - sign * 4.5, 84, 6.4),
+                box(x - 7 + sign * 3, 48, x + 7 + sign * 3, 86, 7),
+            )
         c.part(cushion, darker(d.other, 0.35), bevel=2.4, depth=0.6)
         c.part(cup, d.main, pattern=d.mask, second=d.other, bevel=2.6, depth=0.6)
-        c.part(minus(ellipse(x + sign * (1.5 if slim else 3), 66, 4, 7), ellipse(x + sign * (1.5 if slim else 3), 66, 3.2, 6)), d.other, bevel=0.3)
+        c.part(
+            minus(
+                ellipse(x + sign * (1.5 if slim else 3), 66, 4, 7), ellipse(x + sign * (1.5 if slim else 3), 66, 3.2, 6)
+            ),
+            d.other,
+            bevel=0.3,
+        )
         c.glow(ellipse(x + sign * 2 - 2, 57, 1.6, 5), WHITE, opacity=0.5, blur=1, within=cup)
 
 
@@ -91,12 +130,45 @@ def sunglasses(c: Canvas, d: Design) -> None:
         elif d.form == "square":
             outer, inner = box(x - 19, 38, x + 19, 66, 6), box(x - 16, 41, x + 16, 63, 4)
         elif d.form == "cat":
-            points = [(50 + sign * dx, y) for dx, y in ((5, 44), (20, 39), (44, 34), (44, 34), (42, 56), (28, 67), (12, 64))]
+            points = [
+                (50 + sign * dx, y) for dx, y in ((5, 44), (20, 39), (44, 34), (44, 34), (42, 56), (28, 67), (12, 64))
+            ]
             outer = blob(*points)
-            inner = blob(*[(50 + sign * dx, y) for dx, y in ((8.5, 46.5), (21, 42.5), (38.5, 40.5), (38.5, 40.5), (38.5, 55), (27.5, 63.5), (14, 61))])
+            inner = blob(
+                *[
+                    (50 + sign * dx, y)
+                    for dx, y in (
+                        (8.5, 46.5),
+                        (21, 42.5),
+                        (38.5, 40.5),
+                        (38.5, 40.5),
+                        (38.5, 55),
+                        (27.5, 63.5),
+                        (14, 61),
+                    )
+                ]
+            )
         else:
-            outer = blob(*[(50 + sign * dx, y) for dx, y in ((5, 43), (22, 39.5), (41, 42), (42, 56), (33, 69), (20, 70), (9, 60))])
-            inner = blob(*[(50 + sign * dx, y) for dx, y in ((6.6, 44.3), (22, 41.2), (39.4, 43.5), (40.2, 56), (32, 67.4), (20.4, 68.2), (10.4, 59))])
+            outer = blob(
+                *[
+                    (50 + sign * dx, y)
+                    for dx, y in ((5, 43), (22, 39.5), (41, 42), (42, 56), (33, 69), (20, 70), (9, 60))
+                ]
+            )
+            inner = blob(
+                *[
+                    (50 + sign * dx, y)
+                    for dx, y in (
+                        (6.6, 44.3),
+                        (22, 41.2),
+                        (39.4, 43.5),
+                        (40.2, 56),
+                        (32, 67.4),
+                        (20.4, 68.2),
+                        (10.4, 59),
+                    )
+                ]
+            )
         rims.append((outer, inner, x))
     for _, inner, _ in rims:
         c.part(inner, tint, fall=-0.3, bevel=0.6, depth=0.2, opacity=0.93)
@@ -105,6 +177,10 @@ def sunglasses(c: Canvas, d: Design) -> None:
     whole = union(*(minus(outer, inner) for outer, inner, _ in rims), bridge)
     if metal:
         whole = union(whole, stroke([(40, 40.5), (60, 40.5)], 1.6))
-    c.part(whole, d.fitting if metal else frame, pattern=None if metal else d.mask, second=d.other, bevel=0.8, depth=0.7)
+    c.part(
+        whole, d.fitting if metal else frame, pattern=None if metal else d.mask, second=d.other, bevel=0.8, depth=0.7
+    )
     for _, inner, x in rims:
-        c.glow(polygon([(x - 10, 62), (x + 2, 42), (x + 7, 42), (x - 4, 64)]), WHITE, opacity=0.25, blur=0.8, within=inner)
+        c.glow(
+            polygon([(x - 10, 62), (x + 2, 42), (x + 7, 42), (x - 4, 64)]), WHITE, opacity=0.25, blur=0.8, within=inner
+        )

@@ -15,7 +15,14 @@ LEAF: Colour = (62, 122, 66)
 def _leaf(foot: Point, angle: float, length: float, width: float) -> list[Point]:
     """A pointed leaf that grows from ``foot``, ``angle`` degrees from upright."""
     x, y = foot
-    upright = [(x, y), (x, y), (x - width, y - length * 0.42), (x - width * 0.6, y - length * 0.78), (x, y - length), (x, y - length)]
+    upright = [
+        (x, y),
+        (x, y),
+        (x - width, y - length * 0.42),
+        (x - width * 0.6, y - length * 0.78),
+        (x, y - length),
+        (x, y - length),
+    ]
     upright += [(x + width * 0.6, y - length * 0.78), (x + width, y - length * 0.42)]
     return turned(smooth(upright), angle, foot)
 
@@ -27,17 +34,32 @@ def plant(c: Canvas, d: Design) -> None:
         for angle in (-62, 58, -36, 34, -10, 14):
             reach = rng.uniform(27, 36)
             tip = turned([(50, 68 - reach)], angle, (50, 68))[0]
-            c.part(stroke([(50, 70), ((50 + tip[0]) / 2, (70 + tip[1]) / 2 - 2), tip], 1.4), darker(green, 0.25), bevel=0.3)
+            c.part(
+                stroke([(50, 70), ((50 + tip[0]) / 2, (70 + tip[1]) / 2 - 2), tip], 1.4), darker(green, 0.25), bevel=0.3
+            )
             size = rng.uniform(10.5, 13)
-            points = [(tip[0], tip[1] + size * 0.5)] * 2 + [(tip[0] - size, tip[1] + size * 0.3), (tip[0] - size * 0.8, tip[1] - size * 0.6)]
-            points += [(tip[0], tip[1] - size * 1.15)] * 2 + [(tip[0] + size * 0.8, tip[1] - size * 0.6), (tip[0] + size, tip[1] + size * 0.3)]
+            points = [(tip[0], tip[1] + size * 0.5)] * 2 + [
+                (tip[0] - size, tip[1] + size * 0.3),
+                (tip[0] - size * 0.8, tip[1] - size * 0.6),
+            ]
+            points += [(tip[0], tip[1] - size * 1.15)] * 2 + [
+                (tip[0] + size * 0.8, tip[1] - size * 0.6),
+                (tip[0] + size, tip[1] + size * 0.3),
+            ]
             leaf = polygon(turned(smooth(points), angle, tip))
             for side in (-1, 1):
                 for cut in (-0.45, 0.0, 0.4):
-                    notch = [(tip[0] + side * size * 1.15, tip[1] + size * (cut - 0.12)), (tip[0] + side * size * 0.45, tip[1] + size * cut)]
+                    notch = [
+                        (tip[0] + side * size * 1.15, tip[1] + size * (cut - 0.12)),
+                        (tip[0] + side * size * 0.45, tip[1] + size * cut),
+                    ]
                     leaf = minus(leaf, stroke(turned(notch, angle, tip), size * 0.13))
             c.part(leaf, lighter(green, rng.uniform(0, 0.18)), bevel=1.2, depth=0.5)
-            c.part(stroke(turned([(tip[0], tip[1] + size * 0.45), (tip[0], tip[1] - size)], angle, tip), 0.6), lighter(green, 0.4), bevel=0.1)
+            c.part(
+                stroke(turned([(tip[0], tip[1] + size * 0.45), (tip[0], tip[1] - size)], angle, tip), 0.6),
+                lighter(green, 0.4),
+                bevel=0.1,
+            )
     elif d.form == "snake":
         for angle in (-24, 20, -13, 12, -4, 5):
             length = rng.uniform(42, 58)
@@ -52,7 +74,16 @@ def plant(c: Canvas, d: Design) -> None:
             stem = ellipse(x, y, rx, ry)
             c.part(stem, green, bevel=2.6, depth=0.5)
             for rib in (-0.66, -0.33, 0, 0.33, 0.66):
-                c.glow(minus(ellipse(x, y, max(0.6, abs(rib) * rx) + 0.35, ry), ellipse(x, y, max(0.1, abs(rib) * rx - 0.35), ry)), (0, 0, 0), opacity=0.12, blur=0.4, within=stem)
+                c.glow(
+                    minus(
+                        ellipse(x, y, max(0.6, abs(rib) * rx) + 0.35, ry),
+                        ellipse(x, y, max(0.1, abs(rib) * rx - 0.35), ry),
+                    ),
+                    (0, 0, 0),
+                    opacity=0.12,
+                    blur=0.4,
+                    within=stem,
+                )
             for _ in range(int(rx * 2.2)):
                 px, py = x + rng.uniform(-0.8, 0.8) * rx, y + rng.uniform(-0.85, 0.85) * ry
                 c.part(both(stem, stroke([(px - 0.7, py), (px + 0.7, py - 0.5)], 0.35)), WHITE, bevel=0.1, opacity=0.8)
@@ -61,24 +92,38 @@ def plant(c: Canvas, d: Design) -> None:
     elif d.form == "fern":
         for angle in (-78, 74, -58, 54, -40, 38, -22, 20, -6, 8):
             length = rng.uniform(36, 50)
-            bend = turned([(50, 70), (50 + angle * 0.06, 70 - length * 0.6), (50 + angle * 0.24, 70 - length * (1 - abs(angle) / 200))], angle * 0.55, (50, 70))
+            bend = turned(
+                [
+                    (50, 70),
+                    (50 + angle * 0.06, 70 - length * 0.6),
+                    (50 + angle * 0.24, 70 - length * (1 - abs(angle) / 200)),
+                ],
+                angle * 0.55,
+                (50, 70),
+            )
             shade = lighter(green, rng.uniform(0, 0.25))
             fronds = [stroke(bend, 0.9)]
             path = smooth(bend, closed=False, steps=9)
-            for i, (x, y) in enumerate(path[3:], 3):
-                size = 5.2 * (1 - i / (len(path) + 3))
+            for i in range(3, len(path)):
+                leaflet = path[i]
+                spread = 5.2 * (1 - i / (len(path) + 3))
                 heading = math.atan2(path[i][1] - path[i - 1][1], path[i][0] - path[i - 1][0])
                 for side in (-1, 1):
                     turn = heading + side * 1.05
-                    fronds.append(stroke([(x, y), (x + size * math.cos(turn), y + size * math.sin(turn))], 1.3))
+                    tip = (leaflet[0] + spread * math.cos(turn), leaflet[1] + spread * math.sin(turn))
+                    fronds.append(stroke([leaflet, tip], 1.3))
             c.part(union(*fronds), shade, bevel=0.5, depth=0.4)
     else:
         c.part(stroke([(50, 74), (49, 50), (51, 16)], 1.8), (110, 84, 56), bevel=0.5, depth=0.6)
-        for i, y in enumerate((66, 60, 53, 46, 39, 32, 25, 20)):
+        for i, level in enumerate((66, 60, 53, 46, 39, 32, 25, 20)):
             angle = (-1) ** i * rng.uniform(38, 66)
-            leaf = polygon(_leaf((50, y), angle, rng.uniform(19, 25), 6))
+            leaf = polygon(_leaf((50, level), angle, rng.uniform(19, 25), 6))
             c.part(leaf, mix(lighter(green, rng.uniform(0, 0.2)), d.other, 0.15), bevel=1.4, depth=0.5)
-            c.part(stroke(turned([(50, y - 2), (50, y - 18)], angle, (50, y)), 0.5), lighter(green, 0.4), bevel=0.1)
+            c.part(
+                stroke(turned([(50, level - 2), (50, level - 18)], angle, (50, level)), 0.5),
+                lighter(green, 0.4),
+                bevel=0.1,
+            )
         c.part(polygon(_leaf((51, 18), 4, 12, 3)), lighter(green, 0.2), bevel=0.8)
     pot = polygon(smooth(mirrored([(31, 70), (31, 70), (33, 82), (36, 94), (36, 94)])))
     c.part(ellipse(50, 70.5, 18, 4), (62, 46, 36), bevel=0.8)
@@ -94,12 +139,13 @@ def _bands() -> Mask:
 
 
 def vase(c: Canvas, d: Design) -> None:
-    side = {
+    sides: dict[str, list[Point]] = {
         "bud": [(45, 22), (45, 22), (45.5, 40), (38, 54), (31, 70), (35, 85), (42, 89), (42, 89)],
         "amphora": [(40, 20), (40, 20), (42, 28), (30, 38), (27, 52), (35, 74), (40, 89), (40, 89)],
         "cylinder": [(34, 26), (34, 26), (33, 50), (33, 74), (35, 88), (40, 89), (40, 89)],
         "jug": [(38, 18), (38, 18), (41, 32), (31, 48), (28, 66), (33, 84), (40, 89), (40, 89)],
-    }[d.form]
+    }
+    side = sides[d.form]
     half = 50 - side[0][0]
     body = polygon(smooth(mirrored(side)))
     if d.form == "amphora":
@@ -118,6 +164,12 @@ def vase(c: Canvas, d: Design) -> None:
                 c.part(polygon(_leaf(foot, tilt + angle, 5, 1.5)), mix(LEAF, (176, 190, 150), 0.5), bevel=0.4)
     c.part(body, d.main, pattern=d.mask, second=d.other, round=0.5, bevel=2, depth=0.4)
     if d.pattern is None:
-        c.part(both(body, blob((20, 62), (40, 58), (60, 66), (80, 60), (80, 96), (20, 96))), d.other, round=0.5, bevel=0.5, depth=0.2)
+        c.part(
+            both(body, blob((20, 62), (40, 58), (60, 66), (80, 60), (80, 96), (20, 96))),
+            d.other,
+            round=0.5,
+            bevel=0.5,
+            depth=0.2,
+        )
     c.part(ellipse(50, side[0][1], half, 2), darker(d.main, 0.45), bevel=0.5, depth=-0.5)
     c.glow(ellipse(41, 64, 2.6, 11), WHITE, opacity=0.5, blur=1.2, within=body)

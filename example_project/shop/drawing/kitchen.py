@@ -14,7 +14,14 @@ def mug(c: Canvas, d: Design) -> None:
         top, left, right = 36, 27, 64
     waist, foot = {"tapered": (5, 8), "round": (-3, 9), "enamel": (0.5, 1)}.get(d.form, (0.5, 2))
     middle = (left + right) / 2
-    side = [(left, top), (left, top), (left + waist, 54), (left + foot * 0.7, bottom - 5), (left + foot, bottom), (left + foot, bottom)]
+    side = [
+        (left, top),
+        (left, top),
+        (left + waist, 54),
+        (left + foot * 0.7, bottom - 5),
+        (left + foot, bottom),
+        (left + foot, bottom),
+    ]
     base = ellipse(middle, bottom - 0.5, middle - left - foot, 4.2)
     body = union(polygon(smooth(mirrored(side, middle))), base)
     handle = minus(ellipse(right + 2, 51, 14, 17), ellipse(right + 2, 51, 8.5, 11.5), body)
@@ -39,19 +46,27 @@ def bottle(c: Canvas, d: Design) -> None:
     l, r = 50 - wide, 50 + wide  # noqa: E741
     steel = METALS["steel"]
     if d.form == "flask":
-        body = union(box(l, 42, r, 91, 5), polygon(smooth(mirrored([(40, 20), (40, 20), (39.5, 24), (l + 2, 30), (l, 37), (l, 46), (l, 46)]))))
+        body = union(
+            box(l, 42, r, 91, 5),
+            polygon(smooth(mirrored([(40, 20), (40, 20), (39.5, 24), (l + 2, 30), (l, 37), (l, 46), (l, 46)]))),
+        )
         c.part(minus(ellipse(50, 11, 9, 7), ellipse(50, 11, 6, 4.4)), d.fitting, bevel=0.8, depth=0.7)
         cap = box(39, 11, 61, 21, 2)
     elif d.form == "sport":
         body = union(
-            polygon(smooth(mirrored([(l, 30), (l, 30), (l + 0.5, 50), (l + 3.5, 58), (l + 0.5, 66), (l, 88), (l, 88)]))),
+            polygon(
+                smooth(mirrored([(l, 30), (l, 30), (l + 0.5, 50), (l + 3.5, 58), (l + 0.5, 66), (l, 88), (l, 88)]))
+            ),
             box(l, 84, r, 92, 4),
             ellipse(50, 30, wide, 7),
         )
         c.part(box(45, 7, 55, 20, 3), lighter(d.other, 0.25), round=0.4)
         cap = union(box(l + 1, 19, r - 1, 28, 3), box(42, 14, 58, 22, 2))
     else:
-        body = union(box(l, 48, r, 92, 4), polygon(smooth(mirrored([(44, 18), (44, 18), (44, 27), (l + 1.5, 36), (l, 43), (l, 50), (l, 50)]))))
+        body = union(
+            box(l, 48, r, 92, 4),
+            polygon(smooth(mirrored([(44, 18), (44, 18), (44, 27), (l + 1.5, 36), (l, 43), (l, 50), (l, 50)]))),
+        )
         cap = box(43, 9, 57, 20, 2)
     c.part(body, d.main, pattern=d.mask, second=d.other, round=0.55, bevel=1.5)
     if d.pattern is None:
@@ -66,10 +81,14 @@ def bottle(c: Canvas, d: Design) -> None:
 
 def teapot(c: Canvas, d: Design) -> None:
     if d.form == "tall":
-        body = blob((34, 36), (27, 58), (31, 76), (38, 84), (38, 84), (62, 84), (62, 84), (69, 76), (73, 58), (66, 36), (50, 32))
+        body = blob(
+            (34, 36), (27, 58), (31, 76), (38, 84), (38, 84), (62, 84), (62, 84), (69, 76), (73, 58), (66, 36), (50, 32)
+        )
         lid_y, lid = 34, blob((34, 36), (38, 29), (50, 26), (62, 29), (66, 36), (50, 39))
     else:
-        body = blob((32, 42), (20, 59), (29, 77), (37, 84), (37, 84), (63, 84), (63, 84), (71, 77), (80, 59), (68, 42), (50, 37))
+        body = blob(
+            (32, 42), (20, 59), (29, 77), (37, 84), (37, 84), (63, 84), (63, 84), (71, 77), (80, 59), (68, 42), (50, 37)
+        )
         lid_y, lid = 40, blob((31, 43), (37, 35), (50, 31), (63, 35), (69, 43), (50, 46))
     spout = blob((30, 70), (24, 64), (14, 52), (9, 40), (9, 40), (14, 39), (14, 39), (20, 48), (30, 54))
     if d.form == "bamboo":

@@ -29,8 +29,18 @@ COLOURS: dict[str, Colour] = {
     "Snow": (246, 246, 244),
 }
 
-WOODS: dict[str, Colour] = {"oak": (196, 152, 98), "walnut": (112, 72, 48), "beech": (222, 184, 136), "ash": (150, 128, 106)}
-METALS: dict[str, Colour] = {"steel": (186, 190, 196), "brass": (206, 166, 88), "black": (48, 48, 52), "copper": (196, 122, 88)}
+WOODS: dict[str, Colour] = {
+    "oak": (196, 152, 98),
+    "walnut": (112, 72, 48),
+    "beech": (222, 184, 136),
+    "ash": (150, 128, 106),
+}
+METALS: dict[str, Colour] = {
+    "steel": (186, 190, 196),
+    "brass": (206, 166, 88),
+    "black": (48, 48, 52),
+    "copper": (196, 122, 88),
+}
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (18, 18, 22)
 

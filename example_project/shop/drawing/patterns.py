@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .shapes import OVERSAMPLING, SIZE, Mask
+from .shapes import SIZE, Mask
 
 NAMES = ("striped", "banded", "dotted", "checked", "diagonal", "zigzag", "speckled", "colour-block")
 
-FINE = SIZE * OVERSAMPLING // 2
+FINE = SIZE * 2
 
 
 def _mask(values: NDArray[np.bool_]) -> Mask:
@@ -34,7 +34,9 @@ def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
         dx, dy = (x + (row % 2) * p / 2) % p - p / 2, y % p - p / 2
         return _mask(dx**2 + dy**2 < (p * rng.uniform(0.2, 0.3)) ** 2)
     if name == "checked":
-        return Image.fromarray((((x % p < p / 2) * 115 + (y % p < p / 2) * 115)).astype(np.uint8), "L").resize((SIZE, SIZE))
+        return Image.fromarray(((x % p < p / 2) * 115 + (y % p < p / 2) * 115).astype(np.uint8), "L").resize(
+            (SIZE, SIZE)
+        )
     if name == "zigzag":
         return _mask((y + np.abs(x % p - p / 2)) % p < p * 0.4)
     if name == "colour-block":

@@ -10,14 +10,21 @@ INK, FAINT, PAPER = (34, 34, 40), (120, 120, 128), (255, 255, 255)
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[tuple[Image.Image, str]]], *, cell: int = 150, gap: int = 14, first: str = "", rest: str = ""
+    rows: Sequence[Sequence[tuple[Image.Image, str]]],
+    *,
+    cell: int = 150,
+    gap: int = 14,
+    first: str = "",
+    rest: str = "",
 ) -> Image.Image:
     """Rows of (picture, caption). ``first`` and ``rest`` are headings above the first column and above the others."""
     font, head = ImageFont.load_default(13), 26 if first or rest else 0
     caption = 36
     columns = max(len(row) for row in rows)
     lead = gap * 2 if first else 0  # a wider gap sets the first column off
-    sheet = Image.new("RGB", (columns * (cell + gap) + gap + lead, head + len(rows) * (cell + caption + gap) + gap), PAPER)
+    sheet = Image.new(
+        "RGB", (columns * (cell + gap) + gap + lead, head + len(rows) * (cell + caption + gap) + gap), PAPER
+    )
     draw = ImageDraw.Draw(sheet)
     draw.text((gap, 10), first, INK, ImageFont.load_default(15))
     draw.text((gap * 2 + cell + lead, 10), rest, INK, ImageFont.load_default(15))
@@ -29,6 +36,6 @@ def contact_sheet(
             sheet.paste(thumb, (left + (cell - thumb.width) // 2, top + (cell - thumb.height) // 2))
             for i, line in enumerate(text.split("\n")[:2]):
                 while line and draw.textlength(line, font) > cell:
-                    line = line.rstrip("…")[:-1] + "…"  # noqa: PLW2901
+                    line = line.rstrip("…")[:-1] + "…"
                 draw.text((left, top + cell + 3 + i * 16), line, FAINT if i else INK, font)
     return sheet

@@ -1,4 +1,4 @@
-"""Sneakers, T-shirts and caps."""
+"""Sneakers and T-shirts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ def sneaker(c: Canvas, d: Design) -> None:
     ankle = 24 if high else 42
     upper = polygon(
         smooth(
-            [(9, 72), (9, 72), (8, 58), (10, ankle + 4), (13, ankle), (13, ankle), (24, ankle + 3), (33, ankle - 1), (33, ankle - 1)]
+            [
+                (9, 72),
+                (9, 72),
+                (8, 58),
+                (10, ankle + 4),
+                (13, ankle),
+                (13, ankle),
+                (24, ankle + 3),
+                (33, ankle - 1),
+                (33, ankle - 1),
+            ]
             + ([(37, 40)] if high else [])
             + [(46, 51), (60, 57), (78, 60), (90, 66), (92, 72), (92, 72)]
         )
@@ -34,7 +44,9 @@ def sneaker(c: Canvas, d: Design) -> None:
     elif d.pattern is None:
         panel = both(upper, blob((28, 74), (30, 60), (46, 64), (66, 67), (60, 74)))
         c.part(panel, d.other, bevel=0.7, depth=0.4)
-    eyelets = both(upper, stroke([(36, ankle + 3), (40, 45), (49, 54), (62, 59)] if high else [(36, 45), (46, 53), (62, 59)], 5))
+    eyelets = both(
+        upper, stroke([(36, ankle + 3), (40, 45), (49, 54), (62, 59)] if high else [(36, 45), (46, 53), (62, 59)], 5)
+    )
     c.part(eyelets, darker(d.main, 0.12), bevel=0.6, depth=0.4)
     laces = [(35 + i * 5.2, 45 + i * 3.1) for i in range(5)]
     if high:
@@ -42,20 +54,72 @@ def sneaker(c: Canvas, d: Design) -> None:
     for x, y in laces:
         c.part(stroke([(x - 2.2, y + 2.4), (x + 4.4, y - 1.4)], 1.5), pale, bevel=0.4, depth=0.6)
     thick = 11 if runner else 8
-    lift = [(6, 71), (6, 71), (30, 73), (60, 73), (92, 70), (92, 70), (95, 74), (93, 69 + thick), (87, 71.5 + thick), (87, 71.5 + thick), (50, 72 + thick), (12, 71.5 + thick), (12, 71.5 + thick), (7, 69 + thick), (5.5, 75)]
+    lift = [
+        (6, 71),
+        (6, 71),
+        (30, 73),
+        (60, 73),
+        (92, 70),
+        (92, 70),
+        (95, 74),
+        (93, 69 + thick),
+        (87, 71.5 + thick),
+        (87, 71.5 + thick),
+        (50, 72 + thick),
+        (12, 71.5 + thick),
+        (12, 71.5 + thick),
+        (7, 69 + thick),
+        (5.5, 75),
+    ]
     sole = polygon(smooth(lift))
     c.part(sole, pale, bevel=1.4, depth=0.5, fall=0.05)
-    stripe = both(sole, box(0, 68 + thick, 100, 100) if runner else stroke([(4, 76), (30, 77), (60, 77), (97, 74)], 1.2))
+    stripe = both(
+        sole, box(0, 68 + thick, 100, 100) if runner else stroke([(4, 76), (30, 77), (60, 77), (97, 74)], 1.2)
+    )
     c.part(stripe, d.other, bevel=0.3)
 
 
 def tshirt(c: Canvas, d: Design) -> None:
     if d.form == "long":
-        side = [(39, 15), (39, 15), (27, 19), (18, 30), (11, 58), (7, 82), (7, 82), (18, 85), (18, 85), (23, 64), (28, 47), (28, 47), (28, 66), (27, 89), (27, 89)]
+        side = [
+            (39, 15),
+            (39, 15),
+            (27, 19),
+            (18, 30),
+            (11, 58),
+            (7, 82),
+            (7, 82),
+            (18, 85),
+            (18, 85),
+            (23, 64),
+            (28, 47),
+            (28, 47),
+            (28, 66),
+            (27, 89),
+            (27, 89),
+        ]
     else:
-        side = [(39, 15), (39, 15), (27, 19), (19, 25), (7, 42), (7, 42), (20, 52), (20, 52), (27, 44), (27, 44), (28, 64), (27, 88), (27, 88)]
+        side = [
+            (39, 15),
+            (39, 15),
+            (27, 19),
+            (19, 25),
+            (7, 42),
+            (7, 42),
+            (20, 52),
+            (20, 52),
+            (27, 44),
+            (27, 44),
+            (28, 64),
+            (27, 88),
+            (27, 88),
+        ]
     shirt = polygon(smooth([*mirrored(side)]))
-    neck = polygon(smooth([(39, 13), (39, 13), (50, 34), (50, 34), (61, 13), (61, 13)])) if d.form == "v" else ellipse(50, 13, 11.5, 10)
+    neck = (
+        polygon(smooth([(39, 13), (39, 13), (50, 34), (50, 34), (61, 13), (61, 13)]))
+        if d.form == "v"
+        else ellipse(50, 13, 11.5, 10)
+    )
     back = both(neck, box(38, 13.5, 62, 40))
     c.part(back, darker(d.main, 0.35), bevel=0.6)
     body = minus(shirt, neck)
@@ -63,8 +127,22 @@ def tshirt(c: Canvas, d: Design) -> None:
     for points in ([(32, 40), (34, 60), (33, 84)], [(66, 48), (64, 66), (67, 86)], [(45, 62), (42, 76), (44, 87)]):
         c.glow(stroke(points, 2.2), (0, 0, 0), opacity=0.15, blur=1.3, within=body)
     for side_x in (-1, 1):
-        c.glow(stroke([(50 + side_x * 24, 24), (50 + side_x * 22.5, 46)], 0.8), (0, 0, 0), opacity=0.4, blur=0.4, within=body)
-    rib = both(body, minus(ellipse(50, 13, 14, 12.5) if d.form != "v" else polygon(smooth([(36, 12), (36, 12), (50, 38), (50, 38), (64, 12), (64, 12)])), neck))
+        c.glow(
+            stroke([(50 + side_x * 24, 24), (50 + side_x * 22.5, 46)], 0.8),
+            (0, 0, 0),
+            opacity=0.4,
+            blur=0.4,
+            within=body,
+        )
+    rib = both(
+        body,
+        minus(
+            ellipse(50, 13, 14, 12.5)
+            if d.form != "v"
+            else polygon(smooth([(36, 12), (36, 12), (50, 38), (50, 38), (64, 12), (64, 12)])),
+            neck,
+        ),
+    )
     trim = d.other if d.pattern is None else darker(d.main, 0.15)
     c.part(rib, trim, bevel=0.5, depth=0.5)
     if d.form == "long":
@@ -81,7 +159,9 @@ def _print(c: Canvas, d: Design, body: Mask) -> None:
     motif = d.rng.choice(["sun", "peaks", "bars", "pocket", "ring"])
     if motif == "sun":
         c.part(ellipse(50, 50, 10), d.other, bevel=0.3)
-        c.part(both(ellipse(50, 50, 10), union(*(box(38, y, 62, y + 1.4) for y in (50, 53.4, 56.8)))), d.main, bevel=0.1)
+        c.part(
+            both(ellipse(50, 50, 10), union(*(box(38, y, 62, y + 1.4) for y in (50, 53.4, 56.8)))), d.main, bevel=0.1
+        )
     elif motif == "peaks":
         c.part(polygon([(36, 60), (46, 43), (52, 52), (56, 46), (65, 60)]), ink, bevel=0.3)
         c.part(ellipse(60, 41, 3), d.other, bevel=0.3)
@@ -95,37 +175,3 @@ def _print(c: Canvas, d: Design, body: Mask) -> None:
     else:
         c.part(minus(ellipse(50, 50, 11), ellipse(50, 50, 8)), ink, bevel=0.3)
         c.part(ellipse(50, 50, 4), d.other, bevel=0.3)
-
-
-def cap(c: Canvas, d: Design) -> None:
-    if d.form == "beanie":
-        knit = blob((20, 66), (22, 42), (36, 24), (50, 20), (64, 24), (78, 42), (80, 66), (50, 70))
-        c.part(ellipse(50, 17, 9.5), d.other, bevel=3, depth=0.5)
-        c.part(knit, d.main, pattern=d.mask, second=d.other, bevel=3, depth=0.5)
-        for x in range(22, 80, 5):
-            c.glow(stroke([(x, 64), (50 + (x - 50) * 0.75, 40), (50 + (x - 50) * 0.3, 24)], 1), (0, 0, 0), opacity=0.22, blur=0.5, within=knit)
-        brim = blob((17, 62), (50, 66), (83, 62), (84, 74), (82, 79), (50, 83), (18, 79), (16, 74))
-        c.shade_under(brim, knit, opacity=0.3, shift=-1)
-        c.part(brim, d.other if d.pattern is None else darker(d.main, 0.1), bevel=1.6, depth=0.5)
-        for x in range(20, 82, 4):
-            c.glow(stroke([(x, 64), (x, 82)], 0.9), (0, 0, 0), opacity=0.25, blur=0.4, within=brim)
-        return
-    if d.form == "bucket":
-        brim = blob((18, 62), (50, 54), (82, 62), (90, 76), (72, 82), (50, 84), (28, 82), (10, 76))
-        crown = polygon(smooth(mirrored([(26, 64), (26, 64), (30, 34), (36, 28), (50, 26)])))
-        c.part(brim, darker(d.main, 0.05), pattern=d.mask, second=d.other, bevel=1.6, depth=0.5)
-        c.shade_under(crown, brim, opacity=0.5, shift=2)
-        c.part(union(crown, ellipse(50, 64, 24, 5)), d.main, pattern=d.mask, second=d.other, bevel=2, depth=0.4, round=0.2)
-        c.part(both(union(crown, ellipse(50, 64, 24, 5)), stroke([(22, 60), (50, 65), (78, 60)], 4.4)), d.other if d.pattern is None else darker(d.main, 0.3), bevel=0.6)
-        return
-    crown = polygon(smooth([(18, 66), (18, 66), (19, 46), (30, 30), (46, 25), (62, 31), (72, 46), (74, 66), (74, 66), (46, 70)]))
-    c.part(crown, d.main, pattern=d.mask, second=d.other, bevel=3, depth=0.5)
-    for points in ([(46, 26), (40, 46), (39, 68)], [(46, 26), (60, 44), (66, 68)], [(46, 26), (26, 44), (22, 62)]):
-        c.glow(stroke(points, 0.7), (0, 0, 0), opacity=0.4, blur=0.4, within=crown)
-    c.part(ellipse(46, 25, 3.2, 1.8), d.other, bevel=0.7, depth=0.7)
-    if d.pattern is None:
-        c.part(ellipse(55, 51, 7), d.other, bevel=0.6, depth=0.5)
-        c.part(polygon([(50.5, 54), (55, 46), (59.5, 54)]), accent(d.other), bevel=0.2)
-    brim = polygon(smooth([(38, 66), (38, 66), (60, 61), (80, 62), (94, 72), (94, 76), (76, 74), (54, 75), (40, 71)]))
-    c.shade_under(brim, crown, opacity=0.4, shift=-1)
-    c.part(brim, d.other if d.pattern is None else darker(d.main, 0.15), bevel=1.4, depth=0.55)

@@ -1,0 +1,50 @@
+"""Checks that a wheel holds whatever the package needs (``check_wheel.py FILE``), and that it works once installed
+(``--installed``, with the Python that it is installed in)."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+PACKAGE = "django_visual_search"
+ROOT = Path(__file__).resolve().parent.parent
+
+STARTS = f"""
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "{PACKAGE}"],
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.dummy"}}}},
+)
+import django
+django.setup()
+import sys
+import {PACKAGE}
+from django.core.management import call_command
+from django.db.migrations.loader import MigrationLoader
+from {PACKAGE} import search, fields, indexes, tasks
+assert "site-packages" in {PACKAGE}.__file__, {PACKAGE}.__file__
+assert MigrationLoader(None).graph.leaf_nodes("{PACKAGE}")
+call_command("makemigrations", "{PACKAGE}", check=True, dry_run=True, verbosity=0, skip_checks=True)
+assert "tensorflow" not in sys.modules
+"""
+
+
+def check_contents(wheel):
+    """Every file of the package in the checkout is in the wheel, and nothing else."""
+    files = (path.relative_to(ROOT) for path in (ROOT / PACKAGE).rglob("*") if path.is_file())
+    caches = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
+    wanted = {path.as_posix() for path in files if not set(caches) & set(path.parts)}
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{PACKAGE}/")}
+    assert f"{PACKAGE}/migrations/0001_initial.py" in held
+    assert f"{PACKAGE}/py.typed" in held
+    if wanted != held:
+        sys.exit(f"missing from the wheel: {sorted(wanted - held)}\nnot of the package: {sorted(held - wanted)}")
+    print(f"{Path(wheel).name}: {len(held)} files")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--installed":
+        subprocess.run([sys.executable, "-W", "ignore", "-c", STARTS], check=True)
+        print("the wheel installs and starts")
+    else:
+        check_contents(sys.argv[1])

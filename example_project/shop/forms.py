@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from .models import Brand, Category, Product
+
+ORDERS = {"": "Newest", "price": "Price, low to high", "-price": "Price, high to low", "name": "Name"}
+
+
+class FilterForm(forms.Form):
+    """What the list is narrowed to; a field that makes no sense is shown with its error and narrows nothing."""
+
+    q = forms.CharField(label="Name", required=False, max_length=100, widget=forms.TextInput({"type": "search"}))
+    category = forms.ModelChoiceField(
+        Category.objects, required=False, to_field_name="slug", empty_label="All categories"
+    )
+    brand = forms.ModelChoiceField(Brand.objects, required=False, to_field_name="slug", empty_label="All brands")
+    min_price = forms.DecimalField(label="Price from", required=False, min_value=0, max_digits=10, decimal_places=2)
+    max_price = forms.DecimalField(label="Price to", required=False, min_value=0, max_digits=10, decimal_places=2)
+    order = forms.ChoiceField(label="Sort by", required=False, choices=list(ORDERS.items()))
+
+    def narrow(self, products: QuerySet[Product]) -> QuerySet[Product]:
+        self.is_valid()
+        wanted: dict[str, Any] = self.cleaned_data
+        lookups = {
+            "name__icontains": wanted.get("q"),
+            "category": wanted.get("category"),
+            "brand": wanted.get("brand"),
+            "price__gte": wanted.get("min_price"),
+            "price__lte": wanted.get("max_price"),
+        }
+        products = products.filter(**{key: value for key, value in lookups.items() if value not in (None, "")})
+        return products.order_by(wanted["order"], "pk") if wanted.get("order") else products
+
+
+class PhotoSearchForm(forms.Form):
+    # A FileField: what counts as a picture is decided by django_visual_search.images, which takes HEIC and AVIF too
+    photo = forms.FileField(
+        label="Your photo",
+        widget=forms.ClearableFileInput({"accept": "image/*"}),
+        error_messages={"required": "Choose a photo first.", "empty": "The file is empty. Choose a picture."},
+    )
+    category = forms.ModelChoiceField(
+        Category.objects, required=False, to_field_name="slug", empty_label="All categories"
+    )

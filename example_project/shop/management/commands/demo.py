@@ -1,0 +1,86 @@
+"""``manage.py demo``: from nothing to photos that find products."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from PIL import Image
+
+from django_visual_search import search
+from django_visual_search.progress import Progress
+from example_project.shop import filling
+from example_project.shop.drawing.sheet import contact_sheet
+from example_project.shop.drawing.write import Shot, write_all
+from example_project.shop.selectors import visible_products
+
+QUERIES = {"SNE-010": "table", "TEA-004": "table", "BAC-019": "room"}
+"""Products that are photographed anew and where; none of these photos is in the shop."""
+SHEET = "demo-results.png"
+HITS = 6
+
+
+class Command(BaseCommand):
+    help = "Draw a catalogue, embed it, and search it by three photos. Run again, it only repeats the searches."
+
+    def handle(self, **options: Any) -> None:
+        started = time.monotonic()
+        self.stdout.write("Preparing the database")
+        call_command("migrate", verbosity=0)
+        items = filling.items()
+        missing = filling.undrawn(items)
+        self.stdout.write(f"Drawing {len(missing)} of {len(items)} products")
+        progress = Progress(self.stdout, len(missing), "products")
+        filling.draw(missing, progress.show)
+        progress.finish()
+        with transaction.atomic():
+            filling.fill(items)
+        if settings.CELERY_TASK_ALWAYS_EAGER:
+            self.stdout.write("No CELERY_BROKER_URL: tasks run inline, after commit; no worker is needed.")
+        call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)
+        photos = self._photograph()
+        found = self._search(photos)
+        self.stdout.write(
+            f"\nThe ranked hits as a picture: {SHEET}\nThe three photos, to try in the shop: {photos[0][1].parent}\n"
+            f"Done in {time.monotonic() - started:.0f} s; {found} of {len(photos)} photos found theirs first.\n\n"
+            "Open the shop:  python manage.py runserver   and then  http://127.0.0.1:8000/\n"
+        )
+
+    def _photograph(self) -> list[tuple[str, Path]]:
+        """New photos of three products: other backgrounds, light and viewpoints than any picture in the shop."""
+        folder = Path(settings.MEDIA_ROOT).parent / "photos"
+        designs = {item.sku: item.design for item in filling.items()}
+        photos = [(sku, folder / f"{sku.lower()}-{scene}.jpg") for sku, scene in QUERIES.items()]
+        missing = [(sku, file) for sku, file in photos if not file.exists()]
+        for _ in write_all(
+            (designs[sku], None, [Shot(str(file), f"query {sku}", QUERIES[sku])]) for sku, file in missing
+        ):
+            pass
+        return photos
+
+    def _search(self, photos: list[tuple[str, Path]]) -> int:
+        """Print and paint the hits; returns how many photos found their product at the first rank."""
+        rows, found = [], 0
+        shown = visible_products().select_related("brand", "category")
+        for sku, file in photos:
+            with file.open("rb") as photo:
+                results = search.search_by_image(photo, "shop.Product.embedding", limit=HITS, within=shown)
+            if not results:
+                raise CommandError("The search found nothing: no picture has been embedded.")
+            self.stdout.write(f"\nPhoto of {sku} ({file.name}), {'exact' if results.exact else 'approximate'} search:")
+            row = [(Image.open(file).convert("RGB"), f"Photo\n{sku}")]
+            for hit in results:
+                mark = "  <- the one in the photo" if hit.product.sku == sku else ""
+                found += bool(mark) and hit.rank == 1
+                self.stdout.write(f"  {hit.rank}. {hit.similarity:.3f}  {hit.product.sku}  {hit.product.name}{mark}")
+                with hit.product.image.open() as picture:
+                    image = Image.open(picture).convert("RGB")
+                row.append((image, f"{hit.rank}. {hit.product.name}\n{hit.similarity:.3f}  {hit.product.sku}"))
+            rows.append(row)
+        contact_sheet(rows, cell=190, first="Photo", rest="Found, best first").save(SHEET)
+        return found

@@ -1,0 +1,216 @@
+"""Every check of one field's declaration: exact messages, with the hint that says what to write."""
+
+import pytest
+from django.core import checks
+from django.db import models
+from django.test.utils import isolate_apps
+from pgvector.django import HnswIndex, IvfflatIndex
+
+from django_visual_search.fields import EmbeddingField
+from django_visual_search.indexes import EmbeddingIndex
+
+SOURCE_HINT = (
+    "Name an ImageField of this model (source='image') or of a model one one-to-one link away "
+    "(source='image__original')."
+)
+PRODUCT_HINT = "Give the path of forward relations from this model to the product, such as product='image__product'."
+
+
+def error(number, message, hint, obj):
+    return checks.Error(message, hint=hint, obj=obj, id=f"visual_search.E{number:03}")
+
+
+def index_hint(model, metric="cosine"):
+    index = f"EmbeddingIndex(fields=['embedding'], name=…, metric='{metric}')"
+    return f"Add {index} to {model}.Meta.indexes and make a migration."
+
+
+@pytest.fixture(autouse=True)
+def isolated():
+    with isolate_apps("tests.testshop"):
+        yield
+
+
+def product(indexes=None, bases=(models.Model,), **options):
+    """The field of a model with these options of the field."""
+    options = {"source": "image", "dimensions": 48, **options}
+    if indexes is None:
+        indexes = [HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_cosine_ops"])]
+
+    class Broken(*bases):
+        name = models.CharField(max_length=10)
+        image = models.ImageField()
+        embedding = EmbeddingField(**options)
+
+        class Meta:
+            app_label = "testshop"
+
+        Meta.indexes = indexes
+
+    return Broken._meta.get_field("embedding")
+
+
+def companion(link=None, **options):
+    class Item(models.Model):
+        title = models.CharField(max_length=10)
+
+        class Meta:
+            app_label = "testshop"
+
+    class Picture(models.Model):
+        item = models.ForeignKey(Item, models.CASCADE)
+        original = models.ImageField()
+        caption = models.CharField(max_length=10)
+
+        class Meta:
+            app_label = "testshop"
+
+    class PictureEmbedding(models.Model):
+        picture = link(Picture) if link else models.OneToOneField(Picture, models.CASCADE, primary_key=True)
+        embedding = EmbeddingField(
+            **{"source": "picture__original", "product": "picture__item", "dimensions": 48, **options}
+        )
+
+        class Meta:
+            app_label = "testshop"
+            indexes = [EmbeddingIndex(fields=["embedding"], name="y")]
+
+    return PictureEmbedding._meta.get_field("embedding")
+
+
+@pytest.mark.parametrize("path", ["picture__item", "picture", None])
+def test_sound(path):
+    assert product().check() == []
+    assert companion(product=path).check() == []
+
+
+@pytest.mark.parametrize("dimensions", [None, 0, -1, 4001, "256", 25.6])
+def test_dimensions(dimensions):
+    field = product(dimensions=dimensions)
+    hint = "Write dimensions=256, or another whole number from 1 to 4000."
+    assert field.check() == [error(1, f"'dimensions' is {dimensions!r}.", hint, field)]
+
+
+def test_metric():
+    field = product(metric="cosin")
+    assert field.check() == [error(2, "'metric' is 'cosin'.", "Use one of 'cosine', 'l2', 'ip'.", field)]
+
+
+class TestSource:
+    @pytest.mark.parametrize("source", [None, "", 5, models.ImageField])
+    def test_missing(self, source):
+        field = product(source=source)
+        assert field.check() == [error(3, "'source' is missing.", SOURCE_HINT, field)]
+
+    @pytest.mark.parametrize(
+        ("source", "reason"),
+        [
+            ("photo", "Broken has no field named 'photo'"),
+            ("photo__original", "Broken has no field named 'photo'"),
+            ("image__", "Broken has no field named ''"),
+        ],
+    )
+    def test_no_such_field(self, source, reason):
+        field = product(source=source)
+        assert field.check() == [error(3, f"'source' {source!r} does not exist: {reason}.", SOURCE_HINT, field)]
+
+    def test_no_such_field_over_the_link(self):
+        field = companion(source="picture__photo")
+        message = "'source' 'picture__photo' does not exist: Picture has no field named 'photo'."
+        assert field.check() == [error(3, message, SOURCE_HINT, field)]
+
+    def test_too_far(self):
+        field = companion(source="picture__item__image")
+        message = "'source' 'picture__item__image' is more than one relation away."
+        assert field.check() == [error(4, message, SOURCE_HINT, field)]
+
+    @pytest.mark.parametrize(
+        "link",
+        [
+            lambda to: models.ForeignKey(to, models.CASCADE),
+            lambda to: models.ManyToManyField(to),
+            lambda to: models.OneToOneField("nowhere.Picture", models.CASCADE),
+            lambda to: models.CharField(max_length=10),
+        ],
+    )
+    def test_link_that_is_not_one_to_one(self, link):
+        field = companion(link)
+        message = "'source' 'picture__original' goes through 'picture', which is not a OneToOneField of this model."
+        hint = "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True."
+        assert field.check() == [error(5, message, hint, field)]
+
+    def test_not_an_image(self):
+        field = product(source="name")
+        assert field.check() == [error(6, "'source' 'name' is a CharField, not an ImageField.", SOURCE_HINT, field)]
+
+    def test_not_an_image_over_the_link(self):
+        field = companion(source="picture__caption")
+        message = "'source' 'picture__caption' is a CharField, not an ImageField."
+        assert field.check() == [error(6, message, SOURCE_HINT, field)]
+
+
+class TestProduct:
+    @pytest.mark.parametrize(
+        ("path", "reason"),
+        [
+            ("nothing", "PictureEmbedding has no field named 'nothing'"),
+            ("picture__nothing", "Picture has no field named 'nothing'"),
+            ("picture__item__nothing", "Item has no field named 'nothing'"),
+            ("", "PictureEmbedding has no field named ''"),
+        ],
+    )
+    def test_no_such_path(self, path, reason):
+        field = companion(product=path)
+        message = f"'product' path {path!r} does not exist: {reason}."
+        assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+
+    @pytest.mark.parametrize(("path", "name"), [("picture__caption", "caption"), ("picture__item__title", "title")])
+    def test_not_a_relation(self, path, name):
+        field = companion(product=path)
+        message = f"'product' path {path!r}: '{name}' is not a forward relation."
+        assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+
+    def test_a_model_that_is_not_installed(self):
+        class Lost(models.Model):
+            image = models.ImageField()
+            item = models.ForeignKey("nowhere.Item", models.CASCADE)
+            embedding = EmbeddingField(source="image", product="item__x", dimensions=48)
+
+            class Meta:
+                app_label = "testshop"
+                indexes = [EmbeddingIndex(fields=["embedding"], name="z")]
+
+        field = Lost._meta.get_field("embedding")
+        message = "'product' path 'item__x': 'item' leads to nowhere.Item, which is not an installed model."
+        assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+
+
+class TestIndex:
+    @pytest.mark.parametrize("indexes", [[], [models.Index(fields=["name"], name="n")]])
+    def test_none(self, indexes):
+        field = product(indexes)
+        message = "There is no ANN index on this field: every search reads the whole table."
+        warning = checks.Warning(message, hint=index_hint("Broken"), obj=field, id="visual_search.W001")
+        assert field.check() == [warning]
+
+    @pytest.mark.parametrize(
+        ("index", "opclasses"),
+        [
+            (EmbeddingIndex(fields=["embedding"], name="x"), ["halfvec_cosine_ops"]),
+            (HnswIndex(fields=["embedding"], name="x", opclasses=["vector_l2_ops"]), ["vector_l2_ops"]),
+            (HnswIndex(fields=["embedding"], name="x"), []),
+            (IvfflatIndex(fields=["embedding"], name="x", opclasses=["halfvec_ip_ops"]), ["halfvec_ip_ops"]),
+        ],
+    )
+    def test_operator_class_of_another_metric(self, index, opclasses):
+        field = product([index], metric="l2")
+        message = f"Index 'x' has operator class {opclasses}, which metric 'l2' can't use."
+        assert field.check() == [error(8, message, index_hint("Broken", "l2"), field)]
+
+    @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
+    def test_every_metric_has_its_index(self, metric):
+        assert product([EmbeddingIndex(fields=["embedding"], name="x", metric=metric)], metric=metric).check() == []
+
+    def test_an_index_refuses_a_metric_it_does_not_know(self):
+        with pytest.raises(ValueError, match="metric is one of cosine, l2, ip, not 'l1'"):
+            EmbeddingIndex(fields=["embedding"], name="x", metric="l1")

@@ -1,0 +1,194 @@
+"""The k-guarantee and recall at 50,000 rows, under filters of every width, near the query and far from it."""
+
+import numpy as np
+import pytest
+from django.db import connection
+
+from django_visual_search.backends import extractor_of
+from django_visual_search.indexing import ann
+from django_visual_search.nearest import Query, nearest
+from django_visual_search.planning import forget_facts
+from django_visual_search.registry import get_field
+
+from .testshop.models import Article, ArticleImage, ArticleImageEmbedding, Product
+from .vectors import clustered, fill, nearest_by_numpy
+
+ROWS = 50_000
+PER_ARTICLE = 5
+K = 20
+
+
+@pytest.fixture(scope="module")
+def big_shop(django_db_setup, django_db_blocker):
+    """50,000 products in 200 clusters; ``price`` is independent of the vectors, ``name`` is the cluster's number."""
+    field = get_field("testshop.Product")
+    vectors, cluster = clustered(ROWS, field.dimensions)
+    price = np.random.default_rng(1).integers(0, 1000, ROWS)
+    with django_db_blocker.unblock():
+        columns = {
+            "name": [str(c) for c in cluster],
+            "image": [f"{i}.jpg" for i in range(ROWS)],
+            "price": price.tolist(),
+            "is_published": [True] * ROWS,
+        }
+        fill(field, vectors, columns=columns)
+        forget_facts()
+        yield field, vectors, cluster, price
+        _truncate(Product)
+
+
+@pytest.fixture(scope="module")
+def big_articles(django_db_setup, django_db_blocker):
+    """10,000 articles with five pictures each, near-duplicates of one another."""
+    field = get_field("testshop.Article")
+    base, _ = clustered(ROWS // PER_ARTICLE, field.dimensions, seed=3)
+    noise = np.random.default_rng(4).standard_normal((ROWS, field.dimensions)) * 0.03
+    vectors = (np.repeat(base, PER_ARTICLE, axis=0) + noise).astype(np.float32)
+    with django_db_blocker.unblock():
+        Article.objects.bulk_create(Article(pk=i, title="x", is_public=i % 2 == 0) for i in range(ROWS // PER_ARTICLE))
+        ArticleImage.objects.bulk_create(
+            ArticleImage(pk=i, article_id=i // PER_ARTICLE, original=f"{i}.jpg") for i in range(ROWS)
+        )
+        ann.drop_indexes(field)
+        key = f"{extractor_of(field).spec.key}:"
+        ArticleImageEmbedding.objects.bulk_create(
+            ArticleImageEmbedding(image_id=i, embedding=vector.tolist(), embedding_key=f"{key}{i}.jpg")
+            for i, vector in enumerate(vectors)
+        )
+        ann.build_indexes(field)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+        forget_facts()
+        yield field, vectors
+        _truncate(Article)
+
+
+def _truncate(model):
+    with connection.cursor() as cursor:
+        cursor.execute(f'TRUNCATE "{model._meta.db_table}" CASCADE')
+    forget_facts()
+
+
+def queries(vectors, count=15, seed=2):
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(vectors), count)
+    noise = 0.05 * rng.standard_normal((count, vectors.shape[1]))
+    return [(int(i), vectors[i] + extra) for i, extra in zip(chosen, noise, strict=True)]
+
+
+FILTERS = {
+    "all": (lambda price: {}, 1.0),
+    "50 %": (lambda price: {"price__lt": 500}, 0.5),
+    "20 %": (lambda price: {"price__lt": 200}, 0.2),
+    "10 %": (lambda price: {"price__lt": 100}, 0.1),
+    "1 %": (lambda price: {"price__lt": 10}, 0.01),
+    "0.1 %": (lambda price: {"price__lt": 1}, 0.001),
+    "0": (lambda price: {"price__lt": 0}, 0.0),
+}
+
+
+@pytest.mark.django_db
+class TestBigShop:
+    @pytest.mark.parametrize("name", FILTERS)
+    def test_as_many_as_there_are_and_nearly_the_nearest(self, big_shop, name):
+        field, vectors, _, price = big_shop
+        make, share = FILTERS[name]
+        keep = price < make(price).get("price__lt", 10_000)
+        assert keep.mean() == pytest.approx(share, abs=0.01)
+        recalls, approximate = [], 0
+        for _, vector in queries(vectors):
+            hits, exact, _ = ask(field, vector, Product.objects.filter(**make(price)))
+            wanted = [i + 1 for i in nearest_by_numpy(vectors, vector, keep, K)]
+            assert len(hits) == min(K, int(keep.sum()))
+            found = [hit.product_pk for hit in hits]
+            if exact:
+                assert found == wanted
+            approximate += not exact
+            recalls.append(len(set(found) & set(wanted)) / max(1, len(wanted)))
+            assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
+        if wanted:
+            assert np.mean(recalls) >= 0.97
+        # Wide filters must use the graph and narrow ones must not, or this test shows nothing about either.
+        if share != 0.1:  # 5,000 rows: on the border
+            assert (approximate > 0) == (share >= 0.2), name
+
+    @pytest.mark.parametrize("clusters", [1, 40, 100], ids=["narrow", "20 %", "50 %"])
+    def test_rows_far_from_the_query(self, big_shop, clusters):
+        """The filter keeps only clusters that the query does not lie in: the graph's neighbourhood holds none of them."""
+        field, vectors, cluster, _ = big_shop
+        for i, vector in queries(vectors, count=6):
+            others = [c for c in range(200) if c != cluster[i]][:clusters]
+            keep = np.isin(cluster, others)
+            hits, exact, _ = ask(field, vector, Product.objects.filter(name__in=[str(c) for c in others]))
+            wanted = [j + 1 for j in nearest_by_numpy(vectors, vector, keep, K)]
+            assert len(hits) == K
+            found = [hit.product_pk for hit in hits]
+            if exact:
+                assert found == wanted
+            assert len(set(found) & set(wanted)) / K >= 0.97
+
+    @pytest.mark.parametrize("k", [1, 60, 200, 1000])
+    def test_every_depth(self, big_shop, k):
+        """pgvector gives at most ef_search rows unless it scans on."""
+        field, vectors, _, _ = big_shop
+        _, vector = queries(vectors, count=1)[0]
+        hits, exact, _ = ask(field, vector, Product.objects.all(), k)
+        wanted = {i + 1 for i in nearest_by_numpy(vectors, vector, None, k)}
+        assert len(hits) == k
+        assert not exact
+        assert len({hit.product_pk for hit in hits} & wanted) / k >= 0.95
+
+    def test_without_the_index_it_is_exact(self, big_shop):
+        field, vectors, _, _ = big_shop
+        _, vector = queries(vectors, count=1)[0]
+        ask_before = ask(field, vector, Product.objects.all())
+        assert not ask_before[1]
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX product_embedding_hnsw")  # rolled back with the test
+        remembered, _, _ = ask(field, vector, Product.objects.all())
+        forget_facts()
+        hits, exact, _ = ask(field, vector, Product.objects.all())
+        forget_facts()
+        assert exact
+        wanted = [i + 1 for i in nearest_by_numpy(vectors, vector, None, K)]
+        assert [hit.product_pk for hit in hits] == wanted
+        assert [hit.product_pk for hit in remembered] == wanted
+
+    def test_the_planners_settings_are_put_back(self, big_shop):
+        field, vectors, _, _ = big_shop
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL hnsw.ef_search = 77")
+            ask(field, vectors[0], Product.objects.all())
+            for name, value in (("enable_sort", "on"), ("hnsw.ef_search", "77"), ("hnsw.iterative_scan", "off")):
+                cursor.execute(f"SHOW {name}")
+                assert cursor.fetchone() == (value,)
+
+
+@pytest.mark.django_db
+class TestBigArticles:
+    @pytest.mark.parametrize("public", [None, True])
+    def test_k_products_though_their_pictures_are_neighbours(self, big_articles, public):
+        field, vectors = big_articles
+        within = Article.objects.all() if public is None else Article.objects.filter(is_public=True)
+        recalls = []
+        for _, vector in queries(vectors):
+            hits, exact, _ = ask(field, vector, within)
+            ranked = [i // PER_ARTICLE for i in nearest_by_numpy(vectors, vector, None, 2000)]
+            wanted = list(dict.fromkeys(article for article in ranked if public is None or article % 2 == 0))[:K]
+            assert len({hit.product_pk for hit in hits}) == len(hits) == K
+            assert not exact
+            recalls.append(len({hit.product_pk for hit in hits} & set(wanted)) / K)
+            assert all(hit.row.image.article_id == hit.product_pk for hit in hits)
+        assert np.mean(recalls) >= 0.97
+
+    def test_one_product_with_most_of_the_pictures_does_not_fill_the_answer(self, big_articles):
+        field, vectors = big_articles
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE testshop_articleimage SET article_id = 0 WHERE id < 40000")  # rolled back with the test
+        for _, vector in queries(vectors, count=4):
+            hits, _, _ = ask(field, vector, Article.objects.all())
+            assert len({hit.product_pk for hit in hits}) == K
+
+
+def ask(field, vector, within, k=K):
+    return nearest(field, Query(vector, extractor_of(field).spec.key), limit=k, within=within)
