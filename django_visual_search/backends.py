@@ -20,13 +20,14 @@ from .fields import EmbeddingField
 def get_extractor(alias: str = "default", dimensions: int | None = None) -> Extractor:
     """The extractor ``alias`` of ``VISUAL_SEARCH["EXTRACTORS"]``, giving vectors of that width.
 
-    Cheap: nothing is loaded before the extractor's first call. Raises ImproperlyConfigured for an unknown alias, a backend that
-    can't be imported and options it refuses.
+    Cheap: nothing is loaded before the extractor's first call. Raises ImproperlyConfigured for an unknown alias, a
+    backend that can't be imported and options it refuses.
     """
     extractors: dict[str, Any] = conf.EXTRACTORS
     if alias not in extractors:
         raise ImproperlyConfigured(
-            f"There is no extractor {alias!r} in VISUAL_SEARCH['EXTRACTORS']; there are: {', '.join(sorted(extractors)) or 'none'}."
+            f"There is no extractor {alias!r} in VISUAL_SEARCH['EXTRACTORS']; "
+            f"there are: {', '.join(sorted(extractors)) or 'none'}."
         )
     entry = extractors[alias]
     try:

@@ -57,7 +57,7 @@ def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str) -> 
 
 
 def fetch(within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
-    """The products with these primary keys, with whatever ``within`` selects and prefetches: one query and its prefetches."""
+    """The products with these primary keys, as ``within`` selects and prefetches them: one query and its prefetches."""
     found = within._chain()
     found.query.clear_limits()
     if found.query.combinator:

@@ -9,9 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router, transaction
 
 ADVICE = (
-    "The PostgreSQL extension 'vector' (pgvector, 0.8.4 or later) is not in database {name!r} and this user may not or can't create "
-    "it ({error}). Ask your database administrator to install pgvector on the server and to run, in that database: "
-    "CREATE EXTENSION vector;  Then run migrate again."
+    "The PostgreSQL extension 'vector' (pgvector, 0.8.4 or later) is not in database {name!r} and this user may not or "
+    "can't create it ({error}). Ask your database administrator to install pgvector on the server and to run, in that "
+    "database: CREATE EXTENSION vector;  Then run migrate again."
 )
 
 

@@ -1,4 +1,4 @@
-"""``EmbeddingField``: a halfvec column that names the picture it is made from, and its sibling ``<name>_key`` column."""
+"""``EmbeddingField``: a halfvec column that names the picture it is made from, and its sibling key column."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ METRICS = ("cosine", "l2", "ip")
 class KeptByUpdates:
     """A column that ``save()`` of a loaded instance never writes back.
 
-    Vectors are written by workers. An instance loaded before the worker wrote would otherwise put the old value back with
-    its next ``save()``; and a column that does not change lets PostgreSQL keep the update heap-only.
+    Vectors are written by workers. An instance loaded before the worker wrote would otherwise put the old value back
+    with its next ``save()``; and a column that does not change lets PostgreSQL keep the update heap-only.
     """
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
@@ -27,7 +27,10 @@ class KeptByUpdates:
 
 
 class EmbeddingKeyField(KeptByUpdates, models.TextField):
-    """Where a vector comes from: ``<extractor key>:<image name>``. Contributed by EmbeddingField; a TextField to migrations."""
+    """Where a vector comes from: ``<extractor key>:<image name>``.
+
+    Contributed by EmbeddingField; a TextField to migrations.
+    """
 
     def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
         name, _, args, kwargs = super().deconstruct()
@@ -37,7 +40,8 @@ class EmbeddingKeyField(KeptByUpdates, models.TextField):
 class EmbeddingField(KeptByUpdates, HalfVectorField):
     """The embedding of the picture that ``source`` names, with ``dimensions`` half-precision numbers.
 
-    ``source``: path to an ImageField, on this model (``"image"``) or over one one-to-one relation (``"image__original"``).
+    ``source``: path to an ImageField, on this model (``"image"``) or over one one-to-one relation
+    (``"image__original"``).
     ``product``: path from this model to the product that is searched for; None means the row itself is the product.
     ``dimensions``: width of the vector, at most 4,000 (pgvector's limit for an HNSW index on halfvec).
     ``metric``: ``"cosine"`` (similarity is the cosine), ``"l2"`` (1 / (1 + distance)) or ``"ip"`` (the inner product).
@@ -90,7 +94,7 @@ class EmbeddingField(KeptByUpdates, HalfVectorField):
 
     @cached_property
     def link(self) -> models.OneToOneField | None:
-        """The relation to the model that has the picture, for a companion model; None where the picture is on this model."""
+        """A companion model's relation to the model that has the picture; None where the picture is on this model."""
         head, _, tail = (self.source or "").partition("__")
         return self.model._meta.get_field(head) if tail else None
 

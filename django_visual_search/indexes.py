@@ -12,7 +12,8 @@ OPCLASSES = {"cosine": "halfvec_cosine_ops", "l2": "halfvec_l2_ops", "ip": "half
 class EmbeddingIndex(HnswIndex):
     """HNSW over an EmbeddingField; ``metric`` must be the field's. To migrations it is pgvector's own ``HnswIndex``.
 
-    ``m`` and ``ef_construction`` are pgvector's (defaults 16 and 64): more gives better recall, a larger index and a slower build.
+    ``m`` and ``ef_construction`` are pgvector's (defaults 16 and 64): more gives better recall, a larger index and a
+    slower build.
     """
 
     def __init__(self, *expressions: Any, metric: str = "cosine", **kwargs: Any) -> None:

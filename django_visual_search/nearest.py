@@ -31,7 +31,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for: a vector and its space, or ``stored``: rows of (vector, key) of which the first is read on the way."""
+    """What to look for: a vector and its space, or ``stored``, rows of (vector, key) of which the first is read."""
 
     vector: Any = None
     extractor_key: str = ""
@@ -41,10 +41,10 @@ class Query:
 def nearest(
     field: EmbeddingField, query: Query, *, limit: int, within: QuerySet[Any], exclude: Any = None
 ) -> tuple[list[Neighbour], bool, str]:
-    """The ``limit`` products nearest to the query (its best row each), nearest first; whether they are exact; the vector space.
+    """The ``limit`` nearest products (the best row of each), nearest first; whether they are exact; the vector space.
 
-    If ``limit`` products are there under the filter, that many come back. Two round trips at most. The vector space is empty where
-    the query turns out to have no vector.
+    If ``limit`` products are there under the filter, that many come back. Two round trips at most. The vector space
+    is empty where the query turns out to have no vector.
     """
     using = router.db_for_read(field.model)
     connection = connections[using]
@@ -78,7 +78,7 @@ def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: 
 def _statement(
     field: EmbeddingField, rows: QuerySet[Any], vector: Any, limit: int, plan: Plan, using: str
 ) -> Statement:
-    """SQL giving (row's key, product's key, distance, whether the exact scan found it), at most ``limit`` of each kind."""
+    """SQL giving (row's key, product's key, distance, whether the exact scan found it), ``limit`` of each kind."""
     allowed, params = compile_query(rows.values_list("pk", field.product or "pk", field.name), using)
     query = HalfVector(vector).to_text()
     distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
@@ -106,7 +106,8 @@ def _best(field: EmbeddingField, name: str) -> str:
     """Each product's nearest row, where a product can have several."""
     if field.product is None:
         return name
-    return f"(SELECT DISTINCT ON (product) pk, product, distance FROM {name} ORDER BY product, distance, pk) AS grouped_{name}"
+    columns = "DISTINCT ON (product) pk, product, distance"
+    return f"(SELECT {columns} FROM {name} ORDER BY product, distance, pk) AS grouped_{name}"
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:

@@ -1,11 +1,12 @@
-"""Chooses between an exact scan of the rows under a filter and the HNSW graph, from what PostgreSQL expects of the filter."""
+"""Chooses between an exact scan and the HNSW graph, from what PostgreSQL expects of the filter."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from dataclasses import dataclass, field as dataclass_field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 from django.db.models import QuerySet
@@ -20,7 +21,7 @@ MAX_EF_SEARCH = 1000  # pgvector's limit
 FACTS_SECONDS = 10.0
 _known: dict[tuple[str, str, str], tuple[float, tuple[bool, float, float]]] = {}
 
-# The first column says whether a valid HNSW index leads with the vector column; the others are rows in the tables, -1 if unknown.
+# Whether a valid HNSW index leads with the vector column, and the rows in the two tables (-1 if unknown).
 FACTS = """
 SELECT EXISTS (
     SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
@@ -32,7 +33,7 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before planning: an index, rows in the vectors' table, products, and rows expected under the filter."""
+    """What is known before planning: an index, rows in the vectors' table, products, rows expected under the filter."""
 
     has_index: bool
     rows: float
@@ -109,10 +110,11 @@ def forget_facts() -> None:
 def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
     """Exact where few rows are expected, where there is no index, and where a large share of them is asked for.
 
-    Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of the picture:
-    then a scan that comes back short has met a filter that is not, and the exact scan takes over. Scanning on instead
-    (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the query's own surroundings filtered out,
-    recall@20 was 0.70 to 0.89. So it serves only depths that pgvector's widest scan can't reach.
+    Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of
+    the picture: then a scan that comes back short has met a filter that is not, and the exact scan takes over.
+    Scanning on instead (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the
+    query's own surroundings filtered out, recall@20 was 0.70 to 0.89. So it serves only depths that pgvector's widest
+    scan can't reach.
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit

@@ -35,8 +35,8 @@ def _loaded_fields() -> tuple[EmbeddingField, ...]:
 def get_field(label: str) -> EmbeddingField:
     """The field called ``app.Model.field`` (case-insensitive).
 
-    ``app.Model`` is enough where that model has one embedding field, or products of that model are found by one; of several,
-    the field on the product's own table wins. Raises LookupError, naming the labels there are.
+    ``app.Model`` is enough where that model has one embedding field, or products of that model are found by one; of
+    several, the field on the product's own table wins. Raises LookupError, naming the labels there are.
     """
     wanted = label.lower()
     fields = embedding_fields()
@@ -58,7 +58,7 @@ def get_field(label: str) -> EmbeddingField:
 
 
 def fields_of_product(model: type[models.Model]) -> list[EmbeddingField]:
-    """The fields by which products of this model (or its parents) are found; those on the product's own table come first."""
+    """The fields by which products of this model (or its parents) are found, those on the product's own table first."""
     found = [field for field in embedding_fields() if issubclass(model, field.product_model)]
     return sorted(found, key=lambda field: field.product is not None)
 

@@ -65,7 +65,7 @@ class SearchResults:
 
 
 def read_token(token: str, max_age: int = TOKEN_MAX_AGE) -> dict[str, Any]:
-    """What a token says: ``f`` field label, ``q`` query, ``x`` extractor key, ``h`` shown product keys, first rank first.
+    """What a token says: ``f`` field label, ``q`` query, ``x`` extractor key, ``h`` product keys in the order shown.
 
     Raises django.core.signing.BadSignature (SignatureExpired after ``max_age`` seconds).
     """

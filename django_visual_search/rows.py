@@ -1,4 +1,4 @@
-"""Reads the rows that own the vectors along with the distances, so that naming the picture that matched costs no query."""
+"""Reads the rows that own the vectors along with the distances: naming the picture that matched costs no query."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ def compile_query(queryset: QuerySet[Any], using: str) -> Statement:
 def execute_together(connection: Any, statements: list[Statement]) -> list[list[tuple[Any, ...]]]:
     """Run the statements in order and return each one's rows.
 
-    PostgreSQL runs statements sent as one message in one transaction, which is what lets ``set_config(..., true)`` reach from
-    one to the next without BEGIN and COMMIT. With server-side binding a message holds one statement, so there it's a transaction.
+    PostgreSQL runs statements sent as one message in one transaction, which is what lets ``set_config(..., true)``
+    reach from one to the next without BEGIN and COMMIT. With server-side binding a message holds one statement, so
+    there it's a transaction.
     """
     if connection.settings_dict["OPTIONS"].get("server_side_binding"):
         with transaction.atomic(using=connection.alias):

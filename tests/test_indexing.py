@@ -98,7 +98,7 @@ class TestEveryShape:
         assert not indexing.stale(get_field(label)).exists()
 
     def test_force_keeps_vectors_searchable(self, label):
-        row, owner = make(label, 1)
+        _, owner = make(label, 1)
         embed_all(label)
         field = get_field(label)
         indexing.mark_stale(field)

@@ -40,7 +40,9 @@ def vector_of(data: bytes, label="testshop.Product"):
 def shop():
     """Thirty products in three categories, each with a vector."""
     categories = [Category.objects.create(name=f"c{i}") for i in range(3)]
-    products = [Product.objects.create(name=f"p{i}", category=categories[i % 3], image=picture_file(i)) for i in range(30)]
+    products = [
+        Product.objects.create(name=f"p{i}", category=categories[i % 3], image=picture_file(i)) for i in range(30)
+    ]
     assert embed_all().done == 30
     return products
 
@@ -133,7 +135,11 @@ class TestSimilarTo:
         embed_all("testshop.Shoe.embedding")
         shoe = Shoe.objects.order_by("pk")[0]
         assert {hit.product.name for hit in search.similar_to(shoe)} == {"s1", "s2", "s3"}
-        assert {hit.product.name for hit in search.similar_to(shoe, within=Shoe.objects.filter(size=42))} == {"s1", "s2", "s3"}
+        assert {hit.product.name for hit in search.similar_to(shoe, within=Shoe.objects.filter(size=42))} == {
+            "s1",
+            "s2",
+            "s3",
+        }
 
     def test_other_primary_keys_and_metrics(self):
         for seed in range(6):
@@ -204,7 +210,9 @@ class TestWithin:
     def test_prefetch_is_honoured(self, shop):
         shop[1].tags.add(Tag.objects.create(name="t"))
         with CaptureQueriesContext(connection) as queries:
-            results = search.search_by_image(picture(1), "testshop.Product", within=Product.objects.prefetch_related("tags"))
+            results = search.search_by_image(
+                picture(1), "testshop.Product", within=Product.objects.prefetch_related("tags")
+            )
             assert [tag.name for tag in results[0].product.tags.all()] == ["t"]
         assert len(queries) <= 4
 

@@ -114,7 +114,7 @@ class TestBigShop:
 
     @pytest.mark.parametrize("clusters", [1, 40, 100], ids=["narrow", "20 %", "50 %"])
     def test_rows_far_from_the_query(self, big_shop, clusters):
-        """The filter keeps only clusters that the query does not lie in: the graph's neighbourhood holds none of them."""
+        """The filter keeps only clusters that the query does not lie in, so its surroundings hold none of them."""
         field, vectors, cluster, _ = big_shop
         for i, vector in queries(vectors, count=6):
             others = [c for c in range(200) if c != cluster[i]][:clusters]
@@ -184,7 +184,8 @@ class TestBigArticles:
     def test_one_product_with_most_of_the_pictures_does_not_fill_the_answer(self, big_articles):
         field, vectors = big_articles
         with connection.cursor() as cursor:
-            cursor.execute("UPDATE testshop_articleimage SET article_id = 0 WHERE id < 40000")  # rolled back with the test
+            # Rolled back with the test
+            cursor.execute("UPDATE testshop_articleimage SET article_id = 0 WHERE id < 40000")
         for _, vector in queries(vectors, count=4):
             hits, _, _ = ask(field, vector, Article.objects.all())
             assert len({hit.product_pk for hit in hits}) == K

@@ -39,7 +39,7 @@ def fill(field: EmbeddingField, vectors, *, columns: dict | None = None, first: 
 
 
 def nearest_by_numpy(vectors, query, keep=None, limit: int = 20) -> list[int]:
-    """Positions of the nearest rows by cosine, in half precision as the database stores them; ``keep``: a boolean mask."""
+    """Positions of the nearest rows by cosine, in half precision as they are stored; ``keep``: a boolean mask."""
     stored = vectors.astype(np.float16).astype(np.float64)
     asked = np.asarray(query).astype(np.float16).astype(np.float64)
     scores = stored @ asked / (np.linalg.norm(stored, axis=1) * np.linalg.norm(asked))

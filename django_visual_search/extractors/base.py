@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from ..images import ImageOptions
 
 
-class ExtractorUnavailable(RuntimeError):
-    """The extractor can't run here: a runtime, its weights or its exported model is missing. The text says what to do."""
+class ExtractorUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, like Http404
+    """The extractor can't run here: a runtime, its weights or its exported model is missing.
+
+    The text says what to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ class DirectoryStore:
 class Extractor(ABC):
     """Turns batches of pictures into unit vectors.
 
-    Subclasses take their OPTIONS as keyword arguments. ``dimensions`` is the width that the field asks for; None means the
-    extractor's own. ``artifacts`` is where exported models are kept; ``images`` overrides preprocessing options by name.
-    Construction is cheap (no ML import, no file read); the first call loads what it needs, once per process.
+    Subclasses take their OPTIONS as keyword arguments. ``dimensions`` is the width that the field asks for; None
+    means the extractor's own. ``artifacts`` is where exported models are kept; ``images`` overrides preprocessing
+    options by name. Construction is cheap (no ML import, no file read); the first call loads what it needs, once per
+    process.
     """
 
     def __init__(
@@ -96,7 +100,8 @@ class Extractor(ABC):
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed ``images``, uint8 ``(n, s, s, 3)`` RGB with ``s == spec.input_size``.
 
-        Returns float32 ``(n, spec.dimensions)`` with L2-normalised rows. Raises ExtractorUnavailable if it can't run here.
+        Returns float32 ``(n, spec.dimensions)`` with L2-normalised rows. Raises ExtractorUnavailable if it can't run
+        here.
         """
 
     def missing(self) -> str | None:
