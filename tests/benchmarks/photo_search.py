@@ -1,0 +1,61 @@
+"""(b) A search by photo, against a bare decode, a bare inference and a bare SQL query."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from django.db import connection
+from pgvector import HalfVector
+
+from django_visual_search import search
+from django_visual_search.backends import extractor_of
+from django_visual_search.registry import get_field
+
+from .pictures import FIELD, BareParts, enlarged
+from .reindex import embedded_catalogue
+from .report import Line, at_most, side_by_side
+
+SQL = (
+    "SELECT id, name, price, stock, image, embedding <=> %s::halfvec AS distance FROM benchmarks_photographed "
+    "ORDER BY distance LIMIT 12"
+)
+
+
+def measure(photos: int, rounds: int = 150) -> list[Line]:
+    paths = embedded_catalogue(photos)
+    bare = BareParts(threads=None)
+    small = [path.read_bytes() for path in paths[:: max(1, len(paths) // 40)]]
+    lines = []
+    for what, files, turns in (
+        ("photo as in the data set", small, rounds),
+        ("12 megapixel photo", [enlarged(data) for data in small[:8]], rounds // 5),
+    ):
+        medians = side_by_side(_sides(bare, files), turns, warm=5)
+        parts = medians["decode"] + medians["infer"] + medians["sql"]
+        shares = ", ".join(f"{name} {medians[name] * 1e3:.2f}" for name in ("decode", "infer", "sql"))
+        detail = f"{medians['search'] * 1e3:.2f} ms; bare {parts * 1e3:.2f} ms ({shares}); {len(paths)} rows"
+        lines.append(
+            Line(
+                "b", f"search_by_image / bare parts, {what}", **at_most(medians["search"] / parts, 1.25), detail=detail
+            )
+        )
+    return lines
+
+
+def _sides(bare: BareParts, files: list[bytes]):
+    vectors = [extractor_of(get_field(FIELD))(bare.decode(data)[None])[0] for data in files]
+    pictures = [np.ascontiguousarray(bare.decode(data)) for data in files]
+    turns = {name: itertools.cycle(range(len(files))) for name in ("search", "decode", "infer", "sql")}
+
+    def bare_sql(vector) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(SQL, [HalfVector(vector).to_text()])
+            cursor.fetchall()
+
+    return {
+        "search": lambda: list(search.search_by_image(files[next(turns["search"])], FIELD)),
+        "decode": lambda: bare.decode(files[next(turns["decode"])]),
+        "infer": lambda: bare.infer(pictures[next(turns["infer"])]),
+        "sql": lambda: bare_sql(vectors[next(turns["sql"])]),
+    }
