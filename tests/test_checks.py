@@ -76,6 +76,7 @@ def product_field():
     return get_field("testshop.Product.embedding")
 
 
+@pytest.mark.django_db  # Django 6 asks the databases in every check
 def test_this_project_is_silent():
     call_command("check", fail_level="INFO")
     call_command("check", tags=["visual_search"], fail_level="INFO")

@@ -1,1 +1,1 @@
-"""Ratios against the bare parts, measured side by side: ``python -m tests.benchmarks`` prints them. Not run by pytest."""
+"""Ratios to the bare parts, measured side by side: ``python -m tests.benchmarks`` prints them. Not for pytest."""

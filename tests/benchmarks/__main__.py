@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [--only a,b] [--rows N] [--photos N]``: prints a table of ratios and leaves nothing behind."""
+"""``python -m tests.benchmarks [--only a,b] [--rows N] [--photos N]``: prints a table and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ def main() -> int:
     for problem in tables.what_is_missing():
         print(problem)
     lines: list[Line] = []
-    for part in options.only:
-        start = time.monotonic()
-        lines += measure(part, options)
-        print(f"({part}) took {time.monotonic() - start:.0f} s; {machine()}", flush=True)
-    print()
-    show(lines)
+    try:
+        for part in options.only:
+            start = time.monotonic()
+            lines += measure(part, options)
+            print(f"({part}) took {time.monotonic() - start:.0f} s; {machine()}", flush=True)
+    finally:
+        show(lines)
     return 0
 
 

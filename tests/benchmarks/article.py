@@ -1,4 +1,4 @@
-"""(c) The way of the article: Keras VGG16 one photo at a time, and the cosine in a Python loop. Against ours, on the same photos."""
+"""(c) The article's way (VGG16 one photo at a time, cosine in a Python loop) against ours, on the same photos."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-
-import numpy as np
 
 from django_visual_search import indexing, search
 from django_visual_search.registry import get_field
@@ -53,7 +51,7 @@ class Article:
     """The article's program in a process of its own, so that TensorFlow is not in this one: a path in, seconds out."""
 
     def __init__(self, catalogue: int) -> None:
-        command = [sys.executable, "-m", __name__, str(catalogue)]
+        command = [sys.executable, "-m", f"{__package__}.article_program", str(catalogue)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Article:
@@ -74,32 +72,3 @@ class Article:
         if not answer:
             raise RuntimeError("The process with the article's way ended; its message is on the standard error.")
         return float(answer.split()[1])
-
-
-def serve(catalogue: int) -> None:
-    """Answer requests until the input ends."""
-    import keras
-    from keras.applications.vgg16 import VGG16, preprocess_input
-
-    model = VGG16(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
-    features = list(np.random.default_rng(0).random((catalogue, 512), dtype=np.float32))
-
-    def embed(path: str):
-        picture = keras.utils.img_to_array(keras.utils.load_img(path, target_size=(224, 224)))
-        return model.predict(preprocess_input(picture[None]), verbose=0)[0]
-
-    def query(path: str):
-        asked = embed(path)
-        scores = []
-        for row in features:
-            scores.append(float(np.dot(asked, row) / (np.linalg.norm(asked) * np.linalg.norm(row))))  # noqa: PERF401
-        return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:12]
-
-    for line in sys.stdin:
-        what, _, path = line.strip().partition(" ")
-        spent = seconds(lambda what=what, path=path: {"embed": embed, "query": query}[what](path))
-        print(f"seconds {spent}", flush=True)
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))

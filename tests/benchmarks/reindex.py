@@ -36,8 +36,8 @@ def measure(photos: int) -> list[Line]:
     build = seconds(lambda: ann.build_indexes(field))
     n = len(paths)
     detail = (
-        f"{n} pictures: {n / spent:.0f}/s; bare decode {decode / n * 1e3:.2f} ms and inference {infer / n * 1e3:.2f} ms "
-        f"a picture on one core; the HNSW index takes {build:.1f} s more, once"
+        f"{n} pictures: {n / spent:.0f}/s; bare decode {decode / n * 1e3:.2f} ms, inference "
+        f"{infer / n * 1e3:.2f} ms a picture on one core; the HNSW index takes {build:.1f} s more, once"
     )
     return [
         Line("a", "indexing.embed / limit of its parts", **at_least(statistics.median(ratios), 0.85), detail=detail)

@@ -1,4 +1,4 @@
-"""Settings of the benchmarks: a PostgreSQL of their own in ``BENCHMARKS_DIR``, a temporary folder that ``__main__`` makes."""
+"""Settings of the benchmarks: a PostgreSQL of their own in ``BENCHMARKS_DIR``, a temporary folder."""
 
 import hashlib
 import os

@@ -1,0 +1,106 @@
+"""The grocery shop of ``../shared/data``: what it sells, its customers' photos, and how good a ranking is."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from django.conf import settings
+
+GROCERY = settings.SHARED / "data" / "grocery"
+WEIGHTS = settings.SHARED / "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the product numbered ``label``; ``name`` is its path within GROCERY."""
+
+    label: int
+    name: str
+
+    @property
+    def file_name(self) -> str:
+        """Without its folders, which are too long for an ImageField; no two pictures share it."""
+        return Path(self.name).name
+
+    def read(self) -> bytes:
+        return (GROCERY / self.name).read_bytes()
+
+
+def products() -> list[tuple[str, Picture]]:
+    """Name and iconic picture of each of the 81 products, by their labels."""
+    with (GROCERY / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        (row["Class Name (str)"], Picture(int(row["Class ID (int)"]), row["Iconic Image Path (str)"].lstrip("/")))
+        for row in rows
+    ]
+
+
+def photos() -> list[Picture]:
+    """The 2,640 photos that people took in stores, with the labels of what they show (the fine ones)."""
+    lines = (line.split(", ") for line in (GROCERY / "train.txt").read_text().splitlines())
+    return [Picture(int(label), name) for name, label, _ in lines]
+
+
+def split(seed: int = 0) -> tuple[list[Picture], list[Picture]]:
+    """A third of each product's photos, drawn at random, for the catalogue; and the rest, in random order."""
+    rng = np.random.default_rng(seed)
+    catalogue: list[Picture] = []
+    rest: list[Picture] = []
+    pictures = photos()
+    for label in sorted({picture.label for picture in pictures}):
+        own = [picture for picture in pictures if picture.label == label]
+        drawn = [own[i] for i in rng.permutation(len(own))]
+        third = round(len(own) / 3)
+        catalogue += drawn[:third]
+        rest += drawn[third:]
+    return catalogue, [rest[i] for i in rng.permutation(len(rest))]
+
+
+def link_pictures(folder: Path, pictures: list[Picture]) -> None:
+    """Put the pictures into a media folder as links: nothing that clears a test's media reaches the data."""
+    for picture in pictures:
+        (folder / picture.file_name).symlink_to(GROCERY / picture.name)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well a search by photo finds the one product that the photo shows."""
+
+    queries: int
+    recall_at_1: float
+    recall_at_5: float
+    mean_average_precision: float
+    """Of ranked products. One product is right, so a query's average precision is 1 / its rank, 0 where it's absent."""
+
+    @classmethod
+    def of(cls, rankings: list[list[int]], right: list[int]) -> Quality:
+        """``rankings``: products by query, best first; ``right``: the product that each query shows."""
+        ranks = np.array(
+            [
+                ranking.index(product) + 1 if product in ranking else np.inf
+                for ranking, product in zip(rankings, right, strict=True)
+            ]
+        )
+        return cls(len(ranks), float((ranks <= 1).mean()), float((ranks <= 5).mean()), float((1 / ranks).mean()))
+
+    def __str__(self) -> str:
+        return (
+            f"R@1 {self.recall_at_1:.3f}  R@5 {self.recall_at_5:.3f}  mAP {self.mean_average_precision:.3f}  "
+            f"({self.queries} queries)"
+        )
+
+
+def picture_precision(scores: np.ndarray, labels: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """R@1 and mean average precision of ranked pictures, every picture of the product being right.
+
+    ``scores``: ``(queries, pictures)``; ``labels``: the product of each picture; ``right``: that of each query.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    hits = labels[order] == right[:, None]
+    precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
+    average = (precision * hits).sum(axis=1) / hits.sum(axis=1)
+    return float(hits[:, 0].mean()), float(average.mean())
