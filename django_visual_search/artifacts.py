@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from .conf import conf
 from .extractors import DirectoryStore
@@ -19,29 +20,29 @@ class DatabaseStore:
         from .models import Artifact
 
         row = Artifact.objects.filter(name=name).only("sha256").first()
-        if row is None:
-            return None
+        return None if row is None else self._local(row)
+
+    def _local(self, row: Any) -> Path:
         cache = DirectoryStore(cache_directory())
         local = cache.get(row.sha256)
         if local is not None and _sha256(local.read_bytes()) == row.sha256:
             return local
         if local is not None:
             local.unlink(missing_ok=True)
-        data = bytes(Artifact.objects.values_list("data", flat=True).get(pk=row.pk))
+        data = bytes(type(row).objects.using(row._state.db).values_list("data", flat=True).get(pk=row.pk))
         if _sha256(data) != row.sha256:
             raise RuntimeError(
-                f"The artifact {name!r} in the database does not have its sha256: it was damaged. Delete its row in "
-                "django_visual_search_artifact; the next process with TensorFlow exports it again."
+                f"The artifact {row.name!r} in the database does not have its sha256: it was damaged. Delete its row "
+                "in django_visual_search_artifact; the next process with TensorFlow exports it again."
             )
         return cache.put(row.sha256, data)
 
     def put(self, name: str, data: bytes) -> Path:
         from .models import Artifact
 
-        Artifact.objects.get_or_create(name=name, defaults={"sha256": _sha256(data), "data": data})
-        path = self.get(name)
-        assert path is not None
-        return path
+        # Not read back by name: that may ask a replica that does not have it yet.
+        row, _ = Artifact.objects.get_or_create(name=name, defaults={"sha256": _sha256(data), "data": data})
+        return self._local(row)
 
 
 def cache_directory() -> Path:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Manager, QuerySet
+from django.db.models import Manager, Model, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
 from .fields import EmbeddingField
 
 
-def products(field: EmbeddingField, within: Any | None) -> QuerySet[Any]:
-    """``within`` as a queryset of the field's products; None means the product model's default manager.
+def products(field: EmbeddingField, within: Any | None, model: type[Model] | None = None) -> QuerySet[Any]:
+    """``within`` as a queryset of the field's products; None means the default manager of ``model``, or of theirs.
 
     Raises ValueError for anything that does not yield products of this field.
     """
     if within is None:
-        return field.product_model._default_manager.all()
+        named = model if model is not None and issubclass(model, field.product_model) else field.product_model
+        return named._default_manager.all()
     if isinstance(within, Manager):
         within = within.all()
     if not isinstance(within, QuerySet):
@@ -38,17 +39,32 @@ def candidates(field: EmbeddingField, within: QuerySet[Any], exclude: Any = None
 
     Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
     """
-    everything = not (within.query.where or within.query.is_sliced or within.query.combinator)
+    everything = _is_everything(within, field)
     if field.product is None and _is_plain(within, field):
         rows = _bare(within)
     else:
         rows = field.model._base_manager.all()
+        path = product_pk(field)
         if not everything or field.product is None:
-            path = f"{field.product}__in" if field.product else "pk__in"
-            rows = rows.filter(**{path: _bare(within, ordered=within.query.is_sliced).values("pk")})
+            ordered = within.query.is_sliced or bool(within.query.distinct_fields)
+            rows = rows.filter(**{f"{path}__in": _bare(within, ordered).values("pk")})
+        else:
+            rows = rows.filter(**{f"{path}__isnull": False})
     if exclude is not None:
-        rows = rows.exclude(**{field.product or "pk": exclude})
+        rows = rows.exclude(**{product_pk(field): exclude})
     return rows, not everything
+
+
+def product_pk(field: EmbeddingField) -> str:
+    """The path from a row to the primary key of its product, whatever column a foreign key refers to."""
+    return f"{field.product}__pk" if field.product else "pk"
+
+
+def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
+    """Whether ``within`` keeps every product: a child's queryset, for one, narrows without a condition."""
+    query = within.query
+    narrowed = query.where or query.is_sliced or query.combinator or query.distinct_fields or query.extra_tables
+    return not narrowed and issubclass(field.product_model, within.model._meta.concrete_model)
 
 
 def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str) -> QuerySet[Any]:
@@ -56,12 +72,18 @@ def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str) -> 
     return rows.filter(**{f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False})
 
 
-def fetch(within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
-    """The products with these primary keys, as ``within`` selects and prefetches them: one query and its prefetches."""
+def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
+    """The products with these primary keys, as ``within`` selects and prefetches them: one query and its prefetches.
+
+    Their vectors are deferred: reading them takes as long as all the rest of the query.
+    """
     found = within._chain()
     found.query.clear_limits()
     if found.query.combinator:
-        found = within.model._default_manager.all()
+        found = within.model._base_manager.all()
+    found.query.distinct_fields = ()
+    if issubclass(found.model, field.model):
+        found = found.defer(field.name)
     return {product.pk: product for product in found.order_by().filter(pk__in=keys)} if keys else {}
 
 

@@ -11,7 +11,7 @@ from django.db import connections, router
 from django.db.models import QuerySet
 from pgvector import HalfVector
 
-from .candidates import candidates, embedded
+from .candidates import candidates, embedded, product_pk
 from .fields import EmbeddingField
 from .planning import Plan, facts_of, make_plan
 from .rows import RowReader
@@ -79,7 +79,7 @@ def _statement(
     field: EmbeddingField, rows: QuerySet[Any], vector: Any, limit: int, plan: Plan, using: str
 ) -> Statement:
     """SQL giving (row's key, product's key, distance, whether the exact scan found it), ``limit`` of each kind."""
-    allowed, params = compile_query(rows.values_list("pk", field.product or "pk", field.name), using)
+    allowed, params = compile_query(rows.values_list("pk", product_pk(field), field.name), using)
     query = HalfVector(vector).to_text()
     distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
     nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"

@@ -43,10 +43,7 @@ def get_field(label: str) -> EmbeddingField:
     for field in fields:
         if field.label.lower() == wanted:
             return field
-    try:
-        model = apps.get_model(label)
-    except (LookupError, ValueError):
-        model = None
+    model = named_model(label)
     if model is not None:
         own = [field for field in fields if issubclass(model, field.model)]
         found = own or [field for field in fields if issubclass(model, field.product_model)]
@@ -55,6 +52,14 @@ def get_field(label: str) -> EmbeddingField:
         if found:
             raise LookupError(f"{label!r} has several embedding fields; name one of {_labels(found)}.")
     raise LookupError(f"There is no embedding field {label!r}. This project has: {_labels(fields) or 'none'}.")
+
+
+def named_model(label: str) -> type[models.Model] | None:
+    """The model that a label names where it names one, as a proxy whose manager decides what may be found."""
+    try:
+        return apps.get_model(label)
+    except (LookupError, ValueError):
+        return None
 
 
 def fields_of_product(model: type[models.Model]) -> list[EmbeddingField]:

@@ -9,11 +9,11 @@ from django.db.models import Model
 
 from . import images
 from .backends import extractor_of
-from .candidates import fetch, products
+from .candidates import fetch, product_pk, products
 from .conf import conf
 from .fields import EmbeddingField
 from .nearest import Query, nearest, similarity
-from .registry import fields_of_product, get_field
+from .registry import fields_of_product, get_field, named_model
 from .results import SearchHit, SearchResults
 
 __all__ = ["SearchHit", "SearchResults", "search_by_image", "similar_to"]
@@ -38,7 +38,7 @@ def similar_to(
     _check_limit(limit)
     found = get_field(field) if field else _only_field(product)
     query, product_pk = _own_vector(found, product)
-    return _answer(found, query, limit, within, min_similarity, ["product", str(product_pk)], exclude=product_pk)
+    return _answer(found, query, limit, within, min_similarity, ["product", str(product_pk)], product_pk, type(product))
 
 
 def search_by_image(
@@ -63,7 +63,7 @@ def search_by_image(
     spec = extractor.spec
     picture = images.load(file, options=spec.images, crop=crop, size=spec.input_size)
     vector = extractor(np.asarray(picture)[None])[0]
-    return _answer(field, Query(vector, spec.key), limit, within, min_similarity, ["photo"])
+    return _answer(field, Query(vector, spec.key), limit, within, min_similarity, ["photo"], model=named_model(label))
 
 
 def _answer(
@@ -74,13 +74,14 @@ def _answer(
     min_similarity: float | None,
     asked: list[Any],
     exclude: Any = None,
+    model: type[Model] | None = None,
 ) -> SearchResults:
-    queryset = products(field, within)
+    queryset = products(field, within, model)
     neighbours, exact, extractor_key = nearest(field, query, limit=limit, within=queryset, exclude=exclude)
     near = [(neighbour, similarity(field, neighbour.distance)) for neighbour in neighbours]
     if min_similarity is not None:
         near = [(neighbour, score) for neighbour, score in near if score >= min_similarity]
-    found = fetch(queryset, [neighbour.product_pk for neighbour, _ in near])
+    found = fetch(field, queryset, [neighbour.product_pk for neighbour, _ in near])
     hits: list[SearchHit] = []
     for neighbour, score in near:
         product = found.get(neighbour.product_pk)
@@ -93,22 +94,21 @@ def _answer(
 def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
     """The query, and the primary key of the product it is about."""
     if isinstance(instance, field.model):
-        product: Any = instance
-        for name in field.product.split("__") if field.product else []:
-            product = getattr(product, name)
-        if not instance.get_deferred_fields() & {field.attname, field.key_name}:
-            vector, key = getattr(instance, field.name), getattr(instance, field.key_name)
-            if vector is not None and key:
-                return Query(vector, key.partition(":")[0]), product.pk
-        # An instance may be older than its vector.
+        # An instance may be older than its vector; an attribute that was never set would cost a query of its own.
+        known = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
+        pk = instance.pk
+        if field.product:
+            pk = field.model._base_manager.filter(pk=instance.pk).values_list(product_pk(field), flat=True).first()
+        if known[0] is not None and known[1]:
+            return Query(known[0], known[1].partition(":")[0]), pk
         rows = field.model._base_manager.filter(pk=instance.pk)
     else:
-        product = instance
-        rows = field.model._default_manager.filter(**{field.product or "pk": instance.pk})
+        pk = instance.pk
+        rows = field.model._default_manager.filter(**{product_pk(field): pk})
     embedded = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
     if not embedded.ordered:
         embedded = embedded.order_by("pk")
-    return Query(stored=embedded.values_list(field.name, field.key_name)[:1]), product.pk
+    return Query(stored=embedded.values_list(field.name, field.key_name)[:1]), pk
 
 
 def _only_field(product: Model) -> EmbeddingField:

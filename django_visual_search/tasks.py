@@ -46,6 +46,8 @@ def sweep() -> None:
         except (ExtractorUnavailable, ImproperlyConfigured) as e:
             # Another field may have an extractor that runs here.
             logger.error("visual search: %s can't be embedded here: %s", field.label, e)
+        except Exception:
+            logger.exception("visual search: the sweep of %s stopped; the next one goes on", field.label)
 
 
 def _log(label: str, report: Any) -> None:

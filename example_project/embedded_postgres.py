@@ -29,6 +29,7 @@ PORT = "5432"
 USER = "postgres"
 
 _held: dict[Path, int] = {}
+_for_child: dict[Path, int] = {}
 
 
 def database(data_dir: Path | str, *, name: str = "shop", tune: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -117,19 +118,30 @@ def _use(data_dir: Path) -> None:
     _held[data_dir] = handle
 
 
-def _use_in_child() -> None:
-    """A forked child takes a lock of its own: the inherited one is the parent's too, who changes it at its end."""
-    for data_dir, inherited in list(_held.items()):
-        with contextlib.suppress(OSError):
-            handle = _open(_users(data_dir))
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:  # the parent is stopping the server at this moment
-                os.close(handle)
-                del _held[data_dir]
-            else:
-                _held[data_dir] = handle
-            os.close(inherited)
+def _before_fork() -> None:
+    """Take the child's lock before there is a child: its parent may end at once, and would then be the last user."""
+    for data_dir in _held:
+        handle = _open(_users(data_dir))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # the server is being stopped at this moment
+            os.close(handle)
+        else:
+            _for_child[data_dir] = handle
+
+
+def _after_fork_in_parent() -> None:
+    while _for_child:
+        os.close(_for_child.popitem()[1])
+
+
+def _after_fork_in_child() -> None:
+    """The inherited locks are the parent's too, who changes them at its end."""
+    for inherited in _held.values():
+        os.close(inherited)
+    _held.clear()
+    _held.update(_for_child)
+    _for_child.clear()
 
 
 def _leave() -> None:
@@ -147,5 +159,5 @@ def _leave() -> None:
         os.close(handle)
 
 
-os.register_at_fork(after_in_child=_use_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 atexit.register(_leave)

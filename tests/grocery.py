@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from django.conf import settings
 
 GROCERY = settings.SHARED / "data" / "grocery"
@@ -64,6 +68,23 @@ def link_pictures(folder: Path, pictures: list[Picture]) -> None:
     """Put the pictures into a media folder as links: nothing that clears a test's media reaches the data."""
     for picture in pictures:
         (folder / picture.file_name).symlink_to(GROCERY / picture.name)
+
+
+def extractor_setting(name: str) -> dict[str, Any]:
+    """The entry of ``EXTRACTORS`` for "classic" or a Keras application; skips where that can't be had."""
+    if name == "classic":
+        return {"BACKEND": "django_visual_search.extractors.classic.ClassicExtractor"}
+    if not WEIGHTS.is_file():
+        pytest.skip(f"{WEIGHTS} is not here")
+    if find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
+    options = {
+        "application": name,
+        "application_kwargs": {"alpha": 0.35},
+        "weights": str(WEIGHTS),
+        "weights_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+    }
+    return {"BACKEND": "django_visual_search.extractors.keras.KerasExtractor", "OPTIONS": options}
 
 
 @dataclass(frozen=True)

@@ -138,9 +138,9 @@ class TestMigrations:
         imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
         assert imported <= {"django", "pgvector", "uuid"}
         assert "visual_search" not in text
-        assert text.count("pgvector.django.halfvec.HalfVectorField(") == 5
-        assert text.count("pgvector.django.indexes.HnswIndex(") == 5
-        assert len(re.findall(r"'embedding_key', models\.TextField\(", text)) == 5
+        assert text.count("pgvector.django.halfvec.HalfVectorField(") == 6
+        assert text.count("pgvector.django.indexes.HnswIndex(") == 6
+        assert len(re.findall(r"'embedding_key', models\.TextField\(", text)) == 6
         again = self.manage(shop, "makemigrations", "--check", "--dry-run")
         assert (again.returncode, again.stdout) == (0, "No changes detected\n"), again.stderr
 

@@ -3,9 +3,7 @@
 ``GROCERY_ALL=1 pytest tests/test_grocery.py`` searches by all 1,760 photos, not by a sample, and prints how good it is.
 """
 
-import hashlib
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,7 @@ from .testshop.models import Article, ArticleImage, ArticleImageEmbedding
 LABEL = "testshop.ArticleImageEmbedding.embedding"
 DIMENSIONS = 256
 ALL = bool(os.environ.get("GROCERY_ALL"))
-SAMPLE = 240
+SAMPLE = 160
 ROUNDING = 5e-6
 """pgvector sums the products of 256 halves in single precision, NumPy here in double."""
 
@@ -38,25 +36,11 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-# Product ranked first, of 81: (by all pictures, by the iconic ones alone). Well below what is measured (the lead's note
-# has it), far above chance, which is 0.012.
-FLOORS = {"classic": (0.0, 0.0), "MobileNetV2": (0.0, 0.0)}
-
-
-def extractor_setting(name):
-    if name == "classic":
-        return {"BACKEND": "django_visual_search.extractors.classic.ClassicExtractor"}
-    if not grocery.WEIGHTS.is_file():
-        pytest.skip(f"{grocery.WEIGHTS} is not here")
-    if find_spec("tensorflow") is None:
-        pytest.skip("TensorFlow is not installed")
-    options = {
-        "application": name,
-        "application_kwargs": {"alpha": 0.35},
-        "weights": str(grocery.WEIGHTS),
-        "weights_sha256": hashlib.sha256(grocery.WEIGHTS.read_bytes()).hexdigest(),
-    }
-    return {"BACKEND": "django_visual_search.extractors.keras.KerasExtractor", "OPTIONS": options}
+# What a broken pipeline would not reach: R@1 by all pictures, R@5 by the iconic ones alone (chance: 0.012 and 0.062).
+# Measured by all photos: classic 0.866 and 0.204, MobileNetV2 0.834 and 0.474. The first are high because a product's
+# photos were taken at the same shelves as those searched by. The iconic pictures are cut-outs on white, whose colour
+# and texture hardly match those of a shelf: for 30 % of all photos classic finds the same product first.
+FLOORS = {"classic": (0.75, 0.12), "MobileNetV2": (0.75, 0.35)}
 
 
 class Shop:
@@ -93,7 +77,7 @@ class Shop:
 def shop(request, django_db_setup, django_db_blocker, tmp_path_factory):
     """81 articles numbered by their labels: the iconic picture first, then a third of the photos."""
     setting = {
-        "EXTRACTORS": {"default": extractor_setting(request.param)},
+        "EXTRACTORS": {"default": grocery.extractor_setting(request.param)},
         "CACHE_DIR": str(tmp_path_factory.mktemp("artifacts")),
     }
     field = get_field(LABEL)
@@ -192,7 +176,7 @@ def test_iconic_pictures_alone(shop, capsys):
         np.testing.assert_allclose(expected[rankings[-1]], np.sort(expected)[::-1], rtol=0, atol=ROUNDING)
     quality = grocery.Quality.of(rankings, shop.right)
     tell(capsys, f"{shop.name}, {iconic.sum()} iconic pictures, products: {quality}")
-    assert quality.recall_at_1 >= FLOORS[shop.name][1]
+    assert quality.recall_at_5 >= FLOORS[shop.name][1]
 
 
 def test_the_graph_finds_nearly_the_same(shop, settings, capsys):

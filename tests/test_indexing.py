@@ -1,7 +1,14 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.core.files.base import ContentFile
+from django.db import connection
 
 from django_visual_search import indexing
+from django_visual_search.indexing import claims
+from django_visual_search.indexing.claims import Picture
+from django_visual_search.indexing.lease import Lease
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.registry import get_field
 
@@ -135,3 +142,31 @@ def test_a_refused_picture_is_reported_and_the_rest_goes_on():
     bad.image.save("bad.jpg", picture_file(9))
     assert embed_all().done == 1
     assert not IndexingAttempt.objects.exists()
+
+
+def test_a_row_that_the_database_rejects_takes_nothing_along():
+    products = [Product.objects.create(name=f"p{seed}", image=picture_file(seed)) for seed in range(5)]
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE testshop_product ADD CONSTRAINT odd CHECK (name <> 'p2') NOT VALID")
+    report = embed_all()
+    assert (report.done, report.failed) == (4, 1)
+    attempt = IndexingAttempt.objects.get()
+    assert (attempt.object_id, attempt.state) == (str(products[2].pk), "failed")
+    assert "odd" in attempt.message
+
+
+def test_a_claim_is_renewed_while_its_batch_waits(settings):
+    """Two sweeps do no work twice, and nothing counts as lost, though the work takes longer than a lease."""
+    settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LEASE_SECONDS": 0.6}
+    field = get_field("testshop.Product")
+    product = Product.objects.create(image=picture_file(1))
+    key = indexing.wanted_key(field, product.image.name)
+    claimed = claims.claim(field, [Picture(str(product.pk), product.image.name, key)])
+    lease = Lease(field)
+    lease.hold(claimed)
+    with ThreadPoolExecutor(1) as thread:
+        assert lease.wait(thread.submit(lambda: time.sleep(1.5) or "done")) == "done"
+    assert claims.claim(field, [claimed[0].picture]) == [], "still held"
+    time.sleep(0.7)
+    assert len(claims.claim(field, [claimed[0].picture])) == 1, "ends when nobody renews it"

@@ -17,6 +17,7 @@ from .testshop.models import (
     Product,
     Shoe,
     Spare,
+    StoryImageEmbedding,
 )
 
 LABELS = [
@@ -25,6 +26,7 @@ LABELS = [
     "testshop.Poster.embedding",
     "testshop.Spare.embedding",
     "testshop.ArticleImageEmbedding.embedding",
+    "testshop.StoryImageEmbedding.embedding",
 ]
 
 
@@ -39,7 +41,8 @@ def test_the_list_is_the_callers_own():
 
 
 def test_the_field_belongs_to_the_model_that_has_the_column():
-    assert [field.model for field in embedding_fields()] == [Product, Shoe, Poster, Spare, ArticleImageEmbedding]
+    models = [Product, Shoe, Poster, Spare, ArticleImageEmbedding, StoryImageEmbedding]
+    assert [field.model for field in embedding_fields()] == models
 
 
 @isolate_apps("tests.testshop")

@@ -20,10 +20,14 @@ from .testshop.models import (
     ArticleImageEmbedding,
     Category,
     FeaturedProduct,
+    LongStory,
     Poster,
     Product,
+    PublishedProduct,
     Shoe,
     Spare,
+    Story,
+    StoryImage,
     Tag,
 )
 
@@ -239,6 +243,54 @@ class TestSeveralPictures:
         by_row = search.similar_to(first, limit=11)
         assert [hit.product for hit in by_product] == [hit.product for hit in by_row]
         assert articles[7] not in [hit.product for hit in by_product]
+
+
+class TestUnusualRelations:
+    @pytest.fixture
+    def stories(self):
+        made = [Story.objects.create(code=f"s{i}") for i in range(5)]
+        LongStory.objects.create(story_ptr=made[2], code="s2")
+        for i, story in enumerate(made):
+            for j in range(2):
+                StoryImage.objects.create(story=story, original=picture_file(10 * i + j))
+        for seed in (1, 2, 3):
+            StoryImage.objects.create(story=None, original=picture_file(seed))
+        embed_all("testshop.StoryImageEmbedding.embedding")
+        return made
+
+    def test_a_product_referred_to_by_another_column(self, stories):
+        for within in (None, Story.objects.filter(code__startswith="s")):
+            results = search.search_by_image(picture(21), "testshop.Story", within=within)
+            assert results[0].product == stories[2]
+            assert {hit.product for hit in search.similar_to(stories[2], within=within)} == set(stories) - {stories[2]}
+
+    def test_pictures_of_no_product_take_no_place(self, stories):
+        assert len(search.search_by_image(picture(1), "testshop.Story", limit=5)) == 5
+
+    def test_querysets_that_narrow_without_a_condition(self, stories):
+        results = search.search_by_image(picture(1), "testshop.Story", limit=1, within=LongStory.objects.all())
+        assert [hit.product.pk for hit in results] == [stories[2].pk]
+        one_each = Story.objects.order_by("code", "pk").distinct("code")
+        assert len(search.search_by_image(picture(1), "testshop.Story", within=one_each)) == 5
+
+    def test_distinct_on_keeps_its_choice(self, shop):
+        first = Product.objects.order_by("category", "-pk").distinct("category")
+        results = search.search_by_image(picture(1), "testshop.Product", within=first)
+        assert {hit.product.pk for hit in results} == {product.pk for product in first}
+        assert len(results) == 3
+
+    def test_a_companion_row_costs_three_queries_too(self, articles, django_assert_max_num_queries):
+        row = ArticleImageEmbedding.objects.get(image__article=articles[0])
+        row = ArticleImageEmbedding.objects.get(pk=row.pk)
+        with django_assert_max_num_queries(3):
+            assert len(search.similar_to(row, limit=11)) == 11
+
+    def test_a_proxys_manager_decides(self, shop):
+        Product.objects.filter(pk__in=[product.pk for product in shop[:10]]).update(is_published=False)
+        results = search.search_by_image(picture(0), "testshop.PublishedProduct", limit=100)
+        assert {hit.product.pk for hit in results} == {product.pk for product in shop[10:]}
+        proxy = PublishedProduct.objects.get(pk=shop[12].pk)
+        assert len(search.similar_to(proxy, limit=100)) == 19
 
 
 class TestVectorSpaces:

@@ -1,5 +1,7 @@
 """The k-guarantee and recall at 50,000 rows, under filters of every width, near the query and far from it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from django.db import connection
@@ -167,6 +169,21 @@ class TestBigShop:
         wanted = [i + 1 for i in nearest_by_numpy(vectors, vector, None, K)]
         assert [hit.product_pk for hit in hits] == wanted
         assert [hit.product_pk for hit in remembered] == wanted
+
+    def test_the_first_search_of_a_connection(self, big_shop):
+        """Nothing of pgvector is loaded there yet, so its settings do not exist."""
+        field, vectors, _, _ = big_shop
+
+        def first_search():
+            try:
+                hits, exact, _ = ask(field, vectors[0], Product.objects.all())
+                return len(hits), exact
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(1) as thread:  # a thread has a connection of its own
+            ask(field, vectors[0], Product.objects.all())  # the plan's facts are known
+            assert thread.submit(first_search).result() == (K, False)
 
     def test_the_planners_settings_are_put_back(self, big_shop):
         field, vectors, _, _ = big_shop

@@ -80,6 +80,9 @@ class Extractor(ABC):
     process.
     """
 
+    loaded_in: int | None = None
+    """Id of the process in which indexing has called this extractor once."""
+
     def __init__(
         self,
         *,

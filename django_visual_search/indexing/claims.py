@@ -108,6 +108,11 @@ def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, a
     _settle(field, claimed, state=state, attempts=F("attempts") - 1, message=message, **_now(after))
 
 
+def renew(field: EmbeddingField, claimed: list[Claim]) -> None:
+    """Let claims that still hold go on for another lease from now."""
+    _settle(field, claimed, **_now(conf.LEASE_SECONDS))
+
+
 def drop(field: EmbeddingField, claimed: list[Claim]) -> None:
     """Forget claims on pictures that turn out to need no work."""
     if claimed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from itertools import chain
@@ -23,6 +24,7 @@ from ..images import ImageRefused
 from . import claims
 from .batches import batched
 from .claims import Claim, Picture
+from .lease import Lease
 from .report import Report
 from .stale import stale
 from .writes import clear, write
@@ -38,23 +40,28 @@ def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None 
     Raises ExtractorUnavailable, with the claims given back, where the extractor can't run here.
     """
     extractor = extractor_of(field)
+    lease = Lease(field)
     ahead: Decoded = []
     unfinished: Decoded = []
     try:
         for batch in chain(batched(keys, batch_size or conf.BATCH_SIZE), [()]):
             report = Report()
             fresh, suspects = _look_up(field, batch, report)
+            if fresh or suspects:
+                _load(extractor)
             following = _decode(field, extractor, _claim(field, fresh))
             unfinished = ahead + following
+            lease.hold([claimed for claimed, _ in unfinished])
             report.skipped += len(fresh) - len(following)
-            report.add(_infer(field, extractor, ahead))
+            report.add(_infer(field, extractor, ahead, lease))
             unfinished = following
             # What an earlier attempt did not finish goes one at a time: what killed it takes nothing else along.
             for suspect in suspects:
                 alone = _decode(field, extractor, _claim(field, [suspect]))
                 unfinished = following + alone
+                lease.hold([claimed for claimed, _ in unfinished])
                 report.skipped += 1 - len(alone)
-                report.add(_infer(field, extractor, alone))
+                report.add(_infer(field, extractor, alone, lease))
             ahead = unfinished = following
             yield report
     finally:
@@ -97,12 +104,20 @@ def _decode(field: EmbeddingField, extractor: Extractor, claimed: list[Claim]) -
     return [(c, pool.submit(storage, c.picture.image, spec)) for c in claimed]
 
 
-def _infer(field: EmbeddingField, extractor: Extractor, decoded: Decoded) -> Report:
+def _load(extractor: Extractor) -> None:
+    """The first call loads the model, or even exports it: that can outlast a lease, so it comes before any claim."""
+    if extractor.loaded_in != os.getpid():
+        size = extractor.spec.input_size
+        extractor(np.full((1, size, size, 3), 127, np.uint8))
+        extractor.loaded_in = os.getpid()
+
+
+def _infer(field: EmbeddingField, extractor: Extractor, decoded: Decoded, lease: Lease) -> Report:
     report = Report()
     ready: list[tuple[Claim, NDArray[np.uint8]]] = []
     for claimed, future in decoded:
         try:
-            ready.append((claimed, future.result()))
+            ready.append((claimed, lease.wait(future)))
         except ImageRefused as e:
             _refuse(field, claimed, e.code, str(e), report)
         except FileNotFoundError:
@@ -122,6 +137,7 @@ def _infer(field: EmbeddingField, extractor: Extractor, decoded: Decoded) -> Rep
             report.failed += 1
             report.reasons["storage"] += 1
     if ready:
+        lease.renew()
         _embed_ready(field, extractor, ready, report)
     return report
 
@@ -134,9 +150,11 @@ def _embed_ready(
         vectors = extractor(np.stack([picture for _, picture in ready]))
         _check(vectors, len(ready), field.dimensions)
         written = write(field, claimed, vectors)
-    except (ExtractorUnavailable, DatabaseFailure):
+    except ExtractorUnavailable:
         raise  # nothing to do with these pictures
     except Exception as e:
+        if isinstance(e, DatabaseFailure) and not _rejects_a_row(e):
+            raise
         if len(ready) > 1:
             for one in ready:
                 _embed_ready(field, extractor, [one], report)
@@ -150,6 +168,14 @@ def _embed_ready(
         claims.release(field, lost)
     report.done += len(written)
     report.skipped += len(lost)
+
+
+def _rejects_a_row(error: DatabaseFailure) -> bool:
+    """Whether a constraint, a trigger or a value stopped the write, rather than the connection or the server.
+
+    SQLSTATE classes 22 (data exception), 23 (integrity constraint violation), P0 (raised by PL/pgSQL).
+    """
+    return str(getattr(error.__cause__, "sqlstate", None) or "")[:2] in ("22", "23", "P0")
 
 
 def _check(vectors: NDArray[np.float32], count: int, dimensions: int | None) -> None:

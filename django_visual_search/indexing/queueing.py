@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import current_app
+from django.db import router
 from django.db.models import Q
 from django.utils import timezone
 
@@ -79,7 +80,8 @@ def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> 
 
 
 def _report(field: EmbeddingField, ids: list[str], started: datetime) -> Report:
-    attempts = IndexingAttempt.objects.filter(label=field.label, object_id__in=ids, updated_at__gte=started)
+    attempts = IndexingAttempt.objects.using(router.db_for_write(field.model))
+    attempts = attempts.filter(label=field.label, object_id__in=ids, updated_at__gte=started)
     states = Counter(attempts.values_list("state", flat=True))
     report = Report(
         refused=states[IndexingAttempt.State.REFUSED],

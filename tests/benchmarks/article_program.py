@@ -1,4 +1,4 @@
-"""The article's program: Keras VGG16 ``predict`` one photo at a time, cosine in a Python loop. Reads requests, prints seconds.
+"""The article's program: Keras VGG16 ``predict`` one photo at a time, cosine in a Python loop..
 
 Run in a process of its own, without Django, so that TensorFlow is in no process of ours.
 """

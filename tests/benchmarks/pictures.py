@@ -74,8 +74,8 @@ class BareParts:
         # The first call exports the model; what the extractor itself then runs is compared with a bare interpreter.
         extractor(np.zeros((1, self.spec.input_size, self.spec.input_size, 3), np.uint8))
         threads = threads or min(4, len(os.sched_getaffinity(0)))
-        path = extractor.artifacts.get(extractor.artifact)
-        self.interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self.path = extractor.artifacts.get(extractor.artifact)
+        self.interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
         self.interpreter.allocate_tensors()
         self.source = self.interpreter.get_input_details()[0]["index"]
         self.target = self.interpreter.get_output_details()[0]["index"]

@@ -126,7 +126,8 @@ def _line(name: str, spent: dict[str, list[float]], recalls: dict[str, list[floa
     recall = {side: statistics.fmean(values) for side, values in recalls.items()}
     better = min(ms["scan"], ms["graph"] if recall["graph"] >= 0.95 else ms["scan"])
     detail = (
-        f"ours {ms['ours']:.1f} ms recall {recall['ours']:.3f}; "
-        f"graph {ms['graph']:.1f} ms recall {recall['graph']:.3f}; scan {ms['scan']:.1f} ms; {exact:.0%} exact; similar_to in all {ms['similar_to']:.1f} ms"
+        f"ours {ms['ours']:.1f} ms recall {recall['ours']:.3f} ({exact:.0%} exact); "
+        f"graph {ms['graph']:.1f} ms recall {recall['graph']:.3f}; scan {ms['scan']:.1f} ms; "
+        f"similar_to in all {ms['similar_to']:.1f} ms"
     )
     return Line("d", f"planner / better side, {name}", **at_most(ms["ours"] / better, 1.3), detail=detail)

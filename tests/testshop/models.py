@@ -101,3 +101,40 @@ class ArticleImageEmbedding(models.Model):
 
     class Meta:
         indexes = [EmbeddingIndex(fields=["embedding"], name="articleimage_embedding_hnsw")]
+
+
+class Story(models.Model):
+    """A product that is referred to by something else than its primary key."""
+
+    code = models.CharField(max_length=20, unique=True)
+
+
+class LongStory(Story):
+    """A child of it: its querysets keep only some of the products, without a condition."""
+
+
+class StoryImage(models.Model):
+    story = models.ForeignKey(Story, models.CASCADE, to_field="code", null=True)
+    original = models.ImageField(upload_to="stories")
+
+
+class StoryImageEmbedding(models.Model):
+    image = models.OneToOneField(StoryImage, models.CASCADE, primary_key=True)
+    embedding = EmbeddingField(source="image__original", product="image__story", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="storyimage_embedding_hnsw")]
+
+
+class PublishedManager(models.Manager):
+    def get_queryset(self):
+        return super().get_queryset().filter(is_published=True)
+
+
+class PublishedProduct(Product):
+    """A proxy whose manager decides what may be found."""
+
+    objects = PublishedManager()
+
+    class Meta:
+        proxy = True

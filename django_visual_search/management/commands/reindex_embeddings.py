@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, router
 
 from ... import indexing
 from ...conf import conf
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         """Whether every picture of the field has its vector now."""
         indexing.quarantine_lost(field)
         indexing.forget_needless(field)
-        total = field.target_model._base_manager.count()
+        total = field.target_model._base_manager.using(router.db_for_write(field.model)).count()
         if ann.worth_rebuilding(total if force else indexing.pending(field).count(), total):
             ann.drop_indexes(field)
         if force:
@@ -78,7 +78,10 @@ class Command(BaseCommand):
         report = indexing.Report(skipped=total - work)
         try:
             self._embed(field, work, report, sync, batch_size)
-        except ExtractorUnavailable:
+        except (InterfaceError, OperationalError):
+            raise
+        except Exception:
+            # Whatever stopped the work, searches are not to stay slow; without a database there's nothing to be done.
             ann.build_indexes(field)
             raise
         for name in ann.build_indexes(field):
@@ -139,7 +142,11 @@ class Command(BaseCommand):
             f"{report.refused} refused, {report.failed} failed, {report.quarantined} quarantined"
             + (f", {left} left" if left else "")
         )
-        bad = IndexingAttempt.objects.filter(label=field.label).exclude(state=IndexingAttempt.State.RUNNING)
+        bad = (
+            IndexingAttempt.objects.using(router.db_for_write(field.model))
+            .filter(label=field.label)
+            .exclude(state=IndexingAttempt.State.RUNNING)
+        )
         bad = bad.exclude(attempts=0, message="")  # given back: among those that are left
         for attempt in bad.order_by("object_id")[:20]:
             image = attempt.key.partition(":")[2]
