@@ -34,8 +34,8 @@ def products(field: EmbeddingField, within: Any | None, model: type[Model] | Non
     return within
 
 
-def candidates(field: EmbeddingField, within: QuerySet[Any], exclude: Any = None) -> tuple[QuerySet[Any], bool]:
-    """Rows whose product is in ``within`` and not ``exclude``, and whether ``within`` narrows them.
+def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[Any], bool]:
+    """Rows whose product is in ``within``, and whether that narrows them.
 
     Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
     """
@@ -50,8 +50,6 @@ def candidates(field: EmbeddingField, within: QuerySet[Any], exclude: Any = None
             rows = rows.filter(**{f"{path}__in": _bare(within, ordered).values("pk")})
         else:
             rows = rows.filter(**{f"{path}__isnull": False})
-    if exclude is not None:
-        rows = rows.exclude(**{product_pk(field): exclude})
     return rows, not everything
 
 
@@ -67,8 +65,10 @@ def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
     return not narrowed and issubclass(field.product_model, within.model._meta.concrete_model)
 
 
-def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str) -> QuerySet[Any]:
-    """Those of the rows that have a vector of that space."""
+def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str, exclude: Any) -> QuerySet[Any]:
+    """Those of the rows that have a vector of that space, and whose product is not ``exclude``."""
+    if exclude is not None:
+        rows = rows.exclude(**{product_pk(field): exclude})
     return rows.filter(**{f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False})
 
 

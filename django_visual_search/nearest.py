@@ -9,13 +9,13 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 from django.db.models import QuerySet
-from pgvector import HalfVector
 
 from .candidates import candidates, embedded, product_pk
 from .fields import EmbeddingField
 from .planning import Plan, facts_of, make_plan
 from .rows import RowReader
 from .statements import Statement, compile_query, execute_together
+from .vectors import halfvec_text
 
 OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 
@@ -49,14 +49,14 @@ def nearest(
     using = router.db_for_read(field.model)
     connection = connections[using]
     try:
-        rows, filtered = candidates(field, within, exclude)
+        rows, filtered = candidates(field, within)
         first = [] if query.stored is None else [compile_query(query.stored, using)]
         facts, read = facts_of(field, connection, rows, filtered, first)
         if read:
             query = _read_query(field, read[0], connection)
         if query.vector is None:
             return [], True, ""
-        rows = embedded(field, rows, query.extractor_key)
+        rows = embedded(field, rows, query.extractor_key, exclude)
         plan = make_plan(limit, facts, grouped=field.product is not None)
         statement = _statement(field, rows, query.vector, limit, plan, using)
     except EmptyResultSet:
@@ -80,7 +80,7 @@ def _statement(
 ) -> Statement:
     """SQL giving (row's key, product's key, distance, whether the exact scan found it), ``limit`` of each kind."""
     allowed, params = compile_query(rows.values_list("pk", product_pk(field), field.name), using)
-    query = HalfVector(vector).to_text()
+    query = halfvec_text(vector)
     distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
     nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"
     # NOT MATERIALIZED: PostgreSQL plans each use of the filter by itself.

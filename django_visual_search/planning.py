@@ -23,7 +23,8 @@ DEEP_EXACT_ROWS = 100_000
 
 # An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
 FACTS_SECONDS = 10.0
-_known: dict[tuple[str, str, str], tuple[float, tuple[bool, float, float]]] = {}
+MAX_REMEMBERED = 1000
+_known: dict[tuple[str, ...], tuple[float, list[tuple[Any, ...]]]] = {}
 
 # Whether a valid HNSW index leads with the vector column, and the rows in the two tables (-1 if unknown).
 FACTS = """
@@ -79,33 +80,45 @@ class Plan:
 def facts_of(
     field: EmbeddingField, connection: Any, rows: QuerySet[Any], filtered: bool, first: list[Statement]
 ) -> tuple[Facts, list[list[tuple[Any, ...]]]]:
-    """What PostgreSQL knows of the table (remembered for FACTS_SECONDS) and expects of the filter (asked each time).
+    """What PostgreSQL knows of the table and expects of the filter, both remembered for FACTS_SECONDS.
 
     The statements ``first`` go along in the same round trip, and their rows come back with the facts.
     Raises EmptyResultSet where Django knows that nothing matches.
     """
     statements = list(first)
-    table = (connection.alias, connection.settings_dict["NAME"], field.label)
-    known = _known.get(table)
-    if known is None or time.monotonic() - known[0] > FACTS_SECONDS:
-        quote = connection.ops.quote_name
-        names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
-        statements.append((FACTS, (names[0], field.column, *names)))
+    quote = connection.ops.quote_name
+    names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
+    place = (connection.alias, connection.settings_dict["NAME"])
+    asked = [(FACTS, (names[0], field.column, *names))]
     if filtered:
         sql, params = compile_query(rows.values_list("pk"), connection.alias)
-        statements.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
+        asked.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
+    # By its text: parameters need not be hashable.
+    keys = [(*place, sql, repr(params)) for sql, params in asked]
+    known = [_remembered(key) for key in keys]
+    statements += [statement for statement, rows_known in zip(asked, known, strict=True) if rows_known is None]
     results = execute_together(connection, statements) if statements else []
-    if len(results) > len(first) + filtered:
-        known = time.monotonic(), results[len(first)][0]
-        _known[table] = known
-    assert known is not None
-    has_index, total, products = known[1]
+    read = iter(results[len(first) :])
+    facts = [rows_known or _remember(key, next(read)) for key, rows_known in zip(keys, known, strict=True)]
+    has_index, total, products = facts[0][0]
     expected = total
     if filtered:
-        explained = results[-1][0][0]
+        explained = facts[1][0][0]
         explained = json.loads(explained) if isinstance(explained, str) else explained
         expected = explained[0]["Plan"]["Plan Rows"]
     return Facts(has_index, total, products, expected), results[: len(first)]
+
+
+def _remembered(key: tuple[str, ...]) -> list[tuple[Any, ...]] | None:
+    at, rows = _known.get(key, (0.0, None))
+    return rows if rows is not None and time.monotonic() - at < FACTS_SECONDS else None
+
+
+def _remember(key: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    if len(_known) >= MAX_REMEMBERED:
+        _known.clear()
+    _known[key] = time.monotonic(), rows
+    return rows
 
 
 def forget_facts() -> None:

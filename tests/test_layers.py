@@ -16,7 +16,7 @@ LAYERS = [
     ["extractors"],
     ["indexes", "field_checks", "fields"],
     ["registry"],
-    ["conf", "models", "extension", "statements", "progress", "results"],
+    ["conf", "models", "extension", "statements", "progress", "results", "vectors"],
     ["artifacts", "backends", "decoding", "decoder_pool", "publishing"],
     ["indexing"],
     ["candidates", "rows", "planning", "nearest", "search"],

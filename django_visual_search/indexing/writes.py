@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from django.db import connections, router, transaction
 from numpy.typing import NDArray
-from pgvector import HalfVector
 
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from ..vectors import halfvec_text
 from .claims import Claim
 from .stale import targets
 
@@ -98,7 +98,7 @@ def _update(field: EmbeddingField, chosen: list[tuple[Claim, Any]], rows: dict[s
             f"WHERE owner.{quote(opts.pk.column)} = made.pk::{pk_type}",
             [
                 [str(rows[c.picture.object_id][0]) for c, _ in chosen],
-                [HalfVector(vector).to_text() for _, vector in chosen],
+                [halfvec_text(vector) for _, vector in chosen],
                 [c.picture.key for c, _ in chosen],
             ],
         )

@@ -72,6 +72,7 @@ def measure(part: str, options: argparse.Namespace):
 
 
 def remove(folder: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # we are ending already
     # Where root's server can't live in the folder, its data is elsewhere, behind a link.
     shutil.rmtree((folder / "postgres").resolve(), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)

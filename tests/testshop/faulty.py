@@ -26,6 +26,8 @@ class FaultyExtractor(ColourExtractor):
         self.delay = delay
 
     def __call__(self, images):
+        if np.ptp(images) == 0:  # one plain picture: the call that loads the model, before anything is claimed
+            return super().__call__(images)
         codes = images[:, 4, 4].astype(int)
         with (self.folder / "calls").open("a") as file:
             file.write("".join(f"{os.getpid()} {high * 256 + low}\n" for _, high, low in codes))
