@@ -1,10 +1,13 @@
 """A reindex that is killed, interrupted, or loses its database; and searches while it goes on."""
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -66,9 +69,18 @@ def states():
     return ann._state(get_field(LABEL)).get("product_embedding_hnsw")
 
 
-def test_postgresql_killed_in_a_reindex(shop, tmp_path):  # noqa: F811
+@pytest.fixture
+def folder():
+    """Not tmp_path: pytest's own folders are closed to the user as whom root runs PostgreSQL."""
+    made = Path(tempfile.mkdtemp(prefix="cluster-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def test_postgresql_killed_in_a_reindex(shop, folder):  # noqa: F811
     """A server of the test's own; kept running by a process that uses it, and started again by the next one."""
-    cluster = tmp_path / "cluster"
+    cluster = folder / "cluster"
     shop.configure(delay=0.0005)
     assert shop.run("migrate", "--run-syncdb", cluster=cluster)[0] == 0
     assert shop.start("-c", MAKE.format(rows=ROWS), cluster=cluster).wait(60) == 0

@@ -108,7 +108,7 @@ def _compare(field, name: str, asked: list[Asked]) -> Line:
 
 def _bare(field, one: Asked, key: str, zero: str, settings: dict[str, str]) -> list[int]:
     """One query and nothing else; the settings travel in the same message."""
-    rows = embedded(field, candidates(field, one.within)[0], key)
+    rows = embedded(field, candidates(field, one.within)[0], key, None)
     sql, params = compile_query(rows.values_list("pk", "embedding"), "default")
     put = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
     statement = (
