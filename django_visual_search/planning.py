@@ -132,7 +132,7 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
     Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of
     the picture: then a scan that comes back short has met a filter that is not, and the exact scan takes over.
     Scanning on instead (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the
-    query's own surroundings filtered out, recall@20 was 0.70 to 0.89. So it serves only depths that pgvector's widest
+    query's own surroundings filtered out, recall@20 was 0.68 to 0.90. So it serves only depths that pgvector's widest
     scan can't reach, in tables too large for an exact scan.
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
