@@ -1,14 +1,15 @@
 """The process that decodes pictures for indexing: reads requests on stdin, answers on stdout, ends with its parent.
 
 Run as a script by ``decoding.py``. A picture that takes too much memory or time, or crashes the codec, ends this
-process only. First it says ``.``: it can decode. Request: 8-byte length, then a pickle of (picture bytes, options,
-size, seconds). Answer: one byte ``+`` or ``-``, 8-byte length, then raw RGB bytes, or "code newline sentence". Both
-ends are the same program, so the pickle comes from ourselves.
+process only. First it says ``.``: it can decode. Request: two 8-byte lengths, a pickle of (options, size, seconds), and
+the picture's bytes. Answer: one byte ``+`` or ``-``, 8-byte length, then nothing, for the RGB bytes are in the memory
+that both share, or "code newline sentence". Both ends are the same program, so the pickle comes from ourselves.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import pickle
 import resource
@@ -22,16 +23,24 @@ from PIL import Image
 from django_visual_search import images
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the other end closes, as it does in whatever way the parent ends."""
-    while header := requests.read(8):
-        (length,) = struct.unpack(">Q", header)
+def serve(requests: BinaryIO, answers: BinaryIO, shared: int) -> None:
+    """Answer until the other end closes, as it does in whatever way the parent ends. ``shared``: a file descriptor."""
+    pixels, known = None, b""
+    while header := requests.read(16):
+        lengths = struct.unpack(">QQ", header)
         try:
-            data, options, size, seconds = pickle.loads(requests.read(length))
+            asked, data = requests.read(lengths[0]), requests.read(lengths[1])
+            if asked != known:
+                options, size, seconds = pickle.loads(asked)
+                known = asked
             # Nobody handles SIGALRM, so it ends this process whatever the codec is doing, even if the parent is gone.
             signal.setitimer(signal.ITIMER_REAL, seconds)
             picture = images.load(data, options=options, size=size)
-            status, answer = b"+", picture.tobytes()
+            rgb = picture.tobytes()
+            if pixels is None or len(pixels) < len(rgb):
+                pixels = mmap.mmap(shared, 0)  # as large as the parent has made it by now
+            pixels[: len(rgb)] = rgb
+            status, answer = b"+", b""
         except images.ImageRefused as e:
             status, answer = b"-", f"{e.code}\n{e}".encode()
         except MemoryError:
@@ -49,7 +58,7 @@ def try_out() -> None:
 
 
 def main() -> None:
-    """``argv[1]``: megabytes of address space this process may take."""
+    """``argv[1]``: megabytes of address space this process may take; ``argv[2]``: descriptor of the shared memory."""
     limit = int(sys.argv[1]) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -57,7 +66,7 @@ def main() -> None:
     sys.stdout.buffer.write(b".")
     sys.stdout.buffer.flush()
     try:
-        serve(sys.stdin.buffer, sys.stdout.buffer)
+        serve(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[2]))
     except BrokenPipeError:
         os._exit(0)  # the parent was killed: nobody to tell, and flushing at exit would fail again
 

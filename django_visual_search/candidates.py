@@ -77,14 +77,30 @@ def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict
 
     Their vectors are deferred: reading them takes as long as all the rest of the query.
     """
-    found = within._chain()
-    found.query.clear_limits()
-    if found.query.combinator:
-        found = within.model._base_manager.all()
-    found.query.distinct_fields = ()
+    found = unlimited(within)
     if issubclass(found.model, field.model):
         found = found.defer(field.name)
-    return {product.pk: product for product in found.order_by().filter(pk__in=keys)} if keys else {}
+    return {product.pk: product for product in found.filter(pk__in=keys)} if keys else {}
+
+
+def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:
+    """``within`` without its order and limits, so that some of its rows can be picked by their keys."""
+    if within.query.combinator:
+        return within.model._base_manager.filter(pk__in=within.values("pk"))
+    found = within._chain()
+    found.query.clear_limits()
+    found.query.distinct_fields = ()
+    return found.order_by()
+
+
+def fetch_rows(field: EmbeddingField, keys: list[str]) -> dict[str, Any]:
+    """The rows that own the vectors, with their pictures' rows, by key as text; none where products own them."""
+    if field.product is None or not keys:
+        return {}
+    rows = field.model._base_manager.defer(field.name)
+    if field.link is not None:
+        rows = rows.select_related(field.link.name)
+    return {str(row.pk): row for row in rows.filter(pk__in=keys)}
 
 
 def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:

@@ -11,12 +11,19 @@
 | ``visual_search.E011`` | a field's ``dimensions`` are not the extractor's |
 | ``visual_search.E012`` | a field is in a database that is not PostgreSQL |
 | ``visual_search.E013``, ``E014`` | ``VISIBLE``: a label that is no model, a path that is no callable |
+| ``visual_search.E015`` | ``RANKING`` names what is no ranker |
+| ``visual_search.E016`` | ``FEEDBACK_WEIGHT``, ``HALF_LIFE_DAYS`` or ``POSITION_BIAS`` is out of bounds |
+| ``visual_search.E017`` | ``FEEDBACK_DAYS`` or ``SESSION_DAYS`` is no sensible number of days |
+| ``visual_search.E018`` | ``CLIENT_ADDRESS`` is no callable |
+| ``visual_search.E019`` | ``THROTTLE_RATES`` has unknown kinds or rates that can't be read |
+| ``visual_search.E020`` | ``PHOTO_SEARCHES_AT_ONCE`` or ``PAGE_DEPTH`` is not at least 1 |
 | ``visual_search.W001`` | a field has no ANN index |
 | ``visual_search.W002`` | an extractor's runtime, weights or exported model is missing here |
 | ``visual_search.W003``, ``W004`` | the ``vector`` extension is absent, or older than 0.8.4 |
 | ``visual_search.W005`` | a declared ANN index is absent from the database, or invalid |
 | ``visual_search.W006`` | Celery's Redis transport has no socket timeout |
 | ``visual_search.W007`` | Pillow is older than 13 |
+| ``visual_search.W008`` | our addresses are included and ``VISIBLE`` doesn't name a product model |
 
 Those that ask a database (``W003`` … ``W005``, and ``W002`` where the exported model may be there) run with ``migrate``
 and with ``check --database default``.
@@ -30,10 +37,13 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
+from .api_checks import check_included_urls, check_limits
 from .database_checks import check_extension, check_indexes
 from .extractor_checks import check_dimensions, check_extractor, check_runtime, check_runtime_and_store
+from .feedback_checks import check_feedback
 from .field_checks import check_embedding_field
 from .fields import EmbeddingField
+from .ranking_checks import check_ranking
 from .registry import embedding_fields
 from .settings_checks import check_broker, check_keys, check_pillow, check_visible
 
@@ -43,6 +53,7 @@ TAG = "visual_search"
 def register() -> None:
     """Called once the apps are ready."""
     checks.register(check_project, TAG)
+    checks.register(check_included_urls, TAG)
     checks.register(check_databases, TAG, checks.Tags.database)
 
 
@@ -51,7 +62,7 @@ def check_project(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMe
     fields = _sound_fields(app_configs)
     messages = check_keys()
     if not messages:  # else the settings can't be read
-        messages += check_visible()
+        messages += check_visible() + check_ranking() + check_feedback() + check_limits()
         for field in fields:
             messages += check_extractor(field) or [*check_dimensions(field), *check_runtime(field)]
     return [*_once(messages), *check_engines(fields), *check_broker(), *check_pillow()]

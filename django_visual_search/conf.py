@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
         }
     },
     "VISIBLE": {},
+    "THUMBNAIL": None,  # callable(picture, size in pixels) -> URL; None: the picture's own URL
     "QUEUE": "visual_search",
     # Indexing
     "BATCH_SIZE": 32,
@@ -36,6 +37,22 @@ DEFAULTS: dict[str, Any] = {
     "EXACT_ROWS": 5000,
     "EF_SEARCH": 100,
     "MAX_SCAN_TUPLES": 20000,
+    # Ranking
+    "RANKING": ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],
+    "RANKING_DEPTH": 100,
+    "FEEDBACK_WEIGHT": 0.5,  # how far feedback moves a hit: its distance is multiplied by 1 - w to 1 + w
+    "HALF_LIFE_DAYS": 30,
+    "POSITION_BIAS": 1.0,  # the chance that rank r is looked at is r to the power of minus this
+    # Feedback
+    "FEEDBACK_DAYS": 180,
+    "SESSION_DAYS": 1,
+    "LOG_SEARCHES": True,
+    "LOG_VECTORS": False,
+    "CLIENT_ADDRESS": None,  # callable(request) -> the visitor's IP address; None: REMOTE_ADDR
+    # API
+    "PAGE_DEPTH": 100,
+    "PHOTO_SEARCHES_AT_ONCE": 1,
+    "THROTTLE_RATES": {"similar": "240/min", "photo": "30/min", "feedback": "120/min"},
 }
 
 

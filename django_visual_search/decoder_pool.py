@@ -16,6 +16,9 @@ from .conf import conf
 from .decoding import Decoder
 from .extractors import ExtractorSpec
 
+# A read of all that a picture may have takes memory for that much first.
+FIRST_BYTES = 2**16
+
 
 class DecoderPool:
     """Reads and decodes pictures ahead of their use, ``conf.decoders`` at a time."""
@@ -27,16 +30,22 @@ class DecoderPool:
             self.idle.put(decoder)
         self.threads = ThreadPoolExecutor(len(self.decoders), thread_name_prefix="visual-search-decode")
 
-    def submit(self, storage: Any, name: str, spec: ExtractorSpec) -> Future[NDArray[np.uint8]]:
-        """Read ``name`` from a Django storage and decode it; the future raises what reading and decoding raise."""
-        return self.threads.submit(self._read_and_decode, storage, name, spec)
+    def submit(self, storage: Any, name: str, spec: ExtractorSpec, into: NDArray[np.uint8]) -> Future[None]:
+        """Read ``name`` from a Django storage and decode it to ``into``, uint8 ``(s, s, 3)``, ``s = spec.input_size``.
 
-    def _read_and_decode(self, storage: Any, name: str, spec: ExtractorSpec) -> NDArray[np.uint8]:
+        The future raises what reading and decoding raise.
+        """
+        return self.threads.submit(self._read_and_decode, storage, name, spec, into)
+
+    def _read_and_decode(self, storage: Any, name: str, spec: ExtractorSpec, into: NDArray[np.uint8]) -> None:
         with storage.open(name, "rb") as file:
-            data = file.read(spec.images.max_bytes + 1)
+            enough = spec.images.max_bytes + 1
+            data = file.read(min(FIRST_BYTES, enough))
+            if len(data) == FIRST_BYTES:
+                data += file.read(enough - FIRST_BYTES)
         decoder = self.idle.get()
         try:
-            return decoder.decode(data, spec)
+            decoder.decode(data, spec, into)
         finally:
             self.idle.put(decoder)
 
@@ -44,7 +53,7 @@ class DecoderPool:
         """End the decoding processes."""
         self.threads.shutdown(cancel_futures=True)
         for decoder in self.decoders:
-            decoder.stop()
+            decoder.close()
 
 
 _pool: DecoderPool | None = None

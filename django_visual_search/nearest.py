@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
@@ -12,21 +12,17 @@ from django.db.models import QuerySet
 
 from .candidates import candidates, embedded, product_pk
 from .fields import EmbeddingField
+from .knowledge import Extras, known_before, read_known
 from .planning import Plan, facts_of, make_plan
+from .ranked import Candidate, Rule, Wishes
 from .rows import RowReader
 from .statements import Statement, compile_query, execute_together
 from .vectors import halfvec_text
 
 OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 
-
-@dataclass(frozen=True)
-class Neighbour:
-    """One row near the query; ``distance`` is pgvector's for the field's metric."""
-
-    product_pk: Any
-    row: Any
-    distance: float
+# Which part of a statement found a row: the graph, the exact scan, or the one for products that a pin names
+SCANNED, COMPLETE, PINNED = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -38,35 +34,81 @@ class Query:
     stored: QuerySet[Any] | None = None
 
 
-def nearest(
-    field: EmbeddingField, query: Query, *, limit: int, within: QuerySet[Any], exclude: Any = None
-) -> tuple[list[Neighbour], bool, str]:
-    """The ``limit`` nearest products (the best row of each), nearest first; whether they are exact; the vector space.
+@dataclass(frozen=True)
+class Found:
+    """What a scan found, nearest first, the best row of each product."""
 
-    If ``limit`` products are there under the filter, that many come back. Two round trips at most. The vector space
-    is empty where the query turns out to have no vector.
+    candidates: list[Candidate]
+    exact: bool
+    """Whether these are surely the nearest."""
+    extractor_key: str
+    """The vector space; empty where the query turned out to have no vector."""
+    rules: tuple[Rule, ...] = ()
+    vector: Any = None
+    """What was searched with."""
+
+
+def nearest(
+    field: EmbeddingField,
+    query: Query,
+    *,
+    limit: int,
+    within: QuerySet[Any],
+    exclude: Any = None,
+    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+) -> Found:
+    """The ``limit`` nearest products; more where rankers have something to choose from, and then the pinned ones too.
+
+    If that many products are there under the filter, that many come back. Two round trips at most.
     """
     using = router.db_for_read(field.model)
     connection = connections[using]
+    extractor_key = query.extractor_key
+    rules: tuple[Rule, ...] = ()
     try:
         rows, filtered = candidates(field, within)
         first = [] if query.stored is None else [compile_query(query.stored, using)]
-        facts, read = facts_of(field, connection, rows, filtered, first)
+        facts, read, known = facts_of(field, connection, rows, filtered, first, known_before(field, wishes))
         if read:
             query = _read_query(field, read[0], connection)
+        extractor_key = query.extractor_key
         if query.vector is None:
-            return [], True, ""
-        rows = embedded(field, rows, query.extractor_key, exclude)
+            return Found([], True, "")
+        rules, wishes = read_known(field, wishes, known)
+        limit = max(limit, wishes.depth)
+        rows = embedded(field, rows, extractor_key, exclude)
         plan = make_plan(limit, facts, grouped=field.product is not None)
-        statement = _statement(field, rows, query.vector, limit, plan, using)
+        pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
+        statement = _statement(field, rows, query.vector, limit, plan, using, pins)
     except EmptyResultSet:
-        return [], True, query.extractor_key
-    reader = RowReader(field, connection)
-    found = execute_together(connection, plan.around(reader.joined(statement)))[plan.position]
-    complete = [values for values in found if values[2]]
-    neighbours = [Neighbour(values[0], reader.read(values[3:]), values[1]) for values in (complete or found)]
-    neighbours.sort(key=lambda neighbour: neighbour.distance)
-    return neighbours[:limit], plan.exact or bool(complete) or not found, query.extractor_key
+        return Found([], True, extractor_key, rules)
+    reader, extras = RowReader(field, connection), Extras(field, wishes, connection)
+    found = execute_together(connection, plan.around(_joined(statement, reader, extras)))[plan.position]
+    complete = [values for values in found if values[3] == COMPLETE]
+    nearest_rows = complete or [values for values in found if values[3] == SCANNED]
+    nearest_rows = sorted(nearest_rows, key=lambda values: values[2])[:limit]
+    there = {values[1] for values in nearest_rows}
+    nearest_rows += [values for values in found if values[3] == PINNED and values[1] not in there]
+    width = len(extras.columns())
+    result = []
+    for pk, product_key, distance, _, *rest in nearest_rows:
+        score = similarity(field, distance)
+        row, known_of = reader.read(tuple(rest[width:])), extras.read(tuple(rest[:width]))
+        pinned = product_key not in there
+        result.append(Candidate(product_key, pk, row, distance, score, score, pinned=pinned, **known_of))
+    exact = plan.exact or bool(complete) or not found
+    return Found(result, exact, extractor_key, rules, query.vector)
+
+
+def _joined(statement: Statement, reader: RowReader, extras: Extras) -> Statement:
+    """SQL giving (row's key, product's key, distance, which part found it, *extras, *columns of the rows)."""
+    sql, params = statement
+    joins, more = extras.joins()
+    names = ["hits.pk", "hits.product", "hits.distance", "hits.part", *extras.columns(), *reader.columns()]
+    return (f"SELECT {', '.join(names)} FROM ({sql}) AS hits (pk, product, distance, part){reader.joins()}{joins}"), (
+        *params,
+        *more,
+    )
 
 
 def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:
@@ -76,9 +118,9 @@ def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: 
 
 
 def _statement(
-    field: EmbeddingField, rows: QuerySet[Any], vector: Any, limit: int, plan: Plan, using: str
+    field: EmbeddingField, rows: QuerySet[Any], vector: Any, limit: int, plan: Plan, using: str, pins: list[Any]
 ) -> Statement:
-    """SQL giving (row's key, product's key, distance, whether the exact scan found it), ``limit`` of each kind."""
+    """SQL giving (row's key, product's key, distance, which part found it), ``limit`` of each part but the pins."""
     allowed, params = compile_query(rows.values_list("pk", product_pk(field), field.name), using)
     query = halfvec_text(vector)
     distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
@@ -87,27 +129,32 @@ def _statement(
     sql = f"WITH allowed (pk, product, vector) AS NOT MATERIALIZED ({allowed}), "
     # Adding zero keeps the planner from using the ANN index.
     sql += f"matching AS NOT MATERIALIZED (SELECT pk, product, ({distance}) + 0 AS distance FROM allowed)"
+    last, named = "", cast(tuple[Any, ...], ())
+    if pins:
+        only = "(SELECT * FROM matching WHERE product = ANY(%s))"
+        last = f" UNION ALL SELECT pk, product, distance, {PINNED} FROM {_best(field, f'{only} AS named')}"
+        named = (pins,)
     if plan.exact:
-        sql += f" SELECT pk, product, distance, true FROM {_best(field, 'matching')} {nearest_first}"
-        return sql, (*params, query)
+        sql += f" (SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} {nearest_first}){last}"
+        return sql, (*params, query, *named)
     # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
     sql += (
         f", scanned AS MATERIALIZED (SELECT pk, product, {distance} AS distance FROM allowed "
         f"ORDER BY {distance} LIMIT {plan.fetch:d}), "
         f"best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first}) "
-        "SELECT pk, product, distance, false FROM best UNION ALL "
-        f"(SELECT pk, product, distance, true FROM {_best(field, 'matching')} "
-        f"WHERE (SELECT count(*) FROM best) < {limit:d} {nearest_first})"
+        f"SELECT pk, product, distance, {SCANNED} FROM best UNION ALL "
+        f"(SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
+        f"WHERE (SELECT count(*) FROM best) < {limit:d} {nearest_first}){last}"
     )
-    return sql, (*params, query, query, query)
+    return sql, (*params, query, query, query, *named)
 
 
-def _best(field: EmbeddingField, name: str) -> str:
+def _best(field: EmbeddingField, source: str) -> str:
     """Each product's nearest row, where a product can have several."""
     if field.product is None:
-        return name
+        return source
     columns = "DISTINCT ON (product) pk, product, distance"
-    return f"(SELECT {columns} FROM {name} ORDER BY product, distance, pk) AS grouped_{name}"
+    return f"(SELECT {columns} FROM {source} ORDER BY product, distance, pk) AS grouped"
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:

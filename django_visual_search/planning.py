@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from .conf import conf
 from .fields import EmbeddingField
-from .statements import Statement, compile_query, execute_together
+from .statements import Answer, Statement, compile_query, execute_together
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
 
@@ -24,7 +24,7 @@ DEEP_EXACT_ROWS = 100_000
 # An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
 FACTS_SECONDS = 10.0
 MAX_REMEMBERED = 1000
-_known: dict[tuple[str, ...], tuple[float, list[tuple[Any, ...]]]] = {}
+_known: dict[tuple[str, ...], tuple[float, Answer]] = {}
 
 # Whether a valid HNSW index leads with the vector column, and the rows in the two tables (-1 if unknown).
 FACTS = """
@@ -78,18 +78,23 @@ class Plan:
 
 
 def facts_of(
-    field: EmbeddingField, connection: Any, rows: QuerySet[Any], filtered: bool, first: list[Statement]
-) -> tuple[Facts, list[list[tuple[Any, ...]]]]:
+    field: EmbeddingField,
+    connection: Any,
+    rows: QuerySet[Any],
+    filtered: bool,
+    first: list[Statement],
+    also: list[Statement],
+) -> tuple[Facts, list[Answer], list[Answer]]:
     """What PostgreSQL knows of the table and expects of the filter, both remembered for FACTS_SECONDS.
 
-    The statements ``first`` go along in the same round trip, and their rows come back with the facts.
-    Raises EmptyResultSet where Django knows that nothing matches.
+    The statements ``first`` go along in the same round trip, and those of ``also`` that are not remembered; the rows
+    of both come back with the facts. Raises EmptyResultSet where Django knows that nothing matches.
     """
     statements = list(first)
     quote = connection.ops.quote_name
     names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
     place = (connection.alias, connection.settings_dict["NAME"])
-    asked = [(FACTS, (names[0], field.column, *names))]
+    asked = [*also, (FACTS, (names[0], field.column, *names))]
     if filtered:
         sql, params = compile_query(rows.values_list("pk"), connection.alias)
         asked.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
@@ -99,14 +104,18 @@ def facts_of(
     statements += [statement for statement, rows_known in zip(asked, known, strict=True) if rows_known is None]
     results = execute_together(connection, statements) if statements else []
     read = iter(results[len(first) :])
-    facts = [rows_known or _remember(key, next(read)) for key, rows_known in zip(keys, known, strict=True)]
+    facts = [
+        _remember(key, next(read)) if rows_known is None else rows_known
+        for key, rows_known in zip(keys, known, strict=True)
+    ]
+    also_rows, facts = facts[: len(also)], facts[len(also) :]
     has_index, total, products = facts[0][0]
     expected = total
     if filtered:
         explained = facts[1][0][0]
         explained = json.loads(explained) if isinstance(explained, str) else explained
         expected = explained[0]["Plan"]["Plan Rows"]
-    return Facts(has_index, total, products, expected), results[: len(first)]
+    return Facts(has_index, total, products, expected), results[: len(first)], also_rows
 
 
 def _remembered(key: tuple[str, ...]) -> list[tuple[Any, ...]] | None:

@@ -1,15 +1,18 @@
-"""What a search gives back: ranked hits, and a signed token of what was shown."""
+"""What a search gives back: ranked hits, and a signed token of the ranking and of what was shown of it."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from django.core import signing
 
 TOKEN_SALT = "django_visual_search.results"
 TOKEN_MAX_AGE = 24 * 60 * 60  # seconds
+SIMILARITY_UNIT = 10_000
+"""Tokens carry similarities as whole numbers of 1 / SIMILARITY_UNIT."""
 
 
 @dataclass(frozen=True)
@@ -23,27 +26,107 @@ class SearchHit:
     """Cosine (-1..1), 1 / (1 + distance) for ``l2``, or the inner product."""
     rank: int
     """1 for the first."""
+    reasons: tuple[str, ...] = ("visual",)
+    """Why it is where it is: "visual", and what rankers added, such as "feedback" or "pinned"."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of the ranking: enough to show the hit later, on another page."""
+
+    product_pk: str
+    row_pk: str
+    similarity: float
+    reasons: tuple[str, ...] = ("visual",)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The order that a search settled, deeper than what is shown of it, and how far it has been shown."""
+
+    label: str
+    """The embedding field."""
+    query_kind: str
+    """product, photo or text."""
+    query_id: str
+    """Primary key of the product asked about; empty for a photo."""
+    extractor_key: str
+    exact: bool
+    places: tuple[Place, ...] = ()
+    shown: int = 0
+    """How many places have been shown so far, on this page and the ones before."""
+    search: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Id of the search, the same for all its pages."""
+
+    @property
+    def more(self) -> bool:
+        """Whether there are places that have not been shown."""
+        return self.shown < len(self.places)
+
+    def sign(self) -> str:
+        reasons = [list(place.reasons) for place in self.places]
+        payload: dict[str, Any] = {
+            "f": self.label,
+            "q": [self.query_kind, self.query_id],
+            "x": self.extractor_key,
+            "e": int(self.exact),
+            "h": [place.product_pk for place in self.places],
+            "s": [round(place.similarity * SIMILARITY_UNIT) for place in self.places],
+            "n": self.shown,
+            "i": self.search,
+        }
+        if any(place.row_pk != place.product_pk for place in self.places):
+            payload["r"] = [place.row_pk for place in self.places]
+        if any(why != ["visual"] for why in reasons):
+            payload["w"] = reasons
+        return signing.dumps(payload, salt=TOKEN_SALT, compress=True)
+
+
+def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
+    """The ranking that a token carries; only its first ``shown`` places were offered to who has the token.
+
+    Raises django.core.signing.BadSignature (SignatureExpired after ``max_age`` seconds).
+    """
+    said = signing.loads(token, salt=TOKEN_SALT, max_age=max_age)
+    keys = said["h"]
+    rows, reasons = said.get("r", keys), said.get("w", [["visual"]] * len(keys))
+    places = tuple(
+        Place(key, row, similarity / SIMILARITY_UNIT, tuple(why))
+        for key, row, similarity, why in zip(keys, rows, said["s"], reasons, strict=True)
+    )
+    kind, query_id = said["q"]
+    return Ranking(said["f"], kind, query_id, said["x"], bool(said["e"]), places, said["n"], said["i"])
 
 
 class SearchResults:
     """Iterates over SearchHit, best first; ``len()``, indexing and truth work as for a list."""
 
-    def __init__(self, hits: list[SearchHit], *, label: str, extractor_key: str, exact: bool, query: list[Any]) -> None:
+    def __init__(self, hits: list[SearchHit], ranking: Ranking, vector: Any = None) -> None:
         self.hits = hits
-        self.label = label
+        self.ranking = ranking
+        """The whole order, of which the hits are a part."""
+        self.vector = vector
+        """What was searched with; None on later pages and where there was no vector."""
+
+    @property
+    def label(self) -> str:
         """The embedding field that was searched."""
-        self.extractor_key = extractor_key
+        return self.ranking.label
+
+    @property
+    def extractor_key(self) -> str:
         """The vector space that query and hits share; empty where there was no vector to search with."""
-        self.exact = exact
+        return self.ranking.extractor_key
+
+    @property
+    def exact(self) -> bool:
         """Whether these are surely the nearest, rather than what the HNSW graph found."""
-        self.query = query
+        return self.ranking.exact
 
     @property
     def token(self) -> str:
-        """Signed, for feedback: the field, what was asked, the extractor, and the products shown in their order."""
-        shown = [str(hit.product.pk) for hit in self.hits]
-        payload = {"f": self.label, "q": self.query, "x": self.extractor_key, "h": shown}
-        return signing.dumps(payload, salt=TOKEN_SALT, compress=True)
+        """Signed, for feedback and for the next page: what was asked, and the ranking with what was shown of it."""
+        return self.ranking.sign()
 
     def __iter__(self) -> Iterator[SearchHit]:
         return iter(self.hits)
@@ -62,12 +145,3 @@ class SearchResults:
 
     def __repr__(self) -> str:
         return f"<SearchResults: {len(self.hits)} of {self.label}, {'exact' if self.exact else 'approximate'}>"
-
-
-def read_token(token: str, max_age: int = TOKEN_MAX_AGE) -> dict[str, Any]:
-    """What a token says: ``f`` field label, ``q`` query, ``x`` extractor key, ``h`` product keys in the order shown.
-
-    Raises django.core.signing.BadSignature (SignatureExpired after ``max_age`` seconds).
-    """
-    payload: dict[str, Any] = signing.loads(token, salt=TOKEN_SALT, max_age=max_age)
-    return payload

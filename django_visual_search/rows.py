@@ -7,7 +7,6 @@ from typing import Any
 from django.db import models
 
 from .fields import EmbeddingField
-from .statements import Statement
 
 
 class RowReader:
@@ -26,25 +25,24 @@ class RowReader:
         flat = field.link is not None and not target._meta.parents
         self.linked = list(target._meta.local_concrete_fields) if self.wanted and flat else []
 
-    def joined(self, statement: Statement) -> Statement:
-        """SQL giving (product's key, distance, exact, *columns of the rows)."""
-        sql, params = statement
+    def columns(self) -> list[str]:
         quote = self.connection.ops.quote_name
+        return [f"owner.{quote(f.column)}" for f in self.own] + [f"linked.{quote(f.column)}" for f in self.linked]
+
+    def joins(self) -> str:
+        """SQL that joins the rows to ``hits``, by its column ``pk``."""
         if not self.wanted:
-            return f"SELECT product, distance, exact FROM ({sql}) AS hits (pk, product, distance, exact)", params
+            return ""
+        quote = self.connection.ops.quote_name
         opts = self.field.model._meta
-        columns = [f"owner.{quote(f.column)}" for f in self.own] + [f"linked.{quote(f.column)}" for f in self.linked]
-        joins = f"JOIN {quote(opts.db_table)} AS owner ON owner.{quote(opts.pk.column)} = hits.pk"
+        joins = f" JOIN {quote(opts.db_table)} AS owner ON owner.{quote(opts.pk.column)} = hits.pk"
         if self.linked:
             link = self.field.link
             assert link is not None
             target = link.related_model._meta
             remote = link.target_field.column
             joins += f" JOIN {quote(target.db_table)} AS linked ON linked.{quote(remote)} = owner.{quote(link.column)}"
-        return (
-            f"SELECT hits.product, hits.distance, hits.exact, {', '.join(columns)} "
-            f"FROM ({sql}) AS hits (pk, product, distance, exact) {joins}"
-        ), params
+        return joins
 
     def read(self, values: tuple[Any, ...]) -> models.Model | None:
         """The owning row, its vector deferred and its picture's row set."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -9,14 +11,16 @@ from django.db.models import Model
 
 from . import images
 from .backends import extractor_of
-from .candidates import fetch, product_pk, products
+from .candidates import fetch, fetch_rows, product_pk, products
 from .conf import conf
 from .fields import EmbeddingField
-from .nearest import Query, nearest, similarity
+from .nearest import Query, nearest
+from .ranked import RankingContext, Wishes
+from .rankers import needs_of, rankers_for
 from .registry import fields_of_product, get_field, named_model
-from .results import SearchHit, SearchResults
+from .results import Place, Ranking, SearchHit, SearchResults
 
-__all__ = ["SearchHit", "SearchResults", "search_by_image", "similar_to"]
+__all__ = ["SearchHit", "SearchResults", "next_page", "search_by_image", "similar_to"]
 
 
 def similar_to(
@@ -26,19 +30,24 @@ def similar_to(
     within: Any = None,
     field: str | None = None,
     min_similarity: float | None = None,
+    ranking: bool | Iterable[Any] | None = None,
+    depth: int | None = None,
 ) -> SearchResults:
-    """Products that look like ``product`` (or like the picture of a given companion row), nearest first, never itself.
+    """Products that look like ``product`` (or like the picture of a given companion row), best first, never itself.
 
     ``within``: a queryset of products to stay in; its ``select_related`` and ``prefetch_related`` are honoured.
     ``field``: label of the embedding field, needed only where products have several. A product with several pictures is
     represented by the first of them that has a vector, in the owning model's default order.
+    ``ranking``: False for the visual order, or the rankers to use instead of ``VISUAL_SEARCH["RANKING"]``.
+    ``depth``: how many places the ranking has, where later pages are to continue it (``next_page``).
     Empty, not an error, where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
-    Raises LookupError for an unknown field and ValueError for a bad limit or ``within``.
+    Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
     """
     _check_limit(limit)
     found = get_field(field) if field else _only_field(product)
-    query, product_pk = _own_vector(found, product)
-    return _answer(found, query, limit, within, min_similarity, ["product", str(product_pk)], product_pk, type(product))
+    query, pk = _own_vector(found, product)
+    asked = Asked(found, query, "product", "" if pk is None else str(pk), pk, type(product))
+    return _answer(asked, limit, depth, within, min_similarity, ranking)
 
 
 def search_by_image(
@@ -49,13 +58,15 @@ def search_by_image(
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
     min_similarity: float | None = None,
+    ranking: bool | Iterable[Any] | None = None,
+    depth: int | None = None,
 ) -> SearchResults:
-    """Products that look like a photo, nearest first.
+    """Products that look like a photo, best first.
 
     ``label``: the embedding field, ``app.Model.field`` (or ``app.Model`` where that is clear).
-    ``crop``: ``(x0, y0, x1, y1)`` as fractions of the photo as a person sees it. ``within``: as for ``similar_to``.
+    ``crop``: ``(x0, y0, x1, y1)`` as fractions of the photo as a person sees it. The others: as for ``similar_to``.
     Raises images.ImageRefused for what is not accepted as a photo, ExtractorUnavailable where the extractor can't run,
-    LookupError for an unknown label, and ValueError for a bad limit or ``within``.
+    LookupError for an unknown label, and ValueError for a bad limit, depth or ``within``.
     """
     _check_limit(limit)
     field = get_field(label)
@@ -63,32 +74,90 @@ def search_by_image(
     spec = extractor.spec
     picture = images.load(file, options=spec.images, crop=crop, size=spec.input_size)
     vector = extractor(np.asarray(picture)[None])[0]
-    return _answer(field, Query(vector, spec.key), limit, within, min_similarity, ["photo"], model=named_model(label))
+    asked = Asked(field, Query(vector, spec.key), "photo", model=named_model(label))
+    return _answer(asked, limit, depth, within, min_similarity, ranking)
+
+
+def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
+    """The hits that follow those shown so far in a ranking, as ``results.read_token`` gives it.
+
+    Products that are not in ``within`` (any more) are left out, and ranks say the place in the ranking. Two queries.
+    Raises LookupError where the field is not there any more, and ValueError for a bad limit or ``within``.
+    """
+    _check_limit(limit)
+    field = get_field(ranking.label)
+    to_python = field.product_model._meta.pk.to_python
+    queryset = products(field, within)
+    rest = ranking.places[ranking.shown :]
+    found = fetch(field, queryset, [to_python(place.product_pk) for place in rest])
+    there = [(i, place) for i, place in enumerate(rest, ranking.shown) if to_python(place.product_pk) in found]
+    page, shown = there[:limit], len(ranking.places)
+    if len(there) > limit:
+        shown = there[limit][0]
+    rows = fetch_rows(field, [place.row_pk for _, place in page])
+    hits = []
+    for i, place in page:
+        product = found[to_python(place.product_pk)]
+        row = rows.get(place.row_pk) if field.product else product
+        hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons))
+    return SearchResults(hits, replace(ranking, shown=shown))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked: the query, and what it is about."""
+
+    field: EmbeddingField
+    query: Query
+    kind: str
+    query_id: str = ""
+    exclude: Any = None
+    model: type[Model] | None = None
 
 
 def _answer(
-    field: EmbeddingField,
-    query: Query,
+    asked: Asked,
     limit: int,
+    depth: int | None,
     within: Any,
     min_similarity: float | None,
-    asked: list[Any],
-    exclude: Any = None,
-    model: type[Model] | None = None,
+    ranking: bool | Iterable[Any] | None,
 ) -> SearchResults:
-    queryset = products(field, within, model)
-    neighbours, exact, extractor_key = nearest(field, query, limit=limit, within=queryset, exclude=exclude)
-    near = [(neighbour, similarity(field, neighbour.distance)) for neighbour in neighbours]
+    field = asked.field
+    if depth is not None:
+        _check_limit(depth, "depth")
+    depth = max(limit, depth or 0)
+    queryset = products(field, within, asked.model)
+    rankers = rankers_for(ranking)
+    always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
+    wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
+    near = nearest(field, asked.query, limit=depth, within=queryset, exclude=asked.exclude, wishes=wishes)
+    order = near.candidates
     if min_similarity is not None:
-        near = [(neighbour, score) for neighbour, score in near if score >= min_similarity]
-    found = fetch(field, queryset, [neighbour.product_pk for neighbour, _ in near])
-    hits: list[SearchHit] = []
-    for neighbour, score in near:
-        product = found.get(neighbour.product_pk)
-        if product is not None:  # deleted since the rows were read
-            row = product if neighbour.row is None else neighbour.row
-            hits.append(SearchHit(product, row, score, len(hits) + 1))
-    return SearchResults(hits, label=field.label, extractor_key=extractor_key, exact=exact, query=asked)
+        order = [candidate for candidate in order if candidate.similarity >= min_similarity]
+    context = RankingContext(field, asked.query_id, depth, near.rules)
+    for ranker in rankers:
+        order = ranker(order, context)
+    order = order[:depth]
+    found = fetch(field, queryset, [candidate.product_pk for candidate in order[:limit]])
+    order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in found]  # deleted since the rows were read
+    hits = [
+        SearchHit(
+            product := found[candidate.product_pk],
+            product if candidate.row is None else candidate.row,
+            candidate.similarity,
+            rank,
+            tuple(candidate.reasons),
+        )
+        for rank, candidate in enumerate(order, 1)
+        if candidate.product_pk in found
+    ]
+    places = tuple(
+        Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
+        for c in order
+    )
+    settled = Ranking(field.label, asked.kind, asked.query_id, near.extractor_key, near.exact, places, shown=len(hits))
+    return SearchResults(hits, settled, near.vector)
 
 
 def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
@@ -121,6 +190,6 @@ def _only_field(product: Model) -> EmbeddingField:
     return get_field(type(product)._meta.label)
 
 
-def _check_limit(limit: int) -> None:
+def _check_limit(limit: int, name: str = "limit") -> None:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= conf.MAX_LIMIT:
-        raise ValueError(f"limit must be a whole number from 1 to {conf.MAX_LIMIT}, not {limit!r}.")
+        raise ValueError(f"{name} must be a whole number from 1 to {conf.MAX_LIMIT}, not {limit!r}.")

@@ -53,7 +53,7 @@ def check_visible() -> list[checks.CheckMessage]:
             messages.append(
                 _error(13, f"VISUAL_SEARCH['VISIBLE'] has {label!r}, which is not an installed model.", hint)
             )
-        if problem := _why_not_callable(path):
+        if problem := why_not_callable(path):
             messages.append(
                 _error(
                     14,
@@ -64,7 +64,7 @@ def check_visible() -> list[checks.CheckMessage]:
     return messages
 
 
-def _why_not_callable(path: Any) -> str | None:
+def why_not_callable(path: Any) -> str | None:
     if callable(path):
         return None
     if not isinstance(path, str):

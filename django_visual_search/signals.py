@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections, models, router, transaction
 from django.db.models.signals import post_save, pre_migrate
 
 from . import indexing
+from .changed_rules import watch_rules
 from .deletions import watch_deletions
 from .extension import before_migrate
 from .field_checks import check_embedding_field
@@ -36,6 +37,7 @@ def connect() -> None:
             watch_deletions(field)
     post_save.connect(embed_after_commit, dispatch_uid="django_visual_search.embed_after_commit")
     pre_migrate.connect(before_migrate, dispatch_uid="django_visual_search.before_migrate")
+    watch_rules()
 
 
 def watch_new_files(image_field: models.ImageField) -> None:

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 Statement = tuple[str, tuple[Any, ...]]
+Answer = list[tuple[Any, ...]]
 
 
 def compile_query(queryset: QuerySet[Any], using: str) -> Statement:
@@ -16,7 +17,7 @@ def compile_query(queryset: QuerySet[Any], using: str) -> Statement:
     return sql, tuple(params)
 
 
-def execute_together(connection: Any, statements: list[Statement]) -> list[list[tuple[Any, ...]]]:
+def execute_together(connection: Any, statements: list[Statement]) -> list[Answer]:
     """Run the statements in order and return each one's rows.
 
     PostgreSQL runs statements sent as one message in one transaction, which is what lets ``set_config(..., true)``
@@ -29,7 +30,7 @@ def execute_together(connection: Any, statements: list[Statement]) -> list[list[
     return _run(connection, statements)
 
 
-def _run(connection: Any, statements: list[Statement]) -> list[list[tuple[Any, ...]]]:
+def _run(connection: Any, statements: list[Statement]) -> list[Answer]:
     sql = ";\n".join(sql for sql, _ in statements)
     with connection.cursor() as cursor:
         cursor.execute(sql, tuple(param for _, params in statements for param in params))

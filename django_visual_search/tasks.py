@@ -9,9 +9,10 @@ from celery import shared_task
 from celery.signals import worker_process_shutdown
 from django.core.exceptions import ImproperlyConfigured
 
-from . import indexing
+from . import feedback, indexing
 from .decoder_pool import close_pool
 from .extractors import ExtractorUnavailable
+from .feedback.retention import purge_some
 from .indexing.sweep import sweep_seconds
 from .registry import embedding_fields, get_field
 
@@ -39,7 +40,7 @@ def embed(label: str, keys: list[str], replaced: bool = False) -> None:
 
 @shared_task(name="django_visual_search.sweep", ignore_result=True)
 def sweep() -> None:
-    """Find and embed what is stale in every field; for Celery beat, every ``SWEEP_SECONDS``."""
+    """Embed what is stale in every field, then count new feedback; for Celery beat, every ``SWEEP_SECONDS``."""
     for field in embedding_fields():
         try:
             _log(field.label, indexing.sweep(field, seconds=sweep_seconds()))
@@ -48,6 +49,17 @@ def sweep() -> None:
             logger.error("visual search: %s can't be embedded here: %s", field.label, e)
         except Exception:
             logger.exception("visual search: the sweep of %s stopped; the next one goes on", field.label)
+    try:
+        aggregate()
+    except Exception:
+        logger.exception("visual search: feedback could not be counted; the next sweep tries again")
+
+
+@shared_task(name="django_visual_search.aggregate", ignore_result=True)
+def aggregate() -> None:
+    """Count new feedback into the evidence that rankings work from, and delete some of what is kept long enough."""
+    feedback.aggregate()
+    purge_some()
 
 
 def _log(label: str, report: Any) -> None:

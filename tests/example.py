@@ -64,7 +64,9 @@ class Example:
             port = probe.getsockname()[1]
         log = self.folder / "server.log"
         with log.open("w") as output:
-            process = self.start(ROOT / "manage.py", "runserver", str(port), stdout=output, start_new_session=True)
+            process = self.start(
+                ROOT / "manage.py", "runserver", str(port), "--noreload", stdout=output, start_new_session=True
+            )
         try:
             address = f"http://127.0.0.1:{port}"
             end = time.monotonic() + 60

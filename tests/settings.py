@@ -19,17 +19,54 @@ DATABASES = {
     )
 }
 INSTALLED_APPS = [
-    "django.contrib.contenttypes",
+    "django.contrib.admin",
     "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_filters",
+    "drf_spectacular",
     "rest_framework",
     "django_visual_search",
     "tests.testshop",
 ]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "static/"
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MEDIA_ROOT = tempfile.mkdtemp(prefix="visual-search-media-")
 VISUAL_SEARCH = {
     "EXTRACTORS": {
         "default": {"BACKEND": "tests.testshop.extractors.ColourExtractor"},
+    },
+    "VISIBLE": {
+        "testshop.Product": "tests.testshop.selectors.visible_products",
+        "testshop.Article": "tests.testshop.selectors.visible_articles",
+        "testshop.Poster": "tests.testshop.selectors.visible_posters",
+        "testshop.Shoe": "tests.testshop.selectors.visible_shoes",
+        "testshop.Spare": "tests.testshop.selectors.visible_spares",
+        "testshop.Story": "tests.testshop.selectors.visible_stories",
     },
 }
 CELERY_BROKER_URL = os.environ.get("TEST_BROKER", "redis://127.0.0.1:6379/9")

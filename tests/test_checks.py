@@ -22,7 +22,7 @@ from django_visual_search.registry import embedding_fields, get_field
 from .testshop.extractors import ColourExtractor
 from .testshop.models import DIMENSIONS, Product
 
-IDS = [*(f"E{number:03}" for number in range(1, 15)), *(f"W{number:03}" for number in range(1, 8))]
+IDS = [*(f"E{number:03}" for number in range(1, 21)), *(f"W{number:03}" for number in range(1, 9))]
 COLOUR = {"BACKEND": "tests.testshop.extractors.ColourExtractor"}
 
 
@@ -124,7 +124,7 @@ class TestKeys:
         settings.VISUAL_SEARCH = {"COLOURS": 3}
         (message,) = settings_checks.check_keys()
         assert message.msg == "VISUAL_SEARCH has the unknown key 'COLOURS'."
-        assert message.hint.startswith("The keys are EXTRACTORS, VISIBLE, QUEUE, ")
+        assert message.hint.startswith("The keys are EXTRACTORS, VISIBLE, THUMBNAIL, QUEUE, ")
 
     def test_dictionaries_inside(self, settings):
         settings.VISUAL_SEARCH = {"EXTRACTORS": [], "VISIBLE": "shop.Product"}

@@ -1,6 +1,7 @@
 """``reindex_embeddings``: what it says, its exit codes, and the work by Celery workers."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -50,7 +51,7 @@ def test_the_summary_in_plain_lines_and_a_failing_exit_code(shop):  # noqa: F811
     assert code == 1
     lines = output[output.index(LABEL) :].splitlines()
     assert lines[0] == f"{LABEL}: 43 of 43 pictures to embed"
-    assert lines[1].startswith("16/43 pictures, "), "plain lines, where nobody is at a terminal"
+    assert re.match(r"\d+/43 pictures, \d+/s, ", lines[1]), "plain lines, where nobody is at a terminal"
     assert f"{LABEL}: 40 done, 0 skipped, 1 cleared, 1 refused, 1 failed, 0 quarantined" in lines
     assert any(
         line.startswith(f"  refused: {bad.pk} ({bad.image.name}): ") and line.endswith("[format]") for line in lines

@@ -162,11 +162,11 @@ def test_a_claim_is_renewed_while_its_batch_waits(settings):
     field = get_field("testshop.Product")
     product = Product.objects.create(image=picture_file(1))
     key = indexing.wanted_key(field, product.image.name)
-    claimed = claims.claim(field, [Picture(str(product.pk), product.image.name, key)])
+    claimed, _ = claims.claim(field, [Picture(str(product.pk), product.image.name, key)])
     lease = Lease(field)
     lease.hold(claimed)
     with ThreadPoolExecutor(1) as thread:
         assert lease.wait(thread.submit(lambda: time.sleep(1.5) or "done")) == "done"
-    assert claims.claim(field, [claimed[0].picture]) == [], "still held"
+    assert claims.claim(field, [claimed[0].picture])[0] == [], "still held"
     time.sleep(0.7)
-    assert len(claims.claim(field, [claimed[0].picture])) == 1, "ends when nobody renews it"
+    assert len(claims.claim(field, [claimed[0].picture])[0]) == 1, "ends when nobody renews it"

@@ -14,22 +14,37 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["_image_formats", "_image_pixels", "_image_rules", "_image_decode", "images", "_decoder"],
     ["extractors"],
+    ["learning"],
     ["indexes", "field_checks", "fields"],
     ["registry"],
-    ["conf", "models", "extension", "statements", "progress", "results", "vectors"],
+    ["conf", "models", "extension", "statements", "progress", "results", "savepoints", "vectors"],
     ["artifacts", "backends", "decoding", "decoder_pool", "publishing"],
     ["indexing"],
+    ["ranked", "rankers", "knowledge", "ranking"],
     ["candidates", "rows", "planning", "nearest", "search"],
+    ["feedback"],
     ["tasks"],
-    ["signals", "deletions", "indexing.queueing"],
-    ["checks", "settings_checks", "extractor_checks", "database_checks"],
+    ["signals", "deletions", "changed_rules", "indexing.queueing"],
+    ["visibility", "presentation", "gate"],
+    ["storefront", "cards", "photo_form", "previews", "pages", "templatetags", "api"],
+    ["urls"],
+    ["admin"],
+    [
+        "checks",
+        "settings_checks",
+        "ranking_checks",
+        "feedback_checks",
+        "api_checks",
+        "extractor_checks",
+        "database_checks",
+    ],
     ["apps", "management"],
 ]
 """From the bottom up; a module imports from its own row and earlier ones only. A package stands for its modules."""
 
-WITHOUT_DJANGO = [*LAYERS[0], *LAYERS[1]]
+WITHOUT_DJANGO = [*LAYERS[0], *LAYERS[1], *LAYERS[2]]
 FRAMEWORKS = {"django", "celery", "pgvector", "psycopg", "rest_framework"}
-RUNTIMES = ["tensorflow", "keras", "skimage", "scipy", "ai_edge_litert", "pi_heif"]
+RUNTIMES = ["tensorflow", "keras", "skimage", "sklearn", "scipy", "ai_edge_litert", "pi_heif"]
 
 
 def modules():
@@ -132,7 +147,7 @@ def test_a_web_process_loads_no_runtime():
     program = f"""
 from django.conf import settings
 settings.configure(
-    INSTALLED_APPS=["django.contrib.contenttypes", "{PACKAGE}"],
+    INSTALLED_APPS=["django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "{PACKAGE}"],
     DATABASES={{"default": {{"ENGINE": "django.db.backends.dummy"}}}},
 )
 import django, importlib

@@ -309,12 +309,36 @@ class TestVectorSpaces:
 class TestToken:
     def test_says_what_was_shown(self, shop):
         results = search.similar_to(shop[0], limit=4)
-        assert read_token(results.token) == {
-            "f": "testshop.Product.embedding",
-            "q": ["product", str(shop[0].pk)],
-            "x": results.extractor_key,
-            "h": [str(hit.product.pk) for hit in results],
-        }
+        ranking = read_token(results.token)
+        assert (ranking.label, ranking.extractor_key) == ("testshop.Product.embedding", results.extractor_key)
+        assert (ranking.query_kind, ranking.query_id) == ("product", str(shop[0].pk))
+        assert [place.product_pk for place in ranking.places] == [str(hit.product.pk) for hit in results]
+        assert [place.similarity for place in ranking.places] == pytest.approx(
+            [h.similarity for h in results], abs=1e-4
+        )
+        assert (ranking.shown, ranking.more, ranking.exact) == (4, False, True)
+
+    def test_a_ranking_is_continued(self, shop):
+        """Though a nearer product was added, one was hidden and one is gone: no hit twice, none lost."""
+        whole = search.similar_to(shop[0], limit=100)
+        first = search.similar_to(shop[0], limit=5, depth=100)
+        assert first.ranking.more
+        hidden, gone = whole[7].product, whole[11].product
+        Product.objects.filter(pk=gone.pk).delete()
+        Product.objects.create(name="new", image=picture_file(0))
+        embed_all()
+        pages, token = [list(first)], first.token
+        while True:
+            page = search.next_page(read_token(token), limit=5, within=Product.objects.exclude(pk=hidden.pk))
+            pages.append(list(page))
+            if not page.ranking.more:
+                break
+            token = page.token
+        shown = [hit for page in pages for hit in page]
+        assert all(len(page) == 5 for page in pages[:-1])
+        assert [hit.product for hit in shown] == [h.product for h in whole if h.product not in (hidden, gone)]
+        ranks = {hit.product.pk: hit.rank for hit in whole}
+        assert all(hit.rank == ranks[hit.product.pk] for hit in shown)
 
     def test_can_not_be_forged_and_ends(self, shop):
         token = search.similar_to(shop[0], limit=4).token

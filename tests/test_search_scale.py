@@ -223,4 +223,5 @@ class TestBigArticles:
 
 
 def ask(field, vector, within, k=K):
-    return nearest(field, Query(vector, extractor_of(field).spec.key), limit=k, within=within)
+    found = nearest(field, Query(vector, extractor_of(field).spec.key), limit=k, within=within)
+    return found.candidates, found.exact, found.extractor_key

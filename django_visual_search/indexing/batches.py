@@ -1,10 +1,17 @@
-"""Splits keys into batches as they come."""
+"""Pictures go in batches: keys as they come, and what is known of a batch on its way to vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .claims import Claim
 
 
 def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
@@ -12,3 +19,22 @@ def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
     iterator = iter(keys)
     while batch := tuple(islice(iterator, size)):
         yield batch
+
+
+@dataclass
+class Batch:
+    """Claimed pictures, and the memory that the decoders fill with them."""
+
+    claimed: list[Claim]
+    pixels: NDArray[np.uint8]
+    """``(len(claimed), s, s, 3)``"""
+    decoded: list[Future[None]]
+    """Done when that picture's pixels are there, or raises why it has none."""
+    vectors: Future[NDArray[np.float32]] | None = None
+    """None until they are being inferred."""
+
+    def only(self, places: list[int]) -> Batch:
+        """The pictures at these places, not yet being inferred."""
+        if len(places) == len(self.claimed):
+            return Batch(self.claimed, self.pixels, self.decoded)
+        return Batch([self.claimed[i] for i in places], self.pixels[places], [self.decoded[i] for i in places])

@@ -17,6 +17,7 @@ from django.utils import timezone
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from ..statements import Answer, Statement, execute_together
 
 
 @dataclass(frozen=True)
@@ -37,53 +38,46 @@ class Claim:
     attempts: int
 
 
-MAY_TRY_AGAIN = """(
-    held.leased_until <= clock_timestamp() AND held.attempts < %(attempts)s AND held.state IN ('running', 'failed'))"""
+MAY_TRY_AGAIN = (
+    "(held.leased_until <= clock_timestamp() AND held.attempts < %s AND held.state IN ('running', 'failed'))"
+)
 
 # A row that a shop's open transaction has locked (it marked the picture as stale) is passed over, not waited for:
 # claiming several rows while waiting for one would deadlock with a transaction that saves them in another order.
-CLAIM = """
-WITH wanted AS (SELECT * FROM unnest(%(ids)s::text[], %(keys)s::text[]) AS wanted (object_id, key)),
+CLAIM = f"""
+WITH wanted AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS wanted (object_id, key)),
 free AS MATERIALIZED (
-    SELECT object_id FROM {table} AS held JOIN wanted USING (object_id)
-    WHERE held.label = %(label)s AND (held.key <> wanted.key OR {may_try_again}) FOR UPDATE OF held SKIP LOCKED)
-INSERT INTO {table} AS held (label, object_id, key, token, attempts, state, code, message, leased_until, updated_at)
-SELECT %(label)s, object_id, key, gen_random_uuid(), 1, 'running', '', '',
-       clock_timestamp() + %(lease)s * interval '1 second', clock_timestamp()
+    SELECT object_id FROM {{table}} AS held JOIN wanted USING (object_id)
+    WHERE held.label = %s AND (held.key <> wanted.key OR {MAY_TRY_AGAIN}) FOR UPDATE OF held SKIP LOCKED)
+INSERT INTO {{table}} AS held (label, object_id, key, token, attempts, state, code, message, leased_until, updated_at)
+SELECT %s, object_id, key, gen_random_uuid(), 1, 'running', '', '',
+       clock_timestamp() + %s * interval '1 second', clock_timestamp()
 FROM wanted WHERE object_id IN (SELECT object_id FROM free)
-    OR NOT EXISTS (SELECT 1 FROM {table} AS known WHERE known.label = %(label)s AND known.object_id = wanted.object_id)
+    OR NOT EXISTS (SELECT 1 FROM {{table}} AS known WHERE known.label = %s AND known.object_id = wanted.object_id)
 ORDER BY object_id
 ON CONFLICT (label, object_id) DO UPDATE SET
     attempts = CASE WHEN held.key = EXCLUDED.key THEN held.attempts + 1 ELSE 1 END,
     key = EXCLUDED.key, token = EXCLUDED.token, state = 'running', code = '', message = '',
     leased_until = EXCLUDED.leased_until, updated_at = EXCLUDED.updated_at
-WHERE held.key <> EXCLUDED.key OR {may_try_again}
+WHERE held.key <> EXCLUDED.key OR {MAY_TRY_AGAIN}
 RETURNING object_id, token::text, attempts
 """
 
 
-def claim(field: EmbeddingField, pictures: list[Picture]) -> list[Claim]:
-    """Claim and count those pictures that nobody else holds and that have attempts left, in one statement."""
+def claim(field: EmbeddingField, pictures: list[Picture], also: Statement | None = None) -> tuple[list[Claim], Answer]:
+    """Claim and count those pictures that nobody else holds and that have attempts left, in one statement.
+
+    ``also``: a statement that runs after it in the same round trip; its rows come back with the claims.
+    """
     connection = connections[router.db_for_write(field.model)]
     table = connection.ops.quote_name(IndexingAttempt._meta.db_table)
     by_id = {picture.object_id: picture for picture in pictures}
-    params = {
-        "label": field.label,
-        "ids": list(by_id),
-        "keys": [picture.key for picture in by_id.values()],
-        "lease": conf.LEASE_SECONDS,
-        "attempts": conf.MAX_ATTEMPTS,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM.format(table=table, may_try_again=MAY_TRY_AGAIN), params)
-        return [Claim(by_id[object_id], token, attempts) for object_id, token, attempts in cursor.fetchall()]
-
-
-def tried_before(field: EmbeddingField, pictures: list[Picture]) -> set[str]:
-    """Object ids of pictures that an earlier attempt began with and did not finish."""
-    keys = {picture.object_id: picture.key for picture in pictures}
-    rows = _attempts(field).filter(object_id__in=list(keys), attempts__gt=0).values_list("object_id", "key")
-    return {object_id for object_id, key in rows if keys[object_id] == key}
+    wanted = (list(by_id), [picture.key for picture in by_id.values()])
+    label, tries = field.label, conf.MAX_ATTEMPTS
+    params = (*wanted, label, tries, label, conf.LEASE_SECONDS, label, tries)
+    statements: list[Statement] = [(CLAIM.format(table=table), params)]
+    rows, *rest = execute_together(connection, [*statements, *([also] if also else [])])
+    return [Claim(by_id[object_id], token, attempts) for object_id, token, attempts in rows], rest[0] if rest else []
 
 
 def refuse(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import numpy as np
@@ -12,27 +13,30 @@ from numpy.typing import NDArray
 
 from ..conf import conf
 from ..decoding import DecoderLost
-from ..extractors import Extractor, ExtractorUnavailable
+from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused
 from . import claims
+from .batches import Batch
 from .claims import Claim
 from .lease import Lease
+from .lookups import Lookups
 from .report import Report
 from .writes import write
 
 logger = logging.getLogger("django_visual_search")
 
-Decoded = list[tuple[Claim, "Future[NDArray[np.uint8]]"]]
+Infer = Callable[[NDArray[np.uint8]], "Future[NDArray[np.float32]]"]
+"""Begins to embed pictures, in a thread of its own."""
 
 
-def infer(field: EmbeddingField, extractor: Extractor, decoded: Decoded, lease: Lease) -> Report:
-    """Embed and write claimed pictures as the decoders give them; raises ExtractorUnavailable and database errors."""
-    report = Report()
-    ready: list[tuple[Claim, NDArray[np.uint8]]] = []
-    for claimed, future in decoded:
+def decoded(field: EmbeddingField, batch: Batch, lease: Lease, report: Report) -> Batch:
+    """Wait for the batch's pictures; those that can't be had are settled and left out."""
+    places = []
+    for i, (claimed, future) in enumerate(zip(batch.claimed, batch.decoded, strict=True)):
         try:
-            ready.append((claimed, lease.wait(future)))
+            lease.wait(future)
+            places.append(i)
         except ImageRefused as e:
             _refuse(field, claimed, e.code, str(e), report)
         except FileNotFoundError:
@@ -51,28 +55,26 @@ def infer(field: EmbeddingField, extractor: Extractor, decoded: Decoded, lease: 
             claims.release(field, [claimed], f"The storage failed: {e}", after=conf.LEASE_SECONDS)
             report.failed += 1
             report.reasons["storage"] += 1
-    if ready:
-        lease.renew()
-        _embed_ready(field, extractor, ready, report)
-    return report
+    return batch.only(places)
 
 
-def _embed_ready(
-    field: EmbeddingField, extractor: Extractor, ready: list[tuple[Claim, NDArray[np.uint8]]], report: Report
-) -> None:
-    claimed = [c for c, _ in ready]
+def finish(lookups: Lookups, infer: Infer, batch: Batch, lease: Lease, report: Report) -> None:
+    """Wait for the batch's vectors and write them; raises ExtractorUnavailable and database errors.
+
+    Where the extractor or the database rejects a batch, its pictures are embedded one by one.
+    """
+    field, claimed = lookups.field, batch.claimed
     try:
-        vectors = extractor(np.stack([picture for _, picture in ready]))
-        _check(vectors, len(ready), field.dimensions)
-        written = write(field, claimed, vectors)
+        vectors = lease.wait(batch.vectors or infer(batch.pixels))
+        written = write(lookups, claimed, _checked(vectors, len(claimed), field.dimensions))
     except ExtractorUnavailable:
         raise  # nothing to do with these pictures
     except Exception as e:
         if isinstance(e, DatabaseFailure) and not _rejects_a_row(e):
             raise
-        if len(ready) > 1:
-            for one in ready:
-                _embed_ready(field, extractor, [one], report)
+        if len(claimed) > 1:
+            for i in range(len(claimed)):
+                finish(lookups, infer, batch.only([i]), lease, report)
             return
         logger.warning("visual search: embedding %s of %s failed", claimed[0].picture.image, field.label, exc_info=True)
         _fail(field, claimed[0], "extractor", f"{type(e).__name__}: {e}", report)
@@ -93,17 +95,19 @@ def _rejects_a_row(error: DatabaseFailure) -> bool:
     return str(getattr(error.__cause__, "sqlstate", None) or "")[:2] in ("22", "23", "P0")
 
 
-def _check(vectors: NDArray[np.float32], count: int, dimensions: int | None) -> None:
+def _checked(vectors: NDArray[np.float32], count: int, dimensions: int | None) -> NDArray[np.float16]:
+    """As the column keeps them."""
     if vectors.shape != (count, dimensions):
         raise ValueError(
             f"The extractor gave an array of shape {vectors.shape}; ({count}, {dimensions}) was asked for."
         )
     with np.errstate(over="ignore"):
-        half = vectors.astype(np.float16)
+        half: NDArray[np.float16] = vectors.astype(np.float16)
     if not np.isfinite(half).all():
         raise ValueError("The extractor gave a vector with NaN or infinite numbers.")
     if not half.any(axis=1).all():
         raise ValueError("The extractor gave a vector of zeros, which has no direction to compare.")
+    return half
 
 
 def _refuse(field: EmbeddingField, claimed: Claim, code: str, message: str, report: Report) -> None:

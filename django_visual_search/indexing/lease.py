@@ -11,12 +11,11 @@ from ..fields import EmbeddingField
 from . import claims
 from .claims import Claim
 
+SHORTEST_WAIT = 0.05  # seconds
+
 
 class Lease:
-    """Renews claims while their pictures wait for their turn, three times as often as they would end.
-
-    One call of the extractor is not interrupted: a batch must be inferred within ``LEASE_SECONDS``.
-    """
+    """Renews claims while their pictures are decoded and inferred, three times as often as they would end."""
 
     def __init__(self, field: EmbeddingField) -> None:
         self.field = field
@@ -39,7 +38,7 @@ class Lease:
         """The future's result, or what it raises."""
         while True:
             try:
-                return future.result(timeout=conf.LEASE_SECONDS / 3)
+                return future.result(timeout=max(SHORTEST_WAIT, conf.LEASE_SECONDS / 3))
             except TimeoutError:
                 if future.done():  # it is the work that timed out
                     raise

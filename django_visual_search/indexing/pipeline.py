@@ -1,15 +1,17 @@
-"""Embeds pictures in batches: the next batch is read and decoded while this one is inferred and written."""
+"""Embeds pictures in batches: while one is inferred, the one before it is written and the next ones are decoded."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from django.db import Error as DatabaseFailure
+from django.db import connections
+from numpy.typing import NDArray
 
 from ..backends import extractor_of
 from ..conf import conf
@@ -17,15 +19,19 @@ from ..decoder_pool import get_pool
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from . import claims
-from .batches import batched
+from .batches import Batch, batched
 from .claims import Claim, Picture
-from .inference import Decoded, infer
+from .inference import decoded, finish
 from .lease import Lease
+from .lookups import Lookups
 from .report import Report
-from .stale import stale
 from .writes import clear
 
 logger = logging.getLogger("django_visual_search")
+
+AHEAD = 2
+"""Batches that are being decoded while one is inferred: enough for the decoders while this process talks to the
+database."""
 
 
 def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None) -> Iterator[Report]:
@@ -33,69 +39,110 @@ def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None 
 
     Raises ExtractorUnavailable, with the claims given back, where the extractor can't run here.
     """
-    extractor = extractor_of(field)
-    lease = Lease(field)
-    ahead: Decoded = []
-    unfinished: Decoded = []
+    pipeline = _Pipeline(field)
     try:
-        for batch in chain(batched(keys, batch_size or conf.BATCH_SIZE), [()]):
-            report = Report()
-            fresh, suspects = _look_up(field, batch, report)
-            if fresh or suspects:
-                _load(extractor)
-            following = _decode(field, extractor, _claim(field, fresh))
-            unfinished = ahead + following
-            lease.hold([claimed for claimed, _ in unfinished])
-            report.skipped += len(fresh) - len(following)
-            report.add(infer(field, extractor, ahead, lease))
-            unfinished = following
-            # What an earlier attempt did not finish goes one at a time: what killed it takes nothing else along.
-            for suspect in suspects:
-                alone = _decode(field, extractor, _claim(field, [suspect]))
-                unfinished = following + alone
-                lease.hold([claimed for claimed, _ in unfinished])
-                report.skipped += 1 - len(alone)
-                report.add(infer(field, extractor, alone, lease))
-            ahead = unfinished = following
-            yield report
+        for batch in batched(keys, batch_size or conf.BATCH_SIZE):
+            yield pipeline.take(batch)
+        while pipeline.decoding or pipeline.inferring:
+            yield pipeline.advance(Report())
     finally:
-        # Interrupted, or the extractor or the database is gone: not the pictures' fault, so it doesn't count as tried.
-        for _, future in unfinished:
-            future.cancel()
+        pipeline.close()
+
+
+class _Pipeline:
+    """The batches on their way: claimed and decoding, then at most one that is inferred."""
+
+    def __init__(self, field: EmbeddingField) -> None:
+        self.field = field
+        self.extractor = extractor_of(field)
+        self.lookups = Lookups(field)
+        self.lease = Lease(field)
+        self.decoding: list[Batch] = []
+        self.inferring: list[Batch] = []
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="visual-search-infer")
+
+    def take(self, keys: tuple[Any, ...]) -> Report:
+        """Claim what is stale of these rows, and bring what is on its way one step further."""
+        report = Report()
+        fresh, suspects = self._look_up(keys, report)
+        if fresh or suspects:
+            _load(self.extractor)
+        # What an earlier attempt did not finish goes alone: what killed it takes nothing else along.
+        for suspect in suspects:
+            self._drain(report)
+            self._start([suspect], report)
+        if suspects:
+            self._drain(report)
+        self._start(fresh, report)
+        return self.advance(report) if len(self.decoding) >= AHEAD else report
+
+    def advance(self, report: Report) -> Report:
+        """Begin to infer the batch that has been decoded longest, and write the one before it meanwhile."""
+        before = list(self.inferring)
+        if self.decoding:
+            batch = decoded(self.field, self.decoding[0], self.lease, report)
+            del self.decoding[0]
+            if batch.claimed:
+                batch.vectors = self._infer(batch.pixels)
+                self.inferring.append(batch)
+        for batch in before:
+            finish(self.lookups, self._infer, batch, self.lease, report)
+            self.inferring.remove(batch)
+        return report
+
+    def close(self) -> None:
+        """Interrupted, or the extractor or the database is gone: not the pictures' fault, so it doesn't count."""
+        unfinished = self._unfinished()
+        for batch in self.decoding:
+            for future in batch.decoded:
+                future.cancel()
         if unfinished:
-            _try_release(field, [claimed for claimed, _ in unfinished])
+            _try_release(self.field, unfinished)
+        self.thread.submit(connections.close_all)  # an extractor may have opened one
+        self.thread.shutdown(wait=False)
 
+    def _drain(self, report: Report) -> None:
+        while self.decoding or self.inferring:
+            self.advance(report)
 
-def _look_up(field: EmbeddingField, keys: tuple[Any, ...], report: Report) -> tuple[list[Picture], list[Picture]]:
-    """Clear what has no picture any more; the stale rest as (never tried, tried before)."""
-    if not keys:
-        return [], []
-    rows = list(stale(field).filter(pk__in=keys).values_list("pk", "visual_image", "visual_wanted"))
-    report.skipped += len(keys) - len(rows)
-    empty = [pk for pk, image, _ in rows if not image]
-    if empty:
-        report.cleared += clear(field, empty)
-    pictures = [Picture(str(pk), image, wanted) for pk, image, wanted in rows if image]
-    tried = claims.tried_before(field, pictures)
-    return [p for p in pictures if p.object_id not in tried], [p for p in pictures if p.object_id in tried]
+    def _look_up(self, keys: tuple[Any, ...], report: Report) -> tuple[list[Picture], list[Picture]]:
+        """Clear what has no picture any more; the stale rest as (never tried, tried before)."""
+        rows = self.lookups.stale.rows(keys)
+        report.skipped += len(keys) - len(rows)
+        empty = [pk for pk, image, _, _ in rows if not image]
+        if empty:
+            report.cleared += clear(self.field, empty)
+        pictures: tuple[list[Picture], list[Picture]] = [], []
+        for pk, image, wanted, tried in rows:
+            if image:
+                pictures[tried].append(Picture(str(pk), image, wanted))
+        return pictures
 
+    def _start(self, pictures: list[Picture], report: Report) -> None:
+        """Claim what is still as it was (since the look, it may have been embedded or replaced), and decode it."""
+        if not pictures:
+            return
+        again = self.lookups.wanted.statement([picture.object_id for picture in pictures])
+        claimed, rows = claims.claim(self.field, pictures, again)
+        wanted = {str(pk): key for pk, key in rows}
+        left = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
+        claims.drop(self.field, [c for c in claimed if c not in left])
+        report.skipped += len(pictures) - len(left)
+        if left:
+            self.decoding.append(self._decode(left))
+            self.lease.hold(self._unfinished())
 
-def _claim(field: EmbeddingField, pictures: list[Picture]) -> list[Claim]:
-    """Claim what is still as it was: between the look and the claim, it may have been embedded or replaced."""
-    claimed = claims.claim(field, pictures) if pictures else []
-    if not claimed:
-        return []
-    to_python = field.target_model._meta.pk.to_python
-    ids = [to_python(c.picture.object_id) for c in claimed]
-    wanted = {str(pk): key for pk, key in stale(field).filter(pk__in=ids).values_list("pk", "visual_wanted")}
-    left = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
-    claims.drop(field, [c for c in claimed if c not in left])
-    return left
+    def _decode(self, claimed: list[Claim]) -> Batch:
+        storage, spec, pool = self.field.image_field.storage, self.extractor.spec, get_pool()
+        pixels = np.empty((len(claimed), spec.input_size, spec.input_size, 3), np.uint8)
+        futures = [pool.submit(storage, c.picture.image, spec, into) for c, into in zip(claimed, pixels, strict=True)]
+        return Batch(claimed, pixels, futures)
 
+    def _infer(self, pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        return self.thread.submit(self.extractor, pixels)
 
-def _decode(field: EmbeddingField, extractor: Extractor, claimed: list[Claim]) -> Decoded:
-    storage, spec, pool = field.image_field.storage, extractor.spec, get_pool()
-    return [(c, pool.submit(storage, c.picture.image, spec)) for c in claimed]
+    def _unfinished(self) -> list[Claim]:
+        return [c for batch in self.inferring + self.decoding for c in batch.claimed]
 
 
 def _load(extractor: Extractor) -> None:

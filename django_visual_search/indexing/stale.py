@@ -62,15 +62,16 @@ def pending(field: EmbeddingField) -> QuerySet[Any]:
 def claimed(field: EmbeddingField) -> QuerySet[Any]:
     """Stale rows that a process works on now, or was working on when it was lost, less than ``LEASE_SECONDS`` ago."""
     running = Q(state=IndexingAttempt.State.RUNNING, leased_until__gt=timezone.now())
-    return stale(field).filter(Exists(_attempts(field).filter(running)))
+    return stale(field).filter(Exists(attempts_at(field).filter(running)))
 
 
 def without(field: EmbeddingField, condition: Q) -> QuerySet[Any]:
     """Stale rows for which there is no attempt, at the vector that is wanted now, that meets the condition."""
-    return stale(field).filter(~Exists(_attempts(field).filter(condition)))
+    return stale(field).filter(~Exists(attempts_at(field).filter(condition)))
 
 
-def _attempts(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
+def attempts_at(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
+    """In a subquery of ``stale`` or ``targets``: the attempt at the vector that the outer row should have now."""
     return IndexingAttempt.objects.filter(
         label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("visual_wanted")
     )

@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..fields import EmbeddingField
-from ..models import IndexingAttempt
+from ..models import IndexingAttempt, IndexingRun
 from .batches import batched
 from .claims import quarantine_lost
 from .pipeline import embed
 from .report import Report
+from .runs import Run
 from .stale import pending, stale
 
 
@@ -49,8 +50,11 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
                 return
             yield key
 
+    run = Run(field, IndexingRun.Kind.SWEEP)
     for step in embed(field, keys()):
         report.add(step)
+        run.show(report)
+    run.finish(report)
     return report
 
 

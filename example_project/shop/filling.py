@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -11,9 +12,13 @@ from django.utils.text import slugify
 
 from .drawing.catalogue import Item, catalogue
 from .drawing.write import Shot, write_all
-from .models import Brand, Category, Product, ProductImage
+from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductImage
 
 FOLDER = "products/drawn"
+OPENED = datetime(2026, 3, 2, 9, tzinfo=UTC)
+"""When the drawn shop opened."""
+ORDERS = 240
+CUSTOMERS = ("ada", "ben", "chloe", "dario", "edda", "finn", "greta", "hugo", "ines", "jonas", "klara", "luis")
 
 
 def _files(item: Item) -> tuple[str, dict[str, str]]:
@@ -75,6 +80,36 @@ def fill(items: list[Item]) -> int:
     ]
     ProductImage.objects.bulk_create(further)
     return len(products)
+
+
+def fill_orders() -> None:
+    """Customers' orders and a few coupons, the same on every machine; none where there are orders already."""
+    if Order.objects.exists():
+        return
+    rng = Random("orders")
+    products = list(Product.objects.filter(sku__in=[item.sku for item in items()]).order_by("sku").only("sku", "price"))
+    orders, lines = [], []
+    for n in range(ORDERS):
+        created = OPENED + timedelta(hours=5 * n, minutes=rng.randrange(300))
+        orders.append(Order(email=f"{rng.choice(CUSTOMERS)}@example.com", created=created))
+        for product in rng.sample(products, rng.choice([1, 1, 2, 3])):
+            quantity, returned = rng.choice([1, 1, 1, 2, 4]), rng.random() < 0.06
+            lines.append(
+                OrderLine(order=orders[-1], product=product, quantity=quantity, price=product.price, returned=returned)
+            )
+    Order.objects.bulk_create(orders)
+    OrderLine.objects.bulk_create(lines)
+    code = {"teapots": "TEATIME", "sneakers": "LASTPAIR"}
+    coupons = [
+        Coupon(code="HELLO5", percent=5, valid_from=OPENED),
+        Coupon(code=f"ONLY-{products[0].sku}", percent=20, product=products[0], valid_from=OPENED),
+        Coupon(code="OPENING", percent=30, valid_from=OPENED, valid_until=OPENED + timedelta(days=14)),
+        *(
+            Coupon(code=code[category.slug], percent=10, category=category, valid_from=OPENED)
+            for category in Category.objects.filter(slug__in=code)
+        ),
+    ]
+    Coupon.objects.bulk_create(coupons, ignore_conflicts=True)
 
 
 def items() -> list[Item]:

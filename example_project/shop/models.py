@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from django.core.validators import MinValueValidator
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
+from django.utils import timezone
 
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.indexes import EmbeddingIndex
@@ -88,3 +90,59 @@ class ProductImageEmbedding(models.Model):
 
     def __str__(self) -> str:
         return f"Embedding of {self.image}"
+
+
+class Order(models.Model):
+    """What somebody bought; with an account or without."""
+
+    customer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="orders"
+    )
+    email = models.EmailField(blank=True, db_index=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created", "-pk"]
+
+    def __str__(self) -> str:
+        return f"Order {self.pk}"
+
+
+class OrderLine(models.Model):
+    order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="order_lines")
+    quantity = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
+    price = models.DecimalField(max_digits=10, decimal_places=2, help_text="What one of them cost then.")
+    returned = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["order", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.product}"
+
+
+class CouponQuerySet(models.QuerySet):
+    def running(self) -> CouponQuerySet:
+        """Those that can be used now."""
+        now = timezone.now()
+        return self.filter(models.Q(valid_until=None) | models.Q(valid_until__gt=now), valid_from__lte=now)
+
+
+class Coupon(models.Model):
+    """A discount on one product, on a category, or on everything."""
+
+    code = models.CharField(max_length=40, unique=True)
+    percent = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(100)])
+    category = models.ForeignKey(Category, models.CASCADE, null=True, blank=True, related_name="coupons")
+    product = models.ForeignKey(Product, models.CASCADE, null=True, blank=True, related_name="coupons")
+    valid_from = models.DateTimeField(default=timezone.now)
+    valid_until = models.DateTimeField(null=True, blank=True)
+
+    objects = CouponQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["code"]
+
+    def __str__(self) -> str:
+        return f"{self.code} (-{self.percent} %)"

@@ -6,5 +6,6 @@ app_name = "shop"
 urlpatterns = [
     path("", views.product_list, name="products"),
     path("products/<slug:slug>/", views.product_detail, name="product"),
+    path("products/<slug:slug>/buy/", views.buy, name="buy"),
     path("photo-search/", views.photo_search, name="photo_search"),
 ]

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
+from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from django_visual_search import images, search
+from django_visual_search import images, storefront
 from django_visual_search.extractors import ExtractorUnavailable
+from django_visual_search.gate import Busy, photo_slot
+from django_visual_search.previews import preview
+from django_visual_search.registry import get_field
 
 from .forms import FilterForm, PhotoSearchForm
+from .models import Product
+from .ordering import SoldOut, buy_one
 from .selectors import visible_products
 
 PAGE = 24
-PREVIEW = 360
-"""Side in pixels of the query photo that is shown back."""
+FIELD = "shop.Product.embedding"
 
 
 @require_safe
@@ -32,8 +36,20 @@ def product_list(request: HttpRequest) -> HttpResponse:
 def product_detail(request: HttpRequest, slug: str) -> HttpResponse:
     shown = visible_products(request).select_related("category", "brand")
     product = get_object_or_404(shown.prefetch_related("images"), slug=slug)
-    similar = search.similar_to(product, limit=8, within=shown)
-    return render(request, "shop/product_detail.html", {"product": product, "similar": similar})
+    # What is not visible stays out of similar items by itself; this saves a query for each card.
+    return render(request, "shop/product_detail.html", {"product": product, "within": _with_brands()})
+
+
+@require_POST
+def buy(request: HttpRequest, slug: str) -> HttpResponse:
+    product = get_object_or_404(visible_products(request), slug=slug)
+    try:
+        order = buy_one(product, request)
+    except SoldOut:
+        messages.error(request, f"{product.name} is sold out.")
+    else:
+        messages.success(request, f"Thank you. {product.name} is yours: {order}.")
+    return redirect(product)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -41,30 +57,35 @@ def photo_search(request: HttpRequest) -> HttpResponse:
     sent = (request.POST, request.FILES) if request.method == "POST" else ()
     form = PhotoSearchForm(*sent, label_suffix="")
     context: dict[str, Any] = {"form": form}
+    headers = {}
     status = 200
     if request.method == "POST":
         status = 422
         if form.is_valid():
-            within = visible_products(request).select_related("category", "brand")
+            within = _with_brands()
             if category := form.cleaned_data["category"]:
                 within = within.filter(category=category)
             # One byte more than is allowed, so that a file that is too large is seen to be
             photo = form.cleaned_data["photo"].read(images.ImageOptions().max_bytes + 1)
             try:
-                context["results"] = search.search_by_image(photo, "shop.Product.embedding", limit=PAGE, within=within)
-                context["preview"] = _preview(photo)
+                with photo_slot():
+                    context["results"] = storefront.search_by_photo(photo, FIELD, request, limit=PAGE, within=within)
+                    context["preview"] = preview(photo, get_field(FIELD))
                 status = 200
             except images.ImageRefused as refused:
                 form.add_error("photo", str(refused))
+            except Busy as busy:
+                form.add_error(None, str(busy))
+                headers["Retry-After"] = str(busy.retry_after)
+                status = 503
             except ExtractorUnavailable as unavailable:
                 form.add_error(None, f"Photo search is not available at the moment. {unavailable}")
                 status = 503
-    return render(request, "shop/photo_search.html", context, status=status)
+    response = render(request, "shop/photo_search.html", context, status=status)
+    for name, value in headers.items():
+        response[name] = value
+    return response
 
 
-def _preview(photo: bytes) -> str:
-    """A data URL: the photo is shown back without being kept, in a format that every browser has."""
-    picture = images.load(photo, options=images.ImageOptions(trim=False), size=PREVIEW)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+def _with_brands() -> QuerySet[Product]:
+    return Product.objects.select_related("brand")

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PARTS = "abcdef"
+PARTS = "abcdefg"
 
 
 def main() -> int:
@@ -62,10 +62,12 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(part: str, options: argparse.Namespace):
-    from . import article, photo_search, reindex, resident, similar, updates
+    from . import article, load, photo_search, reindex, resident, similar, updates
 
     if part == "d":
         return similar.measure(options.rows)
+    if part == "g":
+        return load.measure()
     if part == "e":
         return updates.measure(options.rows // 10)
     return {"a": reindex, "b": photo_search, "c": article, "f": resident}[part].measure(options.photos)

@@ -84,8 +84,9 @@ def _compare(field, name: str, asked: list[Asked]) -> Line:
         plan = {}
 
         def ours(one=one, plan=plan) -> None:
-            hits, plan["exact"], _ = nearest(field, Query(one.vector, key), limit=K, within=one.within)
-            found["ours"] = [hit.product_pk for hit in hits]
+            near = nearest(field, Query(one.vector, key), limit=K, within=one.within)
+            plan["exact"] = near.exact
+            found["ours"] = [hit.product_pk for hit in near.candidates]
 
         def bare(side: str, zero: str, settings: dict[str, str], one=one) -> None:
             found[side] = _bare(field, one, key, zero, settings)

@@ -15,7 +15,8 @@ from ...conf import conf
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...indexing import ann, queueing
-from ...models import IndexingAttempt
+from ...indexing.runs import Run
+from ...models import IndexingAttempt, IndexingRun
 from ...progress import Progress
 from ...registry import embedding_fields, get_field
 
@@ -92,11 +93,15 @@ class Command(BaseCommand):
 
     def _embed(self, field: EmbeddingField, work: int, total: indexing.Report, sync: bool, batch_size: int) -> None:
         progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, work)
+        run = Run(field, IndexingRun.Kind.COMMAND, work)
+        run.write(total)
         try:
             for report in self._passes(field, sync, batch_size):
                 report.skipped = 0
                 total.add(report)
+                run.show(total)
                 progress.show(total.done + total.cleared + total.refused + total.failed + total.quarantined)
+            run.finish(total)
         finally:
             progress.finish()
 

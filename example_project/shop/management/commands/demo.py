@@ -44,6 +44,7 @@ class Command(BaseCommand):
         progress.finish()
         with transaction.atomic():
             filling.fill(items)
+            filling.fill_orders()
         if settings.CELERY_TASK_ALWAYS_EAGER:
             self.stdout.write("No CELERY_BROKER_URL: tasks run inline, after commit; no worker is needed.")
         call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)

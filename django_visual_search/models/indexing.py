@@ -1,4 +1,4 @@
-"""Bookkeeping of the app: attempts at embedding a picture, and exported models."""
+"""Bookkeeping of indexing: attempts at embedding a picture, the latest runs over a field, and exported models."""
 
 from __future__ import annotations
 
@@ -35,6 +35,45 @@ class IndexingAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} {self.object_id}: {self.state}"
+
+
+class IndexingRun(models.Model):
+    """The latest sweep of a field, or the latest ``reindex_embeddings``: how far it is, or how it ended."""
+
+    class Kind(models.TextChoices):
+        SWEEP = "sweep", _("sweep")
+        COMMAND = "command", _("reindex_embeddings")
+
+    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    started_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    total = models.PositiveIntegerField(
+        null=True, blank=True, help_text=_("Pictures to embed, where they were counted.")
+    )
+    done = models.PositiveIntegerField(default=0, help_text=_("Pictures embedded."))
+    failed = models.PositiveIntegerField(default=0, help_text=_("Pictures that gave no vector."))
+
+    class Meta:
+        default_permissions = ()  # what staff may see of it is on the dashboard
+        constraints = [models.UniqueConstraint(fields=["label", "kind"], name="visual_search_one_run")]
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.get_kind_display()}"
+
+
+class Dashboard(IndexingRun):
+    """A page of the admin, as a model so that it has a place in the admin's lists and a permission of its own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view",)
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")
+
+    def __str__(self) -> str:
+        return str(_("dashboard"))
 
 
 class Artifact(models.Model):

@@ -1,0 +1,111 @@
+"""What an embedding field's ANN index is like, and whether searches go through it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any
+
+import numpy as np
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, router
+
+from ..backends import extractor_of
+from ..candidates import candidates, embedded, products
+from ..fields import EmbeddingField
+from ..indexing import ann
+from ..nearest import OPERATORS
+from ..planning import facts_of, make_plan
+from ..statements import compile_query, execute_together
+from ..vectors import halfvec_text
+
+TYPICAL_LIMIT = 24
+"""Hits of the search that is planned here."""
+
+INDEXES = """
+SELECT c.relname, pg_relation_size(c.oid), i.indisvalid, p.phase,
+       CASE WHEN p.tuples_total > 0 THEN p.tuples_done::float / p.tuples_total
+            WHEN p.blocks_total > 0 THEN p.blocks_done::float / p.blocks_total END
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+LEFT JOIN pg_stat_progress_create_index p ON p.index_relid = c.oid AND p.datid = (
+    SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE i.indrelid = %s::regclass AND c.relname = ANY(%s) ORDER BY c.relname
+"""
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index in the database. ``size`` in bytes; ``built``: the share that is built, 0 to 1, where it is known."""
+
+    name: str
+    size: int
+    valid: bool
+    phase: str | None = None
+    built: float | None = None
+
+    @property
+    def percent(self) -> int | None:
+        return None if self.built is None else int(100 * self.built)
+
+
+@dataclass(frozen=True)
+class AnnFacts:
+    declared: list[str]
+    indexes: list[Index] = dataclass_field(default_factory=list)
+    exact: bool = True
+    """Whether an unfiltered search for TYPICAL_LIMIT products compares all rows one by one."""
+    used: str = ""
+    """The index by which PostgreSQL answers that search; empty where it is exact."""
+    rows: int = 0
+    """What PostgreSQL expects the table to have."""
+
+    @property
+    def missing(self) -> list[str]:
+        there = {index.name for index in self.indexes}
+        return [name for name in self.declared if name not in there]
+
+    @property
+    def few(self) -> bool:
+        """Whether all rows are compared by choice, rather than for want of an index."""
+        return self.exact and bool(self.declared) and not self.missing and all(index.valid for index in self.indexes)
+
+
+def ann_facts(field: EmbeddingField) -> AnnFacts:
+    """Three small round trips, whatever the size of the table. Raises ImproperlyConfigured for a bad extractor."""
+    declared = [index.name for index in ann.declared_indexes(field)]
+    connection = connections[router.db_for_read(field.model)]
+    table = connection.ops.quote_name(field.model._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(INDEXES, [table, declared])
+        indexes = [Index(*row) for row in cursor.fetchall()]
+    try:
+        rows, filtered = candidates(field, products(field, None))
+        facts, _read, _known = facts_of(field, connection, rows, filtered, [], [])
+        plan = make_plan(TYPICAL_LIMIT, facts, grouped=field.product is not None)
+        used = "" if plan.exact else _index_used(field, rows, plan, connection)
+    except EmptyResultSet:  # the default manager shows nothing
+        return AnnFacts(declared, indexes)
+    return AnnFacts(declared, indexes, plan.exact, used, max(0, round(facts.rows)))
+
+
+def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
+    """The index in PostgreSQL's plan of the search, under the settings that a search has."""
+    rows = embedded(field, rows, extractor_of(field).spec.key, None)
+    allowed, params = compile_query(rows.values_list("pk", field.name), connection.alias)
+    width = extractor_of(field).spec.dimensions
+    query = halfvec_text(np.full(width, width**-0.5))
+    sql = (
+        f"EXPLAIN (FORMAT JSON) WITH allowed (pk, vector) AS NOT MATERIALIZED ({allowed}) "
+        f"SELECT pk FROM allowed ORDER BY vector {OPERATORS[field.metric]} %s::halfvec LIMIT {TYPICAL_LIMIT}"
+    )
+    answer = execute_together(connection, plan.around((sql, (*params, query))))[plan.position]
+    explained = answer[0][0]
+    explained = json.loads(explained) if isinstance(explained, str) else explained
+    names = {index.name for index in ann.declared_indexes(field)}
+    return next((name for name in _index_names(explained[0]["Plan"]) if name in names), "")
+
+
+def _index_names(plan: dict[str, Any]) -> list[str]:
+    below = [name for child in plan.get("Plans", []) for name in _index_names(child)]
+    return [plan["Index Name"], *below] if "Index Name" in plan else below

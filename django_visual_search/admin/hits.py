@@ -1,0 +1,101 @@
+"""Hits as staff see them: with the fields they look at, the way to the product's page, and the shop's own links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.admin.utils import display_for_field, display_for_value, label_for_field, lookup_field, quote
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from ..presentation import picture_of, thumbnail_of, title_of
+from ..ranked import VISUAL
+from ..registry import get_field
+from ..results import SearchHit, SearchResults
+
+REASONS: dict[str, Any] = {
+    "feedback": _("liked by shoppers"),
+    "disliked": _("disliked by shoppers"),
+    "pinned": _("pinned"),
+    "boosted": _("boosted"),
+    "lowered": _("lowered"),
+    "diverse": _("for variety"),
+}
+"""Names of the reasons that our rankers give; a ranker of the shop's own is shown by its own word."""
+
+
+@dataclass(frozen=True)
+class StaffHit:
+    """``details`` are (label, value) pairs, ``links`` (label, address) pairs; an empty address leads nowhere."""
+
+    rank: int
+    similarity: float
+    product: Model
+    title: str
+    address: str
+    thumbnail: str
+    reasons: list[Any]
+    details: list[tuple[str, Any]]
+    links: list[tuple[Any, str]]
+
+
+def staff_hits(
+    model_admin: Any, request: HttpRequest, results: SearchResults, names: Iterable[str] = (), *, links: bool = False
+) -> list[StaffHit]:
+    """A StaffHit for each hit; ``names``: as in ``list_display``; ``links``: whether to ask the shop for its links."""
+    names = list(names)
+    labels = [str(capfirst(label_for_field(name, model_admin.model, model_admin))) for name in names]
+    return [
+        _staff_hit(
+            model_admin,
+            results.label,
+            hit,
+            [(label, _display(name, hit.product, model_admin)) for label, name in zip(labels, names, strict=True)],
+            list(model_admin.visual_search_links(request, hit.product)) if links else [],
+        )
+        for hit in results
+    ]
+
+
+def _staff_hit(
+    model_admin: Any, label: str, hit: SearchHit, details: list[tuple[str, Any]], links: list[tuple[Any, str]]
+) -> StaffHit:
+    return StaffHit(
+        hit.rank,
+        hit.similarity,
+        hit.product,
+        title_of(hit.product),
+        change_address(model_admin.admin_site, hit.product, model_admin.model),
+        thumbnail_of(picture_of(get_field(label), hit.row)),
+        [REASONS.get(reason, reason) for reason in hit.reasons if reason != VISUAL],
+        details,
+        links,
+    )
+
+
+def change_address(admin_site: Any, product: Model, model: type[Model] | None = None) -> str:
+    """Where the admin shows a product; empty where it doesn't. ``model``: that under which it is registered."""
+    opts = (model or type(product))._meta
+    try:
+        return reverse(f"{admin_site.name}:{opts.app_label}_{opts.model_name}_change", args=[quote(product.pk)])
+    except NoReverseMatch:
+        return ""
+
+
+def _display(name: str, product: Model, model_admin: Any) -> Any:
+    """A field, attribute or method as the admin's list shows it."""
+    empty = model_admin.get_empty_value_display()
+    try:
+        field, attribute, value = lookup_field(name, product, model_admin)
+    except ObjectDoesNotExist:
+        return empty
+    if field is not None:
+        return display_for_field(value, field, empty) if not field.remote_field else value or empty
+    empty = getattr(attribute, "empty_value_display", empty)
+    return display_for_value(value, empty, getattr(attribute, "boolean", False))

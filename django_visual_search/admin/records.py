@@ -1,0 +1,106 @@
+"""What was gathered, to be looked at: feedback, searches, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Evidence, Feedback, SearchLog
+from ..registry import get_field, named_model
+from .products import Key, model_of
+from .rows_of_products import ReadOnly
+
+HIT, QUERY = 0, 1
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(ReadOnly):
+    list_display = ["hit", "kind", "query", "rank", "similarity", "created_at"]
+    list_filter = ["kind", "query_kind", "created_at"]
+    search_fields = ["=object_id", "=query_id"]
+    search_help_text = _("Primary key of a product.")
+    ordering = ["-id"]
+    fields = [
+        *("kind", "created_at", "hit", "query", "query_kind", "rank", "similarity", "label", "extractor_key", "search"),
+        *("counted", "gain", "exposure"),
+    ]
+
+    def keys_of(self, row: Feedback) -> Iterable[Key | None]:
+        return [self._key(row, row.object_id), self._key(row, row.query_id)]
+
+    @staticmethod
+    def _key(row: Feedback, text: str) -> Key | None:
+        model = model_of(row.content_type_id)
+        return (model, text) if model and text else None
+
+    @admin.display(description=_("product"), ordering="object_id")
+    def hit(self, row: Feedback) -> SafeString | str:
+        return self.cell(row, HIT, row.object_id)
+
+    @admin.display(description=_("found by"))
+    def query(self, row: Feedback) -> SafeString | str:
+        return self.cell(row, QUERY, row.get_query_kind_display())
+
+
+@admin.register(SearchLog)
+class SearchLogAdmin(ReadOnly):
+    list_display = ["created_at", "kind", "query", "results", "best_similarity", "duration", "exact"]
+    list_filter = ["kind", "exact", "created_at", "label"]
+    ordering = ["-created_at"]
+    fields = [
+        *("created_at", "label", "kind", "query", "results", "best_similarity", "exact", "milliseconds"),
+        *("extractor_key", "id"),
+    ]
+    readonly_fields = ["id"]
+
+    def get_queryset(self, request: Any) -> Any:
+        return super().get_queryset(request).defer("vector")
+
+    def keys_of(self, row: SearchLog) -> Iterable[Key | None]:
+        return [self._key(row)]
+
+    @staticmethod
+    def _key(row: SearchLog) -> Key | None:
+        if not row.query_id:
+            return None
+        try:
+            return get_field(row.label).product_model, row.query_id
+        except LookupError:  # the field is not there any more
+            return None
+
+    @admin.display(description=_("similar to"))
+    def query(self, row: SearchLog) -> SafeString | str:
+        return self.cell(row, 0, row.query_id)
+
+    @admin.display(description=_("duration"), ordering="milliseconds")
+    def duration(self, row: SearchLog) -> str:
+        return f"{row.milliseconds:.0f} ms"
+
+
+@admin.register(Evidence)
+class EvidenceAdmin(ReadOnly):
+    list_display = ["hit", "query", "gain", "exposure", "as_of"]
+    search_fields = ["=object_id", "=query_id"]
+    search_help_text = _("Primary key of a product.")
+    ordering = ["-gain"]
+    fields = ["hit", "query", "gain", "exposure", "as_of", "model"]
+
+    def keys_of(self, row: Evidence) -> Iterable[Key | None]:
+        return [self._key(row, row.object_id), self._key(row, row.query_id)]
+
+    @staticmethod
+    def _key(row: Evidence, text: str) -> Key | None:
+        model = named_model(row.model)
+        return (model, text) if model and text else None
+
+    @admin.display(description=_("product"), ordering="object_id")
+    def hit(self, row: Evidence) -> SafeString | str:
+        return self.cell(row, HIT, row.object_id)
+
+    @admin.display(description=_("as a hit of"), ordering="query_id")
+    def query(self, row: Evidence) -> SafeString | str:
+        return self.cell(row, QUERY, _("any search"))

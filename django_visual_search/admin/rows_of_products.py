@@ -1,0 +1,66 @@
+"""What the admins of our own tables share: rows that name products, shown with them; rows that nobody edits by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from .products import Key, load_products, product_cell
+
+KEPT = "_visual_search_products"
+
+
+class RowsOfProducts(admin.ModelAdmin):
+    """Rows that name products; a page of them costs one query for each product model."""
+
+    class Media:
+        css = {"all": ["django_visual_search/admin.css"]}
+
+    def keys_of(self, row: Any) -> Iterable[Key | None]:
+        """The products that a row names."""
+        raise NotImplementedError
+
+    def prepare(self, rows: list[Any]) -> None:
+        """Called before ``keys_of``, where rows have to be looked up to know their products."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist = super().get_changelist_instance(request)
+        # The rows that the list shows must be those that were looked up.
+        changelist.result_list = list(changelist.result_list)
+        self._look_up(changelist.result_list)
+        return changelist
+
+    def _look_up(self, rows: list[Any]) -> None:
+        self.prepare(rows)
+        found = load_products(key for row in rows for key in self.keys_of(row) if key)
+        for row in rows:
+            setattr(row, KEPT, found)
+
+    def cell(self, row: Any, which: int, missing: Any = "") -> SafeString | str:
+        """One of the row's products as a cell; ``missing``: what to show where there is none, or it is gone."""
+        if KEPT not in row.__dict__:  # on the row's own page
+            self._look_up([row])
+        key = list(self.keys_of(row))[which]
+        if key is None:
+            return str(missing) or str(self.get_empty_value_display())
+        return product_cell(self.admin_site, getattr(row, KEPT).get(key), str(missing) or key[1])
+
+
+class ReadOnly(RowsOfProducts):
+    """Rows that are only looked at; commands remove them."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

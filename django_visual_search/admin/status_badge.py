@@ -1,0 +1,32 @@
+"""How a status looks: a coloured word, how many pictures it is about, and why."""
+
+from __future__ import annotations
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+
+from .states import State
+from .statuses import ProductStatus
+
+REASON_LENGTH = 90
+"""Characters; the whole is in the tooltip."""
+TOLD = {State.REFUSED, State.QUARANTINED}
+"""The states whose reason somebody has to do something about: it is shown in the list."""
+
+
+def badge(status: ProductStatus) -> SafeString:
+    state, reason = status.state, status.reason
+    count = status.counts[state]
+    label = state.label
+    if status.pictures > 1 and count < status.pictures:
+        label = _("%(state)s, %(count)d of %(total)d") % {"state": label, "count": count, "total": status.pictures}
+    shown = Truncator(reason).chars(REASON_LENGTH) if state in TOLD or not status.pictures else ""
+    return format_html(
+        '<span class="visual-search-status visual-search-{}" title="{}">{}</span>{}',
+        state.value,
+        reason,
+        label,
+        format_html('<span class="visual-search-reason" title="{}">{}</span>', reason, shown) if shown else "",
+    )

@@ -1,0 +1,67 @@
+"""``POST feedback/``: what a shopper's browser says about the hits that a search showed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponseBase
+from rest_framework import status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from .. import feedback
+from .bodies import BoundedJSONParser, PlainTextJSONParser, check_charset, check_length, drain
+from .errors import Refused, as_api_exception
+from .inputs import ReportSerializer
+from .schema import feedback_described
+from .throttles import FeedbackThrottle
+
+LONGEST = 256 * 2**10
+"""Bytes of a report: a token of a thousand long keys, and an event for each."""
+
+CODES = {
+    feedback.BadToken: "bad_token",
+    feedback.NotOffered: "not_offered",
+    feedback.BadEvent: "bad_event",
+}
+
+
+class FeedbackView(APIView):
+    """Takes JSON, also as ``text/plain``, which is what ``navigator.sendBeacon`` may send anywhere without asking.
+
+    Nobody logs in here: what a report may say is in its signed token, so it needs no cookie and no CSRF token.
+    """
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    parser_classes = (BoundedJSONParser, PlainTextJSONParser)
+    throttle_classes = (FeedbackThrottle,)
+
+    @feedback_described
+    def post(self, request: Request) -> Response:
+        """Say what a shopper did with hits: impression, click, favourite, cart or skip."""
+        said = ReportSerializer(data=request.data)
+        said.is_valid(raise_exception=True)
+        events = [(event["kind"], event["product"]) for event in said.validated_data["events"]]
+        try:
+            report = feedback.report(request._request, said.validated_data["token"], events)
+        except tuple(CODES) as e:
+            raise Refused(str(e), CODES[type(e)]) from e
+        return Response({"counted": report.counted}, status.HTTP_202_ACCEPTED)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        check_charset(request._request)
+        check_length(request._request, LONGEST)
+        super().initial(request, *args, **kwargs)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return super().handle_exception(as_api_exception(exc))
+
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        if response.status_code >= 400:
+            drain(request._request)
+        return super().finalize_response(request, response, *args, **kwargs)

@@ -1,0 +1,60 @@
+"""The same API for shops without one: every product model that has an embedding field, over what ``VISIBLE`` allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Model, QuerySet
+from django.http import Http404
+from rest_framework.generics import get_object_or_404
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.permissions import AllowAny
+from rest_framework.viewsets import GenericViewSet
+
+from ..candidates import unlimited
+from ..registry import embedding_fields
+from ..visibility import visible
+from .mixin import VisualSearchMixin
+from .outputs import PlainProductSerializer
+from .schema import default_views_described
+
+
+class Pages(PageNumberPagination):
+    page_size = 12
+    page_size_query_param = "limit"
+    max_page_size = 100
+
+
+@default_views_described
+class ProductViewSet(VisualSearchMixin, GenericViewSet):
+    """Products of the model that the address names. ``VISUAL_SEARCH["VISIBLE"]`` decides, so anybody may ask."""
+
+    permission_classes = (AllowAny,)
+    filter_backends = ()
+    pagination_class = Pages
+    serializer_class = PlainProductSerializer
+
+    def get_queryset(self) -> QuerySet[Any]:
+        return visible(product_model(self.kwargs["app_label"], self.kwargs["model_name"]), self.request)
+
+    def get_object(self) -> Model:
+        return get_object_or_404(unlimited(self.get_queryset()), pk=self.kwargs["product"])
+
+
+def product_model(app_label: str, model_name: str) -> type[Model]:
+    """Raises Http404 for a model whose instances no embedding field finds."""
+    try:
+        model = apps.get_model(app_label, model_name)
+    except LookupError:
+        raise Http404 from None
+    if not any(field.product_model is model for field in embedding_fields()):
+        raise Http404
+    return model
+
+
+similar = ProductViewSet.as_view({"get": "similar"})
+search_by_image = ProductViewSet.as_view(
+    {"post": "search_by_image", "get": "search_by_image_page"},
+    parser_classes=VisualSearchMixin.search_by_image.kwargs["parser_classes"],
+)

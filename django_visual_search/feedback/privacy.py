@@ -1,0 +1,118 @@
+"""What is kept about one person: given out, and erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import connections, router, transaction
+from django.utils import timezone
+
+from ..models import Evidence, Feedback, SearchLog
+from .contributions import EVENTS
+from .evidence import add_to_evidence
+from .sessions import possible_sessions, user_identity
+
+BATCH = 5_000
+NOTHING = 1e-6
+"""Looks, and gain, below which a row of evidence is what rounding left."""
+
+
+def sessions_of_user(pk: Any) -> list[str]:
+    """Every pseudonym that a user may have in the tables; the user's own row may be gone.
+
+    Raises ValueError for what is no primary key of a user.
+    """
+    try:
+        pk = get_user_model()._meta.pk.to_python(pk)
+    except ValidationError as e:
+        raise ValueError(f"{pk!r} is no primary key of a user.") from e
+    now = timezone.now()
+    oldest = [now]
+    for model in (Feedback, SearchLog):
+        first = model.objects.order_by("created_at").values_list("created_at", flat=True).first()
+        oldest += [first] if first else []
+    return possible_sessions([user_identity(pk)], min(oldest), now + timedelta(days=1))
+
+
+def export(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Events and searches of these pseudonyms, oldest first, as JSON can hold them."""
+    sessions = list(sessions)
+    events = Feedback.objects.filter(session__in=sessions).order_by("created_at", "id").select_related("content_type")
+    searches = SearchLog.objects.filter(session__in=sessions).order_by("created_at", "id")
+    return {
+        "events": [
+            {
+                "kind": event.kind,
+                "at": event.created_at.isoformat(),
+                "product": {"model": ".".join(event.content_type.natural_key()), "pk": event.object_id},
+                "search": str(event.search) if event.search else None,
+                "query": {"kind": event.query_kind, "product": event.query_id},
+                "rank": event.rank,
+                "similarity": event.similarity,
+                "field": event.label,
+                "session": event.session,
+            }
+            for event in events
+        ],
+        "searches": [
+            {
+                "id": str(row.id),
+                "at": row.created_at.isoformat(),
+                "query": {"kind": row.kind, "product": row.query_id},
+                "results": row.results,
+                "best_similarity": row.best_similarity,
+                "milliseconds": row.milliseconds,
+                "field": row.label,
+                "vector": _numbers(row.vector),
+                "session": row.session,
+            }
+            for row in searches
+        ],
+    }
+
+
+def _numbers(vector: Any) -> list[float] | None:
+    # pgvector gives lists from 0.5 on, and objects of its own before.
+    return vector.to_list() if hasattr(vector, "to_list") else vector
+
+
+def erase(sessions: Iterable[str]) -> dict[str, int]:
+    """Delete events and searches of these pseudonyms, and take back what the events have added to the evidence.
+
+    Returns how many events and searches there were.
+    """
+    sessions = list(sessions)
+    done = {"events": 0, "searches": 0}
+    # All at once: in pieces by id, PostgreSQL may walk through everybody's events for each.
+    keys = sorted(Feedback.objects.filter(session__in=sessions).order_by().values_list("id", flat=True))
+    for start in range(0, len(keys), BATCH):
+        done["events"] += _erase_events(keys[start : start + BATCH])
+    done["searches"], _ = SearchLog.objects.filter(session__in=sessions).delete()
+    if done["events"]:
+        Evidence.objects.filter(exposure__lt=NOTHING, gain__lt=NOTHING).delete()
+    return done
+
+
+def _erase_events(keys: list[int]) -> int:
+    using = router.db_for_write(Feedback)
+    with transaction.atomic(using=using):
+        # Locked in this order, so that two who erase can't wait for each other in a circle.
+        rows = Feedback.objects.using(using).filter(id__in=keys).order_by("id")
+        list(rows.select_for_update(of=["self"]).values_list("id"))
+        with connections[using].cursor() as cursor:
+            cursor.execute(_ERASE.format(written=add_to_evidence("gone", sign=-1)), [keys, timezone.now()])
+            (count,) = cursor.fetchone()
+    return int(count)
+
+
+_ERASE = f"""
+WITH gone AS (
+    DELETE FROM {EVENTS} WHERE id = ANY(%s)
+    RETURNING content_type_id, object_id, query_kind, query_id, created_at, gain, exposure
+), {{written}}
+SELECT count(*) FROM gone
+"""

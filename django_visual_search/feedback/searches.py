@@ -1,0 +1,92 @@
+"""One row per search that a person makes, written after the response."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+from asgiref.local import Local
+from django.core.signals import request_finished
+from django.db import connections, router, transaction
+from django.dispatch import receiver
+from django.utils import timezone
+
+from ..conf import conf
+from ..models import SearchLog
+from ..results import SearchResults
+from .sessions import session_of
+
+logger = logging.getLogger("django_visual_search")
+
+MOST_WAITING = 100
+"""Rows that wait for the end of a request; a script that makes requests of its own never ends one."""
+
+_waiting = Local()
+
+
+def log_search(results: SearchResults, milliseconds: float, request: Any = None) -> None:
+    """Note a search that took so long. The row is written once the response is out; without a request, at once.
+
+    A page that goes on with an earlier search (``search.next_page``) is no search. Nothing happens where
+    ``VISUAL_SEARCH["LOG_SEARCHES"]`` is off. A row that can't be written is a warning in the log, never an error.
+    """
+    ranking = results.ranking
+    if not conf.LOG_SEARCHES or ranking.shown > len(results.hits):
+        return
+    row = SearchLog(
+        id=uuid.UUID(ranking.search),
+        created_at=timezone.now(),
+        label=ranking.label,
+        kind=ranking.query_kind,
+        query_id=ranking.query_id,
+        extractor_key=ranking.extractor_key,
+        results=len(ranking.places),
+        best_similarity=max((place.similarity for place in ranking.places), default=None),
+        exact=ranking.exact,
+        milliseconds=milliseconds,
+        vector=results.vector if conf.LOG_VECTORS else None,
+    )
+    if request is None:
+        _write([(row, None)])
+        return
+    rows = _rows()
+    rows.append((row, request))
+    if len(rows) >= MOST_WAITING:
+        _write_waiting()
+
+
+@receiver(request_finished, dispatch_uid="django_visual_search.write_searches")
+def write_searches(**kwargs: Any) -> None:
+    """Write what the request that ends on this thread has noted."""
+    if _rows():
+        _write_waiting()
+        # Django has closed its connections before, and writing has opened one again. Not within a transaction, which
+        # there is where a test's client makes the request.
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+
+
+def _rows() -> list[tuple[SearchLog, Any]]:
+    if not hasattr(_waiting, "rows"):
+        _waiting.rows = []
+    rows: list[tuple[SearchLog, Any]] = _waiting.rows
+    return rows
+
+
+def _write_waiting() -> None:
+    rows = list(_rows())
+    _rows().clear()
+    _write(rows)
+
+
+def _write(rows: list[tuple[SearchLog, Any]]) -> None:
+    try:
+        for row, request in rows:
+            if request is not None:
+                row.session = session_of(request, row.created_at)
+        with transaction.atomic(using=router.db_for_write(SearchLog)):
+            SearchLog.objects.bulk_create([row for row, _ in rows], ignore_conflicts=True)
+    except Exception:
+        logger.warning("visual search: %d searches could not be logged", len(rows), exc_info=True)

@@ -1,0 +1,107 @@
+"""Pseudonyms: who a visitor is cannot be read from them, and they change with every period.
+
+A pseudonym is an HMAC-SHA256 with a key made from ``SECRET_KEY`` and the day on which the period began
+(``VISUAL_SEARCH["SESSION_DAYS"]``). Periods are whole days in UTC.
+Whoever knows ``SECRET_KEY`` can tell whether a pseudonym is of a given address and browser, or of a given user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib import auth
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from ..conf import conf
+from .addresses import address_of, network_part, visitor_part
+
+SALT = "django_visual_search.feedback"
+EPOCH = date(1970, 1, 1)
+SESSION, NETWORK = "session", "network"
+LONGEST_PERIOD = 366
+"""Most that ``SESSION_DAYS`` may be."""
+
+
+def session_of(request: Any, at: datetime | None = None) -> str:
+    """The visitor's pseudonym in the period of ``at`` (now): 64 hexadecimal digits.
+
+    A visitor is the user who is logged in, else an address and a browser, of which nothing is kept. Needs no cookie.
+    """
+    return pseudonym(SESSION, identity_of(request), period_of(at))
+
+
+def session_of_user(user: Any, at: datetime | None = None) -> str:
+    """The pseudonym of a user (or primary key of one) in the period of ``at`` (now)."""
+    return pseudonym(SESSION, user_identity(user), period_of(at))
+
+
+def network_of(request: Any, at: datetime | None = None) -> str:
+    """The pseudonym of the network that a visitor comes from, whoever is logged in there."""
+    return pseudonym(NETWORK, network_part(address_of(request)), period_of(at))
+
+
+def identity_of(request: Any) -> str:
+    user = user_of(request)
+    return visitor_identity(request) if user is None else user_identity(user)
+
+
+def user_identity(user: Any) -> str:
+    return f"user\0{getattr(user, 'pk', user)}"
+
+
+def visitor_identity(request: Any) -> str:
+    return "\0".join(["visitor", visitor_part(address_of(request)), request.META.get("HTTP_USER_AGENT", "")])
+
+
+def user_of(request: Any) -> Any:
+    """The user who is logged in, also where a view authenticates nobody as our API does; None for others."""
+    user = getattr(request, "user", None)
+    if (user is None or not user.is_authenticated) and getattr(request, "session", None) is not None:
+        user = auth.get_user(request)
+    return user if user is not None and user.is_authenticated else None
+
+
+def period_of(at: datetime | None = None) -> date:
+    """The day on which the period of ``at`` (now) began."""
+    return _period(_day(at or timezone.now()))
+
+
+def pseudonym(kind: str, identity: str, period: date, secret: Any = None) -> str:
+    """64 hexadecimal digits, by ``secret`` (``SECRET_KEY``)."""
+    return salted_hmac(f"{SALT}.{kind}.{period}", identity, secret, algorithm="sha256").hexdigest()
+
+
+def sessions_between(identities: Iterable[str], first: datetime, last: datetime) -> list[str]:
+    """The pseudonyms of these identities in the periods of that time, also by ``SECRET_KEY_FALLBACKS``."""
+    return _sessions(identities, sorted({_period(day) for day in _days(_day(first), _day(last))}))
+
+
+def possible_sessions(identities: Iterable[str], first: datetime, last: datetime) -> list[str]:
+    """The same, whatever ``SESSION_DAYS`` was in that time: any day may have begun a period."""
+    return _sessions(identities, _days(_day(first) - timedelta(days=LONGEST_PERIOD), _day(last)))
+
+
+def _sessions(identities: Iterable[str], periods: list[date]) -> list[str]:
+    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [
+        pseudonym(SESSION, identity, period, secret)
+        for identity in identities
+        for period in periods
+        for secret in secrets
+    ]
+
+
+def _period(day: date) -> date:
+    return day - timedelta(days=(day - EPOCH).days % conf.SESSION_DAYS)
+
+
+def _day(at: datetime) -> date:
+    return at.astimezone(UTC).date()
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -1,0 +1,165 @@
+"""Altered views of a picture, as another photo of the same thing might be: Pillow and NumPy, seeded.
+
+They stand in for second pictures where a product has one only, and tell how robust a search is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
+
+Rng = np.random.Generator
+Alter = Callable[[Image.Image, float, Rng], Image.Image]
+
+PLAIN = 24
+"""Grey levels by which a background may differ from a corner's colour."""
+
+BACKGROUND_SHARE = (0.05, 0.97)
+"""Of a picture, for it to count as a thing on a plain background."""
+
+
+def crop(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """A box that keeps 1 - ``strength`` / 2 of each side, at random, of nearly the same shape."""
+    sides = [
+        max(1, round(side * (1 - strength / 2) * rng.uniform(0.9, 1.0))) if strength else side for side in picture.size
+    ]
+    x, y = (int(rng.integers(0, whole - side + 1)) for whole, side in zip(picture.size, sides, strict=True))
+    return picture.resize(picture.size, Image.Resampling.BICUBIC, box=(x, y, x + sides[0], y + sides[1]))
+
+
+def light(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """Brightness, contrast and saturation by up to a factor of 1 + ``strength``, and a warmer or colder tint."""
+    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        picture = enhancer(picture).enhance(float((1 + strength) ** _either(rng)))
+    warmth = 1 + 0.25 * strength * _either(rng)
+    red, green, blue = picture.split()
+    return Image.merge(
+        "RGB", (red.point([min(255, round(i * warmth)) for i in range(256)]), green,
+                blue.point([min(255, round(i / warmth)) for i in range(256)]))
+    )  # fmt: skip
+
+
+def rotation(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """By up to ``strength`` * 90 degrees, scaled so that no corner is empty."""
+    degrees = 90 * strength * _either(rng)
+    angle = np.deg2rad(abs(degrees))
+    width, height = picture.size
+    scale = np.cos(angle) + np.sin(angle) * max(width, height) / min(width, height)
+    turned = picture.rotate(degrees, Image.Resampling.BICUBIC)
+    x, y = width / scale / 2, height / scale / 2
+    box = (width / 2 - x, height / 2 - y, width / 2 + x, height / 2 + y)
+    return turned.resize(picture.size, Image.Resampling.BICUBIC, box=box)
+
+
+def background(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """Another background: behind a thing on a plain one, at that ``strength``; else around the picture, made smaller.
+
+    The plain background is what can be reached from the corners through their colour, so that white within a thing
+    stays. The new one is a smooth pattern of few colours.
+    """
+    new = _pattern(picture.size, rng)
+    thing = _thing(picture)
+    if thing is not None:
+        behind = Image.blend(picture, new, min(1.0, strength))
+        return Image.composite(picture, behind, thing.filter(ImageFilter.GaussianBlur(1)))
+    sides = [max(1, round(side * (1 - strength * 0.4))) for side in picture.size]
+    x, y = (int(rng.integers(0, whole - side + 1)) for whole, side in zip(picture.size, sides, strict=True))
+    new.paste(picture.resize((sides[0], sides[1]), Image.Resampling.HAMMING), (x, y))
+    return new
+
+
+def blur(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """Out of focus: a Gaussian of up to ``strength`` * 3 % of the shorter side."""
+    return picture.filter(ImageFilter.GaussianBlur(0.03 * strength * min(picture.size) * rng.uniform(0.5, 1.0)))
+
+
+def jpeg(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """Saved as JPEG of quality 90 down to 5 at full ``strength``, without the rng."""
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=max(5, round(90 - 85 * strength)))
+    with Image.open(file) as saved:
+        return saved.convert("RGB")
+
+
+def flip(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
+    """Left and right exchanged, at any ``strength`` above 0."""
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if strength else picture
+
+
+ALTERATIONS: dict[str, Alter] = {
+    "crop": crop,
+    "light": light,
+    "rotation": rotation,
+    "background": background,
+    "blur": blur,
+    "jpeg": jpeg,
+    "flip": flip,
+}
+
+TRAINING = {"crop": 0.6, "light": 0.5, "rotation": 0.25, "background": 0.8, "blur": 0.3, "jpeg": 0.7, "flip": 1.0}
+"""How strong each alteration is at most in ``views``: what a customer's photo of a product may differ by."""
+
+
+def altered(picture: Image.Image, name: str, strength: float = 0.5, seed: int | Sequence[int] = 0) -> Image.Image:
+    """One alteration of an RGB picture; a new picture of the same size. ``strength``: 0, unaltered, to 1.
+
+    Equal arguments give equal pixels with one version of Pillow. Raises ValueError for an unknown name, a strength out
+    of range and another mode than RGB.
+    """
+    if name not in ALTERATIONS:
+        raise ValueError(f"There is no alteration {name!r}; there are {', '.join(ALTERATIONS)}.")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"The strength of an alteration is from 0 to 1, not {strength}.")
+    if picture.mode != "RGB":
+        raise ValueError(f"Only RGB pictures are altered, not {picture.mode}.")
+    if strength == 0:
+        return picture.copy()
+    return ALTERATIONS[name](picture, strength, np.random.default_rng(seed))
+
+
+def views(picture: Image.Image, count: int, seed: int | Sequence[int] = 0) -> list[Image.Image]:
+    """``count`` views of an RGB picture, each by two or more alterations of TRAINING at random, in their order there.
+
+    View i is the same however many are asked for. Raises ValueError as ``altered`` does.
+    """
+    made = []
+    for i in range(count):
+        rng = np.random.default_rng([*([seed] if isinstance(seed, int) else seed), i])
+        chosen = set(rng.choice(list(TRAINING), size=int(rng.integers(2, 5)), replace=False).tolist())
+        view = picture
+        for name, most in TRAINING.items():
+            if name in chosen:
+                view = altered(view, name, most * float(rng.uniform(0.4, 1.0)), int(rng.integers(2**31)))
+        made.append(view)
+    return made
+
+
+def _either(rng: Rng) -> float:
+    """From -1 to 1, at least half of that: an alteration that hardly shows tells nothing."""
+    return float(rng.uniform(0.5, 1.0) * rng.choice([-1.0, 1.0]))
+
+
+def _thing(picture: Image.Image) -> Image.Image | None:
+    """A mask of what isn't plain background, or None where there is no such background or nothing before it."""
+    small = picture.copy()
+    small.thumbnail((128, 128))
+    right, bottom = small.width - 1, small.height - 1
+    filled, mark = small.copy(), (1, 254, 3)
+    for corner in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
+        if filled.getpixel(corner) != mark:
+            ImageDraw.floodfill(filled, corner, mark, thresh=PLAIN)
+    away = ImageChops.difference(filled, Image.new("RGB", small.size, mark)).convert("L")
+    mask = away.point([0] + [255] * 255)
+    share = mask.histogram()[0] / (small.width * small.height)
+    if not BACKGROUND_SHARE[0] < share < BACKGROUND_SHARE[1]:
+        return None
+    return mask.resize(picture.size, Image.Resampling.BILINEAR)
+
+
+def _pattern(size: tuple[int, int], rng: Rng) -> Image.Image:
+    patches = int(rng.integers(2, 7))
+    colours = rng.normal(rng.uniform(40, 215, 3), 30, (patches, patches, 3)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC)

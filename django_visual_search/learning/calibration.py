@@ -1,0 +1,162 @@
+"""Similarity to confidence: the probability that a hit is truly what the query shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .curves import Curve, isotonic, platt
+from .labels import Floats, Values, grouping
+
+METHODS: dict[str, Callable[[Floats, Floats, Floats], Curve]] = {"isotonic": isotonic, "platt": platt}
+
+FEWEST = 30
+"""Pairs that a category needs for a curve of its own."""
+
+TRUST = 200
+"""Pairs at which a category's own curve counts as much as that of all: its share is n / (n + TRUST)."""
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A curve for all hits, and one for each category that had enough pairs, drawn towards it."""
+
+    method: str
+    overall: Curve
+    categories: Mapping[str, Curve] = field(default_factory=dict)
+
+    def __call__(self, similarities: NDArray[Any] | Sequence[float], categories: Sequence[str] | None = None) -> Floats:
+        """The confidence of each hit, 0 to 1, ``(n,)``. ``categories``: those of the hits, as text, where known."""
+        similarities = np.asarray(similarities, np.float64)
+        confidence = self.overall(similarities)
+        if categories is not None:
+            if len(categories) != len(similarities):
+                raise ValueError(f"There are {len(categories)} categories for {len(similarities)} similarities.")
+            names = np.array(categories, dtype=object)
+            for name in self.categories.keys() & set(categories):
+                own = names == name
+                confidence[own] = self.categories[name](similarities[own])
+        return confidence
+
+    def similarity_for(self, confidence: float, category: str | None = None) -> float:
+        """The least similarity of a hit with that confidence; minus infinity where all have it, infinity where none.
+
+        For a filter in the database: of all categories, the least, unless one is named.
+        """
+        if category is not None:
+            return self.categories.get(category, self.overall).similarity_for(confidence)
+        return min(curve.similarity_for(confidence) for curve in (self.overall, *self.categories.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists and numbers, for a JSONField."""
+        return {
+            "method": self.method,
+            "overall": _plain(self.overall),
+            "categories": {name: _plain(curve) for name, curve in sorted(self.categories.items())},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+        """What ``as_json`` gave. Raises ValueError where it is anything else."""
+        try:
+            categories = {str(name): _curve(curve) for name, curve in data["categories"].items()}
+            return cls(str(data["method"]), _curve(data["overall"]), categories)
+        except (KeyError, TypeError, AttributeError) as e:
+            raise ValueError(f"This is no stored calibration: {type(e).__name__} {e}. Learn the head again.") from e
+
+
+def calibrate(
+    similarities: NDArray[Any] | Sequence[float],
+    right: NDArray[Any] | Sequence[bool],
+    *,
+    categories: Values | None = None,
+    weights: NDArray[Any] | Sequence[float] | None = None,
+    method: str | None = None,
+) -> Calibration:
+    """Learn confidence from pairs of a query and a hit that nothing was learned from: ``similarities``, and ``right``,
+    whether the hit is what the query shows.
+
+    ``categories``: of the hits, None or "" where unknown; their text names the curves. ``weights``: how much each pair
+    counts, such as less for queries that a shop gets seldom. ``method``: "isotonic", "platt", or None for the one with
+    the lower Brier score on pairs left out. Needs scikit-learn (ExtractorUnavailable says so where it is missing).
+
+    Raises ValueError for arrays that don't fit, and where all pairs are right or all wrong: that tells no likelihood.
+    """
+    x, y = np.asarray(similarities, np.float64), np.asarray(right, np.float64)
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
+    if x.ndim != 1 or y.shape != x.shape or w.shape != x.shape:
+        raise ValueError(f"Similarities, what is right and weights are (pairs,), not {x.shape}, {y.shape}, {w.shape}.")
+    if not np.isfinite(x).all() or not (w >= 0).all() or not np.isin(y, (0, 1)).all():
+        raise ValueError("Similarities must be finite, weights not negative, and a hit is right or it isn't.")
+    if method not in (None, *METHODS):
+        raise ValueError(f"method must be one of {', '.join(METHODS)} or None, not {method!r}.")
+    x, y, w, kept = x[w > 0], y[w > 0], w[w > 0], w > 0
+    if not 0 < y.sum() < len(y):
+        raise ValueError(
+            f"Of {len(y)} pairs, {int(y.sum())} are right: both right and wrong hits are needed to learn how likely a "
+            "hit is right."
+        )
+    name = method or _better(x, y, w)
+    fit = METHODS[name]
+    overall = fit(x, y, w)
+    own: dict[str, Curve] = {}
+    if categories is not None:
+        named = grouping("category", categories, len(kept))
+        for number, category in enumerate(named.values):
+            rows = named.classes[kept] == number
+            if rows.sum() >= FEWEST and 0 < y[rows].sum() < rows.sum():
+                share = float(rows.sum() / (rows.sum() + TRUST))
+                own[str(category)] = fit(x[rows], y[rows], w[rows]).mixed(overall, share)
+    return Calibration(name, overall, own)
+
+
+def brier(confidence: NDArray[Any], right: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
+    """Mean squared difference between confidence and truth; 0 is perfect, 0.25 is what 0.5 for all gets."""
+    return float(np.average((np.asarray(confidence, float) - np.asarray(right, float)) ** 2, weights=weights))
+
+
+def calibration_error(confidence: NDArray[Any], right: NDArray[Any], bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from the share that is right, over bins of equally many pairs
+    (K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for natural language processing models",
+    2015). Pairs of equal confidence share a bin. 0 where there are none."""
+    p, y = np.asarray(confidence, float), np.asarray(right, float)
+    order = np.argsort(p, kind="stable")
+    error, start = 0.0, 0
+    while start < len(p):
+        end = min(len(p), start + max(1, -(-len(p) // bins)))
+        end = int(np.searchsorted(p[order], p[order[end - 1]], side="right"))
+        rows = order[start:end]
+        error += len(rows) / len(p) * abs(float(p[rows].mean() - y[rows].mean()))
+        start = end
+    return error
+
+
+def _better(x: Floats, y: Floats, w: Floats) -> str:
+    """The method with the lower Brier score on pairs left out, every fifth at a time."""
+    fold = np.arange(len(x)) % FOLDS
+    loss = dict.fromkeys(METHODS, 0.0)
+    for i in range(FOLDS):
+        train, test = fold != i, fold == i
+        if test.any() and 0 < y[train].sum() < train.sum():
+            for name, fit in METHODS.items():
+                p = fit(x[train], y[train], w[train])(x[test])
+                loss[name] += brier(p, y[test], w[test]) * float(w[test].sum())
+    return min(loss, key=lambda name: loss[name])
+
+
+def _plain(curve: Curve) -> dict[str, Any]:
+    return {
+        "similarities": list(curve.similarities),
+        "probabilities": list(curve.probabilities),
+        "pairs": curve.pairs,
+    }
+
+
+def _curve(data: Mapping[str, Any]) -> Curve:
+    return Curve(tuple(map(float, data["similarities"])), tuple(map(float, data["probabilities"])), int(data["pairs"]))

@@ -1,0 +1,208 @@
+"""Trains a head: settings, figures and confidence come from held-out pictures, the head itself from all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..extractors.heads import LinearHead
+from .calibration import Calibration, calibrate
+from .labels import Labels
+from .lda import HeadLearner, Learned, Settings, learn
+from .metrics import Metrics
+from .moments import Moments
+from .pairs import first_hits
+from .requirements import one_blas_thread
+from .selection import RESIDUALS, SHRINKAGES, Embed, Tried, choose, embed_by, measure, take
+from .splits import Indices, Split, unseen_pictures, unseen_products
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What held-out pictures say of one task, with the vectors that the shop has now and with the head."""
+
+    split: Split
+    before: Metrics
+    after: Metrics
+
+    @property
+    def better(self) -> bool:
+        return self.after.mean_average_precision > self.before.mean_average_precision
+
+    def __str__(self) -> str:
+        return f"{self.split}\n  before  {self.before}\n  after   {self.after}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head made from all pictures, and what is known of it from heads of the same settings made from some."""
+
+    learned: Learned
+    settings: Settings
+    outcomes: tuple[Outcome, ...]
+    """By task; empty where nothing could be held out."""
+    calibration: Calibration | None
+    """None where there were too few held-out pictures to learn confidence from."""
+    tried: tuple[Tried, ...]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    """What could not be done, and why; for people."""
+
+    @property
+    def head(self) -> LinearHead:
+        return self.learned.head
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is learned, and how it is measured.
+
+    ``target``: the label by which pictures are to find each other, such as "product".
+    ``kind``: a label by which a hit is right too where confidence is learned, such as "category".
+    ``category``: the label that confidence is told apart by, if any.
+    ``share``: of pictures and of products that are held out.
+    ``mixtures``: weights of labels to try, as ``Settings.weights``.
+    """
+
+    dimensions: int
+    target: str
+    kind: str | None = None
+    category: str | None = None
+    share: float = 0.3
+    seed: int = 0
+    shrinkages: Sequence[float] = SHRINKAGES
+    residuals: Sequence[float] = RESIDUALS
+    mixtures: Sequence[Mapping[str, float]] = field(default_factory=lambda: ({},))
+
+
+def train_head(
+    features: NDArray[np.floating[Any]],
+    labels: Labels,
+    plan: Plan,
+    *,
+    before: Embed,
+    scenes: Indices | None = None,
+    strangers: NDArray[np.floating[Any]] | None = None,
+    progress: Progress = lambda message: None,
+) -> Trained:
+    """Choose settings, measure before and after, learn confidence, and learn the head from everything.
+
+    ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: features to unit
+    vectors as they are made now. ``scenes``: see ``near_duplicates``. ``strangers``: features, ``(s, f)``, of pictures
+    of other things, for which confidence is to be low.
+
+    Settings are chosen on pictures that are neither of the held-out ones nor of a held-out product, so the figures owe
+    nothing to what they are measured with; the head that serves then knows these too. Needs scikit-learn
+    (ExtractorUnavailable). Raises ValueError where nothing can be learned; what can't be measured is said in ``notes``.
+    """
+    with one_blas_thread():
+        return _train(features, labels, plan, before, scenes, strangers, progress)
+
+
+def _train(
+    features: NDArray[np.floating[Any]],
+    labels: Labels,
+    plan: Plan,
+    before: Embed,
+    scenes: Indices | None,
+    strangers: NDArray[np.floating[Any]] | None,
+    progress: Progress,
+) -> Trained:
+    start = time.monotonic()
+    notes: list[str] = []
+    for name in (plan.target, plan.kind, plan.category):
+        if name is not None and name not in labels:
+            raise ValueError(f"There is no label {name!r}; there are {', '.join(labels)}.")
+    outer = _splits(labels, np.arange(len(features)), plan, scenes, plan.seed, notes)
+    seen = np.ones(len(features), bool)
+    for split in outer:
+        seen[split.held_out] = False
+    settings = Settings(plan.dimensions)
+    tried: list[Tried] = []
+    inner = _splits(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, []) if outer else []
+    if inner:
+        progress(f"choosing settings on {int(seen.sum())} pictures")
+        settings, tried = choose(
+            features,
+            labels,
+            target=plan.target,
+            splits=inner,
+            dimensions=plan.dimensions,
+            scenes=scenes,
+            shrinkages=plan.shrinkages,
+            residuals=plan.residuals,
+            weights=plan.mixtures,
+        )
+    outcomes, calibration = [], None
+    for split in outer:
+        progress(f"measuring: {split.task}")
+        part = HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings)
+        embed = embed_by(part.head)
+        try:
+            figures = [
+                measure(features, labels[plan.target], split, way, scenes=scenes).mean() for way in (before, embed)
+            ]
+        except ValueError as e:
+            notes.append(f"{split.task}: {e}")
+            continue
+        outcomes.append(Outcome(split, *figures))
+        if split.task == "unseen pictures":
+            calibration = _confidence(features, labels, plan, split, embed, strangers, notes)
+    progress(f"learning from {len(features)} pictures")
+    learned = learn(features, labels, settings)
+    spent = time.monotonic() - start
+    return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
+
+
+def _splits(
+    labels: Labels, rows: Indices, plan: Plan, scenes: Indices | None, seed: int, notes: list[str]
+) -> list[Split]:
+    """Both tasks over some of the pictures, as rows of all; those that can't be had are noted."""
+    own = take(labels, rows)[plan.target]
+    some = None if scenes is None else scenes[rows]
+    found = []
+    for make in (unseen_pictures, unseen_products):
+        try:
+            split = make(own, share=plan.share, scenes=some, seed=seed)
+        except ValueError as e:
+            notes.append(str(e))
+            continue
+        if len(split.train) > 1:
+            found.append(Split(split.task, rows[split.train], rows[split.held_out], split.leaked))
+    return found
+
+
+def _confidence(
+    features: NDArray[np.floating[Any]],
+    labels: Labels,
+    plan: Plan,
+    split: Split,
+    embed: Embed,
+    strangers: NDArray[np.floating[Any]] | None,
+    notes: list[str],
+) -> Calibration | None:
+    asked, there = (take(labels, rows) for rows in (split.held_out, split.train))
+    names = [plan.target] + ([plan.kind] if plan.kind is not None else [])
+    pairs = first_hits(
+        embed(features[split.held_out]),
+        embed(features[split.train]),
+        [asked[name] for name in names],
+        [there[name] for name in names],
+        strangers=None if strangers is None else embed(strangers),
+    )
+    categories = None
+    if plan.category is not None:
+        known = there[plan.category]
+        categories = [known[int(hit)] for hit in pairs.hits]
+    try:
+        return calibrate(pairs.similarities, pairs.right, categories=categories, weights=pairs.weights)
+    except ValueError as e:
+        notes.append(f"confidence: {e}")
+        return None

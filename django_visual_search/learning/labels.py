@@ -1,0 +1,80 @@
+"""Labels of pictures as whole numbers, and the means of what shares one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Values = Sequence[Hashable] | NDArray[np.generic]
+"""A label for each picture; None, "" and NaN mean that it has none."""
+
+Labels = Mapping[str, Values]
+"""One or several labels of the same pictures, by name."""
+
+AT_ONCE = 8192
+"""Rows that are held in double precision at a time."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One label of all pictures."""
+
+    name: str
+    classes: NDArray[np.intp]
+    """``(n,)``: the number of each picture's class, -1 where it has none."""
+    counts: NDArray[np.intp]
+    """``(classes,)``: pictures in each."""
+    values: tuple[Hashable, ...]
+    """``(classes,)``: what the numbers stand for, in the order in which they came first."""
+
+    @property
+    def spare(self) -> int:
+        """Pictures beyond the first of each class: what tells how pictures of one class differ."""
+        return int(np.maximum(self.counts - 1, 0).sum())
+
+
+def grouping(name: str, values: Values, pictures: int) -> Grouping:
+    """A label's values as numbers. Raises ValueError if there aren't as many as ``pictures``."""
+    if len(values) != pictures:
+        raise ValueError(f"There are {len(values)} labels {name!r} for {pictures} pictures.")
+    numbers: dict[Hashable, int] = {}
+    classes = np.full(pictures, -1, np.intp)
+    for i, value in enumerate(values.tolist() if isinstance(values, np.ndarray) else values):
+        if value is not None and value != "" and value == value:
+            classes[i] = numbers.setdefault(value, len(numbers))
+    return Grouping(name, classes, np.bincount(classes[classes >= 0], minlength=len(numbers)), tuple(numbers))
+
+
+def groupings(labels: Labels, pictures: int) -> list[Grouping]:
+    """All labels, in the order given. Raises ValueError if there are none or their numbers differ."""
+    if not labels:
+        raise ValueError("No labels were given: there is nothing to learn from.")
+    return [grouping(name, values, pictures) for name, values in labels.items()]
+
+
+def class_means(features: NDArray[np.floating], group: Grouping) -> Floats:
+    """The mean features of each class, ``(classes, f)``."""
+    order = np.argsort(group.classes, kind="stable")
+    order = order[np.searchsorted(group.classes[order], 0) :]
+    sums = np.zeros((len(group.counts), features.shape[1]))
+    for start in range(0, len(order), AT_ONCE):
+        rows = order[start : start + AT_ONCE]
+        classes = group.classes[rows]
+        firsts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
+        sums[classes[firsts]] += np.add.reduceat(features[rows].astype(np.float64), firsts, axis=0)
+    return np.asarray(sums / group.counts[:, None])
+
+
+def scatter(features: NDArray[np.floating], around: Floats, rows: NDArray[np.intp]) -> Floats:
+    """The sum of outer products of ``features[rows] - around``, ``(f, f)``; ``around``: ``(f,)`` or ``(rows, f)``."""
+    total = np.zeros((features.shape[1],) * 2)
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        centre = around if around.ndim == 1 else around[start : start + AT_ONCE]
+        centred = features[part].astype(np.float64) - centre
+        total += centred.T @ centred
+    return total

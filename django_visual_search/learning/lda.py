@@ -1,0 +1,164 @@
+"""Linear discriminant analysis: a head under which pictures of one class lie close together and classes apart.
+
+In closed form rather than by scikit-learn's ``LinearDiscriminantAnalysis``, which estimates a covariance a class:
+measured with 1,280 features on one busy core, 14 s for 81 classes and 96 s for 880, against 10 s here for either. The
+tests hold that both give the same space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..extractors.heads import LinearHead
+from .labels import Floats, Labels
+from .moments import Moments
+
+KEPT_FOR_RESIDUAL = 1 / 8
+"""Share of the dimensions that classes leave to what they don't name, where there are very many classes."""
+
+NEGLIGIBLE = 1e-8
+"""Of the largest variance: directions below that are rounding."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a head is learned.
+
+    ``dimensions``: its width.
+    ``shrinkage``: how far the covariance within classes is drawn towards a multiple of the identity, 0 to 1; None for
+    what Ledoit and Wolf estimate (needs scikit-learn). That is the best estimate of the covariance, 0.03 on the grocery
+    photos, but pictures from another day are found better with more.
+    ``residual``: share of the mean squared length of the pictures' embeddings that lies in directions which tell no
+    classes apart, 0 to below 1. They rank what the labels don't name, such as colour and pattern within a category.
+    ``weights``: how much each label counts, by its name; 1 where it isn't named.
+    """
+
+    dimensions: int
+    shrinkage: float | None = 0.2
+    residual: float = 0.05
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dimensions < 1:
+            raise ValueError(f"dimensions must be 1 or more, not {self.dimensions}.")
+        if self.shrinkage is not None and not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"shrinkage must be from 0 to 1, not {self.shrinkage}.")
+        if not 0 <= self.residual < 1:
+            raise ValueError(f"residual must be from 0 to below 1, not {self.residual}.")
+        if any(not 0 <= weight < np.inf for weight in self.weights.values()):
+            raise ValueError(f"Weights of labels must be 0 or more, not {dict(self.weights)}.")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A head, and what it was made of."""
+
+    head: LinearHead
+    named: int
+    """How many of its dimensions tell classes apart; 0 where no label told anything, which leaves principal axes."""
+    shrinkage: float | None
+    """What was used; None where ``named`` is 0."""
+
+
+def learn(
+    features: NDArray[np.floating[Any]],
+    labels: Labels,
+    settings: Settings,
+) -> Learned:
+    """Learn a head from a backbone's features, ``(n, f)``, and one or several labels of the pictures.
+
+    ``labels``: by name, such as product, category or picture (where rows are altered views of one), a label for each
+    row; None or "" where it has none. The head is the same whenever the same numbers come in the same order.
+
+    Raises ValueError for arrays that don't fit, numbers that aren't finite, fewer features than dimensions, and
+    pictures that are all alike.
+    """
+    return HeadLearner(Moments(features, labels)).head(settings)
+
+
+class HeadLearner:
+    """Makes heads of different settings from the same moments, computing once what they share."""
+
+    def __init__(self, moments: Moments) -> None:
+        self.moments = moments
+        self._last: tuple[tuple[object, ...], tuple[float | None, Floats, Floats]] | None = None
+
+    def head(self, settings: Settings) -> Learned:
+        """See ``learn``."""
+        moments = self.moments
+        if settings.dimensions > moments.width:
+            raise ValueError(f"{moments.width} features can't be projected to {settings.dimensions} dimensions.")
+        names = [group.name for group in moments.groups]
+        if unknown := sorted(set(settings.weights) - set(names)):
+            raise ValueError(f"There is no label {', '.join(unknown)} to weigh.")
+        weights = tuple(float(settings.weights.get(name, 1.0)) for name in names)
+        most = settings.dimensions
+        if settings.residual:
+            most = max(1, most - round(most * KEPT_FOR_RESIDUAL))
+        shrinkage, named, beside = self._axes(weights, settings.shrinkage, most, settings.dimensions)
+        matrix = np.zeros((moments.width, settings.dimensions))
+        matrix[:, : named.shape[1]] = named
+        if not named.size:
+            matrix[:] = beside
+        elif settings.residual:
+            share = settings.residual / (1 - settings.residual)
+            energy = max(_energy(beside, moments.total), float(np.finfo(float).tiny))
+            matrix[:, named.shape[1] :] = beside * np.sqrt(share * _energy(named, moments.total) / energy)
+        head = LinearHead(_upright(matrix).astype(np.float32), moments.mean.astype(np.float32))
+        return Learned(head, named.shape[1], shrinkage if named.size else None)
+
+    def _axes(
+        self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int
+    ) -> tuple[float | None, Floats, Floats]:
+        """Named directions and those beside them; remembered, for heads that differ in the residual share these."""
+        asked = (weights, shrinkage, most, dimensions)
+        if self._last is None or self._last[0] != asked:
+            used, named = self._named(weights, shrinkage, most)
+            self._last = asked, (used, named, self._beside(named, dimensions - named.shape[1]))
+        return self._last[1]
+
+    def _named(self, weights: tuple[float, ...], shrinkage: float | None, most: int) -> tuple[float | None, Floats]:
+        """At most ``most`` directions that tell classes apart, ``(f, k)``, each scaled by how surely it does."""
+        moments = self.moments
+        nothing = np.empty((moments.width, 0))
+        counted = [group for group, weight in zip(moments.groups, weights, strict=True) if weight > 0]
+        if not any(group.spare for group in counted) or not any(len(group.counts) > 1 for group in counted):
+            return None, nothing
+        values, axes = moments.within(weights)
+        if values[-1] <= 0:  # pictures of one class that are all alike don't say what varies
+            return None, nothing
+        used = moments.ledoit_wolf(weights) if shrinkage is None else shrinkage
+        noise = (1 - used) * values + used * values.mean()
+        # Without shrinkage, directions in which nothing varied can't be judged: they would be infinitely sure.
+        seen = noise > NEGLIGIBLE * noise[-1]
+        whiten = axes[:, seen] / np.sqrt(noise[seen])
+        signal, turn = moments.between(whiten, weights)
+        signal, turn = signal[:most], turn[:, :most]
+        # Of the variance between pictures along a direction, a share of s / (s + 1) is that between classes.
+        return used, (whiten @ turn) * np.sqrt(signal / (signal + 1))
+
+    def _beside(self, named: Floats, count: int) -> Floats:
+        """``count`` principal axes of what is left beside ``named``, orthonormal, ``(f, count)``."""
+        total = self.moments.total
+        basis = np.linalg.qr(named)[0]
+        left = total - basis @ (basis.T @ total)
+        left -= (left @ basis) @ basis.T
+        # Below zero, so that these come last even where fewer pictures than axes leave most at zero.
+        left -= np.trace(total) * (basis @ basis.T)
+        return np.asarray(np.linalg.eigh((left + left.T) / 2)[1][:, ::-1][:, :count])
+
+
+def _energy(axes: Floats, covariance: Floats) -> float:
+    """Mean squared length of what the axes make of centred pictures."""
+    return float(np.einsum("fk,fk->", axes, covariance @ axes))
+
+
+def _upright(axes: Floats) -> Floats:
+    """Each column with its largest number positive: eigenvectors have no sign of their own."""
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    return np.asarray(axes * np.where(largest < 0, -1, 1))

@@ -1,0 +1,91 @@
+"""Matrices as bytes for the database: NumPy's own format, never pickle, with a digest that is checked."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..extractors.heads import LinearHead
+
+FLOATS = ("<f2", "<f4", "<f8")
+
+
+def array_bytes(array: NDArray[np.floating]) -> bytes:
+    """``array`` in npy format 1.0, little-endian and in C order: equal arrays of one dtype give equal bytes.
+
+    Raises ValueError if it isn't made of half, single or double precision numbers.
+    """
+    array = np.ascontiguousarray(array)
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if array.dtype.str not in FLOATS:
+        raise ValueError(f"Only arrays of floating point numbers are stored, not {array.dtype}.")
+    file = BytesIO()
+    np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def digest(data: bytes) -> str:
+    """Hex sha256, to be stored beside the bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def array_from(data: bytes, sha256: str | None = None) -> NDArray[np.floating]:
+    """The array in ``data``; its own copy. ``sha256``: what ``digest`` gave when it was stored.
+
+    Raises ValueError where the digest differs, the bytes are no array in npy format, are cut off or go on after it, or
+    hold anything but floating point numbers: pickled objects are never loaded.
+    """
+    _check(data, sha256)
+    file = BytesIO(data)
+    array = _read(file)
+    _check_end(file, data)
+    return array
+
+
+def head_bytes(head: LinearHead) -> bytes:
+    """A head's matrix and then its mean (of no numbers if there is none), each in npy format."""
+    mean = np.empty(0, "<f4") if head.mean is None else head.mean
+    return array_bytes(head.matrix) + array_bytes(mean)
+
+
+def head_from(data: bytes, sha256: str | None = None) -> LinearHead:
+    """The head in ``data``, exactly as it was. Raises ValueError as ``array_from`` does, or if it is no head."""
+    _check(data, sha256)
+    file = BytesIO(data)
+    matrix, mean = _read(file), _read(file)
+    _check_end(file, data)
+    return LinearHead(matrix.astype(np.float32), mean.astype(np.float32) if mean.size else None)
+
+
+def _check(data: bytes, sha256: str | None) -> None:
+    if sha256 is not None and digest(data) != sha256:
+        raise ValueError(
+            f"The stored array has the sha256 {digest(data)}, not {sha256}: it was damaged. Learn it again."
+        )
+
+
+def _read(file: BytesIO) -> NDArray[np.floating]:
+    start = file.tell()
+    try:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"version {version} of the format")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        # Before it is read: a header may ask for any amount of memory.
+        left = len(file.getbuffer()) - file.tell()
+        if dtype.str not in FLOATS or any(side < 0 for side in shape):
+            raise ValueError(f"an array {shape} of {dtype}")
+        if int(np.prod(shape, dtype=object)) * dtype.itemsize > left:
+            raise ValueError("its end is missing")
+        file.seek(start)
+        return np.array(np.lib.format.read_array(file, allow_pickle=False))
+    except (ValueError, EOFError, SyntaxError) as e:
+        raise ValueError(f"The bytes are not an array as it was stored ({e}). Learn it again.") from e
+
+
+def _check_end(file: BytesIO, data: bytes) -> None:
+    if file.tell() != len(data):
+        raise ValueError(f"{len(data) - file.tell()} bytes follow the stored array. Learn it again.")

@@ -1,0 +1,22 @@
+"""``manage.py erase_feedback``: forget one person."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from ...feedback.privacy import erase
+from ..person import add_person, sessions_of_person
+
+
+class Command(BaseCommand):
+    help = "Delete feedback and searches of one person, and take back what they have added to rankings."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_person(parser)
+
+    def handle(self, *, user: str | None, session: str | None, **options: Any) -> None:
+        done = erase(sessions_of_person(user, session))
+        self.stdout.write(f"Erased: {done['events']} events, {done['searches']} searches")

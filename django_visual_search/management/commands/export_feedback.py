@@ -1,0 +1,31 @@
+"""``manage.py export_feedback``: what is kept about one person, for him or her to read."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ...feedback.privacy import export
+from ..person import add_person, sessions_of_person
+
+
+class Command(BaseCommand):
+    help = "Write feedback and searches of one person as JSON."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_person(parser)
+        parser.add_argument("--output", metavar="FILE", help="Write there instead of to the standard output.")
+
+    def handle(self, *, user: str | None, session: str | None, output: str | None, **options: Any) -> None:
+        text = json.dumps(export(sessions_of_person(user, session)), indent=2, ensure_ascii=False)
+        if output is None:
+            self.stdout.write(text)
+            return
+        try:
+            Path(output).write_text(text + "\n", encoding="utf-8")
+        except OSError as e:
+            raise CommandError(f"{output} can't be written: {e}") from e

@@ -1,0 +1,29 @@
+"""``manage.py purge_feedback``: forget old feedback, for shops without the sweep or to keep less."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ...conf import conf
+from ...feedback.retention import purge
+
+
+class Command(BaseCommand):
+    help = "Delete feedback and logged searches that are older than VISUAL_SEARCH['FEEDBACK_DAYS'] days."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--days", type=int, default=conf.FEEDBACK_DAYS, help="Keep so many days instead (default %(default)s)."
+        )
+
+    def handle(self, *, days: int, **options: Any) -> None:
+        try:
+            done = purge(days)
+        except ValueError as e:
+            raise CommandError(str(e)) from e
+        self.stdout.write(
+            f"Deleted: {done['events']} events, {done['searches']} searches, {done['evidence']} rows of evidence"
+        )

@@ -1,0 +1,126 @@
+"""What ranking works from: evidence gathered from feedback, and rules that staff made."""
+
+from __future__ import annotations
+
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..registry import fields_of_product
+
+
+class Evidence(models.Model):
+    """Feedback on one hit, summed up: for one query product, or for the hit alone where ``query_id`` is empty.
+
+    ``gain`` is the sum of what shoppers did (a click is 1, the others as in ``feedback.weights``), ``exposure`` how
+    often they will have looked at the hit: each showing counts by the chance that its rank is looked at,
+    ``rank ** -POSITION_BIAS``. So ``gain / exposure`` is the click-through rate corrected for position, or more where
+    shoppers did more than click. A hit shown 100 times at rank 1 with 10 clicks has 10 / 100; one shown 100 times at
+    rank 5 with 4 clicks has 4 / 20, which is better: of those who saw it, twice as many clicked. Rates of a few looks
+    say little, and can exceed 1.
+
+    Both are as of ``as_of`` and halve every ``HALF_LIFE_DAYS`` from there; events are added with what is left of them.
+    A row for the hit alone has the sum of those for its queries, and of its photo searches.
+    """
+
+    model = models.CharField(max_length=201, help_text=_("The product's model, app.model in lower case."))
+    query_id = models.CharField(max_length=255, blank=True)
+    object_id = models.CharField(max_length=255)
+    gain = models.FloatField(default=0)
+    exposure = models.FloatField(default=0)
+    as_of = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = _("evidence")
+        constraints = [
+            models.UniqueConstraint(fields=["model", "query_id", "object_id"], name="visual_search_one_evidence")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.query_id or '*'} -> {self.object_id}"
+
+
+class RankingRule(models.Model):
+    """Staff's word on a product in visual results: pinned to a slot, boosted, or hidden."""
+
+    class Kind(models.TextChoices):
+        PIN = "pin", _("pin to a slot")
+        BOOST = "boost", _("boost")
+        HIDE = "hide", _("hide")
+
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    content_type = models.ForeignKey(ContentType, models.CASCADE, related_name="+")
+    object_id = models.CharField(_("product"), max_length=255, help_text=_("Primary key of the product."))
+    product = GenericForeignKey("content_type", "object_id")
+    query_id = models.CharField(
+        _("only for"),
+        max_length=255,
+        blank=True,
+        help_text=_("Primary key of the product whose similar items this is about; empty for every search."),
+    )
+    slot = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text=_("For a pin: its rank, 1 is the first.")
+    )
+    factor = models.FloatField(
+        default=1.2,
+        validators=[MinValueValidator(0.5), MaxValueValidator(2.0)],
+        help_text=_("For a boost: how much nearer the product counts, 0.5 to 2; below 1 it counts as farther."),
+    )
+    starts_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    note = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            # Without the first part a pin without a slot would pass: what compares with NULL is not false.
+            models.CheckConstraint(
+                condition=~models.Q(kind="pin") | models.Q(slot__isnull=False, slot__gte=1),
+                name="visual_search_pin_has_slot",
+            ),
+            # What is no number at all is out of bounds too: PostgreSQL sorts it last.
+            models.CheckConstraint(
+                condition=models.Q(factor__gte=0.5, factor__lte=2.0), name="visual_search_boost_in_bounds"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.object_id}"
+
+    def clean(self) -> None:
+        """Names products of a searchable model by the text of their keys, as searches do, or raises ValidationError."""
+        if self.content_type_id is None:
+            return  # the form says that it is missing
+        model = self.content_type.model_class()
+        fields = fields_of_product(model) if model else []
+        if not fields:
+            raise ValidationError({"content_type": _("Products of this model are not found by their pictures.")})
+        products = fields[0].product_model._meta.concrete_model
+        self.content_type = ContentType.objects.get_for_model(products)
+        wrong = {}
+        for name in ("object_id", "query_id"):
+            if text := getattr(self, name):
+                product = _find(products, text)
+                if product is None:
+                    wrong[name] = _("There is no product with the primary key %(key)s.") % {"key": text}
+                else:
+                    setattr(self, name, str(product.pk))
+        if not wrong and self.object_id and self.object_id == self.query_id:
+            wrong["query_id"] = _("A product is not among its own similar items.")
+        if self.kind == self.Kind.PIN and self.slot is None:
+            wrong["slot"] = _("A pin needs a slot: the rank that the product is to have.")
+        if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
+            wrong["ends_at"] = _("It ends before it starts.")
+        if wrong:
+            raise ValidationError(wrong)
+        if self.kind != self.Kind.PIN:
+            self.slot = None
+
+
+def _find(model: type[models.Model], key: str) -> models.Model | None:
+    try:
+        return model._base_manager.filter(pk=key.strip()).only("pk").first()
+    except (ValidationError, ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,96 @@
+"""``{% load visual_search %}``: thin wrappers over ``storefront`` and ``cards``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from .. import cards, storefront
+from ..photo_form import photo_form_context
+from ..results import SearchResults
+
+register = template.Library()
+
+
+SIMILAR_ITEMS = "visual_search/similar_items.html"
+
+
+@register.simple_tag(takes_context=True)
+def similar_items(
+    context: Any,
+    product: Any,
+    *,
+    limit: int = 8,
+    within: Any = None,
+    field: str | None = None,
+    min_similarity: float | None = None,
+    title: str | None = None,
+) -> SafeString:
+    """``{% similar_items product limit=8 within=… field=… min_similarity=… title=… %}``: nothing where none are found.
+
+    ``title``: the heading, "Similar items" unless given; an empty one leaves it away. The template SIMILAR_ITEMS gets
+    ``cards``, ``results``, ``title``, ``product`` and ``request``.
+    """
+    results = _similar_items(context, product, limit, within, field, min_similarity)
+    if not results:
+        return SafeString("")
+    shown = {
+        "request": _request_of(context),
+        "product": product,
+        "title": gettext("Similar items") if title is None else title,
+        "results": results,
+        "cards": cards.cards(results),
+    }
+    return context.template.engine.get_template(SIMILAR_ITEMS).render(context.new(shown))
+
+
+@register.simple_tag(takes_context=True)
+def get_similar_items(
+    context: Any,
+    product: Any,
+    *,
+    limit: int = 8,
+    within: Any = None,
+    field: str | None = None,
+    min_similarity: float | None = None,
+) -> SearchResults:
+    """``{% get_similar_items product limit=8 as items %}``: the same as SearchResults, for markup of the shop's own."""
+    return _similar_items(context, product, limit, within, field, min_similarity)
+
+
+def _similar_items(
+    context: Any, product: Any, limit: int, within: Any, field: str | None, min_similarity: float | None
+) -> SearchResults:
+    return storefront.similar_items(
+        product, _request_of(context), limit=limit, within=within, field=field, min_similarity=min_similarity
+    )
+
+
+@register.simple_tag
+def feedback_attributes(results: Any) -> SafeString:
+    """``<ul {% feedback_attributes items %}>``: what the element around the hits needs for clicks to be reported."""
+    return cards.feedback_attributes(results)
+
+
+@register.inclusion_tag("visual_search/photo_search_form.html", takes_context=True)
+def photo_search_form(context: Any, model: str, *, action: str | None = None) -> dict[str, Any]:
+    """``{% photo_search_form "shop.Product" %}``: a form that sends a photo to the photo search page, or ``action``."""
+    return {"request": _request_of(context), **photo_form_context(model, action)}
+
+
+@register.simple_tag
+def visual_search_script(nonce: str = "") -> SafeString:
+    """``{% visual_search_script %}``: the script that reports what is seen and clicked. ``nonce``: for a CSP."""
+    source = static("django_visual_search/feedback.js")
+    if nonce:
+        return format_html('<script src="{}" defer nonce="{}"></script>', source, nonce)
+    return format_html('<script src="{}" defer></script>', source)
+
+
+def _request_of(context: Any) -> Any:
+    return getattr(context, "request", None) or context.get("request")

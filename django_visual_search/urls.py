@@ -1,0 +1,15 @@
+"""``path("visual-search/", include("django_visual_search.urls"))``: API and photo page over ``VISIBLE``; feedback."""
+
+from django.urls import path
+
+from . import pages
+from .api import views
+from .api.feedback import FeedbackView
+
+app_name = "visual_search"
+urlpatterns = [
+    path("feedback/", FeedbackView.as_view(), name="feedback"),
+    path("photo/<str:app_label>/<str:model_name>/", pages.photo_search, name="photo_search"),
+    path("<str:app_label>/<str:model_name>/search-by-image/", views.search_by_image, name="search-by-image"),
+    path("<str:app_label>/<str:model_name>/<path:product>/similar/", views.similar, name="similar"),
+]
