@@ -49,7 +49,8 @@ def rotation(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
     width, height = picture.size
     scale = np.cos(angle) + np.sin(angle) * max(width, height) / min(width, height)
     turned = picture.rotate(degrees, Image.Resampling.BICUBIC)
-    x, y = width / scale / 2, height / scale / 2
+    # Two pixels less, for resampling looks that far beyond the box.
+    x, y = (max(side / scale / 2 - 2, side / scale / 4) for side in picture.size)
     box = (width / 2 - x, height / 2 - y, width / 2 + x, height / 2 + y)
     return turned.resize(picture.size, Image.Resampling.BICUBIC, box=box)
 

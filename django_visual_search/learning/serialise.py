@@ -82,7 +82,7 @@ def _read(file: BytesIO) -> NDArray[np.floating]:
             raise ValueError("its end is missing")
         file.seek(start)
         return np.array(np.lib.format.read_array(file, allow_pickle=False))
-    except (ValueError, EOFError, SyntaxError) as e:
+    except Exception as e:  # NumPy reads the header as Python's text, which can go wrong in any of Python's ways
         raise ValueError(f"The bytes are not an array as it was stored ({e}). Learn it again.") from e
 
 

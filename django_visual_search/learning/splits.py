@@ -125,11 +125,13 @@ def unseen_products(
     taken: dict[int, int] = {}
     total = np.unique(stratum[group.classes >= 0], return_counts=True)
     wanted = {key: share * size for key, size in zip(*(part.tolist() for part in total), strict=True)}
+    left = len(blocks)
     for rows in blocks:
         key = int(stratum[rows[0]])
-        if taken.get(key, 0) + len(rows) / 2 <= wanted[key]:
+        if left > 1 and taken.get(key, 0) + len(rows) / 2 <= wanted[key]:
             held[rows] = True
             taken[key] = taken.get(key, 0) + len(rows)
+            left -= 1
     if not held.any():
         held[min(blocks, key=len)] = True
     return _split("unseen products", held, scenes)
