@@ -42,8 +42,8 @@ SESSION_GAIN = 20.0
 looks stay as they are: about the clicks of a long evening."""
 NETWORK_SESSIONS = 20
 """Sessions of one network that count: those of a household or an office, not of a machine with many User-Agents."""
-NETWORK_PRODUCT_SESSIONS = 3
-"""Sessions of one network that count for one product."""
+NETWORK_PRODUCT_SESSIONS = 1
+"""Sessions of one network that count for one product: a machine can be as many visitors as it likes."""
 
 SESSION_ROWS = 1_000
 NETWORK_ROWS = 10_000

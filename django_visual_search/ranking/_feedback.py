@@ -21,9 +21,9 @@ ALONE_GAIN = 8.0
 """How much gain at the average rate is added to a hit's own, over all other queries."""
 PAIR_GAIN = 4.0
 """How much gain at its rate over all other queries is added to a hit's own for this query."""
-ONE_VISITOR = 3.0
-"""Gain over all other queries that may be the doing of one visitor in one day (``weights.PRODUCT_GAIN``), and so says
-nothing."""
+ONE_NETWORK = 3.0
+"""Gain over all other queries that may be the doing of one network in one day, and so says nothing: what
+``feedback.weights`` lets one add to a product."""
 LEAST = 0.1
 """A hit's rate over all other queries is taken to be at least this share of the average."""
 
@@ -62,7 +62,7 @@ def opinions(candidates: Sequence[Candidate]) -> list[float]:
     rare events in online advertising"): a hit's rate for this query to its rate over all other queries, that one to
     the candidates' average, and the average to AVERAGE_RATE. Priors are given as gains, so one click moves a rate by
     the same share whether a shop's shoppers click much or little. The average is over hits, not looks, so that the
-    most shown ones don't make it alone. Over all other queries, only what a hit gained beyond ONE_VISITOR more, or
+    most shown ones don't make it alone. Over all other queries, only what a hit gained beyond ONE_NETWORK more, or
     less, than the average counts.
     """
     known = [max(0.0, candidate.alone[1]) + KNOWN_LOOKS for candidate in candidates]
@@ -72,7 +72,7 @@ def opinions(candidates: Sequence[Candidate]) -> list[float]:
     found = []
     for candidate in candidates:
         (pair_gain, pair_looks), (all_gain, all_looks) = candidate.pair, candidate.alone
-        elsewhere = _rate(all_gain - pair_gain, all_looks - pair_looks, average, ALONE_GAIN, ONE_VISITOR)
+        elsewhere = _rate(all_gain - pair_gain, all_looks - pair_looks, average, ALONE_GAIN, ONE_NETWORK)
         rate = _rate(pair_gain, pair_looks, max(LEAST * average, elsewhere), PAIR_GAIN)
         found.append((rate - average) / (rate + average))
     return found
