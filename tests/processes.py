@@ -25,7 +25,7 @@ from .conftest import missing_service
 from .testshop.celery import app
 
 ROOT = Path(__file__).resolve().parent.parent
-REDIS = "redis://127.0.0.1:6379/9"
+REDIS = os.environ.get("TEST_BROKER", "redis://127.0.0.1:6379/9")
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
 
