@@ -18,7 +18,7 @@ LAYERS = [
     ["indexes", "field_checks", "fields"],
     ["registry"],
     ["conf", "models", "extension", "statements", "progress", "results", "savepoints", "vectors"],
-    ["artifacts", "backends", "decoding", "decoder_pool", "publishing"],
+    ["artifacts", "backends", "serving", "spaces", "catalogue", "decoding", "decoder_pool", "publishing"],
     ["indexing"],
     ["ranked", "rankers", "knowledge", "ranking"],
     ["candidates", "rows", "planning", "nearest", "search"],
