@@ -29,13 +29,13 @@ PAGE = 500
 AT_ONCE = 32
 """Pictures that are decoded while as many are embedded."""
 
-Show = Callable[[int], None]
-"""Told how many pictures are through."""
+Show = Callable[[int, int], None]
+"""Told how many pictures are through, of how many."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of pictures, rows as in the catalogue."""
+    """Features of the pictures that were asked for, in that order."""
 
     rows: NDArray[np.float16]
     """``(n, width)``; zeros where a picture has none."""
@@ -46,7 +46,7 @@ class Features:
 
 
 def catalogue_features(
-    field: EmbeddingField, extractor: BackboneExtractor, catalogue: Catalogue, show: Show = lambda count: None
+    field: EmbeddingField, extractor: BackboneExtractor, catalogue: Catalogue, show: Show = lambda count, total: None
 ) -> Features:
     """The features of every picture. What had to be computed is kept (``FEATURE_CACHE_ROWS``)."""
     every = list(range(len(catalogue)))
@@ -59,7 +59,7 @@ def view_features(
     catalogue: Catalogue,
     rows: Sequence[int],
     count: int,
-    show: Show = lambda count: None,
+    show: Show = lambda count, total: None,
 ) -> list[Features]:
     """Features of ``count`` altered views of the pictures ``rows``, a Features per view; kept as pictures' are.
 
@@ -130,13 +130,13 @@ def _features(
     change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
     show: Show,
 ) -> Features:
+    place = {row: i for i, row in enumerate(rows)}
     kept = _kept(field, catalogue, rows, features_key)
-    left = [i for i in rows if i not in kept]
-    width = extractor.width or (len(next(iter(kept.values()))) if kept else None)
-    found = Features(np.zeros((len(catalogue), width or 0), np.float16), np.zeros(len(catalogue), bool))
-    for i, row in kept.items():
-        found.rows[i], found.there[i] = row, True
-    done = len(kept)
+    width = extractor.width or (len(next(iter(kept.values()))) if kept else 0)
+    found = Features(np.zeros((len(rows), width), np.float16), np.zeros(len(rows), bool))
+    for row, numbers in kept.items():
+        found.rows[place[row]], found.there[place[row]] = numbers, True
+    left = [row for row in rows if row not in kept]
     keeper = feature_cache.Keeper(field, features_key) if left else None
     batch: list[tuple[int, NDArray[np.uint8]]] = []
 
@@ -144,26 +144,27 @@ def _features(
         nonlocal found
         made = extractor.kept_features(np.stack([picture for _, picture in batch]))
         if not found.rows.shape[1]:  # only the loaded backbone knew how wide its features are
-            found = Features(np.zeros((len(catalogue), made.shape[1]), np.float16), found.there, found.reasons)
-        numbers = [i for i, _ in batch]
-        found.rows[numbers], found.there[numbers] = made, True
+            found = Features(np.zeros((len(rows), made.shape[1]), np.float16), found.there, found.reasons)
+        places = [place[row] for row, _ in batch]
+        found.rows[places], found.there[places] = made, True
         if keeper is not None:
-            keeper.keep([(str(catalogue.keys[i]), catalogue.images[i]) for i in numbers], made)
+            keeper.keep([(str(catalogue.keys[row]), catalogue.images[row]) for row, _ in batch], made)
         batch.clear()
 
-    show(done)
-    for i, picture in pixels(field, extractor.spec, catalogue, left):
+    done = len(kept)
+    show(done, len(rows))
+    for row, picture in pixels(field, extractor.spec, catalogue, left):
         done += 1
         if isinstance(picture, str):
             found.reasons[picture] += 1
         else:
-            batch.append((i, change(picture, i)))
+            batch.append((row, change(picture, row)))
         if len(batch) >= AT_ONCE:
             infer()
-            show(done)
+            show(done, len(rows))
     if batch:
         infer()
-    show(done)
+    show(done, len(rows))
     return found
 
 
