@@ -32,10 +32,11 @@ Infer = Callable[[NDArray[np.uint8]], "Future[NDArray[np.float32]]"]
 
 def decoded(field: EmbeddingField, batch: Batch, lease: Lease, report: Report) -> Batch:
     """Wait for the batch's pictures; those that can't be had are settled and left out."""
+    lease.wait_for_all(batch.decoded)
     places = []
     for i, (claimed, future) in enumerate(zip(batch.claimed, batch.decoded, strict=True)):
         try:
-            lease.wait(future)
+            future.result()
             places.append(i)
         except ImageRefused as e:
             _refuse(field, claimed, e.code, str(e), report)

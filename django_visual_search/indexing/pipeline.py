@@ -59,6 +59,7 @@ class _Pipeline:
         self.lease = Lease(field)
         self.decoding: list[Batch] = []
         self.inferring: list[Batch] = []
+        self.spare: list[NDArray[np.uint8]] = []
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="visual-search-infer")
 
     def take(self, keys: tuple[Any, ...]) -> Report:
@@ -81,13 +82,16 @@ class _Pipeline:
         before = list(self.inferring)
         if self.decoding:
             batch = decoded(self.field, self.decoding[0], self.lease, report)
-            del self.decoding[0]
+            whole = self.decoding.pop(0)
+            if batch.memory is not whole.memory:
+                self.spare.append(whole.memory)
             if batch.claimed:
                 batch.vectors = self._infer(batch.pixels)
                 self.inferring.append(batch)
         for batch in before:
             finish(self.lookups, self._infer, batch, self.lease, report)
             self.inferring.remove(batch)
+            self.spare.append(batch.memory)
         return report
 
     def close(self) -> None:
@@ -125,8 +129,11 @@ class _Pipeline:
         again = self.lookups.wanted.statement([picture.object_id for picture in pictures])
         claimed, rows = claims.claim(self.field, pictures, again)
         wanted = {str(pk): key for pk, key in rows}
-        left = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
-        claims.drop(self.field, [c for c in claimed if c not in left])
+        left: list[Claim] = []
+        needless: list[Claim] = []
+        for one in claimed:
+            (left if wanted.get(one.picture.object_id) == one.picture.key else needless).append(one)
+        claims.drop(self.field, needless)
         report.skipped += len(pictures) - len(left)
         if left:
             self.decoding.append(self._decode(left))
@@ -134,9 +141,17 @@ class _Pipeline:
 
     def _decode(self, claimed: list[Claim]) -> Batch:
         storage, spec, pool = self.field.image_field.storage, self.extractor.spec, get_pool()
-        pixels = np.empty((len(claimed), spec.input_size, spec.input_size, 3), np.uint8)
-        futures = [pool.submit(storage, c.picture.image, spec, into) for c, into in zip(claimed, pixels, strict=True)]
-        return Batch(claimed, pixels, futures)
+        memory = self._memory(len(claimed))
+        futures = pool.submit(storage, [c.picture.image for c in claimed], spec, memory)
+        return Batch(claimed, memory, futures)
+
+    def _memory(self, count: int) -> NDArray[np.uint8]:
+        for i, memory in enumerate(self.spare):
+            if len(memory) >= count:
+                return self.spare.pop(i)
+        self.spare.clear()  # too small for batches as they come now
+        size = self.extractor.spec.input_size
+        return np.empty((count, size, size, 3), np.uint8)
 
     def _infer(self, pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
         return self.thread.submit(self.extractor, pixels)
