@@ -27,7 +27,9 @@ from ..learning.augment import views
 PAGE = 500
 """Kept features that are read at a time: 1.3 MB of them with 1,280 features."""
 AT_ONCE = 32
-"""Pictures that are decoded while as many are embedded."""
+"""Pictures in a batch."""
+AHEAD = 2
+"""Batches that are decoded while one is embedded."""
 
 Show = Callable[[int, int], None]
 """Told how many pictures are through, of how many."""
@@ -96,29 +98,28 @@ def pixels(
 ) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     """(row, its picture, uint8 ``(s, s, 3)``, or the code of what is wrong with it), decoded ahead on all cores."""
     pool, storage, size = get_pool(), field.image_field.storage, spec.input_size
-    ahead: list[tuple[int, NDArray[np.uint8], Future[None]]] = []
+    ahead: list[tuple[Sequence[int], NDArray[np.uint8], list[Future[None]]]] = []
+    for start in range(0, len(rows) + AHEAD * AT_ONCE, AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        if len(some):
+            into = np.empty((len(some), size, size, 3), np.uint8)
+            ahead.append((some, into, pool.submit(storage, [catalogue.images[i] for i in some], spec, into)))
+        if len(ahead) > AHEAD or not len(some):
+            for row, picture, future in zip(*ahead.pop(0), strict=True) if ahead else ():
+                yield row, _why(future) or picture
 
-    def wait() -> tuple[int, NDArray[np.uint8] | str]:
-        i, into, future = ahead.pop(0)
-        try:
-            future.result()
-        except ImageRefused as e:
-            return i, e.code
-        except DecoderLost as e:
-            return i, e.code
-        except FileNotFoundError:
-            return i, "missing_file"
-        except OSError as e:
-            return i, f"storage: {e}"
-        return i, into
 
-    for i in rows:
-        into = np.empty((size, size, 3), np.uint8)
-        ahead.append((i, into, pool.submit(storage, catalogue.images[i], spec, into)))
-        if len(ahead) > 2 * AT_ONCE:
-            yield wait()
-    while ahead:
-        yield wait()
+def _why(future: Future[None]) -> str | None:
+    """The code of what is wrong with a picture, once that is known."""
+    try:
+        future.result()
+    except (ImageRefused, DecoderLost) as e:
+        return e.code
+    except FileNotFoundError:
+        return "missing_file"
+    except OSError as e:
+        return f"storage: {e}"
+    return None
 
 
 def _features(
