@@ -11,6 +11,7 @@ from django.core.files.base import ContentFile
 from PIL import Image
 
 from django_visual_search import indexing
+from django_visual_search.backends import extractor_of
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.registry import get_field
 

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ...extractors import ExtractorUnavailable
 from ...learning.heads import Trained
 from ...progress import Progress
-from ...registry import embedding_fields, get_field
+from ...registry import get_field, only_field
 from ...training import heads, keeping
 from ...training.supervision import Supervision, gather, usual_labels
 
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         dry_run: bool,
         **options: Any,
     ) -> None:
-        field = get_field(label) if label else _only_field()
+        field = get_field(label) if label else only_field()
         paths = usual_labels(field) if labels is None else [path.strip() for path in labels.split(",") if path.strip()]
         base = heads.base_of(field, extractor)
         self.stdout.write(f"{field.label}: features of {base.extractor.features_key}")
@@ -116,11 +116,3 @@ class Command(BaseCommand):
             self.stdout.write(str(outcome))
         for note in trained.notes:
             self.stdout.write(f"note: {note}")
-
-
-def _only_field() -> Any:
-    fields = embedding_fields()
-    if len(fields) != 1:
-        labels = ", ".join(field.label for field in fields) or "none"
-        raise LookupError(f"Say which embedding field is to be trained; there are: {labels}.")
-    return fields[0]
