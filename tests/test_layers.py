@@ -22,7 +22,7 @@ LAYERS = [
     ["serving", "spaces", "catalogue", "feature_cache"],
     ["indexing"],
     ["ranked", "rankers", "knowledge", "ranking"],
-    ["candidates", "rows", "planning", "nearest", "merging", "queries", "search"],
+    ["candidates", "rows", "planning", "nearest", "merging", "queries", "confidence", "closeness", "search"],
     ["feedback"],
     ["training", "switching"],
     ["tasks"],
