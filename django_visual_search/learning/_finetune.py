@@ -84,7 +84,9 @@ class Run:
         training.use()
         rng = np.random.default_rng(self.options["seed"])
         first = rng.permutation(self.train)[: self.options["measured"]]
-        features = training.features(self.pictures, first)
+        rows = np.union1d(first, self.held.rows)
+        computed = training.features(self.pictures, rows)
+        features = computed[np.searchsorted(rows, first)]
         centre = features.mean(axis=0)
         proxies = []
         for i, count in enumerate(self.request["classes"]):
@@ -93,7 +95,7 @@ class Run:
             own[unseen] = rng.normal(size=(int(unseen.sum()), own.shape[1])) / np.sqrt(own.shape[1])
             proxies.append(own)
         training.begin(centre, proxies)
-        self._measured(0)
+        self._measured(0, computed[np.searchsorted(rows, self.held.rows)])
         self.facts["before"] = self.facts["best"]["metrics"]
         self._save()
 
@@ -140,17 +142,17 @@ class Run:
         facts["epoch"] = number
         if self.held and (number % options["measure_every"] == 0 or number >= planned):
             self.training.use()
-            entry |= self._measured(number)
+            entry |= self._measured(number, self.training.features(self.pictures, self.held.rows))
         entry["seconds"] = time.monotonic() - began
         facts["history"].append(entry)
         figures = "".join(f", {name} {entry[name]:.3f}" for name in ("R@1", "mAP") if name in entry)
         rest = _left((planned - number) * steps, steps, entry["seconds"])
         say(f"epoch {number} of {planned}: loss {entry['loss']:.3f}{figures}; {rest}")
 
-    def _measured(self, number: int) -> dict[str, float]:
-        """Measure the weights in use, and keep them if they are the best so far."""
+    def _measured(self, number: int, features: NDArray[np.float32]) -> dict[str, float]:
+        """Measure the weights in use by their features, and keep them if they are the best so far."""
         facts = self.facts
-        metrics = self.held.metrics(self.training.features(self.pictures, self.held.rows)) if self.held else {}
+        metrics = self.held.metrics(features) if self.held else {}
         value = metrics.get("mAP")
         if not self.best or value is None or value > facts["best"]["mAP"]:
             facts["best"] = {"epoch": number, "mAP": value, "metrics": metrics or None}

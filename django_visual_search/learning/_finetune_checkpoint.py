@@ -38,11 +38,14 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]] | N
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # A file of our own, for NumPy leaves its own open where it isn't what it seems.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             arrays: dict[str, list[NDArray[Any]]] = {}
             # savez keeps the order in which the arrays were given.
             for name in stored.files:
+                if not isinstance(stored[name], np.ndarray):
+                    raise ValueError(f"{name} is no array")
                 if name != "facts":
                     arrays.setdefault(name.rpartition("/")[0], []).append(stored[name])
     except Exception as e:  # zipfile, NumPy and JSON each raise their own
