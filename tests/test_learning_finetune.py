@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,42 +16,18 @@ from django_visual_search import images
 from django_visual_search.extractors import ExtractorUnavailable, _litert, export
 from django_visual_search.learning.finetune import finetune
 from django_visual_search.learning.splits import Split
-from django_visual_search.learning.tuned import FinetuneOptions
 
 from . import grocery
+from .finetune_case import PHOTOS, PRODUCTS, SIZE, SMALL, arguments, products, recipe, split
 from .processes import ROOT, until
 from .test_extractors_keras import assert_same_features
 
-SIZE = 64
-PRODUCTS, PHOTOS, HELD = 12, 14, 4
-"""Of each product, so many photos, and the last so many of these held out."""
-
-SMALL = FinetuneOptions(epochs=5, batch_size=24, training_size=SIZE, measure_every=1, learning_rate=1e-3)
+pytestmark = pytest.mark.timeout(900)  # half a minute of processor time each, of cores that others may use too
 
 needs_training = pytest.mark.skipif(
     find_spec("tensorflow") is None or not grocery.WEIGHTS.is_file() or not grocery.GROCERY.is_dir(),
     reason="TensorFlow, the weights or the photos are not here",
 )
-
-
-def recipe(weights: Path | None = grocery.WEIGHTS, sha256: str | None = None, size: int = SIZE) -> export.Recipe:
-    if weights == grocery.WEIGHTS:
-        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return export.Recipe("MobileNetV2", weights and str(weights), sha256, size, "avg", None, {"alpha": 0.35})
-
-
-def split() -> Split:
-    place = np.arange(PRODUCTS * PHOTOS) % PHOTOS
-    held = place >= PHOTOS - HELD
-    return Split("unseen pictures", np.flatnonzero(~held), np.flatnonzero(held), None)
-
-
-def products() -> np.ndarray:
-    return np.repeat(np.arange(PRODUCTS), PHOTOS)
-
-
-def arguments(file: Path) -> dict:
-    return {"recipe": recipe(), "pictures": file, "labels": {"product": products()}, "split": split()}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +48,7 @@ def run(photos, tmp_path_factory):
     """What an uninterrupted fine-tuning gave and said, and its folder."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     said: list[str] = []
-    return finetune(**arguments(photos), folder=folder, options=SMALL, progress=said.append), said, folder
+    return finetune(**arguments(photos, grocery.WEIGHTS), folder=folder, progress=said.append), said, folder
 
 
 @pytest.fixture(scope="module")
@@ -162,20 +136,8 @@ def test_views_are_seeded_and_differ_from_their_pictures(oracle):
 
 def start(folder: Path, photos: Path) -> subprocess.Popen:
     """The same fine-tuning in a process of its own, which prints what it says."""
-    program = (
-        "import sys\nfrom pathlib import Path\nfrom tests.test_learning_finetune import *\n"
-        "finetune(**arguments(Path(sys.argv[2])), folder=sys.argv[1], options=SMALL,"
-        " progress=lambda line: print(line, flush=True))"
-    )
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    return subprocess.Popen(
-        [sys.executable, "-c", program, folder, photos],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    program = ("-m", "tests.finetune_case", photos, grocery.WEIGHTS, folder)
+    return subprocess.Popen([sys.executable, *program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def trainers(folder: Path) -> list[int]:
@@ -199,16 +161,15 @@ def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_end(run, photos,
         if line.startswith("epoch 2 of"):
             break
     else:
-        pytest.fail(process.stderr.read())
+        pytest.fail(f"it ended with code {process.wait()} before its second epoch")
     (child,) = trainers(folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    process.stderr.close()
     until(lambda: not Path(f"/proc/{child}").exists(), 10, "the end of the process that trains")
 
     said: list[str] = []
-    tuned = finetune(**arguments(photos), folder=folder, options=SMALL, progress=said.append)
+    tuned = finetune(**arguments(photos, grocery.WEIGHTS), folder=folder, progress=said.append)
     assert any(line.startswith("going on after epoch ") for line in said)
     assert not any(line.startswith("epoch 1 of") for line in said)
     assert len(tuned.history) == SMALL.epochs
@@ -230,7 +191,7 @@ def test_a_callback_that_raises_ends_the_process(photos, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(**arguments(photos), folder=tmp_path, options=SMALL, progress=refuse)
+        finetune(**arguments(photos, grocery.WEIGHTS), folder=tmp_path, progress=refuse)
     assert trainers(tmp_path) == []
 
 
@@ -239,14 +200,14 @@ def noise(size: int = 32) -> dict:
     pictures = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     labels = {"product": [0, 0, 0, 0, 1, 1, 1, 1]}
     parts = Split("unseen pictures", np.array([0, 1, 4, 5]), np.array([2, 3, 6, 7]), None)
-    return {"recipe": recipe(None, size=size), "pictures": pictures, "labels": labels, "split": parts}
+    return {"recipe": recipe(None, size), "pictures": pictures, "labels": labels, "split": parts}
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_weights_that_do_not_fit_are_refused_with_the_end_of_the_log(tmp_path):
     weights = tmp_path / "w.weights.h5"
     weights.write_bytes(b"not HDF5")
-    asked = noise() | {"recipe": recipe(weights, hashlib.sha256(b"not HDF5").hexdigest(), 32)}
+    asked = noise() | {"recipe": recipe(weights, 32)}
     with pytest.raises(ExtractorUnavailable, match=r"(?s)MobileNetV2 failed: OSError.*log\.txt:.*Traceback"):
         finetune(**asked, folder=tmp_path)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.export import Recipe
+from django_visual_search.learning import _finetune_request
 from django_visual_search.learning._finetune_request import Request
 from django_visual_search.learning.finetune import finetune
 from django_visual_search.learning.splits import Split
@@ -54,6 +55,15 @@ def test_a_product_with_one_picture_is_learned_from():
     assert request.arrays["train"].tolist() == [0, 1, 2, 3, 6]
 
 
+def test_of_too_many_values_those_with_the_most_pictures_are_learned_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(_finetune_request, "MOST_CLASSES", 2)
+    request = asked(labels={"product": list("abbbccdd")}, split=None)
+    assert request.counts == (2,)
+    assert request.classes[:, 0].tolist() == [-1, 0, 0, 0, 1, 1, -1, -1]
+    assert request.arrays["train"].tolist() == [1, 2, 3, 4, 5]
+    assert request.notes[0] == "product: 2 values with the fewest pictures not learned (at most 2)"
+
+
 def test_without_a_split_all_are_learned_from():
     request = asked(split=None)
     assert request.arrays["train"].tolist() == [0, 1, 2, 3, 4, 5]
@@ -61,7 +71,8 @@ def test_without_a_split_all_are_learned_from():
 
 
 def test_sizes_follow_from_what_is_exported():
-    request = asked(options=FinetuneOptions(input_size=48))
+    small = np.zeros((8, 48, 48, 3), np.uint8)
+    request = asked(options=FinetuneOptions(input_size=48), pictures=small)
     assert (request.recipe.input_size, request.options.training_size) == (48, 48)
     assert asked().options.training_size == 48
     large = np.zeros((8, 224, 224, 3), np.uint8)
@@ -73,7 +84,7 @@ def test_sizes_follow_from_what_is_exported():
     [
         ({"pictures": PICTURES.astype(np.float32)}, r"Pictures are uint8 \(n, s, s, 3\), not float32"),
         ({"pictures": PICTURES[:, :, :48]}, r"Pictures are uint8 \(n, s, s, 3\)"),
-        ({"options": FinetuneOptions(input_size=96)}, "64² pixels are too small for a model that takes 96²"),
+        ({"options": FinetuneOptions(input_size=96)}, "64² pixels are given for a model that takes 96²"),
         ({"labels": {"product": PRODUCTS[:5]}}, "There are 5 labels 'product' for 8 pictures"),
         ({"labels": {}}, "No label has two values"),
         ({"labels": {"product": ["a"] * 8}}, "No label has two values"),

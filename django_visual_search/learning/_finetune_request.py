@@ -24,6 +24,9 @@ Pictures = NDArray[np.uint8] | str | os.PathLike[str]
 VERSION = 1
 """Of what a checkpoint holds and of how it comes about; a new one begins anew."""
 
+MOST_CLASSES = 20_000
+"""Of a label: a proxy each, of as many numbers as features, is kept three times in memory and moved at every step."""
+
 CHUNK = 256
 """Pictures that are hashed at a time."""
 
@@ -73,8 +76,8 @@ class Request:
         array, path = _opened(pictures)
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
             raise ValueError(f"Pictures are uint8 (n, s, s, 3), not {array.dtype} {array.shape}.")
-        if array.shape[1] < size:
-            raise ValueError(f"Pictures of {array.shape[1]}² pixels are too small for a model that takes {size}².")
+        if array.shape[1] != size:
+            raise ValueError(f"Pictures of {array.shape[1]}² pixels are given for a model that takes {size}².")
         count = len(array)
         train, held = _rows(split, count)
         if scenes is not None and len(scenes) != count:
@@ -84,7 +87,11 @@ class Request:
         notes: list[str] = []
         classes, counts, weights = [], [], []
         for name, values in labels.items():
-            own, number = _learned(name, values, count, train)
+            own, number, dropped = _learned(name, values, count, train)
+            if dropped:
+                notes.append(
+                    f"{name}: {dropped} values with the fewest pictures are not learned (at most {MOST_CLASSES})"
+                )
             weight = float(options.weights.get(name, 1.0))
             if not 0 <= weight < np.inf:
                 raise ValueError(f"The weight of label {name!r} must be 0 or more, not {weight}.")
@@ -206,15 +213,18 @@ def _below_zero(values: Values) -> NDArray[np.bool_]:
     return np.array([isinstance(value, int | np.integer) and value < 0 for value in values], bool)
 
 
-def _learned(name: str, values: Values, count: int, train: Indices) -> tuple[NDArray[np.int32], int]:
-    """The class of each picture to learn from, numbered from 0, -1 for all others; and how many classes there are."""
+def _learned(name: str, values: Values, count: int, train: Indices) -> tuple[NDArray[np.int32], int, int]:
+    """The class of each picture to learn from, numbered from 0, -1 for all others; how many classes there are; and how
+    many were left out."""
     known = grouping(name, values, count).classes.copy()
     known[_below_zero(values)] = -1
     own = np.full(count, -1, np.int32)
     named = train[known[train] >= 0]
-    numbers, places = np.unique(known[named], return_inverse=True)
-    own[named] = places.reshape(-1)
-    return own, len(numbers)
+    numbers, places, pictures = np.unique(known[named], return_inverse=True, return_counts=True)
+    rank = np.empty(len(numbers), np.int32)
+    rank[np.argsort(-pictures, kind="stable")] = np.arange(len(numbers))
+    own[named] = np.where(rank < MOST_CLASSES, rank, -1)[places.reshape(-1)]
+    return own, min(len(numbers), MOST_CLASSES), max(0, len(numbers) - MOST_CLASSES)
 
 
 def _findable(split: Split, target: Indices, scenes: Indices | None) -> bool:

@@ -95,10 +95,7 @@ class Training:
 
     @tf.function
     def _features(self, pictures: Any) -> Any:
-        sized = tf.cast(pictures, tf.float32)
-        if pictures.shape[1] != self.size:
-            sized = tf.image.resize(sized, (self.size, self.size), antialias=True)
-        return self.exported(self.preprocess(sized), training=False)
+        return self.exported(self.preprocess(tf.cast(pictures, tf.float32)), training=False)
 
     def flatbuffer(self, quantise: str | None) -> bytes:
         """The exported model with the weights in use."""

@@ -45,8 +45,8 @@ def finetune(
 ) -> Tuned:
     """Train the backbone of ``recipe`` from its weights on, so that pictures with a label in common come together.
 
-    ``pictures``: uint8 ``(n, s, s, 3)`` RGB prepared as for the extractor, or the path of such an array in a ``.npy``
-    file, of which only a batch at a time is in memory; ``s`` must be the exported model's size or more. ``labels``: by
+    ``pictures``: uint8 ``(n, s, s, 3)`` RGB prepared as for the extractor, ``s`` the exported model's size; or the
+    path of such an array in a ``.npy`` file, of which only a batch at a time is in memory. ``labels``: by
     name, a label for each picture; None, "" and NaN mean that it has none (numbers below 0 too). Products with a single
     picture are learned from by altered views of it. The first label is the one that held-out pictures are measured by.
     ``split``: what to learn from and what to measure with; None to learn from all, without early stop. ``scenes``: see
@@ -149,10 +149,7 @@ def _result(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]]:
 def _compared(model: Path, request: Request, arrays: dict[str, list[NDArray[Any]]], quantised: bool) -> float:
     """The least cosine between Keras' features of a few pictures and the exported model's."""
     rows, expected = arrays["rows"][0], arrays["features"][0]
-    some = np.ascontiguousarray(request.pictures[rows])
-    if some.shape[1] != request.recipe.input_size:
-        return float("nan")
-    found = _litert.Flatbuffer(model, threads=1)(some)
+    found = _litert.Flatbuffer(model, threads=1)(np.ascontiguousarray(request.pictures[rows]))
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = float((np.einsum("nf,nf->n", found, expected) / np.where(norms == 0, 1, norms)).min())
     if cosine < LEAST_COSINE and not quantised:
