@@ -33,9 +33,19 @@ class StoredHead:
     """Options of a TunedExtractor; empty where the head takes the features of the settings' extractor."""
 
 
-def wanted_extractor(field: EmbeddingField, *, at_any_age: bool = False) -> Extractor:
+def wanted_extractor(field: EmbeddingField) -> Extractor:
     """The extractor that this field's vectors are made with now (``serving``). Raises as ``extractor_of_space``."""
-    return extractor_of_space(field, serving(field, at_any_age=at_any_age).wanted)
+    return extractor_of_space(field, serving(field).wanted)
+
+
+def key_of_space(field: EmbeddingField, space: Space) -> str:
+    """The extractor key of a space's vectors. Reads no head. Raises ImproperlyConfigured as ``get_extractor`` does."""
+    return space.key or get_extractor(space.extractor, field.dimensions).spec.key
+
+
+def wanted_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
+    """The extractor key that this field's vectors are to have now; ``at_any_age``: see ``serving``."""
+    return key_of_space(field, serving(field, at_any_age=at_any_age).wanted)
 
 
 def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:

@@ -95,8 +95,8 @@ def train_head(
     """Choose settings, measure before and after, learn confidence, and learn the head from everything.
 
     ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: the unit vectors,
-    ``(n, b)``, that they have now, which may come from another backbone. ``scenes``: see ``near_duplicates``. ``strangers``: features, ``(s, f)``, of pictures
-    of other things, for which confidence is to be low.
+    ``(n, b)``, that they have now, which may come from another backbone. ``scenes``: see ``near_duplicates``.
+    ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low.
 
     Settings are chosen on pictures that are neither of the held-out ones nor of a held-out product, so the figures owe
     nothing to what they are measured with; the head that serves then knows these too. Needs scikit-learn
