@@ -134,9 +134,11 @@ class Run:
             seed = (options["seed"], number * 1_000_003 + i)
             losses.append(self.training.step(self.pictures[own], self.classes[own], rate, seed))
             facts["progress"] = advanced(facts["progress"], left - i)
-            if time.monotonic() - said > SAYING_SECONDS:
+            if i == 0:
+                first = time.monotonic()  # the step before this was compiled in
+            elif time.monotonic() - said > SAYING_SECONDS:
                 said = time.monotonic()
-                whole = each or (said - began) / (i + 1) * steps
+                whole = each or (said - first) / i * steps
                 say(f"epoch {number} of {planned}, {i / steps:.0%}; {_left(left - i, steps, whole)}")
         entry: dict[str, Any] = {"epoch": number, "loss": float(np.mean([float(one) for one in losses]))}
         facts["epoch"] = number
