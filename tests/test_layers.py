@@ -22,7 +22,7 @@ LAYERS = [
     ["indexing"],
     ["ranked", "rankers", "knowledge", "ranking"],
     ["candidates", "rows", "planning", "nearest", "search"],
-    ["feedback"],
+    ["feedback", "evaluation"],
     ["tasks"],
     ["signals", "deletions", "changed_rules", "indexing.queueing"],
     ["visibility", "presentation", "gate"],

@@ -1,0 +1,5 @@
+"""How well a field's search finds, measured on the shop's own pictures."""
+
+from .space import OTHER_PICTURES, VIEWS, measure_space
+
+__all__ = ["OTHER_PICTURES", "VIEWS", "measure_space"]
