@@ -47,7 +47,7 @@ def serving(field: EmbeddingField, *, at_any_age: bool = False) -> Serving:
 
     ``at_any_age``: what is known, however old, for those who must not wait for the database.
     """
-    using = router.db_for_write(field.model)
+    using = router.db_for_read(field.model)
     known = _remembered(field, using, at_any_age)
     if known is not None:
         return known

@@ -47,7 +47,7 @@ def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
     base = get_extractor(space.extractor, field.dimensions)
     if space.head is None:
         return base
-    return _with_head(base, stored_head(router.db_for_write(field.model), space.head), field.dimensions)
+    return _with_head(base, stored_head(router.db_for_read(field.model), space.head), field.dimensions)
 
 
 def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | None) -> BackboneExtractor:

@@ -30,6 +30,8 @@ class Gallery:
 
     catalogue: Catalogue
     """``labels`` by label, in the words of people."""
+    raw: dict[str, list[str]]
+    """The same labels as they are in the database."""
     vectors: Vectors
     """``(n, d)``, of unit length."""
     space: str
@@ -72,7 +74,8 @@ def load_gallery(
             vectors[place] = np.frombuffer(data, ">f2", offset=HEADER)
             there[place] = True
     kept = [row for row, is_there in zip(chosen, there, strict=True) if is_there]
-    return Gallery(only(named, kept), unit(vectors[there]), space, int((~there).sum()), len(named))
+    raw = {label: [found.labels[label][row] for row in kept] for label in labels}
+    return Gallery(only(named, kept), raw, unit(vectors[there]), space, int((~there).sum()), len(named))
 
 
 def only(catalogue: Catalogue, rows: Sequence[int] | NDArray[np.intp]) -> Catalogue:
