@@ -123,6 +123,9 @@ class Evaluation:
     without: int
     """Pictures without a vector, which nobody finds."""
     drawn_from: int
+    """Pictures there are."""
+    complete: bool
+    """Whether rankings are among all of them."""
     queries: int
     seed: int
     limit: int

@@ -25,7 +25,7 @@ WORDS: dict[str, Callable[[float], str]] = {
     "rotation": lambda s: f"up to {90 * s:.0f}°",
     "blur": lambda s: f"up to {3 * s:.3g} % of a side",
     "crop": lambda s: f"{100 * (1 - s / 2):.0f} % of each side kept",
-    "light": lambda s: f"up to × {1 + s:.3g}",
+    "light": lambda s: f"up to {1 + s:.3g} times",
     "jpeg": lambda s: f"quality {max(5, round(90 - 85 * s))}",
 }
 """What a strength of ``learning.augment`` means."""
@@ -41,7 +41,7 @@ def robustness(
     unreadable: Unreadable | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[Curve]:
-    """A curve for each alteration in WORDS; right is the first picture that is the query's product's, itself included."""
+    """A curve for each alteration in WORDS; found are its product's pictures, itself included."""
     catalogue, spec = gallery.catalogue, extractor.spec
     products = np.array(catalogue.products, object)
     ranks: dict[tuple[str, float], list[int]] = defaultdict(list)

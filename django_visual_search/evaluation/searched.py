@@ -56,7 +56,12 @@ def altered_views(
             rank = ranking.index(product) + 1 if product in ranking else None
             if rank != 1:
                 hits = [
-                    Hit(picture_name(field, hit.row), str(hit.product.pk), hit.similarity, str(hit.product.pk) == product)
+                    Hit(
+                        picture_name(field, hit.row),
+                        str(hit.product.pk),
+                        hit.similarity,
+                        str(hit.product.pk) == product,
+                    )
                     for hit in list(results)[:SHOWN]
                 ]
                 poor.append(Worst(VIEWS, catalogue.images[row], product, rank, hits, photo))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pgvector.django import CosineDistance, L2Distance, MaxInnerProduct
 
 from .. import images
-from ..candidates import candidates, embedded, fetch, fetch_rows, product_pk, products
+from ..candidates import candidates, embedded, fetch, product_pk, products
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..nearest import Query, nearest
@@ -90,7 +90,6 @@ def latency(
         near = nearest(field, Query(vector, spec.key), limit=PAGE, within=queryset)
         times.append(time.perf_counter())
         fetch(field, queryset, [candidate.product_pk for candidate in near.candidates])
-        fetch_rows(field, [str(candidate.row_pk) for candidate in near.candidates])
         times.append(time.perf_counter())
         if number >= WARM_UP or len(names) <= WARM_UP:
             for stage, seconds in zip(STAGES, [*np.diff(times), times[-1] - times[0]], strict=True):

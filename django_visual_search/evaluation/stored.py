@@ -12,7 +12,7 @@ from ..learning.metrics import Metrics, PerQuery
 from .figures import Confusion, Hit, Worst
 from .gallery import Gallery
 from .sample import pictures_each
-from .tasks import OTHER_PICTURES, rank, same_label
+from .tasks import OTHER_PICTURES, rank
 
 SHOWN = 5
 """Hits of a query that went wrong."""
@@ -116,6 +116,3 @@ def worst(gallery: Gallery, queries: Indices, per_query: PerQuery) -> list[Worst
         at = round(float(first[place]))
         found.append(Worst(OTHER_PICTURES, catalogue.images[row], catalogue.products[row], at, hits))
     return found
-
-
-__all__ = ["by_label", "confusion", "nearest_rows", "other_pictures", "same", "same_label", "worst"]
