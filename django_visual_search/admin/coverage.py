@@ -15,9 +15,9 @@ from ..backends import extractor_of
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..models import IndexingRun
+from ..states import NO_PICTURE, State, pictures
 from .ann_facts import AnnFacts, ann_facts
 from .slow import kept_if_slow
-from .states import NO_PICTURE, State, pictures
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,11 @@ class Curve:
     """How often pictures altered in one way, more and more, still find their product first."""
 
     alteration: str
+    about: str
+    """What the words measure."""
     strengths: list[float]
     words: list[str]
-    """What each strength is, such as "±45°"."""
+    """What each strength is, such as "up to 45°"."""
     recall: dict[int, list[float]]
     """k -> R@k by strength."""
     similarity: list[float]

@@ -34,6 +34,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "xtick.color": GRID,
@@ -59,7 +60,7 @@ def robustness_plot(name: str, curve: Curve) -> str:
         marks = (("-o", FIRST), ("--s", SECOND), (":^", THIRD))
         for (label, values), (mark, colour) in zip([*series, ("cosine", curve.similarity)], marks, strict=False):
             axes.plot(range(len(values)), values, mark, color=colour, label=label)
-        axes.set_xticks(range(len(curve.words)), [_folded(word) for word in curve.words], fontsize=7)
+        axes.set_xticks(range(len(curve.words)), curve.words, fontsize=7)
         axes.set_ylim(0, 1.03)
         axes.legend(loc="lower left", fontsize=7)
 
@@ -75,7 +76,7 @@ def bars_plot(name: str, values: Mapping[str, tuple[float, int]], measure: str) 
         axes.barh(labels, numbers, color=FIRST, height=0.68)
         for i, (value, queries) in enumerate(values.values()):
             axes.annotate(
-                f"{value:.2f} of {queries}",
+                f"{value:.2f} ({queries})",
                 (value, i),
                 xytext=(4, 0),
                 textcoords="offset points",
@@ -129,12 +130,6 @@ def reliability_plot(name: str, found: Reliability) -> str:
         axes.legend(loc="upper left", fontsize=7)
 
     return _svg(name, (4.6, 3.2), draw)
-
-
-def _folded(text: str) -> str:
-    words = text.split()
-    half = (len(words) + 1) // 2
-    return "\n".join(filter(None, (" ".join(words[:half]), " ".join(words[half:]))))
 
 
 def _svg(name: str, inches: Sequence[float], draw: Callable[[Any], None]) -> str:

@@ -20,6 +20,7 @@ from .figures import Confusion, Evaluation, Task
 from .honesty import NAMES, caveats, held_out_rows
 from .photos import as_photo, thumbnails
 from .plots import bars_plot, latency_plot, reliability_plot, robustness_plot
+from .searched import DEPTH
 from .stored import SHOWN
 from .tasks import described
 
@@ -41,7 +42,7 @@ def render_report(found: list[Evaluation], made_at: datetime) -> str:
     # An engine of its own: the project's may have no Django templates, and a report has nothing of its pages.
     engine = Engine(dirs=[str(TEMPLATES)])
     fields = [_section(f"f{number}", evaluation) for number, evaluation in enumerate(found)]
-    context = {"fields": fields, "made_at": made_at, "version": __version__, "names": NAMES}
+    context = {"fields": fields, "made_at": made_at, "version": __version__, "names": NAMES, "depth": DEPTH}
     return str(engine.get_template("visual_search/evaluation/report.html").render(Context(context, use_l10n=False)))
 
 
@@ -54,9 +55,7 @@ def _section(name: str, evaluation: Evaluation) -> dict[str, Any]:
         "tiles": _tiles(e),
         "tasks": [_task(f"{name}-task{i}", task) for i, task in enumerate(e.tasks)],
         "held_out": held_out_rows(e.learned) if e.learned else [],
-        "robustness": [
-            (curve.alteration, _safe(robustness_plot(f"{name}-{curve.alteration}", curve))) for curve in e.robustness
-        ],
+        "robustness": [(curve, _safe(robustness_plot(f"{name}-{curve.alteration}", curve))) for curve in e.robustness],
         "latency": _safe(latency_plot(f"{name}-latency", e.latency)) if e.latency else "",
         "reliability": _safe(reliability_plot(f"{name}-reliability", e.reliability)) if e.reliability else "",
         "confusion": [_confusion(table) for table in e.confusion],

@@ -21,14 +21,14 @@ from .space import unit
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 KS = (1, 5)
 
-WORDS: dict[str, Callable[[float], str]] = {
-    "rotation": lambda s: f"up to {90 * s:.0f}°",
-    "blur": lambda s: f"up to {3 * s:.3g} % of a side",
-    "crop": lambda s: f"{100 * (1 - s / 2):.0f} % of each side kept",
-    "light": lambda s: f"up to {1 + s:.3g} times",
-    "jpeg": lambda s: f"quality {max(5, round(90 - 85 * s))}",
+WORDS: dict[str, tuple[Callable[[float], str], str]] = {
+    "rotation": (lambda s: f"up to {90 * s:.0f}°", "turned left or right"),
+    "blur": (lambda s: f"up to {3 * s:.2g} %", "radius in parts of the shorter side"),
+    "crop": (lambda s: f"{100 * (1 - s / 2):.0f} %", "of each side is left"),
+    "light": (lambda s: f"up to {1 + s:.3g} ×", "brightness, contrast and colour, each up or down"),  # noqa: RUF001
+    "JPEG": (lambda s: f"{max(5, round(90 - 85 * s))}", "quality of the file"),
 }
-"""What a strength of ``learning.augment`` means."""
+"""What a strength of ``learning.augment`` means, and of what."""
 
 
 def robustness(
@@ -64,11 +64,12 @@ def robustness(
         Curve(
             name,
             list(STRENGTHS),
-            ["unaltered", *(words(strength) for strength in STRENGTHS[1:])],
+            about,
+            ["as it is", *(words(strength) for strength in STRENGTHS[1:])],
             {k: [float(np.mean(np.array(ranks[_key(name, s)]) <= k)) for s in STRENGTHS] for k in KS},
             [float(np.mean(cosines[_key(name, s)])) for s in STRENGTHS],
         )
-        for name, words in WORDS.items()
+        for name, (words, about) in WORDS.items()
     ]
 
 
@@ -82,4 +83,4 @@ def _views(picture: Image.Image, seed: list[int]) -> Iterator[tuple[tuple[str, f
     for number, name in enumerate(WORDS):
         for strength in STRENGTHS[1:]:
             # JPEG is what is measured there; elsewhere it must not be.
-            yield _key(name, strength), as_photo(altered(picture, name, strength, [*seed, number]))
+            yield _key(name, strength), as_photo(altered(picture, name.lower(), strength, [*seed, number]))

@@ -42,9 +42,9 @@ def lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"Robustness: R@1 of {e.robustness_queries} pictures after an alteration, more and more of it"
         first = e.robustness[0].strengths
         rows = [[curve.alteration, *(f"{value:.2f}" for value in curve.recall[1])] for curve in e.robustness]
-        words = [curve.words[-1] for curve in e.robustness]
+        words = [f"{curve.words[-1]} {curve.about}" for curve in e.robustness]
         rows = [[*row, word] for row, word in zip(rows, words, strict=True)]
-        yield from table(["", *(f"{strength:g}" for strength in first), "at 1"], rows)
+        yield from table(["", *(f"{strength:g}" for strength in first), "at 1:"], rows)
     yield ""
     yield (
         f"Index: the search finds {e.ann.recall:.4f} of the {e.ann.k} nearest products by exact comparison "

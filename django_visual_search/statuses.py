@@ -14,10 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from ..backends import extractor_of
-from ..fields import EmbeddingField
-from ..models import IndexingAttempt
-from ..registry import fields_of_product
+from .backends import extractor_of
+from .fields import EmbeddingField
+from .models import IndexingAttempt
+from .registry import fields_of_product
 from .states import NO_PICTURE, State, pictures, with_attempts
 
 WORST_FIRST = [State.QUARANTINED, State.REFUSED, State.MISSING, State.STALE, State.CURRENT]
