@@ -29,7 +29,11 @@ OTHERWISE = 0.995
 def threshold(field: EmbeddingField, extractor: Extractor, gallery: Gallery, rows: list[int], seed: int = 0) -> float:
     """The cosine that all but QUANTILE of small, compressed copies have to their pictures, in this vector space.
 
-    Measured anew for each space, because how near look-alikes are differs. @MEASURED@
+    Measured anew for each space, because how near look-alikes are differs. What it leaves apart, by 300 copies (their
+    5 % quantile) and the nearest pictures of other products (the nearest pair of all), 1,200 grocery photos and the 336
+    products of the example shop: classic .9996 and .9824, .9992 and .9919; MobileNetV2 .9935 and .9306, .9978 and
+    .9900; MobileNetV2 with a head learned from the grocery's products .9905 and .9091. Copies of half the size can't be
+    told from look-alikes like that (MobileNetV2: .8797 and .9306).
     """
     drawn = np.random.default_rng(seed).permutation(len(rows))[:COPIES]
     some = [rows[i] for i in sorted(drawn)]
