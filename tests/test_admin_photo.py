@@ -204,13 +204,6 @@ class TestRefused:
         assert said in page
         assert '<details class="form-row" open>' in page
 
-    def test_no_photo(self, looker, products):
-        response = looker.post(PAGE)
-        assert response.status_code == 422
-        page = response.content.decode()
-        assert "Choose a photo first." in page
-        assert '<details class="form-row">' in page
-
     def test_too_many_at_once(self, looker, products, settings):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "PHOTO_SEARCHES_AT_ONCE": 1}
         with photo_slot():

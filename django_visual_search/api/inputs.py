@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -75,6 +76,10 @@ class CropListField(CropField):
 class PhotoField(serializers.Field):
     """An uploaded file. Whether it is a picture is for ``images.load`` to say."""
 
+    default_error_messages = {
+        "required": _lazy("Send the photo as a file in the form field 'image', by multipart/form-data.")
+    }
+
     def to_internal_value(self, data: Any) -> UploadedFile:
         if not isinstance(data, UploadedFile):
             raise serializers.ValidationError(_("Send the photo as a file, with a file name."), code="invalid")
@@ -84,6 +89,8 @@ class PhotoField(serializers.Field):
 @shown_as(DATA_URL)
 class DataURLField(serializers.Field):
     """``data:image/jpeg;base64,...``, as a canvas gives it (RFC 2397). The media type is not believed."""
+
+    default_error_messages = {"required": _lazy("Send the photo as a data URL, as 'image'.")}
 
     def to_internal_value(self, data: Any) -> bytes:
         if isinstance(data, str):
