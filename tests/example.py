@@ -48,7 +48,7 @@ class Example:
     def manage(self, *arguments, code=0):
         """Run a command to its end and return what it wrote."""
         with self.start("-W", "error::ResourceWarning", ROOT / "manage.py", *arguments) as process:
-            output, _ = process.communicate(timeout=240)
+            output, _ = process.communicate(timeout=900)  # a hung command; a busy machine is slow
         assert process.returncode == code, output
         return output
 

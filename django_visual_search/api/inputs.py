@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from rest_framework import serializers
@@ -115,8 +116,9 @@ class Asked(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            # A form's data would make a missing boolean False.
-            data = {name: data[name] for name in data}
+            # A form's data would make a missing boolean False; and what is left empty in a form is not said.
+            is_form = isinstance(data, MultiValueDict)
+            data = {name: data[name] for name in data if not (is_form and data[name] == "")}
             unknown = data.keys() - self.fields.keys() - {"csrfmiddlewaretoken"}
             if unknown:
                 message = _("There is no such field. There are: %(known)s.") % {"known": ", ".join(self.fields)}
@@ -139,7 +141,7 @@ def names_of(serializer: Any) -> tuple[str, ...]:
 class PhotoUpload(Asked):
     """A photo as a file, by multipart/form-data."""
 
-    image = PhotoField(help_text="The photo.")
+    image = PhotoField(help_text="The photo.", style={"input_type": "file"})
     crop = CropTextField(
         required=False, help_text="The part to search by, x0,y0,x1,y1 in fractions of the photo as a person sees it."
     )
@@ -182,7 +184,10 @@ class ReportSerializer(serializers.Serializer):
 
 def photo_serializer(request: Request, view: Any) -> type[Asked]:
     """For a file or for JSON, with text where the viewset has ``search_fields``."""
-    is_file = request._request.content_type == "multipart/form-data"
-    if getattr(view, "search_fields", None):
-        return PhotoAndTextUpload if is_file else PhotoAndTextData
-    return PhotoUpload if is_file else PhotoData
+    if request._request.content_type == "multipart/form-data":
+        return upload_serializer(view)
+    return PhotoAndTextData if getattr(view, "search_fields", None) else PhotoData
+
+
+def upload_serializer(view: Any) -> type[Asked]:
+    return PhotoAndTextUpload if getattr(view, "search_fields", None) else PhotoUpload

@@ -51,7 +51,7 @@ if IS_INSTALLED:
             return auto_schema._map_serializer(page(), direction, bypass_extensions=True)
 
         def _product(self, auto_schema: Any, direction: Any) -> tuple[Any, str]:
-            serializer = auto_schema.view.get_serializer()
+            serializer = auto_schema.view.get_serializer([], many=True).child
             return type(serializer), auto_schema._get_serializer_name(serializer, direction)
 
     class TextExtension(OpenApiSerializerExtension):
