@@ -69,7 +69,7 @@ class Example:
             )
         try:
             address = f"http://127.0.0.1:{port}"
-            end = time.monotonic() + 60
+            end = time.monotonic() + 300
             while get(f"{address}/", missing=None) is None:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
