@@ -131,7 +131,9 @@ def _answer(
     rankers = rankers_for(ranking)
     always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
     wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = nearest(field, asked.query, limit=depth, within=queryset, exclude=asked.exclude, wishes=wishes)
+    near = nearest(
+        field, asked.query, limit=depth, within=queryset, exclude=asked.exclude, wishes=wishes, along=depth == limit
+    )
     order = near.candidates
     if min_similarity is not None:
         order = [candidate for candidate in order if candidate.similarity >= min_similarity]
@@ -139,7 +141,7 @@ def _answer(
     for ranker in rankers:
         order = ranker(order, context)
     order = order[:depth]
-    found = fetch(field, queryset, [candidate.product_pk for candidate in order[:limit]])
+    found = _products_of(field, queryset, order[:limit])
     order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in found]  # deleted since the rows were read
     hits = [
         SearchHit(
@@ -158,6 +160,12 @@ def _answer(
     )
     settled = Ranking(field.label, asked.kind, asked.query_id, near.extractor_key, near.exact, places, shown=len(hits))
     return SearchResults(hits, settled, near.vector)
+
+
+def _products_of(field: EmbeddingField, within: Any, shown: list[Any]) -> dict[Any, Any]:
+    if field.product is None and all(candidate.row is not None for candidate in shown):
+        return {candidate.product_pk: candidate.row for candidate in shown}
+    return fetch(field, within, [candidate.product_pk for candidate in shown])
 
 
 def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import Any
 
@@ -59,13 +60,13 @@ class BackboneExtractor(Extractor):
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``, neither projected nor normalised."""
 
-    @property
+    @functools.cached_property
     def features_key(self) -> str:
         """Names the space of ``features``: the same for all fields that share a backbone and prepare pictures alike."""
         return f"{self.name}-{digest(*self.identity, self.input_size, self.image_options, image_module.VERSION)}"
 
-    @property
-    def spec(self) -> ExtractorSpec:
+    @functools.cached_property
+    def spec(self) -> ExtractorSpec:  # type: ignore[override]
         dimensions = self.dimensions or self.width
         assert dimensions is not None  # __init__ refuses anything else
         return ExtractorSpec(
