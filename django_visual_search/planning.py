@@ -136,7 +136,7 @@ def forget_facts() -> None:
     _known.clear()
 
 
-def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
+def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -> Plan:
     """Exact where few rows are expected, where there is no index, and where a large share of them is asked for.
 
     Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of
@@ -144,6 +144,9 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
     Scanning on instead (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the
     query's own surroundings filtered out, recall@20 was 0.68 to 0.90. So it serves only depths that pgvector's widest
     scan can't reach, in tables too large for an exact scan.
+
+    ``mixed``: the graph has vectors of two spaces, so its ways from one to the next lead through both and tell little;
+    then every table that isn't too large for it is scanned exactly.
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit
@@ -152,7 +155,8 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
     deep = width > MAX_EF_SEARCH
     ef_search = min(MAX_EF_SEARCH, max(conf.EF_SEARCH, width))
     few = min(EXACT_ROWS, ROWS_PER_EF * ef_search) if conf.EXACT_ROWS is None else conf.EXACT_ROWS
-    if not facts.has_index or facts.expected <= max(few, 2 * fetch):
+    few = max(few, 2 * fetch, DEEP_EXACT_ROWS if mixed else 0)
+    if not facts.has_index or facts.expected <= few:
         return Plan(exact=True)
     if deep and facts.expected <= DEEP_EXACT_ROWS:
         return Plan(exact=True)

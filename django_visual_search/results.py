@@ -28,6 +28,8 @@ class SearchHit:
     """1 for the first."""
     reasons: tuple[str, ...] = ("visual",)
     """Why it is where it is: "visual", and what rankers added, such as "feedback" or "pinned"."""
+    extractor_key: str = ""
+    """The vector space that the similarity was measured in; empty on later pages."""
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-import numpy as np
+from django.db import connections, router
 from django.db.models import Model
 
-from . import images
-from .backends import extractor_of
+from . import serving
 from .candidates import fetch, fetch_rows, product_pk, products
 from .conf import conf
 from .fields import EmbeddingField
-from .nearest import Query, nearest
+from .merging import merge, rows_by_space
+from .nearest import Found, Query, nearest
+from .queries import Photo, Stored
 from .ranked import RankingContext, Wishes
 from .rankers import needs_of, rankers_for
 from .registry import fields_of_product, get_field, named_model
 from .results import Place, Ranking, SearchHit, SearchResults
+from .statements import compile_query, execute_together
 
 __all__ = ["SearchHit", "SearchResults", "next_page", "search_by_image", "similar_to"]
 
@@ -45,8 +47,8 @@ def similar_to(
     """
     _check_limit(limit)
     found = get_field(field) if field else _only_field(product)
-    query, pk = _own_vector(found, product)
-    asked = Asked(found, query, "product", "" if pk is None else str(pk), pk, type(product))
+    picture, pk = _own_picture(found, product)
+    asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
     return _answer(asked, limit, depth, within, min_similarity, ranking)
 
 
@@ -70,11 +72,7 @@ def search_by_image(
     """
     _check_limit(limit)
     field = get_field(label)
-    extractor = extractor_of(field)
-    spec = extractor.spec
-    picture = images.load(file, options=spec.images, crop=crop, size=spec.input_size)
-    vector = extractor(np.asarray(picture)[None])[0]
-    asked = Asked(field, Query(vector, spec.key), "photo", model=named_model(label))
+    asked = Asked(field, Photo(field, file, crop), "photo", model=named_model(label))
     return _answer(asked, limit, depth, within, min_similarity, ranking)
 
 
@@ -105,10 +103,10 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked: the query, and what it is about."""
+    """What was asked: the picture, and what it is about."""
 
     field: EmbeddingField
-    query: Query
+    picture: Photo | Stored
     kind: str
     query_id: str = ""
     exclude: Any = None
@@ -131,9 +129,7 @@ def _answer(
     rankers = rankers_for(ranking)
     always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
     wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = nearest(
-        field, asked.query, limit=depth, within=queryset, exclude=asked.exclude, wishes=wishes, along=depth == limit
-    )
+    near = _near(asked, depth, queryset, wishes, depth == limit)
     order = near.candidates
     if min_similarity is not None:
         order = [candidate for candidate in order if candidate.similarity >= min_similarity]
@@ -150,6 +146,7 @@ def _answer(
             candidate.similarity,
             rank,
             tuple(candidate.reasons),
+            candidate.extractor_key,
         )
         for rank, candidate in enumerate(order, 1)
         if candidate.product_pk in found
@@ -168,16 +165,28 @@ def _products_of(field: EmbeddingField, within: Any, shown: list[Any]) -> dict[A
     return fetch(field, within, [candidate.product_pk for candidate in shown])
 
 
-def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
-    """The query, and the primary key of the product it is about."""
+def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) -> Found:
+    """The nearest rows; while vectors move from one space to another, those of both, merged."""
+    how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
+    how["along"] = along
+    near = nearest(asked.field, asked.picture.query(), **how)
+    others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
+    if not others:
+        return near
+    return merge([near, *others], rows_by_space(asked.field), max(depth, wishes.depth))
+
+
+def _own_picture(field: EmbeddingField, instance: Model) -> tuple[Stored, Any]:
+    """The picture that stands for the product, and the primary key of the product."""
+    known = None
     if isinstance(instance, field.model):
         # An instance may be older than its vector; an attribute that was never set would cost a query of its own.
-        known = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
+        vector, key = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
         pk = instance.pk
         if field.product:
-            pk = field.model._base_manager.filter(pk=instance.pk).values_list(product_pk(field), flat=True).first()
-        if known[0] is not None and known[1]:
-            return Query(known[0], known[1].partition(":")[0]), pk
+            pk = _product_of(field, instance)
+        if vector is not None and key:
+            known = Query(vector, key.partition(":")[0])
         rows = field.model._base_manager.filter(pk=instance.pk)
     else:
         pk = instance.pk
@@ -185,7 +194,18 @@ def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
     embedded = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
     if not embedded.ordered:
         embedded = embedded.order_by("pk")
-    return Query(stored=embedded.values_list(field.name, field.key_name)[:1]), pk
+    return Stored(field, embedded, known), pk
+
+
+def _product_of(field: EmbeddingField, row: Model) -> Any:
+    """The primary key of a row's product; what serves the field is asked in the same round trip."""
+    using = router.db_for_read(field.model)
+    rows = field.model._base_manager.using(using).filter(pk=row.pk).values_list(product_pk(field))
+    about = serving.asked(field, connections[using])
+    found, *answers = execute_together(connections[using], [compile_query(rows, using), *about])
+    for answer in answers:
+        serving.learn(field, connections[using], answer)
+    return found[0][0] if found else None
 
 
 def _only_field(product: Model) -> EmbeddingField:

@@ -19,6 +19,7 @@ from .pipeline import embed
 from .rebuilding import rebuild_lost
 from .report import Report
 from .runs import Run
+from .settling import settle
 from .stale import pending, stale
 
 logger = logging.getLogger("django_visual_search")
@@ -60,6 +61,7 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
         report.add(step)
         run.show(report)
     run.finish(report)
+    settle(field)
     for name in rebuild_lost(field):
         logger.warning("visual search: %s: built index %s, which a killed reindex had left dropped", field.label, name)
     return report
