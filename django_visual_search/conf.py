@@ -21,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "THUMBNAIL": None,  # callable(picture, size in pixels) -> URL; None: the picture's own URL
     "QUEUE": "visual_search",
     # Indexing
-    "BATCH_SIZE": 32,
+    "BATCH_SIZE": 64,
     "MAX_ATTEMPTS": 3,
     "LEASE_SECONDS": 60,
     "SWEEP_SECONDS": 30,

@@ -26,7 +26,8 @@ KEPT_KEY = "_visual_search_key"
 
 @admin.register(IndexingAttempt)
 class IndexingAttemptAdmin(ReadOnly):
-    list_display = ["product", "status", "reason", "attempts", "updated_at"]
+    list_display = ["product", "status", "reason", "updated_at"]
+    list_display_links = ["status"]  # the product leads to its own page
     list_filter = ["state", "label", "code"]
     search_fields = ["=object_id", "message"]
     ordering = ["-updated_at"]

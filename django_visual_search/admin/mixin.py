@@ -66,6 +66,12 @@ class VisualSearchAdminMixin(Base):
         if actions is not None:  # None: the shop wants no actions
             self.actions = [*actions, *(name for name in ACTIONS if name not in actions)]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if admin.ModelAdmin in order and order.index(admin.ModelAdmin) < order.index(VisualSearchAdminMixin):
+            raise TypeError(f"{cls.__name__}: VisualSearchAdminMixin comes before ModelAdmin, or half of it is lost.")
+
     # What a shop may change
 
     def has_reindex_permission(self, request: HttpRequest) -> bool:
