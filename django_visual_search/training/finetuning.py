@@ -60,8 +60,8 @@ class Finetuning:
         extractor = get_extractor(base.alias, field.dimensions)
         if not isinstance(extractor, KerasExtractor):
             raise ImproperlyConfigured(
-                f"Only a KerasExtractor can be fine-tuned; {base.alias!r} is a {type(extractor).__name__}. Learn a head "
-                "(--method head), or name another --extractor."
+                f"Only a KerasExtractor can be fine-tuned; {base.alias!r} is a {type(extractor).__name__}. Learn a "
+                "head (--method head), or name another --extractor."
             )
         self.field, self.alias, self.extractor = field, base.alias, extractor
         self.given, self.plan = given, plan
@@ -130,8 +130,8 @@ class Finetuning:
             )
         except ValueError as e:
             raise ValueError(
-                f"Nothing would tell when to stop fine-tuning: {e} Name --labels that several pictures share, or learn a "
-                "head."
+                f"Nothing would tell when to stop fine-tuning: {e} Name --labels that several pictures share, or learn "
+                "a head."
             ) from e
         return Split(split.task, seen[split.train], seen[split.held_out], split.leaked)
 

@@ -54,8 +54,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--once",
             action="store_true",
-            help="Let the backbone serve that was fine-tuned without the held-out pictures, instead of fine-tuning once "
-            "more on every picture.",
+            help="Let the backbone serve that was fine-tuned without the held-out pictures, instead of fine-tuning "
+            "once more on every picture.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Measure, and keep nothing but features.")
 
@@ -143,8 +143,8 @@ class Command(BaseCommand):
         settings = trained.settings
         self._say(what, trained.seconds)
         self.stdout.write(
-            f"  chosen: shrinkage {settings.shrinkage}, residual {settings.residual}, weights {dict(settings.weights)}; "
-            f"{trained.learned.named} of {settings.dimensions} dimensions tell labels apart"
+            f"  chosen: shrinkage {settings.shrinkage}, residual {settings.residual}, weights "
+            f"{dict(settings.weights)}; {trained.learned.named} of {settings.dimensions} dimensions tell labels apart"
         )
         for outcome in trained.outcomes:
             self.stdout.write("  " + str(outcome).replace("\n", "\n  "))
