@@ -21,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "THUMBNAIL": None,  # callable(picture, size in pixels) -> URL; None: the picture's own URL
     "QUEUE": "visual_search",
     # Indexing
-    "BATCH_SIZE": 32,
+    "BATCH_SIZE": 64,
     "MAX_ATTEMPTS": 3,
     "LEASE_SECONDS": 60,
     "SWEEP_SECONDS": 30,
@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "DECODE_MEMORY_MB": 1024,
     "PUBLISH_SECONDS": 0.4,
     "MAINTENANCE_WORK_MEM": "512MB",
+    "FEATURE_CACHE_ROWS": 200_000,  # pictures per field whose backbone features are kept; 0: none
     # Where exported models are cached on this machine's disk; None: a folder in the user's cache directory
     "CACHE_DIR": None,
     # Search

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from .knowledge import Extras, known_before, read_known
 from .planning import Plan, facts_of, make_plan
 from .ranked import Candidate, Rule, Wishes
 from .rows import RowReader
+from .serving import asked, learn, serving
 from .statements import Statement, compile_query, execute_together
 from .vectors import halfvec_text
 
@@ -27,11 +29,13 @@ SCANNED, COMPLETE, PINNED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for: a vector and its space, or ``stored``, rows of (vector, key) of which the first is read."""
+    """What to look for: a vector and its space, ``stored``, rows of (vector, key) of which the first is read, or
+    ``later``, which says it once it is known what serves the field."""
 
     vector: Any = None
     extractor_key: str = ""
     stored: QuerySet[Any] | None = None
+    later: Callable[[], Query] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,29 @@ def nearest(
     rules: tuple[Rule, ...] = ()
     try:
         rows, filtered = candidates(field, within)
-        first = [] if query.stored is None else [compile_query(query.stored, using)]
+        about = asked(field, connection)
+        stored = [] if query.stored is None else [compile_query(query.stored, using)]
+        first = [*about, *stored]
         facts, read, known = facts_of(field, connection, rows, filtered, first, known_before(field, wishes))
-        if read:
-            query = _read_query(field, read[0], connection)
+        if about:
+            learn(field, connection, read[0])
+        if stored:
+            query = _read_query(field, read[-1], connection)
+        elif query.later:
+            query = query.later()
         extractor_key = query.extractor_key
         if query.vector is None:
             return Found([], True, "")
         rules, wishes = read_known(field, wishes, known)
         limit = max(limit, wishes.depth)
         rows = embedded(field, rows, extractor_key, exclude)
-        plan = make_plan(limit, facts, grouped=field.product is not None)
+        moving = serving(field).also is not None
+        plan = make_plan(limit, facts, grouped=field.product is not None, mixed=moving)
         pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
         statement = _statement(field, rows, query.vector, limit, plan, using, pins)
     except EmptyResultSet:
+        if query.later:  # a photo that isn't accepted is to be refused all the same
+            extractor_key = query.later().extractor_key
         return Found([], True, extractor_key, rules)
     reader, extras = RowReader(field, connection), Extras(field, wishes, connection)
     found = execute_together(connection, plan.around(_joined(statement, reader, extras)))[plan.position]
@@ -95,7 +108,7 @@ def nearest(
         score = similarity(field, distance)
         row, known_of = reader.read(tuple(rest[width:])), extras.read(tuple(rest[:width]))
         pinned = product_key not in there
-        result.append(Candidate(product_key, pk, row, distance, score, score, pinned=pinned, **known_of))
+        result.append(Candidate(product_key, pk, row, distance, score, score, extractor_key, pinned=pinned, **known_of))
     exact = plan.exact or bool(complete) or not found
     return Found(result, exact, extractor_key, rules, query.vector)
 

@@ -135,7 +135,7 @@ def forget_facts() -> None:
     _known.clear()
 
 
-def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
+def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -> Plan:
     """Exact where few rows are expected, where there is no index, and where a large share of them is asked for.
 
     Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of
@@ -143,10 +143,14 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool) -> Plan:
     Scanning on instead (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the
     query's own surroundings filtered out, recall@20 was 0.68 to 0.90. So it serves only depths that pgvector's widest
     scan can't reach, in tables too large for an exact scan.
+
+    ``mixed``: the graph has vectors of two spaces, so its ways from one to the next lead through both and tell little;
+    then every table that isn't too large for it is scanned exactly.
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit
-    if not facts.has_index or facts.expected <= max(conf.EXACT_ROWS, 2 * fetch):
+    few = max(conf.EXACT_ROWS, 2 * fetch, DEEP_EXACT_ROWS if mixed else 0)
+    if not facts.has_index or facts.expected <= few:
         return Plan(exact=True)
     share = min(1.0, facts.expected / facts.rows) if facts.rows > 0 else 1.0
     width = math.ceil(2 * fetch / share)

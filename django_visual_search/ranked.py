@@ -26,6 +26,10 @@ class Candidate:
     """Cosine (-1..1), 1 / (1 + distance) for ``l2``, or the inner product."""
     score: float
     """What the order is by, largest first: the similarity before any ranker ran, and on its scale afterwards."""
+    extractor_key: str = ""
+    """The vector space that the similarity was measured in."""
+    confidence: float | None = None
+    """The probability that it is what the query shows, where that was asked for and is known."""
     pair: tuple[float, float] = (0.0, 0.0)
     """Faded (gain, exposure) of this product as a hit of this query product (models.Evidence)."""
     alone: tuple[float, float] = (0.0, 0.0)

@@ -6,19 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-import numpy as np
+from django.db import connections, router
 from django.db.models import Model
 
-from . import images
-from .backends import extractor_of
+from . import serving
 from .candidates import fetch, fetch_rows, product_pk, products
+from .closeness import Closeness
 from .conf import conf
+from .confidence import Confidence
 from .fields import EmbeddingField
-from .nearest import Query, nearest
-from .ranked import RankingContext, Wishes
+from .merging import merge, rows_by_space
+from .nearest import Found, Query, nearest
+from .queries import Photo, Stored
+from .ranked import Candidate, RankingContext, Wishes
 from .rankers import needs_of, rankers_for
 from .registry import fields_of_product, get_field, named_model
 from .results import Place, Ranking, SearchHit, SearchResults
+from .statements import compile_query, execute_together
 
 __all__ = ["SearchHit", "SearchResults", "next_page", "search_by_image", "similar_to"]
 
@@ -30,6 +34,7 @@ def similar_to(
     within: Any = None,
     field: str | None = None,
     min_similarity: float | None = None,
+    min_confidence: float | None = None,
     ranking: bool | Iterable[Any] | None = None,
     depth: int | None = None,
 ) -> SearchResults:
@@ -39,15 +44,17 @@ def similar_to(
     ``field``: label of the embedding field, needed only where products have several. A product with several pictures is
     represented by the first of them that has a vector, in the owning model's default order.
     ``ranking``: False for the visual order, or the rankers to use instead of ``VISUAL_SEARCH["RANKING"]``.
+    ``min_confidence``: leave out hits that are less likely than that (0 to 1) to be what the query shows; a fourth
+    query where a head has learned that by category. A ValueError where nothing was learned of it.
     ``depth``: how many places the ranking has, where later pages are to continue it (``next_page``).
     Empty, not an error, where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
     Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
     """
     _check_limit(limit)
     found = get_field(field) if field else _only_field(product)
-    query, pk = _own_vector(found, product)
-    asked = Asked(found, query, "product", "" if pk is None else str(pk), pk, type(product))
-    return _answer(asked, limit, depth, within, min_similarity, ranking)
+    picture, pk = _own_picture(found, product)
+    asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
+    return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
 
 def search_by_image(
@@ -58,6 +65,7 @@ def search_by_image(
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
     min_similarity: float | None = None,
+    min_confidence: float | None = None,
     ranking: bool | Iterable[Any] | None = None,
     depth: int | None = None,
 ) -> SearchResults:
@@ -70,18 +78,15 @@ def search_by_image(
     """
     _check_limit(limit)
     field = get_field(label)
-    extractor = extractor_of(field)
-    spec = extractor.spec
-    picture = images.load(file, options=spec.images, crop=crop, size=spec.input_size)
-    vector = extractor(np.asarray(picture)[None])[0]
-    asked = Asked(field, Query(vector, spec.key), "photo", model=named_model(label))
-    return _answer(asked, limit, depth, within, min_similarity, ranking)
+    asked = Asked(field, Photo(field, file, crop), "photo", model=named_model(label))
+    return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
     """The hits that follow those shown so far in a ranking, as ``results.read_token`` gives it.
 
-    Products that are not in ``within`` (any more) are left out, and ranks say the place in the ranking. Two queries.
+    Products that are not in ``within`` (any more) are left out, and ranks say the place in the ranking. At most
+    three queries.
     Raises LookupError where the field is not there any more, and ValueError for a bad limit or ``within``.
     """
     _check_limit(limit)
@@ -95,20 +100,22 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     if len(there) > limit:
         shown = there[limit][0]
     rows = fetch_rows(field, [place.row_pk for _, place in page])
+    confidence = Confidence(field)
     hits = []
     for i, place in page:
         product = found[to_python(place.product_pk)]
         row = rows.get(place.row_pk) if field.product else product
-        hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons))
+        sure = confidence.of_hit(ranking.extractor_key, place.similarity, product)
+        hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons, ranking.extractor_key, sure))
     return SearchResults(hits, replace(ranking, shown=shown))
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked: the query, and what it is about."""
+    """What was asked: the picture, and what it is about."""
 
     field: EmbeddingField
-    query: Query
+    picture: Photo | Stored
     kind: str
     query_id: str = ""
     exclude: Any = None
@@ -120,7 +127,7 @@ def _answer(
     limit: int,
     depth: int | None,
     within: Any,
-    min_similarity: float | None,
+    close: Closeness,
     ranking: bool | Iterable[Any] | None,
 ) -> SearchResults:
     field = asked.field
@@ -131,10 +138,10 @@ def _answer(
     rankers = rankers_for(ranking)
     always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
     wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = nearest(field, asked.query, limit=depth, within=queryset, exclude=asked.exclude, wishes=wishes)
-    order = near.candidates
-    if min_similarity is not None:
-        order = [candidate for candidate in order if candidate.similarity >= min_similarity]
+    near = _near(asked, depth, queryset, wishes)
+    confidence = Confidence(field) if near.candidates else None
+    order = close.enough(near.candidates, confidence)
+    left_out = len(near.candidates) - len(order)
     context = RankingContext(field, asked.query_id, depth, near.rules)
     for ranker in rankers:
         order = ranker(order, context)
@@ -148,6 +155,8 @@ def _answer(
             candidate.similarity,
             rank,
             tuple(candidate.reasons),
+            candidate.extractor_key,
+            _sure(confidence, candidate, product),
         )
         for rank, candidate in enumerate(order, 1)
         if candidate.product_pk in found
@@ -157,19 +166,36 @@ def _answer(
         for c in order
     )
     settled = Ranking(field.label, asked.kind, asked.query_id, near.extractor_key, near.exact, places, shown=len(hits))
-    return SearchResults(hits, settled, near.vector)
+    return SearchResults(hits, settled, near.vector, left_out)
 
 
-def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
-    """The query, and the primary key of the product it is about."""
+def _sure(confidence: Confidence | None, candidate: Candidate, product: Model) -> float | None:
+    if candidate.confidence is not None or confidence is None:
+        return candidate.confidence
+    return confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
+
+
+def _near(asked: Asked, depth: int, within: Any, wishes: Wishes) -> Found:
+    """The nearest rows; while vectors move from one space to another, those of both, merged."""
+    how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
+    near = nearest(asked.field, asked.picture.query(), **how)
+    others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
+    if not others:
+        return near
+    return merge([near, *others], rows_by_space(asked.field), max(depth, wishes.depth))
+
+
+def _own_picture(field: EmbeddingField, instance: Model) -> tuple[Stored, Any]:
+    """The picture that stands for the product, and the primary key of the product."""
+    known = None
     if isinstance(instance, field.model):
         # An instance may be older than its vector; an attribute that was never set would cost a query of its own.
-        known = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
+        vector, key = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
         pk = instance.pk
         if field.product:
-            pk = field.model._base_manager.filter(pk=instance.pk).values_list(product_pk(field), flat=True).first()
-        if known[0] is not None and known[1]:
-            return Query(known[0], known[1].partition(":")[0]), pk
+            pk = _product_of(field, instance)
+        if vector is not None and key:
+            known = Query(vector, key.partition(":")[0])
         rows = field.model._base_manager.filter(pk=instance.pk)
     else:
         pk = instance.pk
@@ -177,7 +203,18 @@ def _own_vector(field: EmbeddingField, instance: Model) -> tuple[Query, Any]:
     embedded = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
     if not embedded.ordered:
         embedded = embedded.order_by("pk")
-    return Query(stored=embedded.values_list(field.name, field.key_name)[:1]), pk
+    return Stored(field, embedded, known), pk
+
+
+def _product_of(field: EmbeddingField, row: Model) -> Any:
+    """The primary key of a row's product; what serves the field is asked in the same round trip."""
+    using = router.db_for_read(field.model)
+    rows = field.model._base_manager.using(using).filter(pk=row.pk).values_list(product_pk(field))
+    about = serving.asked(field, connections[using])
+    found, *answers = execute_together(connections[using], [compile_query(rows, using), *about])
+    for answer in answers:
+        serving.learn(field, connections[using], answer)
+    return found[0][0] if found else None
 
 
 def _only_field(product: Model) -> EmbeddingField:

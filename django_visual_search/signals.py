@@ -119,7 +119,7 @@ def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) 
     if field.key_name in instance.get_deferred_fields():
         return True
     try:
-        return bool(getattr(instance, field.key_name) != indexing.wanted_key(field, image.name))
+        return bool(getattr(instance, field.key_name) != indexing.wanted_key(field, image.name, at_any_age=True))
     except Exception:
         # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
         logger.exception("visual search: the extractor of %s", field.label)

@@ -11,7 +11,7 @@ import pytest
 from django.core.files.base import ContentFile
 from PIL import Image
 
-from django_visual_search import indexing
+from django_visual_search import indexing, merging, serving, spaces
 from django_visual_search.registry import get_field
 
 
@@ -21,6 +21,13 @@ def media(settings, tmp_path):
     settings.MEDIA_ROOT = str(tmp_path / "media")
     yield tmp_path / "media"
     shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    """What one test's database said is not known to the next."""
+    for module in (serving, spaces, merging):
+        module.forget()
 
 
 def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:

@@ -12,8 +12,9 @@ from django.urls import reverse
 
 from django_visual_search import indexing
 from django_visual_search.admin import VisualSearchAdminMixin, reindexing
-from django_visual_search.admin.states import State
 from django_visual_search.registry import get_field
+from django_visual_search.serving import serving
+from django_visual_search.states import State
 
 from .conftest import embed_all, picture_file
 from .processes import REDIS, closed_port, need, shop, until  # noqa: F401
@@ -80,6 +81,7 @@ class TestColumn:
             return [query["sql"] for query in captured]
 
         Product.objects.create(name="A", image=picture_file(0))
+        serving(get_field("testshop.Product"))  # known for a while
         few = queries()
         Product.objects.bulk_create(Product(name=str(n), image=f"{n}.jpg") for n in range(60))
         many = queries()

@@ -11,12 +11,12 @@ import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
-from ..backends import extractor_of
 from ..candidates import candidates, embedded, products
 from ..fields import EmbeddingField
 from ..indexing import ann
 from ..nearest import OPERATORS
 from ..planning import facts_of, make_plan
+from ..spaces import wanted_key
 from ..statements import compile_query, execute_together
 from ..vectors import halfvec_text
 
@@ -91,9 +91,9 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
 
 def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
     """The index in PostgreSQL's plan of the search, under the settings that a search has."""
-    rows = embedded(field, rows, extractor_of(field).spec.key, None)
+    rows = embedded(field, rows, wanted_key(field), None)
     allowed, params = compile_query(rows.values_list("pk", field.name), connection.alias)
-    width = extractor_of(field).spec.dimensions
+    width = field.dimensions or 1
     query = halfvec_text(np.full(width, width**-0.5))
     sql = (
         f"EXPLAIN (FORMAT JSON) WITH allowed (pk, vector) AS NOT MATERIALIZED ({allowed}) "

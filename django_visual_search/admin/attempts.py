@@ -16,10 +16,10 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
 from ..registry import get_field
+from ..states import pictures
 from .products import Key, primary_key
 from .reindexing import MOST_SENT, Sent, send, tell
 from .rows_of_products import ReadOnly
-from .states import pictures
 
 KEPT_KEY = "_visual_search_key"
 

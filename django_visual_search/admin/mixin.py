@@ -17,14 +17,14 @@ from django.utils.translation import gettext_lazy
 from ..fields import EmbeddingField
 from ..indexing.batches import batched
 from ..registry import fields_of_product, get_field
+from ..states import State, pictures
+from ..statuses import ProductStatus, statuses
 from .neighbours import neighbours
 from .photo_form import StaffPhotoForm
 from .photo_page import photo_page
 from .reindexing import MOST_SENT, Sent, send, tell
-from .states import State, pictures
 from .status_badge import badge
 from .status_filter import StatusFilter
-from .statuses import ProductStatus, statuses
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as Base

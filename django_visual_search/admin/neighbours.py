@@ -12,10 +12,10 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from .. import search
+from ..statuses import statuses
 from .hits import staff_hits
 from .states import State
 from .status_badge import badge
-from .statuses import statuses
 
 
 def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeString:

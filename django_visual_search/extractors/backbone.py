@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import images as image_module
 from .base import ArtifactStore, Extractor, ExtractorSpec, digest, l2_normalise
-from .heads import SEED, orthonormal
+from .heads import SEED, LinearHead, orthonormal
 
 
 class BackboneExtractor(Extractor):
@@ -22,6 +23,8 @@ class BackboneExtractor(Extractor):
 
     name: str
     input_size: int
+    head: LinearHead | None = None
+    """A learned head (see ``with_head``); None for the seeded projection."""
 
     def __init__(
         self,
@@ -64,12 +67,26 @@ class BackboneExtractor(Extractor):
         """Names the space of ``features``: the same for all fields that share a backbone and prepare pictures alike."""
         return f"{self.name}-{digest(*self.identity, self.input_size, self.image_options, image_module.VERSION)}"
 
+    def with_head(self, head: LinearHead) -> Self:
+        """This extractor with a learned head instead of its projection; what is loaded is shared.
+
+        Raises ValueError if the head doesn't take these features or doesn't give the field's width.
+        """
+        if self.width is not None and head.features != self.width:
+            raise ValueError(f"{self.name} gives {self.width} features a picture, but the head takes {head.features}.")
+        if self.dimensions is not None and head.dimensions != self.dimensions:
+            raise ValueError(f"The head gives {head.dimensions} dimensions, not the {self.dimensions} asked for.")
+        other = copy.copy(self)
+        other.head, other.dimensions = head, head.dimensions
+        return other
+
     @property
     def spec(self) -> ExtractorSpec:
         dimensions = self.dimensions or self.width
         assert dimensions is not None  # __init__ refuses anything else
+        head: object = SEED if self.head is None else self.head.digest
         return ExtractorSpec(
-            key=f"{self.name}-{dimensions}-{digest(self.features_key, dimensions, SEED)}",
+            key=f"{self.name}-{dimensions}-{digest(self.features_key, dimensions, head)}",
             dimensions=dimensions,
             input_size=self.input_size,
             images=self.image_options,
@@ -82,8 +99,19 @@ class BackboneExtractor(Extractor):
         dimensions = self.spec.dimensions
         if len(images) == 0:
             return np.empty((0, dimensions), np.float32)
-        features = self.features(images)
-        width = features.shape[1]
+        return self.project(self.kept_features(images))
+
+    def kept_features(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """``features`` in half precision, ``(n, width)``: vectors made from kept features are the same as new ones."""
+        largest = np.finfo(np.float16).max
+        return np.clip(self.features(images), -largest, largest).astype(np.float16)
+
+    def project(self, features: NDArray[np.float16]) -> NDArray[np.float32]:
+        """From ``kept_features``, ``(n, width)``, to vectors of unit length, float32 ``(n, dimensions)``."""
+        dimensions, width = self.spec.dimensions, features.shape[1]
         self._check_width(width)
+        full = features.astype(np.float32)
+        if self.head is not None:
+            return l2_normalise(self.head(full))
         # As many dimensions as features: turning the space would change no cosine.
-        return l2_normalise(features if dimensions == width else orthonormal(width, dimensions)(features))
+        return l2_normalise(full if dimensions == width else orthonormal(width, dimensions)(full))

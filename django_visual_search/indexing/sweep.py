@@ -17,6 +17,7 @@ from .claims import quarantine_lost
 from .pipeline import embed
 from .report import Report
 from .runs import Run
+from .settling import settle
 from .stale import pending, stale
 
 
@@ -55,6 +56,7 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
         report.add(step)
         run.show(report)
     run.finish(report)
+    settle(field)
     return report
 
 

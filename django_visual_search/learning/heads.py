@@ -87,16 +87,16 @@ def train_head(
     labels: Labels,
     plan: Plan,
     *,
-    before: Embed,
+    before: NDArray[np.floating[Any]],
     scenes: Indices | None = None,
     strangers: NDArray[np.floating[Any]] | None = None,
     progress: Progress = lambda message: None,
 ) -> Trained:
     """Choose settings, measure before and after, learn confidence, and learn the head from everything.
 
-    ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: features to unit
-    vectors as they are made now. ``scenes``: see ``near_duplicates``. ``strangers``: features, ``(s, f)``, of pictures
-    of other things, for which confidence is to be low.
+    ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: the unit vectors,
+    ``(n, b)``, that they have now, which may come from another backbone. ``scenes``: see ``near_duplicates``.
+    ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low.
 
     Settings are chosen on pictures that are neither of the held-out ones nor of a held-out product, so the figures owe
     nothing to what they are measured with; the head that serves then knows these too. Needs scikit-learn
@@ -110,7 +110,7 @@ def _train(
     features: NDArray[np.floating[Any]],
     labels: Labels,
     plan: Plan,
-    before: Embed,
+    before: NDArray[np.floating[Any]],
     scenes: Indices | None,
     strangers: NDArray[np.floating[Any]] | None,
     progress: Progress,
@@ -147,7 +147,8 @@ def _train(
         embed = embed_by(part.head)
         try:
             figures = [
-                measure(features, labels[plan.target], split, way, scenes=scenes).mean() for way in (before, embed)
+                measure(rows, labels[plan.target], split, way, scenes=scenes).mean()
+                for rows, way in ((before, _as_they_are), (features, embed))
             ]
         except ValueError as e:
             notes.append(f"{split.task}: {e}")
@@ -159,6 +160,10 @@ def _train(
     learned = learn(features, labels, settings)
     spent = time.monotonic() - start
     return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
+
+
+def _as_they_are(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(vectors, np.float32)
 
 
 def _splits(

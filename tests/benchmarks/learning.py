@@ -197,7 +197,7 @@ def heads(shop: Shop, seeds: int) -> None:
 def chosen(shop: Shop, features: np.ndarray, rows: np.ndarray) -> Embed:
     plan = Plan(DIMENSIONS, "product")
     trained = train_head(
-        features, {"product": shop.products[rows]}, plan, before=l2_normalise, scenes=shop.scenes()[rows]
+        features, {"product": shop.products[rows]}, plan, before=l2_normalise(features), scenes=shop.scenes()[rows]
     )
     return embed_by(trained.head)
 
@@ -263,7 +263,7 @@ def _confidence(shop: Shop, name: str, split: Split, seed: int) -> tuple[float, 
     plan = Plan(DIMENSIONS, "product", kind="category", category="department", seed=seed, mixtures=[ALONE])
     scenes = shop.scenes()[rows]
     drawn = shop.drawn(name)
-    trained = train_head(x[rows], labels, plan, before=l2_normalise, scenes=scenes, strangers=drawn)
+    trained = train_head(x[rows], labels, plan, before=l2_normalise(x[rows]), scenes=scenes, strangers=drawn)
     embed, calibration = embed_by(trained.head), trained.calibration
     assert calibration is not None
     gallery = embed(x[rows])

@@ -1,0 +1,97 @@
+"""What a shop has learned: heads, which vector space each field is searched in, and features kept for re-use."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .indexing import Artifact
+
+
+class EmbeddingHead(models.Model):
+    """A learned head: what brings a backbone's features to a field's vectors. Its numbers never change once made."""
+
+    class Method(models.TextChoices):
+        HEAD = "head", _("head")
+        FINETUNE = "finetune", _("fine-tuned backbone and head")
+
+    class State(models.TextChoices):
+        CANDIDATE = "candidate", _("candidate")
+        SERVING = "serving", _("serving")
+        RETIRED = "retired", _("retired")
+
+    name = models.CharField(max_length=100, unique=True)
+    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    method = models.CharField(max_length=16, choices=Method.choices, default=Method.HEAD)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.CANDIDATE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    extractor = models.CharField(max_length=100, help_text=_("The extractor of the settings that it was learned for."))
+    features_key = models.CharField(max_length=64, help_text=_("The backbone whose features it takes."))
+    key = models.CharField(max_length=64, unique=True, help_text=_("The vector space that it makes."))
+    dimensions = models.PositiveIntegerField()
+    data = models.BinaryField(help_text=_("Matrix and mean in NumPy's npy format."))
+    sha256 = models.CharField(max_length=64)
+    artifact = models.ForeignKey(
+        Artifact, models.PROTECT, null=True, blank=True, help_text=_("The fine-tuned backbone, if it has its own.")
+    )
+    backbone = models.JSONField(default=dict, blank=True, help_text=_("How pictures go into that backbone."))
+    summary = models.JSONField(default=dict, blank=True, help_text=_("What it was learned from, and how."))
+    baseline_key = models.CharField(
+        max_length=64, blank=True, help_text=_("The vector space that served when it was measured.")
+    )
+    metrics = models.JSONField(
+        default=list, blank=True, help_text=_("By task, on pictures held out: the baseline's figures and its own.")
+    )
+    calibration = models.JSONField(
+        null=True, blank=True, help_text=_("From similarity to the probability that a hit is right.")
+    )
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ServingSpace(models.Model):
+    """The vector space that a field's vectors are made in, and the one before; without a row, the settings' extractor.
+
+    Between ``effective_at`` and ``finished_at`` vectors are moved from one to the other, and searches ask both.
+    """
+
+    label = models.CharField(max_length=255, unique=True, help_text=_("The embedding field, as app.Model.field."))
+    extractor = models.CharField(max_length=100)
+    head = models.ForeignKey(EmbeddingHead, models.PROTECT, null=True, blank=True, related_name="+")
+    previous_extractor = models.CharField(max_length=100)
+    previous_head = models.ForeignKey(EmbeddingHead, models.PROTECT, null=True, blank=True, related_name="+")
+    changed_at = models.DateTimeField()
+    effective_at = models.DateTimeField(
+        help_text=_("When vectors begin to be moved: every process knows of both spaces by then.")
+    )
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.head or self.extractor}"
+
+
+class PictureFeatures(models.Model):
+    """A backbone's features of one picture, so that another head needs no picture decoded again."""
+
+    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    object_id = models.CharField(max_length=255, help_text=_("Primary key of the row that has the picture."))
+    features_key = models.CharField(max_length=64)
+    image = models.TextField(help_text=_("The picture's name in its storage."))
+    features = models.BinaryField(help_text=_("Little-endian half-precision numbers."))
+    written_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["label", "features_key", "object_id"], name="visual_search_one_features")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.object_id}: {self.features_key}"
