@@ -19,7 +19,7 @@ class Candidate:
     row_pk: Any
     """Primary key of the row that owns the vector."""
     row: Any
-    """That row; None where it is the product itself."""
+    """That row; where it is the product itself, None or the product."""
     distance: float
     """pgvector's for the field's metric."""
     similarity: float

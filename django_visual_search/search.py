@@ -138,7 +138,7 @@ def _answer(
     rankers = rankers_for(ranking)
     always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
     wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = _near(asked, depth, queryset, wishes)
+    near = _near(asked, depth, queryset, wishes, depth == limit)
     confidence = Confidence(field) if near.candidates else None
     order = close.enough(near.candidates, confidence)
     left_out = len(near.candidates) - len(order)
@@ -146,7 +146,7 @@ def _answer(
     for ranker in rankers:
         order = ranker(order, context)
     order = order[:depth]
-    found = fetch(field, queryset, [candidate.product_pk for candidate in order[:limit]])
+    found = _products_of(field, queryset, order[:limit])
     order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in found]  # deleted since the rows were read
     hits = [
         SearchHit(
@@ -175,9 +175,16 @@ def _sure(confidence: Confidence | None, candidate: Candidate, product: Model) -
     return confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
 
 
-def _near(asked: Asked, depth: int, within: Any, wishes: Wishes) -> Found:
+def _products_of(field: EmbeddingField, within: Any, shown: list[Any]) -> dict[Any, Any]:
+    if field.product is None and all(candidate.row is not None for candidate in shown):
+        return {candidate.product_pk: candidate.row for candidate in shown}
+    return fetch(field, within, [candidate.product_pk for candidate in shown])
+
+
+def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) -> Found:
     """The nearest rows; while vectors move from one space to another, those of both, merged."""
     how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
+    how["along"] = along
     near = nearest(asked.field, asked.picture.query(), **how)
     others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
     if not others:

@@ -200,7 +200,7 @@ def _discounts(depth: int) -> Floats:
 
 
 def joined(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
-    """The measures of all parts' queries, one after another."""
+    """The measures of several lots of queries, one after the other."""
 
     def all_of(values: list[Floats]) -> Floats:
         return np.concatenate(values) if values else np.empty(0)
