@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "CACHE_DIR": None,
     # Search
     "MAX_LIMIT": 1000,
-    "EXACT_ROWS": 5000,
+    "EXACT_ROWS": None,  # rows up to which a search compares one by one; None: where that is cheaper, 5000 at most
     "EF_SEARCH": 100,
     "MAX_SCAN_TUPLES": 20000,
     # Ranking

@@ -81,7 +81,8 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
         indexes = [Index(*row) for row in cursor.fetchall()]
     try:
         rows, filtered = candidates(field, products(field, None))
-        facts, _read, _known = facts_of(field, connection, rows, filtered, [], [])
+        narrowing = compile_query(rows.values_list("pk"), connection.alias) if filtered else None
+        facts, _read, _known = facts_of(field, connection, narrowing, [], [])
         plan = make_plan(TYPICAL_LIMIT, facts, grouped=field.product is not None)
         used = "" if plan.exact else _index_used(field, rows, plan, connection)
     except EmptyResultSet:  # the default manager shows nothing
@@ -99,7 +100,8 @@ def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) ->
         f"EXPLAIN (FORMAT JSON) WITH allowed (pk, vector) AS NOT MATERIALIZED ({allowed}) "
         f"SELECT pk FROM allowed ORDER BY vector {OPERATORS[field.metric]} %s::halfvec LIMIT {TYPICAL_LIMIT}"
     )
-    answer = execute_together(connection, plan.around((sql, (*params, query))))[plan.position]
+    statements, place = plan.around((sql, (*params, query)))
+    answer = execute_together(connection, statements)[place]
     explained = answer[0][0]
     explained = json.loads(explained) if isinstance(explained, str) else explained
     names = {index.name for index in ann.declared_indexes(field)}

@@ -16,9 +16,9 @@ from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..models import IndexingRun
 from ..spaces import wanted_extractor, wanted_key
+from ..states import NO_PICTURE, State, pictures
 from .ann_facts import AnnFacts, ann_facts
 from .slow import kept_if_slow
-from .states import NO_PICTURE, State, pictures
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,17 @@ from .outputs import hits_as_data
 from .paging import CURSOR, depth_for, next_address, page_limits, read_cursor, token_of
 
 
+def limits_of(view: Any) -> dict[str, Any]:
+    """What LimitField reads in a serializer's context."""
+    return {"limits": page_limits(view.paginator)}
+
+
 def read(view: Any, serializer: type[Asked], data: Any) -> dict[str, Any]:
     """What is asked, checked; with a ``limit`` in any case. Raises ValidationError."""
-    limits = page_limits(view.paginator)
-    asked = serializer(data=data, context={"limits": limits})
+    context = limits_of(view)
+    asked = serializer(data=data, context=context)
     asked.is_valid(raise_exception=True)
-    return {"limit": limits[0], **asked.validated_data}
+    return {"limit": context["limits"][0], **asked.validated_data}
 
 
 def own_parameters(request: Request, serializer: type[Asked]) -> dict[str, Any]:

@@ -92,8 +92,8 @@ def calibrate(
     w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
     if x.ndim != 1 or y.shape != x.shape or w.shape != x.shape:
         raise ValueError(f"Similarities, what is right and weights are (pairs,), not {x.shape}, {y.shape}, {w.shape}.")
-    if not np.isfinite(x).all() or not (w >= 0).all() or not np.isin(y, (0, 1)).all():
-        raise ValueError("Similarities must be finite, weights not negative, and a hit is right or it isn't.")
+    if not np.isfinite(x).all() or not (np.isfinite(w) & (w >= 0)).all() or not np.isin(y, (0, 1)).all():
+        raise ValueError("Similarities and weights must be finite, weights not negative, and a hit is right or not.")
     if method not in (None, *METHODS):
         raise ValueError(f"method must be one of {', '.join(METHODS)} or None, not {method!r}.")
     x, y, w, kept = x[w > 0], y[w > 0], w[w > 0], w > 0
@@ -107,13 +107,19 @@ def calibrate(
     overall = fit(x, y, w)
     own: dict[str, Curve] = {}
     if categories is not None:
-        named = grouping("category", categories, len(kept))
+        named = grouping("category", as_text(categories), len(kept))
         for number, category in enumerate(named.values):
             rows = named.classes[kept] == number
             if rows.sum() >= FEWEST and 0 < y[rows].sum() < rows.sum():
                 share = float(rows.sum() / (rows.sum() + TRUST))
                 own[str(category)] = fit(x[rows], y[rows], w[rows]).mixed(overall, share)
     return Calibration(name, overall, own)
+
+
+def as_text(values: Values) -> list[str | None]:
+    """Labels as the text that names a category's curve; None where there is none."""
+    plain = values.tolist() if isinstance(values, np.ndarray) else values
+    return [str(value) if value is not None and value == value else None for value in plain]
 
 
 def brier(confidence: NDArray[Any], right: NDArray[Any], weights: NDArray[Any] | None = None) -> float:

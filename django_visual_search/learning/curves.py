@@ -94,7 +94,9 @@ def platt(similarities: Floats, right: Floats, weights: Floats) -> Curve:
         sample_weight=np.concatenate([weights * target, weights * (1 - target)]),
     )
     slope = max(0.0, float(model.coef_[0, 0]))
-    level = float(model.intercept_[0]) if slope else math.log(yes + 1) - math.log(no + 1)
+    level = float(model.intercept_[0])
+    if not slope:
+        level = math.log(float(weights @ target)) - math.log(float(weights @ (1 - target)))
     x = np.linspace(similarities.min(), similarities.max(), KNOTS)
     return curve(x, 1 / (1 + np.exp(-(slope * (x - centre) / spread + level))), len(similarities))
 

@@ -18,7 +18,7 @@ from .metrics import Metrics
 from .moments import Moments
 from .pairs import first_hits
 from .requirements import one_blas_thread
-from .selection import RESIDUALS, SHRINKAGES, Embed, Tried, choose, embed_by, measure, take
+from .selection import RESIDUALS, SHRINKAGES, Embed, Tried, answerable, choose, embed_by, measure, take
 from .splits import Indices, Split, unseen_pictures, unseen_products
 
 Progress = Callable[[str], None]
@@ -106,6 +106,15 @@ def train_head(
         return _train(features, labels, plan, before, scenes, strangers, progress)
 
 
+def held_out(labels: Labels, plan: Plan, scenes: Indices | None = None) -> NDArray[np.bool_]:
+    """Which pictures ``train_head`` measures with: nothing else may be learned from them either, such as a backbone."""
+    values = labels[plan.target]
+    held = np.zeros(len(values), bool)
+    for split in _splits(labels, np.arange(len(values)), plan, scenes, plan.seed, []):
+        held[split.held_out] = True
+    return held
+
+
 def _train(
     features: NDArray[np.floating[Any]],
     labels: Labels,
@@ -117,9 +126,7 @@ def _train(
 ) -> Trained:
     start = time.monotonic()
     notes: list[str] = []
-    for name in (plan.target, plan.kind, plan.category):
-        if name is not None and name not in labels:
-            raise ValueError(f"There is no label {name!r}; there are {', '.join(labels)}.")
+    _check(features, labels, plan, before, scenes)
     outer = _splits(labels, np.arange(len(features)), plan, scenes, plan.seed, notes)
     seen = np.ones(len(features), bool)
     for split in outer:
@@ -127,6 +134,9 @@ def _train(
     settings = Settings(plan.dimensions)
     tried: list[Tried] = []
     inner = _splits(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, []) if outer else []
+    inner = [split for split in inner if len(answerable(labels[plan.target], split, scenes))]
+    if outer and not inner:
+        notes.append("Beside the held-out pictures too few are left to choose settings by: the usual ones are taken.")
     if inner:
         progress(f"choosing settings on {int(seen.sum())} pictures")
         settings, tried = choose(
@@ -143,9 +153,9 @@ def _train(
     outcomes, calibration = [], None
     for split in outer:
         progress(f"measuring: {split.task}")
-        part = HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings)
-        embed = embed_by(part.head)
         try:
+            part = HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings)
+            embed = embed_by(part.head)
             figures = [
                 measure(rows, labels[plan.target], split, way, scenes=scenes).mean()
                 for rows, way in ((before, _as_they_are), (features, embed))
@@ -160,6 +170,25 @@ def _train(
     learned = learn(features, labels, settings)
     spent = time.monotonic() - start
     return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
+
+
+def _check(
+    features: NDArray[np.floating[Any]],
+    labels: Labels,
+    plan: Plan,
+    before: NDArray[np.floating[Any]],
+    scenes: Indices | None,
+) -> None:
+    for name in (plan.target, plan.kind, plan.category, *(name for mixture in plan.mixtures for name in mixture)):
+        if name is not None and name not in labels:
+            raise ValueError(f"There is no label {name!r}; there are {', '.join(labels)}.")
+    numbers = {f"labels {name!r}": len(values) for name, values in labels.items()}
+    numbers |= {"vectors before": len(before), "scenes": len(features) if scenes is None else len(scenes)}
+    for what, number in numbers.items():
+        if number != len(features):
+            raise ValueError(f"There are {number} {what} for {len(features)} pictures.")
+    if not np.isfinite(before).all():
+        raise ValueError("The vectors before must be finite numbers, zeros where a picture has none.")
 
 
 def _as_they_are(vectors: NDArray[Any]) -> NDArray[np.float32]:

@@ -100,7 +100,7 @@ def evaluate(
     for start in range(0, len(similarities), step):
         rows = slice(start, start + step)
         parts.append(_sorted(similarities[rows], gains[rows], None if candidates is None else candidates[rows], ks))
-    return _joined(parts, ks)
+    return joined(parts, ks)
 
 
 def evaluate_lists(
@@ -199,7 +199,9 @@ def _discounts(depth: int) -> Floats:
     return np.asarray(1 / np.log2(np.arange(2, depth + 2)))
 
 
-def _joined(parts: list[PerQuery], ks: Sequence[int]) -> PerQuery:
+def joined(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
+    """The measures of several lots of queries, one after the other."""
+
     def all_of(values: list[Floats]) -> Floats:
         return np.concatenate(values) if values else np.empty(0)
 

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import Floats, Labels, class_means, groupings, scatter
+from .labels import AT_ONCE, Floats, Labels, class_means, groupings, scatter
 from .requirements import require
 
 ALIKE = 1e-12
 """Of the mean square of the features: a variance below that is rounding."""
+
+NOTHING_WITHIN = 1e-10
+"""Of the variance of all pictures: where pictures of one class differ by less, they are copies of each other."""
 
 
 class Moments:
@@ -29,14 +32,21 @@ class Moments:
         self._features = features
         self._by_label: dict[int, Floats] = {}
         self._last: tuple[tuple[float, ...], tuple[Floats, Floats]] | None = None
-        variance = features.var(axis=0, dtype=np.float64).sum()
-        if not variance > ALIKE * float(self.mean @ self.mean):
+        self.variance = self._variance()
+        if not self.variance > ALIKE * float(self.mean @ self.mean):
             raise ValueError("All pictures have the same features: there is nothing to learn from them.")
 
     @property
     def width(self) -> int:
         """How many features there are."""
         return len(self.mean)
+
+    def _variance(self) -> float:
+        """Mean squared distance of the pictures from their mean."""
+        total = 0.0
+        for start in range(0, len(self._features), AT_ONCE):
+            total += float(np.square(self._features[start : start + AT_ONCE] - self.mean).sum())
+        return total / len(self._features)
 
     @functools.cached_property
     def total(self) -> Floats:
@@ -51,7 +61,8 @@ class Moments:
     def within(self, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
         """Variances (ascending) and axes of the covariance within classes, of all labels by their weights.
 
-        Labels none of whose classes has two pictures say nothing and are left out. The last answer is remembered.
+        Labels none of whose classes has two pictures say nothing and are left out. All are 0 where pictures of a class
+        are copies of each other. The last answer is remembered.
         """
         if self._last is not None and self._last[0] == weights:
             return self._last[1]
@@ -61,7 +72,8 @@ class Moments:
             if weight:
                 pooled += weight / sum(told) * self._within(i)
         values, axes = np.linalg.eigh(pooled)
-        self._last = weights, (np.maximum(values, 0), axes)
+        there = values[-1] > NOTHING_WITHIN * self.variance
+        self._last = weights, (np.maximum(values, 0) if there else np.zeros(self.width), axes)
         return self._last[1]
 
     def _within(self, i: int) -> Floats:

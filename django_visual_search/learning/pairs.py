@@ -15,6 +15,9 @@ from .splits import Indices
 STRANGERS = 0.25
 """Share of queries that are taken to show nothing like what the shop sells, where pictures of such things are given."""
 
+AT_ONCE = 4_000_000
+"""Similarities that are in memory at a time."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -72,9 +75,14 @@ def first_hits(
 
 
 def _nearest(queries: NDArray[Any], gallery: NDArray[Any]) -> tuple[Indices, Floats]:
-    similarities = queries @ gallery.T
-    hits = similarities.argmax(axis=1)
-    return hits, np.take_along_axis(similarities, hits[:, None], axis=1)[:, 0].astype(np.float64)
+    hits, best = np.empty(len(queries), np.intp), np.empty(len(queries))
+    step = max(1, AT_ONCE // len(gallery))
+    for start in range(0, len(queries), step):
+        similarities = queries[start : start + step] @ gallery.T
+        some = similarities.argmax(axis=1)
+        hits[start : start + step] = some
+        best[start : start + step] = np.take_along_axis(similarities, some[:, None], axis=1)[:, 0]
+    return hits, best
 
 
 def _together(asked: Values, there: Values, queries: int, gallery: int) -> Grouping:

@@ -14,10 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from ..fields import EmbeddingField
-from ..models import IndexingAttempt
-from ..registry import fields_of_product
-from ..spaces import wanted_key
+from .fields import EmbeddingField
+from .models import IndexingAttempt
+from .registry import fields_of_product
+from .spaces import wanted_key
 from .states import NO_PICTURE, State, pictures, with_attempts
 
 WORST_FIRST = [State.QUARANTINED, State.REFUSED, State.MISSING, State.STALE, State.CURRENT]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_visual_search.learning import labels
+from django_visual_search.learning.labels import class_means, grouping, groupings, scatter
+
+NAMES = st.lists(st.sampled_from([None, "", math.nan, "a", "b", 3, 7.5]), max_size=30)
+
+
+@given(NAMES)
+def test_classes_number_equal_values_in_the_order_they_came(values):
+    group = grouping("brand", values, len(values))
+    known = [value for value in values if value not in (None, "") and value == value]
+    assert list(group.values) == list(dict.fromkeys(known))
+    assert group.counts.tolist() == [known.count(value) for value in group.values]
+    for value, number in zip(values, group.classes.tolist(), strict=True):
+        assert (number == -1) == (value in (None, "") or value != value)
+        assert number == -1 or group.values[number] == value
+    assert group.spare == len(known) - len(group.values)
+
+
+def test_arrays_and_lists_are_the_same():
+    plain = ["pear", "", "plum", "pear"]
+    for values in (np.array(plain), np.array(plain, object)):
+        np.testing.assert_array_equal(grouping("kind", values, 4).classes, grouping("kind", plain, 4).classes)
+    assert grouping("kind", np.array([2.0, np.nan, 2.0]), 3).classes.tolist() == [0, -1, 0]
+
+
+def test_labels_must_fit_the_pictures():
+    with pytest.raises(ValueError, match="There are 2 labels 'brand' for 3 pictures"):
+        grouping("brand", ["a", "b"], 3)
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        groupings({}, 3)
+    assert [group.name for group in groupings({"b": [1, 1], "a": [1, 2]}, 2)] == ["b", "a"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_means_and_scatter_by_parts_are_those_of_numpy(monkeypatch, dtype):
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((50, 4)).astype(dtype)
+    values = rng.choice(["a", "b", "c", ""], 50)
+    group = grouping("kind", values, 50)
+    plain = features.astype(float)
+    expected = np.stack([plain[values == value].mean(axis=0) for value in group.values])
+    rows = np.flatnonzero(group.classes >= 0)
+    centred = plain[rows] - expected[group.classes[rows]]
+    around_one = plain[rows] - expected[0]
+    for at_once in (labels.AT_ONCE, 7, 1):
+        monkeypatch.setattr(labels, "AT_ONCE", at_once)
+        means = class_means(features, group)
+        np.testing.assert_allclose(means, expected, atol=1e-12)
+        np.testing.assert_allclose(scatter(features, means[group.classes[rows]], rows), centred.T @ centred, atol=1e-9)
+        np.testing.assert_allclose(scatter(features, means[0], rows), around_one.T @ around_one, atol=1e-9)
+
+
+def test_nothing_labelled_has_no_means():
+    assert class_means(np.ones((3, 2)), grouping("kind", [None] * 3, 3)).shape == (0, 2)

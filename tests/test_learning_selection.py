@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from django_visual_search.extractors.base import l2_normalise
+from django_visual_search.extractors.heads import LinearHead
+from django_visual_search.learning import selection
+from django_visual_search.learning.lda import Settings, learn
+from django_visual_search.learning.selection import answerable, choose, embed_by, measure, take
+from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
+
+
+def shop(products=20, each=8, width=16, noise=1.0, seed=0):
+    """Features of which half tell products apart and the others, five times as large, vary within each."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(products), each)
+    means = np.hstack([rng.standard_normal((products, width // 2)), np.zeros((products, width // 2))])
+    spread = np.r_[np.full(width // 2, 0.3), np.full(width // 2, 5.0)]
+    return (means[labels] + noise * spread * rng.standard_normal((len(labels), width))).astype(np.float32), labels
+
+
+def by_hand(features, target, split, scenes):
+    """First-hit rate, mean average precision, and how many have nothing right to be found."""
+    unit = l2_normalise(features)
+    hits, precisions, nothing = [], [], 0
+    for i in split.held_out:
+        if target[i] in (None, ""):
+            continue
+        if split.task == "unseen pictures":
+            gallery = list(split.train)
+        else:
+            gallery = [j for j in split.held_out if scenes[j] != scenes[i] and target[j] not in (None, "")]
+        ranked = sorted(gallery, key=lambda j: -float(unit[i] @ unit[j]))
+        right = [target[j] == target[i] for j in ranked]
+        places = [place for place, hit in enumerate(right, 1) if hit]
+        if not places:
+            nothing += 1
+            continue
+        hits.append(right[0])
+        precisions.append(np.mean([(n + 1) / place for n, place in enumerate(places)]))
+    return np.mean(hits), np.mean(precisions), nothing
+
+
+@pytest.mark.parametrize("split_by", [unseen_pictures, unseen_products])
+def test_figures_are_those_of_their_definition(split_by, monkeypatch):
+    features, labels = shop(products=8, each=5)
+    target = [None if i % 11 == 0 else "" if i % 13 == 0 else f"p{label}" for i, label in enumerate(labels)]
+    scenes = np.arange(40) // 2
+    split = split_by(target, scenes=scenes, share=0.4)
+    recall, precision, nothing = by_hand(features, target, split, scenes)
+    for at_once in (selection.AT_ONCE, 60):
+        monkeypatch.setattr(selection, "AT_ONCE", at_once)
+        found = measure(features, target, split, l2_normalise, scenes=scenes).mean()
+        assert found.recall[1] == pytest.approx(recall)
+        assert found.mean_average_precision == pytest.approx(precision, abs=1e-6)
+        assert found.left_out == nothing
+    as_array = measure(features, np.array(target, object), split, l2_normalise, scenes=scenes).mean()
+    assert as_array.mean_average_precision == pytest.approx(precision, abs=1e-6)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([None, "", "a", "b", "c"]), st.integers(0, 6), st.booleans()), min_size=2, max_size=15
+    ),
+    st.sampled_from(["unseen pictures", "unseen products"]),
+    st.booleans(),
+)
+def test_answerable_is_what_is_not_left_out(pictures, task, with_scenes):
+    target = [value for value, _, _ in pictures]
+    scenes = np.array([scene for _, scene, _ in pictures]) if with_scenes else None
+    held = np.array([out for _, _, out in pictures])
+    split = Split(task, np.flatnonzero(~held), np.flatnonzero(held), None)
+    features = np.random.default_rng(0).standard_normal((len(pictures), 3))
+    asked = [int(i) for i in split.held_out if target[i] not in (None, "")]
+    measured = measure(features, target, split, l2_normalise, scenes=scenes)
+    there = [i for i, value in zip(asked, measured.average_precision, strict=True) if not np.isnan(value)]
+    assert answerable(target, split, scenes).tolist() == there
+
+
+@pytest.mark.parametrize("split_by", [unseen_pictures, unseen_products])
+def test_a_sample_of_queries_and_pictures_stands_for_all(split_by):
+    features, labels = shop(products=60, each=20, noise=0.4)
+    split = split_by(labels)
+    every = measure(features, labels, split, l2_normalise).mean()
+    some = measure(features, labels, split, l2_normalise, queries=120)
+    assert some.mean().queries == 120
+    assert some.mean().mean_average_precision == pytest.approx(every.mean_average_precision, abs=0.1)
+    again = measure(features, labels, split, l2_normalise, queries=120)
+    np.testing.assert_array_equal(some.average_precision, again.average_precision)
+    other = measure(features, labels, split, l2_normalise, queries=120, seed=1)
+    assert (some.average_precision != other.average_precision).any()
+    # Among fewer pictures everything right is still there, and the others are fewer.
+    among = measure(features, labels, split, l2_normalise, queries=5, among=200)
+    alone = measure(features, labels, split, l2_normalise, queries=5)
+    assert (among.average_precision >= alone.average_precision - 1e-9).all()
+    assert among.average_precision.mean() > alone.average_precision.mean()
+
+
+def test_queries_are_drawn_from_those_with_something_to_find():
+    labels = [*[f"single {i}" for i in range(300)], *np.repeat(["a", "b", "c"], 4)]
+    features = np.random.default_rng(0).standard_normal((312, 4))
+    split = Split("unseen products", np.arange(0), np.arange(312), None)
+    assert measure(features, labels, split, l2_normalise, queries=10).mean().queries == 10
+    assert measure(features, labels, split, l2_normalise).mean().left_out == 300
+
+
+def test_settings_that_suit_the_shop_are_chosen():
+    features, labels = shop()
+    splits = [unseen_pictures(labels, share=0.4), unseen_products(labels, share=0.4)]
+    chosen, tried = choose(features, {"product": labels}, target="product", splits=splits, dimensions=8)
+    assert len(tried) == len(selection.SHRINKAGES) * len(selection.RESIDUALS)
+    for one in tried:
+        expected = [(metric.recall[1] + metric.mean_average_precision) / 2 for metric in one.metrics]
+        assert one.objective == pytest.approx(np.mean(expected))
+        assert len(one.metrics) == 2
+    best = max(one.objective for one in tried)
+    good = [one.settings for one in tried if one.objective >= best - selection.TOLERANCE]
+    assert chosen in good
+    assert chosen.residual == max(settings_.residual for settings_ in good)
+    # Each of the figures is that of a head learned from that split's pictures alone.
+    split, one = splits[0], tried[3]
+    head = learn(features[split.train], {"product": labels[split.train]}, one.settings).head
+    expected = measure(features, labels, split, embed_by(head)).mean()
+    assert one.metrics[0].mean_average_precision == pytest.approx(expected.mean_average_precision, abs=1e-6)
+
+
+def test_a_misleading_label_is_given_no_weight():
+    features, labels = shop()
+    misled = np.random.default_rng(1).integers(0, 4, len(labels))
+    mixtures = [{"shelf": 5.0}, {"shelf": 0.0}]
+    splits = [unseen_pictures(labels, share=0.4)]
+    chosen, tried = choose(
+        features, {"product": labels, "shelf": misled}, target="product", splits=splits, dimensions=8, weights=mixtures
+    )
+    assert chosen.weights == {"shelf": 0.0}
+    assert len(tried) == 30
+
+
+def test_heads_that_name_nothing_are_measured_once(monkeypatch):
+    features, labels = shop(products=8)
+    calls = []
+    monkeypatch.setattr(selection, "measure", lambda *args, **options: calls.append(1) or measure(*args, **options))
+    _, tried = choose(
+        features,
+        {"product": labels},
+        target="product",
+        splits=[unseen_pictures(labels)],
+        dimensions=8,
+        weights=[{}, {"product": 0.0}],
+    )
+    assert len(calls) == 15 + 1
+    assert len({one.objective for one in tried[15:]}) == 1
+    plain = learn(features, {"product": labels}, Settings(8, weights={"product": 0}))
+    assert plain.named == 0
+
+
+def test_nothing_to_choose_by_is_refused():
+    features, labels = shop(products=4)
+    with pytest.raises(ValueError, match="no settings or no splits"):
+        choose(features, {"product": labels}, target="product", splits=[], dimensions=4)
+    with pytest.raises(ValueError, match="no settings or no splits"):
+        choose(
+            features,
+            {"product": labels},
+            target="product",
+            splits=[unseen_pictures(labels)],
+            dimensions=4,
+            shrinkages=(),
+        )
+    with pytest.raises(ValueError, match="There are 3 target labels for 32 pictures"):
+        measure(features, labels[:3], unseen_pictures(labels), l2_normalise)
+    with pytest.raises(ValueError, match="no query with anything right"):
+        measure(features, [None] * 32, unseen_pictures(labels), l2_normalise).mean()
+
+
+def test_embedding_by_a_head_is_of_unit_length():
+    features, _ = shop(products=3)
+    head = LinearHead(np.random.default_rng(0).standard_normal((16, 4)), features.mean(axis=0))
+    made = embed_by(head)(features.astype(np.float64))
+    expected = (features - features.mean(axis=0)) @ head.matrix
+    np.testing.assert_allclose(made, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    assert made.dtype == np.float32
+
+
+def test_labels_of_some_rows():
+    taken = take({"a": np.array([5, 6, 7]), "b": ["x", None, ""]}, np.array([2, 0]))
+    assert taken["a"].tolist() == [7, 5]
+    assert taken["b"] == ["", "x"]
