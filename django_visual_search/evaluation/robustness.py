@@ -63,8 +63,8 @@ def robustness(
     return [
         Curve(
             name,
-            list(STRENGTHS),
             about,
+            list(STRENGTHS),
             ["as it is", *(words(strength) for strength in STRENGTHS[1:])],
             {k: [float(np.mean(np.array(ranks[_key(name, s)]) <= k)) for s in STRENGTHS] for k in KS},
             [float(np.mean(cosines[_key(name, s)])) for s in STRENGTHS],

@@ -73,7 +73,7 @@ def view_features(
             catalogue,
             rows,
             f"{extractor.features_key}+{number}",
-            _View(field, catalogue, number),
+            View(field, catalogue, number),
             show,
         )
         for number in range(count)
@@ -81,7 +81,7 @@ def view_features(
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """The altered view of that number, of each picture; the same whenever it is made."""
 
     field: EmbeddingField

@@ -48,7 +48,7 @@ def keep_head(
         "sha256": digest(data),
         "summary": {**summary, **_summary(trained)},
         "baseline_key": baseline_key,
-        "metrics": [_figures(outcome) for outcome in trained.outcomes],
+        "metrics": figures(trained),
         "calibration": None if trained.calibration is None else trained.calibration.as_json(),
         **backbone,
     }
@@ -82,18 +82,21 @@ def _brief(settings: Any) -> dict[str, Any]:
     return {"shrinkage": settings.shrinkage, "residual": settings.residual, "weights": dict(settings.weights)}
 
 
-def _figures(outcome: Any) -> dict[str, Any]:
-    split = outcome.split
-    return {
-        "task": split.task,
-        "held_out": len(split.held_out),
-        "train": len(split.train),
-        "leaked": split.leaked,
-        "before": _plain(outcome.before.as_dict()),
-        "after": _plain(outcome.after.as_dict()),
-    }
+def figures(trained: Trained) -> list[dict[str, Any]]:
+    """What held-out pictures said, by task, for a JSONField."""
+    return [
+        {
+            "task": outcome.split.task,
+            "held_out": len(outcome.split.held_out),
+            "train": len(outcome.split.train),
+            "leaked": outcome.split.leaked,
+            "before": _plain(outcome.before.as_dict()),
+            "after": _plain(outcome.after.as_dict()),
+        }
+        for outcome in trained.outcomes
+    ]
 
 
-def _plain(figures: dict[str, float]) -> dict[str, float | None]:
+def _plain(measures: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN."""
-    return {name: None if math.isnan(value) else round(value, 4) for name, value in figures.items()}
+    return {name: None if math.isnan(value) else round(value, 4) for name, value in measures.items()}
