@@ -12,9 +12,9 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from .. import search
+from ..states import State
 from ..statuses import statuses
 from .hits import staff_hits
-from .states import State
 from .status_badge import badge
 
 
