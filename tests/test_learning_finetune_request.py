@@ -61,7 +61,7 @@ def test_of_too_many_values_those_with_the_most_pictures_are_learned_and_that_is
     assert request.counts == (2,)
     assert request.classes[:, 0].tolist() == [-1, 0, 0, 0, 1, 1, -1, -1]
     assert request.arrays["train"].tolist() == [1, 2, 3, 4, 5]
-    assert request.notes[0] == "product: 2 values with the fewest pictures not learned (at most 2)"
+    assert request.notes[0] == "product: 2 values with the fewest pictures are not learned (at most 2)"
 
 
 def test_without_a_split_all_are_learned_from():
