@@ -176,14 +176,15 @@ class TestFigures:
 
     @pytest.mark.django_db(transaction=True)
     def test_the_index_is_compared_with_the_exact_answer(self, settings):
-        vectors, _ = clustered(5000, DIMENSIONS, clusters=5000)
+        vectors, _ = clustered(4000, DIMENSIONS, clusters=4000)
         names = [f"{i}.jpg" for i in range(len(vectors))]
         columns = {"name": names, "image": names, "price": [0] * len(names), "is_published": [True] * len(names)}
         field = get_field(PRODUCTS)
         fill(field, vectors, columns=columns)
         gallery = load_gallery(field, wanted_extractor(field).spec.key)
         np.testing.assert_allclose(gallery.vectors, vectors, atol=1e-3)
-        rows = np.arange(0, 5000, 250)
+        rows = np.arange(0, 4000, 200)
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXACT_ROWS": 5000}
         exact = ann_recall(field, gallery, rows)
         assert (exact.recall, exact.exact, exact.queries) == (1, 20, 20)
         # As few rows as the graph can look at: some of the nearest are missed, and that is seen.
