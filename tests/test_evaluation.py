@@ -234,6 +234,15 @@ class TestFigures:
         assert (len(gallery), gallery.drawn_from, gallery.complete) == (6, 10, False)
         assert "rankings are among a sample of 6" in " ".join(lines(evaluate_field(get_field(PICTURES))))
 
+    def test_a_shop_that_takes_no_jpeg_and_shows_few_hits(self, settings):
+        entry = {"BACKEND": "tests.testshop.extractors.ColourExtractor", "OPTIONS": {"images": {"formats": ("PNG",)}}}
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXTRACTORS": {"default": entry}, "MAX_LIMIT": 5}
+        shop_of([1] * 6)  # PNG files
+        evaluation = evaluate_field(get_field(PICTURES))
+        assert told(evaluation, VIEWS).overall.queries == 12
+        assert evaluation.unreadable == {}
+        assert len(evaluation.robustness) == 5
+
     def test_nothing_embedded(self):
         save_photos([2])
         with pytest.raises(ValueError, match="reindex_embeddings"):
