@@ -34,12 +34,13 @@ class Training:
         self.options = options
         self.size: int = recipe["input_size"]
         keras.config.set_dtype_policy("mixed_bfloat16" if half_precision(options["precision"]) else "float32")
-        self.backbone, self.preprocess = _build.backbone(recipe, options["training_size"])
+        # It takes the weights of the other: Keras has files of its own for some sizes, which may not be here.
+        self.backbone, self.preprocess = _build.backbone({**recipe, "weights": None}, options["training_size"])
         keras.config.set_dtype_policy("float32")
         self.exported, _ = _build.backbone(recipe, self.size)
         self.weights = list(self.backbone.trainable_variables)
         for ours, theirs in zip(self.backbone.variables, self.exported.variables, strict=True):
-            ours.assign(theirs)  # random weights differ between the two
+            ours.assign(theirs)
         self.average = [tf.Variable(tf.convert_to_tensor(one)) for one in self.weights]
         self.strength = Strength(**options["views"])
         self.proxies: list[Any] = []
