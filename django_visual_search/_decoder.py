@@ -1,9 +1,10 @@
 """The process that decodes pictures for indexing: reads requests on stdin, answers on stdout, ends with its parent.
 
 Run as a script by ``decoding.py``. A picture that takes too much memory or time, or crashes the codec, ends this
-process only. First it says ``.``: it can decode. Request: two 8-byte lengths, a pickle of (options, size, seconds), and
-the picture's bytes. Answer: one byte ``+`` or ``-``, 8-byte length, then nothing, for the RGB bytes are in the memory
-that both share, or "code newline sentence". Both ends are the same program, so the pickle comes from ourselves.
+process only. First it says ``.``: it can decode. Request: two 8-byte lengths and a place, a pickle of (options, size,
+seconds), and the picture's bytes; or 24 zero bytes, upon which the answers so far are sent. Answer: one byte ``+`` or
+``-``, 8-byte length, then nothing, for the RGB bytes are at that place in the memory that both share, or "code newline
+sentence". Both ends are the same program, so the pickle comes from ourselves.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from django_visual_search import images
 def serve(requests: BinaryIO, answers: BinaryIO, shared: int) -> None:
     """Answer until the other end closes, as it does in whatever way the parent ends. ``shared``: a file descriptor."""
     pixels, known = None, b""
-    while header := requests.read(16):
-        lengths = struct.unpack(">QQ", header)
+    while header := requests.read(24):
+        of_settings, of_data, place = struct.unpack(">QQQ", header)
+        if not of_settings:
+            answers.flush()
+            continue
         try:
-            asked, data = requests.read(lengths[0]), requests.read(lengths[1])
+            asked, data = requests.read(of_settings), requests.read(of_data)
             if asked != known:
                 options, size, seconds = pickle.loads(asked)
                 known = asked
@@ -37,9 +41,10 @@ def serve(requests: BinaryIO, answers: BinaryIO, shared: int) -> None:
             signal.setitimer(signal.ITIMER_REAL, seconds)
             picture = images.load(data, options=options, size=size)
             rgb = picture.tobytes()
-            if pixels is None or len(pixels) < len(rgb):
+            start, end = place * len(rgb), (place + 1) * len(rgb)
+            if pixels is None or len(pixels) < end:
                 pixels = mmap.mmap(shared, 0)  # as large as the parent has made it by now
-            pixels[: len(rgb)] = rgb
+            pixels[start:end] = rgb
             status, answer = b"+", b""
         except images.ImageRefused as e:
             status, answer = b"-", f"{e.code}\n{e}".encode()
@@ -47,7 +52,6 @@ def serve(requests: BinaryIO, answers: BinaryIO, shared: int) -> None:
             status, answer = b"-", b"memory\nThis picture takes too much memory to decode. Save it smaller."
         signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(status + struct.pack(">Q", len(answer)) + answer)
-        answers.flush()
 
 
 def try_out() -> None:

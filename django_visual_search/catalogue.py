@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,29 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def sample(self, most: int, seed: int = 0) -> Catalogue:
+        """At most so many of the pictures, those of a product together; all of them if there aren't more."""
+        if len(self) <= most:
+            return self
+        by_product: dict[str, list[int]] = {}
+        for row, product in enumerate(self.products):
+            by_product.setdefault(product or f" {row}", []).append(row)
+        groups, chosen = list(by_product.values()), list[int]()
+        random.Random(seed).shuffle(groups)
+        for group in groups:
+            if len(chosen) + len(group) <= most:
+                chosen += group
+        return self.only(sorted(chosen))
+
+    def only(self, rows: Sequence[int]) -> Catalogue:
+        """The pictures in these rows."""
+        return Catalogue(
+            [self.keys[i] for i in rows],
+            [self.images[i] for i in rows],
+            [self.products[i] for i in rows],
+            {path: [values[i] for i in rows] for path, values in self.labels.items()},
+        )
 
 
 def read_catalogue(

@@ -21,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "THUMBNAIL": None,  # callable(picture, size in pixels) -> URL; None: the picture's own URL
     "QUEUE": "visual_search",
     # Indexing
-    "BATCH_SIZE": 32,
+    "BATCH_SIZE": 64,
     "MAX_ATTEMPTS": 3,
     "LEASE_SECONDS": 60,
     "SWEEP_SECONDS": 30,
@@ -35,9 +35,10 @@ DEFAULTS: dict[str, Any] = {
     "CACHE_DIR": None,
     # Search
     "MAX_LIMIT": 1000,
-    "EXACT_ROWS": 5000,
+    "EXACT_ROWS": None,  # rows up to which a search compares one by one; None: where that is cheaper, 5000 at most
     "EF_SEARCH": 100,
     "MAX_SCAN_TUPLES": 20000,
+    "MIN_CONFIDENCE": None,  # of hits on photo search pages, 0 to 1, once confidence was learned; None: all are shown
     # Ranking
     "RANKING": ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],
     "RANKING_DEPTH": 100,

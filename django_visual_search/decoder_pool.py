@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +21,9 @@ from .extractors import ExtractorSpec
 # A read of all that a picture may have takes memory for that much first.
 FIRST_BYTES = 2**16
 
+TOGETHER = 8
+"""Pictures that a decoder is sent at most before it answers."""
+
 
 class DecoderPool:
     """Reads and decodes pictures ahead of their use, ``conf.decoders`` at a time."""
@@ -30,30 +35,62 @@ class DecoderPool:
             self.idle.put(decoder)
         self.threads = ThreadPoolExecutor(len(self.decoders), thread_name_prefix="visual-search-decode")
 
-    def submit(self, storage: Any, name: str, spec: ExtractorSpec, into: NDArray[np.uint8]) -> Future[None]:
-        """Read ``name`` from a Django storage and decode it to ``into``, uint8 ``(s, s, 3)``, ``s = spec.input_size``.
+    def submit(
+        self, storage: Any, names: list[str], spec: ExtractorSpec, into: NDArray[np.uint8]
+    ) -> list[Future[None]]:
+        """Read ``names`` from a Django storage and decode them to ``into``, uint8 ``(n, s, s, 3)``, ``s`` being
+        ``spec.input_size`` and ``n`` at least as many as the names.
 
-        The future raises what reading and decoding raise.
+        A future for each name; it raises what reading and decoding raise.
         """
-        return self.threads.submit(self._read_and_decode, storage, name, spec, into)
+        futures: list[Future[None]] = [Future() for _ in names]
+        together = max(1, min(TOGETHER, len(names) // (2 * len(self.decoders))))
+        for i in range(0, len(names), together):
+            some = slice(i, min(i + together, len(names)))
+            work = self.threads.submit(self._read_and_decode, storage, names[some], spec, into[some], futures[some])
+            work.add_done_callback(functools.partial(_cancel_too, futures[some]))
+        return futures
 
-    def _read_and_decode(self, storage: Any, name: str, spec: ExtractorSpec, into: NDArray[np.uint8]) -> None:
-        with storage.open(name, "rb") as file:
-            enough = spec.images.max_bytes + 1
-            data = file.read(min(FIRST_BYTES, enough))
-            if len(data) == FIRST_BYTES:
-                data += file.read(enough - FIRST_BYTES)
-        decoder = self.idle.get()
+    def _read_and_decode(
+        self, storage: Any, names: list[str], spec: ExtractorSpec, into: NDArray[np.uint8], futures: list[Future[None]]
+    ) -> None:
+        wanted = [future for future in futures if future.set_running_or_notify_cancel()]
+        if not wanted:
+            return
+        enough = spec.images.max_bytes + 1
+        reads: list[Callable[[], bytes]] = [functools.partial(_read, storage, name, enough) for name in names]
+        failures: Sequence[BaseException | None]
         try:
-            decoder.decode(data, spec, into)
-        finally:
-            self.idle.put(decoder)
+            decoder = self.idle.get()
+            try:
+                failures = decoder.decode(reads, spec, into)
+            finally:
+                self.idle.put(decoder)
+        except BaseException as e:
+            failures = [e] * len(futures)
+        for future, failure in zip(futures, failures, strict=True):
+            if not future.cancelled():
+                future.set_result(None) if failure is None else future.set_exception(failure)
 
     def close(self) -> None:
         """End the decoding processes."""
         self.threads.shutdown(cancel_futures=True)
         for decoder in self.decoders:
             decoder.close()
+
+
+def _read(storage: Any, name: str, enough: int) -> bytes:
+    with storage.open(name, "rb") as file:
+        data: bytes = file.read(min(FIRST_BYTES, enough))
+        if len(data) == FIRST_BYTES:
+            data += file.read(enough - FIRST_BYTES)
+    return data
+
+
+def _cancel_too(futures: list[Future[None]], work: Future[None]) -> None:
+    if work.cancelled():
+        for future in futures:
+            future.cancel() and future.set_running_or_notify_cancel()  # wakes who waits for all of them
 
 
 _pool: DecoderPool | None = None

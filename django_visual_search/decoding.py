@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import mmap
 import os
 import pickle
@@ -10,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from .images import ImageRefused
 # glibc gives freed memory back to the system and gets it again for the next picture: 139 page faults each, a seventh of
 # the time that a picture of 348 pixels takes.
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": f"{2**26}", "MALLOC_TOP_PAD_": f"{2**24}", "MALLOC_MMAP_THRESHOLD_": f"{2**25}"}
+
+PIPE_BYTES = 2**20
 
 
 class DecoderLost(RuntimeError):  # noqa: N818 (as in "the connection was lost")
@@ -45,18 +50,33 @@ class Decoder:
         self.pixels: Any = b""
         self.settings: tuple[Any, bytes] = (None, b"")
 
-    def decode(self, data: bytes, spec: ExtractorSpec, into: NDArray[np.uint8]) -> None:
-        """Decode to ``into``, uint8 ``(s, s, 3)`` with ``s = spec.input_size``.
+    def decode(
+        self, reads: list[Callable[[], bytes]], spec: ExtractorSpec, into: NDArray[np.uint8]
+    ) -> list[Exception | None]:
+        """Read pictures and decode them to ``into``, uint8 ``(n, s, s, 3)`` with ``s = spec.input_size``.
 
-        Raises ImageRefused, DecoderLost, and ExtractorUnavailable where no decoding process can run.
+        For each None, or why its pixels are not there: what ``read`` raised, ImageRefused or DecoderLost. Raises
+        ExtractorUnavailable where no decoding process can run.
         """
+        try:
+            return self._together(reads, spec, into)
+        except DecoderLost as e:
+            if len(reads) == 1:
+                return [e]
+        # Which of them it was is seen when each goes alone.
+        return [self.decode([read], spec, into[i : i + 1])[0] for i, read in enumerate(reads)]
+
+    def _together(
+        self, reads: list[Callable[[], bytes]], spec: ExtractorSpec, into: NDArray[np.uint8]
+    ) -> list[Exception | None]:
         if self.process is None or self.process.poll() is not None:
             self.stop()
             self.process = self._start()
         self._make_room(into.nbytes)
         seconds = conf.DECODE_SECONDS
+        settings = self._settings(spec.images, spec.input_size, seconds)
         try:
-            status, answer = self._ask(self.process, self._settings(spec.images, spec.input_size, seconds), data)
+            refusals = self._ask(self.process, settings, reads)
         except OSError:
             if self.stop() == -signal.SIGALRM:
                 raise DecoderLost(
@@ -69,10 +89,8 @@ class Decoder:
         except BaseException:
             self.stop()  # its next answer might be to this request
             raise
-        if status == b"-":
-            code, _, message = answer.decode().partition("\n")
-            raise ImageRefused(code, message)
         into[...] = np.frombuffer(self.pixels, np.uint8, into.nbytes).reshape(into.shape)
+        return refusals
 
     def stop(self) -> int | None:
         """End the process, if there is one; its exit status as ``subprocess`` gives it."""
@@ -107,19 +125,40 @@ class Decoder:
         return self.settings[1]
 
     @staticmethod
-    def _ask(process: subprocess.Popen[bytes], settings: bytes, data: bytes) -> tuple[bytes, bytes]:
+    def _ask(
+        process: subprocess.Popen[bytes], settings: bytes, reads: list[Callable[[], bytes]]
+    ) -> list[Exception | None]:
+        """Answers come together: for each by itself the processes would change places, and the caches what they hold.
+
+        Raises OSError where the process has ended.
+        """
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(b"".join([struct.pack(">QQ", len(settings), len(data)), settings, data]))
+        failures: list[Exception | None] = [None] * len(reads)
+        asked = []
+        for i, read in enumerate(reads):
+            try:
+                data = read()
+            except Exception as e:
+                failures[i] = e
+                continue
+            process.stdin.write(b"".join([struct.pack(">QQQ", len(settings), len(data), i), settings, data]))
+            process.stdin.flush()
+            asked.append(i)
+        process.stdin.write(bytes(24))
         process.stdin.flush()
-        header = process.stdout.read(9)
-        if len(header) < 9:
-            raise BrokenPipeError
-        status, length = header[:1], struct.unpack(">Q", header[1:])[0]
-        answer = process.stdout.read(length)
-        if len(answer) < length:
-            raise BrokenPipeError
-        return status, answer
+        for i in asked:
+            header = process.stdout.read(9)
+            if len(header) < 9:
+                raise BrokenPipeError
+            length = struct.unpack(">Q", header[1:])[0]
+            answer = process.stdout.read(length)
+            if len(answer) < length:
+                raise BrokenPipeError
+            if header[:1] == b"-":
+                code, _, message = answer.decode().partition("\n")
+                failures[i] = ImageRefused(code, message)
+        return failures
 
     def _make_room(self, size: int) -> None:
         if len(self.pixels) < size:
@@ -140,7 +179,9 @@ class Decoder:
             pass_fds=[shared],
             process_group=0,  # Ctrl-C is for the parent
         )
+        assert process.stdin is not None
         assert process.stdout is not None
+        _widen(process.stdin.fileno())
         if process.stdout.read(1) != b".":
             process.kill()
             process.communicate()
@@ -149,6 +190,12 @@ class Decoder:
                 f"on the standard error). Is VISUAL_SEARCH['DECODE_MEMORY_MB'] = {conf.DECODE_MEMORY_MB} too little?"
             )
         return process
+
+
+def _widen(pipe: int) -> None:
+    """Room for several pictures, so that they can be sent while one is decoded; slower, not wrong, without it."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or more than a user may have
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _memory() -> Any:

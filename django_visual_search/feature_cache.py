@@ -44,6 +44,11 @@ def read(
     return found(execute_together(connection, [lookup(field, features_key, pictures)])[0]) if pictures else {}
 
 
+def any_kept(field: EmbeddingField, features_key: str) -> bool:
+    """Whether features of that backbone are kept of any of the field's pictures."""
+    return bool(_kept(field).filter(features_key=features_key).exists())
+
+
 class Keeper:
     """Keeps features of one field's pictures, as far as ``FEATURE_CACHE_ROWS`` allows."""
 

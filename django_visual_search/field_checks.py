@@ -23,7 +23,9 @@ def check_embedding_field(field: EmbeddingField) -> list[checks.CheckMessage]:
     source = _check_source(field)
     messages += source
     if not source:
-        messages += _check_product(field)
+        product = _check_product(field)
+        messages += product or _check_keys(field)
+        messages += _check_companion(field)
     return messages + _check_index(field)
 
 
@@ -93,6 +95,43 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
             return [_error(field, 7, f"'product' path {field.product!r}: {lost}.", hint)]
         model = relation.related_model
     return []
+
+
+def _check_keys(field: EmbeddingField) -> list[checks.CheckMessage]:
+    concerned = dict.fromkeys((field.model, field.target_model, field.product_model))
+    composite = [model for model in concerned if isinstance(model._meta.pk, models.CompositePrimaryKey)]
+    if not composite:
+        return []
+    names = ", ".join(repr(model.__name__) for model in composite)
+    hint = "Give the model a primary key of one column, with a UniqueConstraint over the columns of the present one."
+    return [_error(field, 21, f"{names} has a primary key of several columns, which is not supported.", hint)]
+
+
+def _check_companion(field: EmbeddingField) -> list[checks.CheckMessage]:
+    """A companion's rows are made when pictures are embedded, with link, vector and key and nothing else."""
+    if field.link is None:
+        return []
+    name = field.model.__name__
+    if field.model._meta.parents:
+        message = f"The rows of '{name}' can't be made in bulk, for it inherits another model's table."
+        return [_error(field, 22, message, "Derive the companion from models.Model or from an abstract model.")]
+    ours = (field.link, field, field.model._meta.get_field(field.key_name))
+    wanting = [f.name for f in field.model._meta.local_concrete_fields if f not in ours and not _fills_itself(f)]
+    if not wanting:
+        return []
+    names = ", ".join(map(repr, wanting))
+    message = f"The rows of '{name}' are made when pictures are embedded, and nothing is known then for {names}."
+    return [_error(field, 22, message, "Give each a default or null=True, or keep them in another model.")]
+
+
+def _fills_itself(field: Any) -> bool:
+    """Whether a row can be inserted without a value for this column, and another one after it."""
+    if field.null or field.generated or isinstance(field, models.AutoField) or field.has_default():
+        return True
+    if field.db_default is not models.NOT_PROVIDED or getattr(field, "auto_now", False):
+        return True
+    # Django then writes the empty string, which only one row of a unique column can have.
+    return bool(getattr(field, "auto_now_add", False) or (field.empty_strings_allowed and not field.unique))
 
 
 def _check_index(field: EmbeddingField) -> list[checks.CheckMessage]:

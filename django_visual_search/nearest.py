@@ -11,7 +11,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 from django.db.models import QuerySet
 
-from .candidates import candidates, embedded, product_pk
+from .candidates import listed, read_along
 from .fields import EmbeddingField
 from .knowledge import Extras, known_before, read_known
 from .planning import Plan, facts_of, make_plan
@@ -60,21 +60,23 @@ def nearest(
     within: QuerySet[Any],
     exclude: Any = None,
     wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    along: bool = False,
 ) -> Found:
     """The ``limit`` nearest products; more where rankers have something to choose from, and then the pinned ones too.
 
-    If that many products are there under the filter, that many come back. Two round trips at most.
+    If that many products are there under the filter, that many come back. Two round trips at most. ``along``: read the
+    products too, if no more than ``limit`` are wanted and ``candidates.read_along`` holds.
     """
     using = router.db_for_read(field.model)
     connection = connections[using]
     extractor_key = query.extractor_key
     rules: tuple[Rule, ...] = ()
     try:
-        rows, filtered = candidates(field, within)
+        rows, filtered = listed(field, within, using)
         about = asked(field, connection)
         stored = [] if query.stored is None else [compile_query(query.stored, using)]
         first = [*about, *stored]
-        facts, read, known = facts_of(field, connection, rows, filtered, first, known_before(field, wishes))
+        facts, read, known = facts_of(field, connection, rows if filtered else None, first, known_before(field, wishes))
         if about:
             learn(field, connection, read[0])
         if stored:
@@ -85,18 +87,21 @@ def nearest(
         if query.vector is None:
             return Found([], True, "")
         rules, wishes = read_known(field, wishes, known)
+        along = along and limit >= wishes.depth and read_along(field, within, using)
         limit = max(limit, wishes.depth)
-        rows = embedded(field, rows, extractor_key, exclude)
+        rows = _embedded(field, rows, extractor_key, exclude, connection)
         moving = serving(field).also is not None
         plan = make_plan(limit, facts, grouped=field.product is not None, mixed=moving)
         pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
-        statement = _statement(field, rows, query.vector, limit, plan, using, pins)
+        statement = _statement(field, rows, query.vector, limit, plan, pins)
     except EmptyResultSet:
         if query.later:  # a photo that isn't accepted is to be refused all the same
             extractor_key = query.later().extractor_key
         return Found([], True, extractor_key, rules)
-    reader, extras = RowReader(field, connection), Extras(field, wishes, connection)
-    found = execute_together(connection, plan.around(_joined(statement, reader, extras)))[plan.position]
+    reader, extras = RowReader(field, connection, within.model if along else None), Extras(field, wishes, connection)
+    lasting = connection.in_atomic_block or not connection.get_autocommit()
+    statements, place = plan.around(_joined(statement, reader, extras), lasting=lasting)
+    found = execute_together(connection, statements)[place]
     complete = [values for values in found if values[3] == COMPLETE]
     nearest_rows = complete or [values for values in found if values[3] == SCANNED]
     nearest_rows = sorted(nearest_rows, key=lambda values: values[2])[:limit]
@@ -130,11 +135,26 @@ def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: 
     return Query()
 
 
+def _embedded(field: EmbeddingField, rows: Statement, extractor_key: str, exclude: Any, connection: Any) -> Statement:
+    """Those of ``listed`` rows that have a vector of that space, and whose product is not ``exclude``."""
+    sql, params = rows
+    # PostgreSQL pulls the inner query up, as if its conditions were written here.
+    sql = (
+        f"SELECT pk, product, vector FROM ({sql}) AS listed (pk, product, vector, key) "
+        "WHERE vector IS NOT NULL AND key LIKE %s"
+    )
+    params = *params, f"{connection.ops.prep_for_like_query(extractor_key)}:%"
+    if exclude is None:
+        return sql, params
+    pk = field.product_model._meta.pk
+    return f"{sql} AND product <> %s", (*params, pk.get_db_prep_value(pk.to_python(exclude), connection))
+
+
 def _statement(
-    field: EmbeddingField, rows: QuerySet[Any], vector: Any, limit: int, plan: Plan, using: str, pins: list[Any]
+    field: EmbeddingField, rows: Statement, vector: Any, limit: int, plan: Plan, pins: list[Any]
 ) -> Statement:
     """SQL giving (row's key, product's key, distance, which part found it), ``limit`` of each part but the pins."""
-    allowed, params = compile_query(rows.values_list("pk", product_pk(field), field.name), using)
+    allowed, params = rows
     query = halfvec_text(vector)
     distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
     nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"

@@ -9,10 +9,12 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 from rest_framework.request import Request
 
+from .api.bodies import check_photo_length, drain
+from .api.errors import Refused
 from .api.throttles import PhotoThrottle
 from .backends import extractor_of
 from .cards import cards
@@ -31,28 +33,38 @@ AGAIN_SECONDS = 60
 logger = logging.getLogger("django_visual_search")
 
 
-@csrf_protect
+@csrf_exempt  # which is checked once the length is known: checking reads the body, however long it is
 @require_http_methods(["GET", "HEAD", "POST"])
 def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpResponse:
     """The form and, after a POST of ``image``, the visible products that look like it, best first.
 
-    422 with the reason where the photo isn't accepted; with Retry-After, 429 where the visitor sent too many (the rate
-    "photo" of ``THROTTLE_RATES``, together with the API) and 503 where too many are searched by at the moment or the
-    extractor doesn't run here; 404 for a model whose products aren't found by pictures.
+    422 with the reason where the photo isn't accepted, 413 where the request is so long that it isn't read; with
+    Retry-After, 429 where the visitor sent too many (the rate "photo" of ``THROTTLE_RATES``, together with the API) and
+    503 where too many are searched by at the moment or the extractor doesn't run here; 404 for a model whose products
+    aren't found by pictures.
     """
     try:
         field = searched_by_photo(f"{app_label}.{model_name}")
     except LookupError as e:
         raise Http404(str(e)) from e
-    model = field.product_model
+    try:
+        check_photo_length(request)
+        response: HttpResponse = _answer(request, field)
+    except Refused as refused:
+        form = PhotoSearchForm({}, {})
+        form.errors.clear()
+        form.add_error("image", str(refused.detail["detail"]))  # type: ignore[call-overload, index]
+        response = _page(request, field, form, status=refused.status_code)
+    if response.status_code >= 400:
+        drain(request)
+    return response
+
+
+@csrf_protect
+def _answer(request: HttpRequest, field: EmbeddingField) -> HttpResponse:
     sent = (request.POST, request.FILES) if request.method == "POST" else ()
     form = PhotoSearchForm(*sent)
-    context: dict[str, Any] = {
-        "form": form,
-        "action": photo_search_address(model),
-        "products": model._meta.verbose_name_plural,
-        "results": None,
-    }
+    found: dict[str, Any] = {}
     status, retry_after = 200, None
     if request.method == "POST":
         try:
@@ -62,7 +74,7 @@ def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpR
                 form.add_error(None, _("You have searched by many photos. Please try again in a minute."))
                 status, retry_after = 429, wait
             else:
-                context |= _find(request, form, field)
+                found = _find(request, form, field)
         except ImageRefused as refused:
             form.add_error("image", str(refused))
             status = 422
@@ -73,10 +85,24 @@ def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpR
             logger.exception("visual search: no photo search by %s", field.label)
             form.add_error(None, _("Photo search is not available at the moment. Please come back later."))
             status, retry_after = 503, AGAIN_SECONDS
-    response = render(request, "visual_search/photo_search.html", context, status=status)
+    response = _page(request, field, form, found, status)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
     return response
+
+
+def _page(
+    request: HttpRequest, field: EmbeddingField, form: PhotoSearchForm, found: Any = None, status: int = 200
+) -> HttpResponse:
+    model = field.product_model
+    context = {
+        "form": form,
+        "action": photo_search_address(model),
+        "products": model._meta.verbose_name_plural,
+        "results": None,
+        **(found or {}),
+    }
+    return render(request, "visual_search/photo_search.html", context, status=status)
 
 
 def _find(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) -> dict[str, Any]:

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from django.db.models import QuerySet
-
 from .conf import conf
 from .fields import EmbeddingField
-from .statements import Answer, Statement, compile_query, execute_together
+from .statements import Answer, Statement, execute_together
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
 
 # Deeper than one scan of the graph reaches, an exact scan of so many rows is the better answer: for k = 1,000 of 50,000
 # rows, scanning on gave recall 0.93.
 DEEP_EXACT_ROWS = 100_000
+
+# Comparing one by one is exact, so up to EXACT_ROWS it's preferred where it takes no longer: PostgreSQL compares about
+# ten rows in the time that one more of hnsw.ef_search takes.
+EXACT_ROWS = 5000
+ROWS_PER_EF = 10
 
 # An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
 FACTS_SECONDS = 10.0
@@ -54,49 +57,47 @@ class Plan:
     fetch: int = 0
     settings: dict[str, str] = dataclass_field(default_factory=dict)
 
-    def around(self, statement: Statement) -> list[Statement]:
-        """The statement between those that set and put back what the plan needs."""
+    def around(self, statement: Statement, *, lasting: bool = True) -> tuple[list[Statement], int]:
+        """The statement between those that set and put back what the plan needs, and its place among them.
+
+        ``lasting``: whether the transaction goes on after the last of them; else its end puts everything back.
+        """
         if self.exact:
-            return [statement]
+            return [statement], 0
         names = list(self.settings)
         keep = ", ".join("set_config(%s, current_setting(%s, true), true)" for _ in names)
         put = ", ".join("set_config(%s, %s, true)" for _ in names)
         back = ", ".join("set_config(%s, current_setting(%s), true)" for _ in names)
-        return [
-            # Before anything of pgvector is used on a connection its settings do not exist, and can't be put back.
-            ("SELECT '[1]'::halfvec", ()),
-            (f"SELECT {keep}", tuple(x for name in names for x in (_kept(name), name))),
-            (f"SELECT {put}", tuple(x for item in self.settings.items() for x in item)),
-            statement,
-            (f"SELECT {back}", tuple(x for name in names for x in (name, _kept(name)))),
-        ]
-
-    @property
-    def position(self) -> int:
-        """Index of the statement in ``around``."""
-        return 0 if self.exact else 3
+        # Before anything of pgvector is used on a connection its settings do not exist, and can't be put back.
+        used: Statement = ("SELECT '[1]'::halfvec", ())
+        changed: Statement = (f"SELECT {put}", tuple(x for item in self.settings.items() for x in item))
+        if not lasting:
+            return [used, changed, statement], 2
+        kept: Statement = (f"SELECT {keep}", tuple(x for name in names for x in (_kept(name), name)))
+        put_back: Statement = (f"SELECT {back}", tuple(x for name in names for x in (name, _kept(name))))
+        return [used, kept, changed, statement, put_back], 3
 
 
 def facts_of(
     field: EmbeddingField,
     connection: Any,
-    rows: QuerySet[Any],
-    filtered: bool,
+    narrowing: Statement | None,
     first: list[Statement],
     also: list[Statement],
 ) -> tuple[Facts, list[Answer], list[Answer]]:
     """What PostgreSQL knows of the table and expects of the filter, both remembered for FACTS_SECONDS.
 
+    ``narrowing``: a query for the rows under the filter; None where it keeps all.
     The statements ``first`` go along in the same round trip, and those of ``also`` that are not remembered; the rows
-    of both come back with the facts. Raises EmptyResultSet where Django knows that nothing matches.
+    of both come back with the facts.
     """
     statements = list(first)
     quote = connection.ops.quote_name
     names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
     place = (connection.alias, connection.settings_dict["NAME"])
     asked = [*also, (FACTS, (names[0], field.column, *names))]
-    if filtered:
-        sql, params = compile_query(rows.values_list("pk"), connection.alias)
+    if narrowing:
+        sql, params = narrowing
         asked.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
     # By its text: parameters need not be hashable.
     keys = [(*place, sql, repr(params)) for sql, params in asked]
@@ -111,7 +112,7 @@ def facts_of(
     also_rows, facts = facts[: len(also)], facts[len(also) :]
     has_index, total, products = facts[0][0]
     expected = total
-    if filtered:
+    if narrowing:
         explained = facts[1][0][0]
         explained = json.loads(explained) if isinstance(explained, str) else explained
         expected = explained[0]["Plan"]["Plan Rows"]
@@ -149,12 +150,14 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit
-    few = max(conf.EXACT_ROWS, 2 * fetch, DEEP_EXACT_ROWS if mixed else 0)
-    if not facts.has_index or facts.expected <= few:
-        return Plan(exact=True)
-    share = min(1.0, facts.expected / facts.rows) if facts.rows > 0 else 1.0
+    share = min(1.0, facts.expected / facts.rows) if facts.rows > 0 and facts.expected > 0 else 1.0
     width = math.ceil(2 * fetch / share)
     deep = width > MAX_EF_SEARCH
+    ef_search = min(MAX_EF_SEARCH, max(conf.EF_SEARCH, width))
+    few = min(EXACT_ROWS, ROWS_PER_EF * ef_search) if conf.EXACT_ROWS is None else conf.EXACT_ROWS
+    few = max(few, 2 * fetch, DEEP_EXACT_ROWS if mixed else 0)
+    if not facts.has_index or facts.expected <= few:
+        return Plan(exact=True)
     if deep and facts.expected <= DEEP_EXACT_ROWS:
         return Plan(exact=True)
     return Plan(
@@ -166,7 +169,7 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
             # PostgreSQL starts the exact scan's workers before it knows that it isn't needed: 7 ms of 9 at 100k rows.
             "max_parallel_workers_per_gather": "0",
             "hnsw.iterative_scan": "relaxed_order" if deep else "off",
-            "hnsw.ef_search": str(min(MAX_EF_SEARCH, max(conf.EF_SEARCH, width))),
+            "hnsw.ef_search": str(ef_search),
             "hnsw.max_scan_tuples": str(conf.MAX_SCAN_TUPLES),
         },
     )

@@ -19,7 +19,7 @@ class Candidate:
     row_pk: Any
     """Primary key of the row that owns the vector."""
     row: Any
-    """That row; None where it is the product itself."""
+    """That row; where it is the product itself, None or the product."""
     distance: float
     """pgvector's for the field's metric."""
     similarity: float
@@ -28,6 +28,8 @@ class Candidate:
     """What the order is by, largest first: the similarity before any ranker ran, and on its scale afterwards."""
     extractor_key: str = ""
     """The vector space that the similarity was measured in."""
+    confidence: float | None = None
+    """The probability that it is what the query shows, where that was asked for and is known."""
     pair: tuple[float, float] = (0.0, 0.0)
     """Faded (gain, exposure) of this product as a hit of this query product (models.Evidence)."""
     alone: tuple[float, float] = (0.0, 0.0)

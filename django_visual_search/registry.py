@@ -54,6 +54,14 @@ def get_field(label: str) -> EmbeddingField:
     raise LookupError(f"There is no embedding field {label!r}. This project has: {_labels(fields) or 'none'}.")
 
 
+def only_field() -> EmbeddingField:
+    """The embedding field of a project that has one. Raises LookupError, naming those there are."""
+    fields = embedding_fields()
+    if len(fields) == 1:
+        return fields[0]
+    raise LookupError(f"Say which embedding field is meant; this project has: {_labels(fields) or 'none'}.")
+
+
 def named_model(label: str) -> type[models.Model] | None:
     """The model that a label names where it names one, as a proxy whose manager decides what may be found."""
     try:

@@ -29,7 +29,9 @@ class SearchHit:
     reasons: tuple[str, ...] = ("visual",)
     """Why it is where it is: "visual", and what rankers added, such as "feedback" or "pinned"."""
     extractor_key: str = ""
-    """The vector space that the similarity was measured in; empty on later pages."""
+    """The vector space that the similarity was measured in."""
+    confidence: float | None = None
+    """The probability that it is what the query shows, 0 to 1; None where no calibration was learned."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,14 @@ def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
 class SearchResults:
     """Iterates over SearchHit, best first; ``len()``, indexing and truth work as for a list."""
 
-    def __init__(self, hits: list[SearchHit], ranking: Ranking, vector: Any = None) -> None:
+    def __init__(self, hits: list[SearchHit], ranking: Ranking, vector: Any = None, left_out: int = 0) -> None:
         self.hits = hits
         self.ranking = ranking
         """The whole order, of which the hits are a part."""
         self.vector = vector
         """What was searched with; None on later pages and where there was no vector."""
+        self.left_out = left_out
+        """How many of the nearest were not close enough, by ``min_similarity`` or ``min_confidence``."""
 
     @property
     def label(self) -> str:
@@ -124,6 +128,11 @@ class SearchResults:
     def exact(self) -> bool:
         """Whether these are surely the nearest, rather than what the HNSW graph found."""
         return self.ranking.exact
+
+    @property
+    def nothing_close(self) -> bool:
+        """Whether products were found, but none that is close enough."""
+        return not self.hits and self.left_out > 0
 
     @property
     def token(self) -> str:

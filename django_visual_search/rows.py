@@ -12,18 +12,21 @@ from .fields import EmbeddingField
 class RowReader:
     """Joins the owning rows (without their vectors) and the pictures they link to onto a statement's hits.
 
-    Where the row is the product itself, it is read with the product instead, and ``read`` returns None.
+    Where the row is the product itself it is read as ``model``, if given; if not, it is read with the product instead,
+    and ``read`` returns None.
     """
 
-    def __init__(self, field: EmbeddingField, connection: Any) -> None:
+    def __init__(self, field: EmbeddingField, connection: Any, model: type[models.Model] | None = None) -> None:
         self.field = field
         self.connection = connection
-        self.wanted = field.product is not None
+        self.model = model or field.model
+        self.wanted = field.product is not None or model is not None
         self.own = [f for f in field.model._meta.local_concrete_fields if f is not field] if self.wanted else []
         target = field.target_model
         # A multi-table child's columns lie in two tables; that one is left to load on access.
         flat = field.link is not None and not target._meta.parents
         self.linked = list(target._meta.local_concrete_fields) if self.wanted and flat else []
+        self.reads = [self._read_of(fields) for fields in (self.own, self.linked)]
 
     def columns(self) -> list[str]:
         quote = self.connection.ops.quote_name
@@ -48,20 +51,27 @@ class RowReader:
         """The owning row, its vector deferred and its picture's row set."""
         if not self.wanted:
             return None
-        row = self._instance(self.field.model, self.own, values[: len(self.own)])
+        row = self._instance(self.model, self.reads[0], values[: len(self.own)])
         if self.linked:
             assert self.field.link is not None
-            linked = self._instance(self.field.link.related_model, self.linked, values[len(self.own) :])
+            linked = self._instance(self.field.link.related_model, self.reads[1], values[len(self.own) :])
             setattr(row, self.field.link.name, linked)
         return row
 
     def _instance(
-        self, model: type[models.Model], fields: list[models.Field[Any, Any]], values: tuple[Any, ...]
+        self, model: type[models.Model], reads: tuple[list[str], list[Any]], values: tuple[Any, ...]
     ) -> models.Model:
+        names, converted = reads
+        row = list(values)
+        for i, column, convert in converted:
+            row[i] = convert(row[i], column, self.connection)
+        return model.from_db(self.connection.alias, names, row)
+
+    def _read_of(self, fields: list[models.Field[Any, Any]]) -> tuple[list[str], list[Any]]:
+        """The attributes' names, and (place, column, converter) for those values that are not taken as they come."""
         converted = []
-        for field, value in zip(fields, values, strict=True):
-            column = field.get_col(model._meta.db_table)
+        for i, field in enumerate(fields):
+            column = field.get_col(field.model._meta.db_table)
             for convert in self.connection.ops.get_db_converters(column) + field.get_db_converters(self.connection):
-                value = convert(value, column, self.connection)
-            converted.append(value)
-        return model.from_db(self.connection.alias, [f.attname for f in fields], converted)
+                converted.append((i, column, convert))
+        return [field.attname for field in fields], converted

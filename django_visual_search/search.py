@@ -11,12 +11,14 @@ from django.db.models import Model
 
 from . import serving
 from .candidates import fetch, fetch_rows, product_pk, products
+from .closeness import Closeness
 from .conf import conf
+from .confidence import Confidence
 from .fields import EmbeddingField
 from .merging import merge, rows_by_space
 from .nearest import Found, Query, nearest
 from .queries import Photo, Stored
-from .ranked import RankingContext, Wishes
+from .ranked import Candidate, RankingContext, Wishes
 from .rankers import needs_of, rankers_for
 from .registry import fields_of_product, get_field, named_model
 from .results import Place, Ranking, SearchHit, SearchResults
@@ -32,6 +34,7 @@ def similar_to(
     within: Any = None,
     field: str | None = None,
     min_similarity: float | None = None,
+    min_confidence: float | None = None,
     ranking: bool | Iterable[Any] | None = None,
     depth: int | None = None,
 ) -> SearchResults:
@@ -41,6 +44,8 @@ def similar_to(
     ``field``: label of the embedding field, needed only where products have several. A product with several pictures is
     represented by the first of them that has a vector, in the owning model's default order.
     ``ranking``: False for the visual order, or the rankers to use instead of ``VISUAL_SEARCH["RANKING"]``.
+    ``min_confidence``: leave out hits that are less likely than that (0 to 1) to be what the query shows; a fourth
+    query where a head has learned that by category. A ValueError where nothing was learned of it.
     ``depth``: how many places the ranking has, where later pages are to continue it (``next_page``).
     Empty, not an error, where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
     Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
@@ -49,7 +54,7 @@ def similar_to(
     found = get_field(field) if field else _only_field(product)
     picture, pk = _own_picture(found, product)
     asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
-    return _answer(asked, limit, depth, within, min_similarity, ranking)
+    return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
 
 def search_by_image(
@@ -60,6 +65,7 @@ def search_by_image(
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
     min_similarity: float | None = None,
+    min_confidence: float | None = None,
     ranking: bool | Iterable[Any] | None = None,
     depth: int | None = None,
 ) -> SearchResults:
@@ -73,13 +79,14 @@ def search_by_image(
     _check_limit(limit)
     field = get_field(label)
     asked = Asked(field, Photo(field, file, crop), "photo", model=named_model(label))
-    return _answer(asked, limit, depth, within, min_similarity, ranking)
+    return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
     """The hits that follow those shown so far in a ranking, as ``results.read_token`` gives it.
 
-    Products that are not in ``within`` (any more) are left out, and ranks say the place in the ranking. Two queries.
+    Products that are not in ``within`` (any more) are left out, and ranks say the place in the ranking. At most
+    three queries.
     Raises LookupError where the field is not there any more, and ValueError for a bad limit or ``within``.
     """
     _check_limit(limit)
@@ -93,11 +100,13 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     if len(there) > limit:
         shown = there[limit][0]
     rows = fetch_rows(field, [place.row_pk for _, place in page])
+    confidence = Confidence(field)
     hits = []
     for i, place in page:
         product = found[to_python(place.product_pk)]
         row = rows.get(place.row_pk) if field.product else product
-        hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons))
+        sure = confidence.of_hit(ranking.extractor_key, place.similarity, product)
+        hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons, ranking.extractor_key, sure))
     return SearchResults(hits, replace(ranking, shown=shown))
 
 
@@ -118,7 +127,7 @@ def _answer(
     limit: int,
     depth: int | None,
     within: Any,
-    min_similarity: float | None,
+    close: Closeness,
     ranking: bool | Iterable[Any] | None,
 ) -> SearchResults:
     field = asked.field
@@ -129,15 +138,15 @@ def _answer(
     rankers = rankers_for(ranking)
     always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
     wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = _near(asked, depth, queryset, wishes)
-    order = near.candidates
-    if min_similarity is not None:
-        order = [candidate for candidate in order if candidate.similarity >= min_similarity]
+    near = _near(asked, depth, queryset, wishes, depth == limit)
+    confidence = Confidence(field) if near.candidates else None
+    order = close.enough(near.candidates, confidence)
+    left_out = len(near.candidates) - len(order)
     context = RankingContext(field, asked.query_id, depth, near.rules)
     for ranker in rankers:
         order = ranker(order, context)
     order = order[:depth]
-    found = fetch(field, queryset, [candidate.product_pk for candidate in order[:limit]])
+    found = _products_of(field, queryset, order[:limit])
     order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in found]  # deleted since the rows were read
     hits = [
         SearchHit(
@@ -147,6 +156,7 @@ def _answer(
             rank,
             tuple(candidate.reasons),
             candidate.extractor_key,
+            _sure(confidence, candidate, product),
         )
         for rank, candidate in enumerate(order, 1)
         if candidate.product_pk in found
@@ -156,12 +166,25 @@ def _answer(
         for c in order
     )
     settled = Ranking(field.label, asked.kind, asked.query_id, near.extractor_key, near.exact, places, shown=len(hits))
-    return SearchResults(hits, settled, near.vector)
+    return SearchResults(hits, settled, near.vector, left_out)
 
 
-def _near(asked: Asked, depth: int, within: Any, wishes: Wishes) -> Found:
+def _sure(confidence: Confidence | None, candidate: Candidate, product: Model) -> float | None:
+    if candidate.confidence is not None or confidence is None:
+        return candidate.confidence
+    return confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
+
+
+def _products_of(field: EmbeddingField, within: Any, shown: list[Any]) -> dict[Any, Any]:
+    if field.product is None and all(candidate.row is not None for candidate in shown):
+        return {candidate.product_pk: candidate.row for candidate in shown}
+    return fetch(field, within, [candidate.product_pk for candidate in shown])
+
+
+def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) -> Found:
     """The nearest rows; while vectors move from one space to another, those of both, merged."""
     how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
+    how["along"] = along
     near = nearest(asked.field, asked.picture.query(), **how)
     others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
     if not others:

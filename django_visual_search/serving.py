@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connections, router
 
 from .fields import EmbeddingField
-from .models import ServingSpace
+from .models import EmbeddingHead, ServingSpace
 from .statements import Answer, Statement, execute_together
 
 KNOWN_SECONDS = 10.0
@@ -18,10 +18,13 @@ KNOWN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Space:
-    """A vector space: an extractor of the settings, with a learned head (its primary key) or without."""
+    """A vector space: an extractor of the settings, with a learned head or without."""
 
     extractor: str
     head: int | None = None
+    """Primary key of the EmbeddingHead."""
+    key: str = ""
+    """The head's extractor key; empty without a head."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,23 @@ def serving(field: EmbeddingField, *, at_any_age: bool = False) -> Serving:
     if at_any_age:
         return Serving(Space(field.extractor))
     connection = connections[using]
-    return learn(field, connection, execute_together(connection, [statement(field, connection)])[0])
+    return learn(field, connection, execute_together(connection, [statement(field)])[0])
 
 
 def asked(field: EmbeddingField, connection: Any) -> list[Statement]:
     """The statement whose answer ``learn`` takes, to go along with others; none where enough is known."""
     known = _remembered(field, connection.alias)
-    return [] if known is not None else [statement(field, connection)]
+    return [] if known is not None else [statement(field)]
 
 
-def statement(field: EmbeddingField, connection: Any) -> Statement:
+def statement(field: EmbeddingField) -> Statement:
     """SQL that reads what serves the field, by the database's clock."""
-    table = connection.ops.quote_name(ServingSpace._meta.db_table)
+    table, heads = ServingSpace._meta.db_table, EmbeddingHead._meta.db_table
     sql = (
-        "SELECT extractor, head_id, previous_extractor, previous_head_id, effective_at <= clock_timestamp(), "
-        f"finished_at IS NOT NULL FROM {table} WHERE label = %s"
+        "SELECT s.extractor, s.head_id, coalesce(new.key, ''), s.previous_extractor, s.previous_head_id, "
+        "coalesce(old.key, ''), s.effective_at <= clock_timestamp(), s.finished_at IS NOT NULL "
+        f"FROM {table} s LEFT JOIN {heads} new ON new.id = s.head_id "
+        f"LEFT JOIN {heads} old ON old.id = s.previous_head_id WHERE s.label = %s"
     )
     return sql, (field.label,)
 
@@ -76,8 +81,8 @@ def statement(field: EmbeddingField, connection: Any) -> Statement:
 def learn(field: EmbeddingField, connection: Any, answer: Answer) -> Serving:
     """What the answer to ``statement`` says; remembered."""
     found = Serving(Space(field.extractor))
-    for extractor, head, previous_extractor, previous_head, effective, finished in answer:
-        new, old = Space(extractor, head), Space(previous_extractor, previous_head)
+    for *spaces, effective, finished in answer:
+        new, old = Space(*spaces[:3]), Space(*spaces[3:])
         if finished:
             found = Serving(new)
         elif effective:

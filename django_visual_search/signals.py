@@ -24,6 +24,7 @@ from .tasks import embed
 logger = logging.getLogger("django_visual_search")
 
 NEW_FILES = "_visual_search_new_files"
+LOADED = "_visual_search_loaded"
 
 # Our table or a companion's row may be locked by someone; who saves a picture does not wait for them.
 LOCK_TIMEOUT = "300ms"
@@ -35,6 +36,7 @@ def connect() -> None:
         if not any(message.is_serious() for message in check_embedding_field(field)):
             watch_new_files(field.image_field)
             watch_deletions(field)
+            watch_loads(field)
     post_save.connect(embed_after_commit, dispatch_uid="django_visual_search.embed_after_commit")
     pre_migrate.connect(before_migrate, dispatch_uid="django_visual_search.before_migrate")
     watch_rules()
@@ -57,6 +59,30 @@ def watch_new_files(image_field: models.ImageField) -> None:
 
     generate_filename.visual_search = True  # type: ignore[attr-defined]
     image_field.generate_filename = generate_filename  # type: ignore[method-assign]
+
+
+def watch_loads(field: EmbeddingField) -> None:
+    """Remember the picture's name as an instance was loaded, where the vector is on a companion.
+
+    The instance doesn't show whether its vector is current, as it does where it has the vector's key; but as long as it
+    has the picture it was loaded with, a new price is no reason to look.
+    """
+    model, attname = field.target_model, field.image_field.attname
+    original = model.from_db.__func__  # type: ignore[attr-defined]
+    known: frozenset[str] = getattr(original, "visual_search", frozenset())
+    if field.link is None or attname in known:
+        return
+
+    @functools.wraps(original)
+    def from_db(cls: type[models.Model], *args: Any, **kwargs: Any) -> models.Model:
+        instance: models.Model = original(cls, *args, **kwargs)
+        image = instance.__dict__.get(attname)  # absent if deferred
+        if image:
+            instance.__dict__.setdefault(LOADED, {})[attname] = getattr(image, "name", image)
+        return instance
+
+    from_db.visual_search = known | {attname}  # type: ignore[attr-defined]
+    model.from_db = classmethod(from_db)  # type: ignore[assignment]
 
 
 def embed_after_commit(
@@ -110,16 +136,20 @@ def _brief_waits(connection: Any) -> Iterator[None]:
 
 
 def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
-    """False only where the instance itself shows a vector made from the picture that it has, or is new and has none."""
+    """False only where the instance itself shows a vector made from the picture that it has, is new and has none, or
+    still has the picture that it was loaded with and its vector is elsewhere."""
     image = getattr(instance, field.image_field.name)
     if not image:
         return not created
-    if field.link is not None or not isinstance(instance, field.model):
+    if field.link is not None:
+        loaded = instance.__dict__.get(LOADED, {})
+        return bool(created or loaded.get(field.image_field.attname) != image.name)
+    if not isinstance(instance, field.model):
         return True
     if field.key_name in instance.get_deferred_fields():
         return True
     try:
-        return bool(getattr(instance, field.key_name) != indexing.wanted_key(field, image.name))
+        return bool(getattr(instance, field.key_name) != indexing.wanted_key(field, image.name, at_any_age=True))
     except Exception:
         # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
         logger.exception("visual search: the extractor of %s", field.label)

@@ -16,6 +16,7 @@ from .extractors.backbone import BackboneExtractor
 from .extractors.heads import LinearHead
 from .extractors.tuned import TunedExtractor
 from .fields import EmbeddingField
+from .learning.calibration import Calibration
 from .learning.serialise import head_from
 from .models import EmbeddingHead
 from .serving import Space, serving
@@ -31,11 +32,29 @@ class StoredHead:
     head: LinearHead
     backbone: dict[str, Any]
     """Options of a TunedExtractor; empty where the head takes the features of the settings' extractor."""
+    calibration: Calibration | None = None
+    category: str = ""
+    """The path from the product to the label that the calibration tells apart by."""
+
+    @property
+    def tells_categories(self) -> bool:
+        """Whether any category has a curve of its own."""
+        return self.calibration is not None and bool(self.calibration.categories)
 
 
-def wanted_extractor(field: EmbeddingField, *, at_any_age: bool = False) -> Extractor:
+def wanted_extractor(field: EmbeddingField) -> Extractor:
     """The extractor that this field's vectors are made with now (``serving``). Raises as ``extractor_of_space``."""
-    return extractor_of_space(field, serving(field, at_any_age=at_any_age).wanted)
+    return extractor_of_space(field, serving(field).wanted)
+
+
+def key_of_space(field: EmbeddingField, space: Space) -> str:
+    """The extractor key of a space's vectors. Reads no head. Raises ImproperlyConfigured as ``get_extractor`` does."""
+    return space.key or get_extractor(space.extractor, field.dimensions).spec.key
+
+
+def wanted_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
+    """The extractor key that this field's vectors are to have now; ``at_any_age``: see ``serving``."""
+    return key_of_space(field, serving(field, at_any_age=at_any_age).wanted)
 
 
 def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
@@ -76,9 +95,11 @@ def stored_head(using: str, pk: int) -> StoredHead:
         raise ExtractorUnavailable(f"The head {pk} is not in the database any more.")
     try:
         head = head_from(bytes(row.data), row.sha256)
+        calibration = None if row.calibration is None else Calibration.from_json(row.calibration)
     except ValueError as e:
         raise ExtractorUnavailable(f"The head {row.name} can't be used: {e}") from e
-    return StoredHead(row.name, row.key, row.features_key, head, row.backbone)
+    category = str(next(iter(row.summary.get("labels", ())), ""))
+    return StoredHead(row.name, row.key, row.features_key, head, row.backbone, calibration, category)
 
 
 def _with_head(base: Extractor, stored: StoredHead, dimensions: int | None) -> Extractor:

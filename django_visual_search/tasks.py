@@ -9,7 +9,7 @@ from celery import shared_task
 from celery.signals import worker_process_shutdown
 from django.core.exceptions import ImproperlyConfigured
 
-from . import feedback, indexing
+from . import feedback, findability, indexing
 from .decoder_pool import close_pool
 from .extractors import ExtractorUnavailable
 from .feedback.retention import purge_some
@@ -60,6 +60,16 @@ def aggregate() -> None:
     """Count new feedback into the evidence that rankings work from, and delete some of what is kept long enough."""
     feedback.aggregate()
     purge_some()
+
+
+@shared_task(name="django_visual_search.check_findability", ignore_result=True)
+def check_findability(label: str) -> None:
+    """Look for products of a field that can't be found, and store which; nothing where that goes on already."""
+    if findability.running(label):
+        logger.info("visual search: %s is being checked already", label)
+        return
+    found = findability.check(get_field(label))
+    logger.info("visual search: %s: %d products checked", label, found.products)
 
 
 def _log(label: str, report: Any) -> None:

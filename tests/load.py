@@ -36,7 +36,7 @@ def gunicorn(example, workers=2, threads=8, **environment):
         process = example.start("-m", "gunicorn", *options, "--chdir", ROOT, "example_project.wsgi", stdout=output)
     try:
         address = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + 90
+        end = time.monotonic() + 300
         while get(f"{address}/api/products/", missing=None) is None:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()

@@ -11,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_visual_search import indexing
-from django_visual_search.admin import reindexing
-from django_visual_search.admin.states import State
+from django_visual_search.admin import VisualSearchAdminMixin, reindexing
 from django_visual_search.registry import get_field
+from django_visual_search.serving import serving
+from django_visual_search.states import State
 
 from .conftest import embed_all, picture_file
 from .processes import REDIS, closed_port, need, shop, until  # noqa: F401
@@ -80,6 +81,7 @@ class TestColumn:
             return [query["sql"] for query in captured]
 
         Product.objects.create(name="A", image=picture_file(0))
+        serving(get_field("testshop.Product"))  # known for a while
         few = queries()
         Product.objects.bulk_create(Product(name=str(n), image=f"{n}.jpg") for n in range(60))
         many = queries()
@@ -267,3 +269,10 @@ def test_the_search_is_linked(client):
     client.force_login(staff("testshop.view_product"))
     assert reverse("admin:testshop_product_visual_search") in client.get(LIST).content.decode()
     assert "visual-search/" not in client.get(LIST, {"_popup": 1}).content.decode()
+
+
+def test_the_mixin_comes_first():
+    with pytest.raises(TypeError, match="comes before ModelAdmin"):
+        type("Last", (admin.ModelAdmin, VisualSearchAdminMixin), {})
+    assert type("First", (VisualSearchAdminMixin, admin.ModelAdmin), {})
+    assert type("Part", (VisualSearchAdminMixin,), {})

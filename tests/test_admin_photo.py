@@ -200,7 +200,9 @@ class TestRefused:
     def test_bad_crops(self, looker, products, crop, said):
         response = post(looker, **crop)
         assert response.status_code == 422
-        assert said in response.content.decode()
+        page = response.content.decode()
+        assert said in page
+        assert '<details class="form-row" open>' in page
 
     def test_too_many_at_once(self, looker, products, settings):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "PHOTO_SEARCHES_AT_ONCE": 1}

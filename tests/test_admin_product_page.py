@@ -55,8 +55,18 @@ def test_a_product_without_a_vector(client):
     product = Product.objects.create(name="A", image=picture_file(1))
     client.force_login(staff())
     page = page_of(client, product)
-    assert "Nothing yet" in page
+    assert "It has no vector yet" in page
+    assert "It waits to be embedded." in page
     assert "visual-search-missing" in page
+
+
+def test_the_only_product_with_a_vector(client):
+    product = Product.objects.create(name="A", image=picture_file(1))
+    embed_all()
+    client.force_login(staff())
+    page = page_of(client, product)
+    assert "no other picture has a vector" in page
+    assert "visual-search-current" in page
 
 
 def test_queries(client, products, django_assert_max_num_queries):

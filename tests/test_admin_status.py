@@ -7,11 +7,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from django_visual_search import indexing
-from django_visual_search.admin.states import State
 from django_visual_search.admin.status_badge import badge
-from django_visual_search.admin.statuses import ProductStatus, in_state, statuses
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.registry import get_field
+from django_visual_search.serving import serving
+from django_visual_search.states import State
+from django_visual_search.statuses import ProductStatus, in_state, statuses
 
 from .conftest import embed_all, picture_file
 from .testshop.models import (
@@ -217,6 +218,7 @@ def test_one_query_for_a_page(django_assert_num_queries):
     for seed in range(20):
         Product.objects.create(name=str(seed), image=picture_file(seed) if seed % 3 else "")
     keys = list(Product.objects.values_list("pk", flat=True))
+    serving(get_field(PRODUCTS))  # known for a while
     with django_assert_num_queries(1):
         found = statuses(Product, keys)
     with django_assert_num_queries(0):

@@ -1,6 +1,7 @@
 """The app's own tables in the admin: read-only records, attempts that can be tried again, rules that staff make."""
 
 import datetime
+import re
 import uuid
 
 import pytest
@@ -12,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_visual_search import models, search
-from django_visual_search.admin.states import State
 from django_visual_search.models import Evidence, Feedback, IndexingAttempt, RankingRule, SearchLog
+from django_visual_search.states import State
 
 from .conftest import embed_all, picture, picture_file
 from .staff import staff
@@ -92,6 +93,43 @@ class TestRecords:
         assert "_save" not in page.content.decode()
 
     @pytest.mark.parametrize("table", ["feedback", "searchlog", "evidence"])
+    def test_each_row_leads_to_its_page(self, client, kind, products, table):
+        self.rows(kind, products, 3)
+        client.force_login(staff())
+        page = client.get(f"{ADMIN}{table}/").content.decode()
+        links = re.findall(r'<a [^>]*href="([^"]*)"[^>]*>((?:(?!<a ).)*?)</a>', page, re.DOTALL)
+        own = [(address, text) for address, text in links if f"/{table}/" in address and "/change/" in address]
+        assert len(own) == 3
+        assert all(text.strip() for _, text in own)
+        assert not re.search(r"<a [^>]*>(?:(?!</a>).)*<a ", page, re.DOTALL)  # a link in a link is none
+
+    def test_figures_are_rounded(self, client, kind, products):
+        now = timezone.now()
+        evidence = Evidence.objects.create(
+            model="testshop.product", object_id=products[0].pk, gain=7.8251234567, exposure=1 / 3, as_of=now
+        )
+        log = SearchLog.objects.create(
+            created_at=now,
+            label=PRODUCTS,
+            kind="photo",
+            results=5,
+            exact=True,
+            best_similarity=0.98765432,
+            milliseconds=12.3456789,
+        )
+        client.force_login(staff())
+        for address in (f"{ADMIN}evidence/", f"{ADMIN}evidence/{evidence.pk}/change/"):
+            page = client.get(address).content.decode()
+            assert "7.83" in page
+            assert "0.33" in page
+            assert "7.825" not in page
+        for address in (f"{ADMIN}searchlog/", f"{ADMIN}searchlog/{log.pk}/change/"):
+            page = client.get(address).content.decode()
+            assert "0.988" in page
+            assert "12 ms" in page
+            assert "0.9876" not in page
+
+    @pytest.mark.parametrize("table", ["feedback", "searchlog", "evidence"])
     def test_queries_do_not_grow(self, client, kind, products, table):
         client.force_login(staff())
 
@@ -167,6 +205,10 @@ class TestAttempts:
         assert f'href="/admin/testshop/product/{products[0].pk}/change/"' in page
         assert f'href="/admin/testshop/article/{refused.pk}/change/"' in page
         assert page.count("visual-search-quarantined") == 1
+        assert not re.search(r"<a [^>]*>(?:(?!</a>).)*<a ", page, re.DOTALL)  # a link in a link is none
+        row = IndexingAttempt.objects.get(state="quarantined")
+        assert re.search(rf'<a href="[^"]*/indexingattempt/{row.pk}/change/[^"]*"><span[^>]*>quarantined', page)
+        assert "3" in client.get(f"{ADMIN}indexingattempt/{row.pk}/change/").content.decode()
 
     def test_a_field_that_is_not_there_any_more(self, client, products, refused):
         IndexingAttempt.objects.filter(state="refused").update(label="no.such.field")
@@ -236,7 +278,7 @@ class TestRules:
         Product.objects.filter(pk=products[0].pk).update(name=ODD)
         later = timezone.now() + datetime.timedelta(days=2)
         common = {"content_type": kind, "object_id": products[0].pk}
-        RankingRule.objects.create(kind="pin", slot=3, query_id=products[1].pk, **common)
+        RankingRule.objects.create(kind="pin", slot=3, query_id=products[1].pk, note="Spring " * 20, **common)
         RankingRule.objects.create(kind="boost", factor=1.5, starts_at=later, **common)
         RankingRule.objects.create(kind="hide", content_type=kind, object_id="999", ends_at=later)
         client.force_login(staff())
@@ -248,6 +290,16 @@ class TestRules:
         assert page.count("icon-yes.svg") == 2
         assert page.count("icon-no.svg") == 1
         assert ">999<" in page
+        assert re.search(r"(Spring ){5,8}…</span>|(Spring ){5,8}Spr?i?n?g?…</span>", page)
+
+    def test_its_page_names_the_product(self, client, kind, products):
+        rules = [
+            RankingRule.objects.create(kind="pin", slot=3, content_type=kind, object_id=products[0].pk),
+            RankingRule.objects.create(kind="hide", content_type=kind, object_id="999"),
+        ]
+        client.force_login(staff())
+        for rule, named in zip(rules, ("Pin to place 3: Product 0", "Hide: 999"), strict=True):
+            assert f"<h2>{named}</h2>" in client.get(f"{ADMIN}rankingrule/{rule.pk}/change/").content.decode()
 
     def test_queries_do_not_grow(self, client, kind, products):
         client.force_login(staff())

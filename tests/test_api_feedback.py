@@ -48,9 +48,52 @@ def test_as_browsers_send_it(shown, content_type):
     """sendBeacon: no CSRF token, no cookie, and text/plain so that nobody is asked first."""
     token, keys = shown
     client = Client(enforce_csrf_checks=True)
-    answer = report(client, token, ("click", keys[0]), content_type=content_type, headers={"origin": "https://x.test"})
+    headers = {"origin": "https://www.x.test", "sec-fetch-site": "same-site"}
+    answer = report(client, token, ("click", keys[0]), content_type=content_type, headers=headers)
     assert answer.status_code == 202
     assert not answer.cookies
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),  # an app
+        ({"origin": "http://testserver"}, 202),
+        ({"origin": "HTTP://TestServer"}, 202),
+        ({"origin": "http://testserver", "sec-fetch-site": "same-origin"}, 202),
+        ({"origin": "null", "sec-fetch-site": "same-origin"}, 202),  # a page that sends no referrer
+        ({"origin": "https://shop.example", "sec-fetch-site": "same-site"}, 202),
+        ({"origin": "https://trusted.example", "sec-fetch-site": "cross-site"}, 202),
+        ({"origin": "https://trusted.example"}, 202),
+        ({"origin": "https://a.b.many.example", "sec-fetch-site": "cross-site"}, 202),
+        ({"origin": "http://trusted.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://a.trusted.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://eviltrusted.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "https://testserver.evil.example"}, 403),
+        ({"origin": "null", "sec-fetch-site": "cross-site"}, 403),  # a sandboxed frame
+        ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://evil.example", "sec-fetch-site": "odd"}, 403),
+    ],
+)
+def test_other_sites_can_not_make_their_visitors_vote(client, shown, settings, headers, status):
+    settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example", "https://*.many.example"]
+    token, keys = shown
+    answer = report(client, token, ("click", keys[0]), headers=headers)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["code"] == "foreign_origin"
+        assert "CSRF_TRUSTED_ORIGINS" in answer.json()["detail"]
+    assert Feedback.objects.filter(kind="click").exists() is (status == 202)
+
+
+def test_without_a_length(client, shown):
+    headers = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+    answer = client.generic("POST", PATH, content_type="text/plain", **headers)
+    assert (answer.status_code, answer.json()["code"]) == (411, "no_length")
 
 
 def test_no_csrf_token_for_who_is_logged_in(shown):

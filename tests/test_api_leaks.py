@@ -5,7 +5,7 @@ from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,9 +53,10 @@ class Visitor:
         self.kind = kind
         self.channel = kind if kind in CHANNELS else "web"
         self.client = Client(raise_request_exception=True)
+        self.user = AnonymousUser()
         if kind == "staff":
-            user, _ = User.objects.get_or_create(username="staff", defaults={"is_staff": True})
-            self.client.force_login(user)
+            self.user, _ = User.objects.get_or_create(username="staff", defaults={"is_staff": True})
+            self.client.force_login(self.user)
 
     def request(self, method, path, data=None, **extra):
         return getattr(self.client, method)(path, data, headers={"x-channel": self.channel}, **extra)

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
+from rest_framework.settings import api_settings
 
 from django_visual_search import images
 from django_visual_search.api import bodies, errors
@@ -88,6 +89,26 @@ class TestRates:
         assert [post("192.0.2.1"), post("192.0.2.2"), post("192.0.2.1")] == [200, 200, 429]
         # One customer has a whole network of IPv6 addresses
         assert [post("2001:db8:1:2::1"), post("2001:db8:1:2:ffff::9")] == [200, 429]
+
+    @pytest.mark.parametrize(
+        ("came_from", "proxies", "statuses"),
+        [
+            ("8.8.8.8", None, [200, 429]),  # nobody's proxy: the header is the visitor's own invention
+            ("10.0.0.1", None, [200, 200]),
+            ("8.8.8.8", 1, [200, 200]),  # the project says that there is one, wherever it is
+        ],
+    )
+    def test_a_header_does_not_buy_more(self, client, configure, monkeypatch, came_from, proxies, statuses):
+        configure(THROTTLE_RATES={"photo": "1/min"})
+        monkeypatch.setattr(api_settings, "NUM_PROXIES", proxies)
+        make_products(2)
+        found = [
+            client.post(
+                OURS, {"image": photo()}, REMOTE_ADDR=came_from, headers={"x-forwarded-for": f"9.9.9.{n}"}
+            ).status_code
+            for n in range(2)
+        ]
+        assert found == statuses
 
     def test_headers_of_any_kind(self, client):
         product, *_ = make_products(2)

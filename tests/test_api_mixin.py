@@ -1,8 +1,11 @@
 """``VisualSearchMixin`` in the shop's own viewset: its queryset, filters, search, pages, serializer, permissions."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from rest_framework import viewsets
 from rest_framework.permissions import (
     BasePermission,
     DjangoModelPermissionsOrAnonReadOnly,
@@ -11,6 +14,7 @@ from rest_framework.permissions import (
 )
 
 from django_visual_search import search
+from django_visual_search.api import VisualSearchMixin
 from django_visual_search.models import RankingRule, SearchLog
 
 from .shop_api import data_url, ids, make_posters, make_products, photo, post_json, search_by_photo
@@ -48,6 +52,7 @@ class TestSimilar:
             "id": str(product.pk),
             "rank": 1,
             "similarity": hit["similarity"],
+            "confidence": None,
             "reasons": ["visual"],
             "picture": {
                 "id": str(product.pk),
@@ -69,7 +74,7 @@ class TestSimilar:
         assert answer["exact"] is True
         assert answer["extractor"].startswith("colour-")
         assert answer["next"] is None
-        assert set(answer) == {"next", "token", "exact", "extractor", "facets", "results"}
+        assert set(answer) == {"next", "token", "notice", "exact", "extractor", "facets", "results"}
 
     def test_four_queries_and_one_for_each_facet(self, client, settings, django_assert_max_num_queries):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LOG_SEARCHES": False}  # which is after the answer
@@ -264,3 +269,46 @@ def test_in_the_browsable_api(client):
         assert b"Similar" in answer.content or b"cursor_missing" in answer.content
     assert client.options(PHOTO).status_code == 200
     assert client.head(f"/api/products/{product.pk}/similar/").status_code == 200
+
+
+class TestAsADeveloperMeetsIt:
+    """The browsable API and OPTIONS ask for a photo, not for a product."""
+
+    @pytest.mark.parametrize("path", [PHOTO, "/visual-search/testshop/product/search-by-image/"])
+    def test_the_form(self, client, path):
+        answer = client.get(path, headers={"accept": "text/html"})
+        assert answer.status_code == 400
+        page = answer.content.decode()
+        (field,) = re.findall(r'<input name="image"[^>]*>', page)
+        assert 'type="file"' in field
+        assert 'name="limit"' in page
+        assert 'name="name"' not in page
+        assert ('name="text"' in page) is (path == PHOTO)
+
+    def test_a_form_with_fields_left_empty(self, client):
+        make_products(8)
+        left = dict.fromkeys(["limit", "min_similarity", "crop", "text"], "")
+        answer = client.post(PHOTO, {"image": photo(), **left}, headers={"accept": "text/html"})
+        assert answer.status_code == 200
+        answer = client.post(PHOTO, {"image": photo(), **left})
+        assert len(answer.json()["results"]) == 5
+        answer = client.post(PHOTO, {"image": "", **left})
+        assert answer.status_code == 400
+        assert "multipart/form-data" in answer.json()["image"][0]
+
+    def test_the_pages_of_hits(self, client):
+        product, *_ = make_products(8)
+        answer = client.get(f"/api/products/{product.pk}/similar/", headers={"accept": "text/html"})
+        assert answer.status_code == 200
+
+    def test_options(self, client):
+        asked = client.options(PHOTO).json()["actions"]["POST"]
+        assert {"image", "crop", "limit", "min_similarity", "ranking", "text"} == set(asked)
+        assert asked["image"]["required"] is True
+
+    def test_the_mixin_comes_first(self):
+        """After the viewset, its limits would not hold, and nobody would notice."""
+        with pytest.raises(TypeError, match="VisualSearchMixin comes before"):
+            type("Last", (viewsets.ReadOnlyModelViewSet, VisualSearchMixin), {})
+        first = type("First", (VisualSearchMixin, viewsets.ReadOnlyModelViewSet), {})
+        assert type("Between", (first, viewsets.ModelViewSet), {})

@@ -71,10 +71,12 @@ class TestSchema:
 
     def test_what_can_go_wrong(self, schema):
         responses = operation(schema, OURS, "post")["responses"]
-        assert set(responses) == {"200", "400", "404", "413", "415", "429", "503"}
+        assert set(responses) == {"200", "400", "404", "411", "413", "415", "429", "503"}
         assert set(operation(schema, "/visual-search/feedback/", "post")["responses"]) == {
             "202",
             "400",
+            "403",
+            "411",
             "413",
             "415",
             "429",
@@ -144,7 +146,7 @@ def test_without_the_extra(tmp_path):
     assert done.returncode == 0, done.stderr
     unknown, upload, data, report, loaded = done.stdout.splitlines()
     assert "There are: cursor, format, limit, search." in unknown
-    assert "'image': ['This field is required.']" in upload
-    assert "'image': ['This field is required.']" in data
+    assert "'image': [\"Send the photo as a file" in upload
+    assert "'image': [\"Send the photo as a data URL" in data
     assert "token" in report
     assert loaded == "False"

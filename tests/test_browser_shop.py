@@ -232,6 +232,25 @@ class TestPhotoSearch:
             assert page.locator(HIT).count() == 24
 
 
+def test_a_long_name_breaks_no_page(browser, shop):  # noqa: F811
+    long = "Donaudampfschifffahrtsgesellschaftskapitaensmuetzenbaender <b>&amp;"
+    rename = "from example_project.shop.models import *; p = Product.objects.filter(sku='TEA-004'); "
+    name = shop.python(rename + f"print(p.get().name); p.update(name={long!r})")
+    try:
+        with opened(browser, MOBILE, expected=[LEAVING, NO_ICON]) as page:
+            for path in (f"/?q={long[:12]}", shop.product, PHOTO_PAGE):
+                page.goto(shop.address + path)
+                if path == PHOTO_PAGE:
+                    photo = shop.state / "photos" / "tea-004-table.jpg"
+                    page.get_by_label("Choose a photo").set_input_files(photo)
+                    page.get_by_role("button", name="Search by photo").click()
+                    page.locator(HIT).first.wait_for()
+                assert page.get_by_text(long).first.is_visible(), path
+                assert wider_than_the_window(page) == 0, path
+    finally:
+        shop.python(rename + f"p.update(name={name!r})")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
 def test_pages_fit_the_window(viewport, dark, browser, shop, request):  # noqa: F811

@@ -92,11 +92,12 @@ def test_keys_name_the_space():
 
 
 def test_key_changes_with_the_version_of_image_preparation(monkeypatch):
-    extractor = ClassicExtractor(dimensions=64)
-    before = extractor.spec.key, extractor.features_key
+    before = ClassicExtractor(dimensions=64)
+    before = before.spec.key, before.features_key
     monkeypatch.setattr(images, "VERSION", images.VERSION + 1)
-    assert extractor.spec.key != before[0]
-    assert extractor.features_key != before[1]
+    after = ClassicExtractor(dimensions=64)
+    assert after.spec.key != before[0]
+    assert after.features_key != before[1]
 
 
 def test_features_key_is_shared_by_all_widths():

@@ -383,7 +383,7 @@ def test_imagenet_weights_that_can_not_be_had_are_named_once(tmp_path, monkeypat
     assert "weights_sha256" in message
     assert "ClassicExtractor" in message
     # A request that comes a moment later must not import TensorFlow again.
-    monkeypatch.setattr(export, "_python", lambda: "/nowhere/python")
+    monkeypatch.setattr(export, "interpreter", lambda: "/nowhere/python")
     with pytest.raises(ExtractorUnavailable, match=r"efficientnetv2-b0_notop\.h5"):
         extractor(noise(1, 224))
 

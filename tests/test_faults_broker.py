@@ -15,7 +15,7 @@ from .conftest import embed_all
 from .processes import RABBITMQ, REDIS, closed_port, need, shop, silent_broker, until  # noqa: F401
 from .proxy import Proxy
 from .testshop.faulty import numbered
-from .testshop.models import Product
+from .testshop.models import Article, ArticleImage, Product
 
 
 def messages(shop):  # noqa: F811 (the fixture)
@@ -107,6 +107,27 @@ def test_a_save_with_a_healthy_broker_sends_the_work_and_costs_little(shop, url)
     print(f"{url}: save {statistics.median(cost):.2f} ms, without sending {statistics.median(bare):.2f} ms")
     until(lambda: messages(shop) == 41, 5, "all messages' arrival")
     assert indexing.pending(field).count() == 41
+
+
+def test_a_save_is_no_reason_to_look_at_a_companion_unless_the_picture_is_another(shop):  # noqa: F811
+    need(REDIS)
+    article = Article.objects.create(title="a")
+    made = ArticleImage.objects.create(article=article, original=numbered(0))
+    assert messages(shop) == 1
+    loaded = ArticleImage.objects.get()
+    loaded.display_order = 3
+    loaded.save()
+    assert messages(shop) == 1
+    loaded.original.save("1.png", numbered(1))
+    assert messages(shop) == 2
+    loaded = ArticleImage.objects.get()
+    loaded.original = made.original.name
+    loaded.save()
+    assert messages(shop) == 3
+    ArticleImage(pk=made.pk, article=article, original=loaded.original.name).save()
+    assert messages(shop) == 4, "it doesn't know what the row had"
+    ArticleImage.objects.defer("original").get().save()
+    assert messages(shop) == 4
 
 
 def test_a_rollback_sends_nothing(shop):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -85,6 +86,23 @@ def test_two_sweeps_at_once_do_no_work_twice(shop):  # noqa: F811
     assert sorted(shop.calls) == list(range(300))
     assert Product.objects.filter(embedding=None).count() == 0
     assert not IndexingAttempt.objects.exists()
+
+
+def test_one_call_of_the_extractor_may_outlast_the_lease(shop, elsewhere):  # noqa: F811
+    """The claims are renewed while it runs, so nobody else begins, and no attempt counts as lost."""
+    need(REDIS)
+    shop.configure(LEASE_SECONDS=0.9, BATCH_SIZE=8)
+    Product.objects.bulk_create(Product(image=numbered(number, WAIT if number == 3 else 0)) for number in range(8))
+    slow = elsewhere(embed_all)
+    until((shop.folder / "waiting").exists, 20, "the inference")
+    for _ in range(30):  # three leases
+        report = embed_all()
+        assert not report.moved, "all pictures are held"
+        time.sleep(0.1)
+    assert set(IndexingAttempt.objects.values_list("state", "attempts")) == {("running", 1)}
+    (shop.folder / "go").touch()
+    assert slow.result(20).done == 8
+    assert sorted(shop.calls) == list(range(8))
 
 
 def test_two_saves_with_their_tasks_run_in_reverse_order(shop):  # noqa: F811

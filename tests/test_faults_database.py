@@ -7,13 +7,14 @@ import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from django_visual_search import indexing, search
-from django_visual_search.indexing import ann
+from django_visual_search.indexing import ann, rebuilding
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.registry import get_field
 
@@ -119,7 +120,7 @@ def test_a_reindex_that_is_stopped_goes_on(shop, index, number, code):  # noqa: 
     assert again == 0, output
     assert embedded() == ROWS
     assert not missing()
-    assert len(shop.calls) <= ROWS + 3 * 32, f"{done} were done before"
+    assert len(shop.calls) <= ROWS + 3 * 64, f"{done} were done before"
     assert not IndexingAttempt.objects.exists()
 
 
@@ -132,6 +133,48 @@ def test_the_index_comes_back_when_the_command_was_killed_before_it_built_it(sho
     assert code == 0, output
     assert "built index product_embedding_hnsw" in output
     assert states() is True
+
+
+def test_sweeps_build_the_index_that_a_killed_command_left_dropped(shop, index, caplog):  # noqa: F811
+    shop.configure(delay=0.0005)
+    many()
+    killed = shop.command(*REINDEX)
+    until(lambda: embedded() > 300, 60, "the middle of the reindex")
+    assert missing()
+    assert rebuilding.rebuild_lost(get_field(LABEL)) == [], "the command will build it"
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait(20)
+    until(lambda: advisory_locks() == 0, 30, "the end of the command's session")
+    assert missing()
+
+    def sweep(_):
+        try:
+            return indexing.sweep(get_field(LABEL)).done
+        finally:
+            connections.close_all()
+
+    before = embedded()
+    with caplog.at_level("WARNING"), ThreadPoolExecutor(2) as threads:
+        done = sum(threads.map(sweep, range(2)))
+    assert states() is True
+    assert [line for line in caplog.messages if "built index product_embedding_hnsw" in line] == caplog.messages[-1:]
+    assert embedded() == before + done
+    assert advisory_locks() == 0
+
+
+def test_a_sweep_leaves_an_index_alone_that_no_command_dropped(shop, index):  # noqa: F811
+    """It may be one that the shop has declared and not migrated yet: its migration would then fail."""
+    many(50)
+    assert shop.run(*REINDEX)[0] == 0
+    ann.drop_indexes(get_field(LABEL))
+    indexing.sweep(get_field(LABEL))
+    assert states() is None
+
+
+def advisory_locks():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        return cursor.fetchone()[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -11,6 +11,7 @@ from django.core.files.base import ContentFile
 from PIL import Image
 
 from django_visual_search import indexing
+from django_visual_search.backends import extractor_of
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.registry import get_field
 
@@ -160,9 +161,9 @@ def test_a_forked_child_has_a_pool_of_its_own_and_leaves_the_parents_alone(shop)
             mine = decoder_pool.get_pool()
             image = Product.objects.model(image="products/none.png").image
             try:
-                spec = indexing.pipeline.extractor_of(field).spec
-                into = np.empty((spec.input_size, spec.input_size, 3), np.uint8)
-                mine.submit(image.storage, image.name, spec, into).result(10)
+                spec = extractor_of(field).spec
+                into = np.empty((1, spec.input_size, spec.input_size, 3), np.uint8)
+                mine.submit(image.storage, [image.name], spec, into)[0].result(10)
             except FileNotFoundError:
                 code = 0 if mine is not parents else 2
         finally:

@@ -1,5 +1,7 @@
 """Every check of one field's declaration: exact messages, with the hint that says what to write."""
 
+import uuid
+
 import pytest
 from django.core import checks
 from django.db import models
@@ -183,6 +185,88 @@ class TestProduct:
         field = Lost._meta.get_field("embedding")
         message = "'product' path 'item__x': 'item' leads to nowhere.Item, which is not an installed model."
         assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+
+
+class TestKeys:
+    def test_a_composite_primary_key(self):
+        class Variant(models.Model):
+            pk = models.CompositePrimaryKey("sku", "colour")
+            sku = models.CharField(max_length=10)
+            colour = models.CharField(max_length=10)
+            image = models.ImageField()
+            embedding = EmbeddingField(source="image", dimensions=48)
+
+            class Meta:
+                app_label = "testshop"
+                indexes = [EmbeddingIndex(fields=["embedding"], name="z")]
+
+        field = Variant._meta.get_field("embedding")
+        message = "'Variant' has a primary key of several columns, which is not supported."
+        hint = (
+            "Give the model a primary key of one column, with a UniqueConstraint over the columns of the present one."
+        )
+        assert field.check() == [error(21, message, hint, field)]
+
+
+class TestCompanion:
+    def with_columns(self, bases=(models.Model,), **columns):
+        picture = companion().target_model
+        body = {
+            "__module__": __name__,
+            "picture": models.OneToOneField(picture, models.CASCADE, related_name="+"),
+            "embedding": EmbeddingField(source="picture__original", dimensions=48),
+            "Meta": type(
+                "Meta",
+                (),
+                {"app_label": "testshop", "indexes": [EmbeddingIndex(fields=["embedding"], name="z")]},
+            ),
+            **columns,
+        }
+        return type("Extended", bases, body)._meta.get_field("embedding")
+
+    def test_columns_that_must_be_given(self):
+        field = self.with_columns(
+            weight=models.IntegerField(),
+            owner=models.ForeignKey("testshop.Item", models.CASCADE),
+            code=models.CharField(max_length=9, unique=True),
+        )
+        message = (
+            "The rows of 'Extended' are made when pictures are embedded, and nothing is known then for "
+            "'weight', 'owner', 'code'."
+        )
+        hint = "Give each a default or null=True, or keep them in another model."
+        assert field.check() == [error(22, message, hint, field)]
+
+    def test_a_key_that_must_be_given(self):
+        field = self.with_columns(code=models.CharField(max_length=9, primary_key=True))
+        message = "The rows of 'Extended' are made when pictures are embedded, and nothing is known then for 'code'."
+        hint = "Give each a default or null=True, or keep them in another model."
+        assert field.check() == [error(22, message, hint, field)]
+
+    def test_columns_that_fill_themselves(self):
+        field = self.with_columns(
+            uuid=models.UUIDField(primary_key=True, default=uuid.uuid4),
+            weight=models.IntegerField(null=True),
+            stock=models.IntegerField(default=0),
+            seen=models.IntegerField(db_default=0),
+            note=models.TextField(),
+            made=models.DateTimeField(auto_now_add=True),
+            changed=models.DateTimeField(auto_now=True),
+            double=models.GeneratedField(
+                expression=models.F("stock") * 2, output_field=models.IntegerField(), db_persist=True
+            ),
+        )
+        assert field.check() == []
+
+    def test_a_table_of_two(self):
+        class Base(models.Model):
+            class Meta:
+                app_label = "testshop"
+
+        field = self.with_columns((Base,))
+        message = "The rows of 'Extended' can't be made in bulk, for it inherits another model's table."
+        hint = "Derive the companion from models.Model or from an abstract model."
+        assert field.check() == [error(22, message, hint, field)]
 
 
 class TestIndex:

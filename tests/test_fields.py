@@ -66,7 +66,7 @@ class TestDeconstruct:
 
 class TestIndex:
     OURS = EmbeddingIndex(fields=["embedding"], name="x")
-    PGVECTORS = HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_cosine_ops"])
+    PGVECTORS = HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_cosine_ops"], ef_construction=128)
 
     def test_equal_to_pgvectors_both_ways(self):
         assert self.OURS == self.PGVECTORS
@@ -75,9 +75,10 @@ class TestIndex:
     @pytest.mark.parametrize(
         "other",
         [
-            HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_l2_ops"]),
-            HnswIndex(fields=["embedding"], name="y", opclasses=["halfvec_cosine_ops"]),
-            HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_cosine_ops"], m=32),
+            HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_l2_ops"], ef_construction=128),
+            HnswIndex(fields=["embedding"], name="y", opclasses=["halfvec_cosine_ops"], ef_construction=128),
+            HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_cosine_ops"], ef_construction=128, m=32),
+            HnswIndex(fields=["embedding"], name="x", opclasses=["halfvec_cosine_ops"]),
             models.Index(fields=["embedding"], name="x"),
             "x",
         ],

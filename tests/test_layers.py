@@ -19,11 +19,12 @@ LAYERS = [
     ["registry"],
     ["conf", "models", "extension", "statements", "progress", "results", "savepoints", "vectors", "by_key"],
     ["artifacts", "backends", "decoding", "decoder_pool", "publishing"],
-    ["serving", "spaces", "catalogue", "feature_cache", "training"],
+    ["serving", "spaces", "catalogue", "feature_cache"],
     ["indexing"],
     ["ranked", "rankers", "knowledge", "ranking"],
-    ["candidates", "rows", "planning", "nearest", "merging", "queries", "search"],
-    ["feedback"],
+    ["candidates", "rows", "planning", "nearest", "merging", "queries", "confidence", "closeness", "search"],
+    ["states", "statuses", "feedback", "evaluation"],
+    ["findability", "training", "switching"],
     ["tasks"],
     ["signals", "deletions", "changed_rules", "indexing.queueing"],
     ["visibility", "presentation", "gate"],
@@ -45,6 +46,14 @@ LAYERS = [
 
 WITHOUT_DJANGO = [*LAYERS[0], *LAYERS[1], *LAYERS[2]]
 FRAMEWORKS = {"django", "celery", "pgvector", "psycopg", "rest_framework"}
+ALONE = (
+    "_decoder",
+    "extractors._build",
+    "learning._finetune_loss",
+    "learning._finetune_training",
+    "learning._finetune_views",
+)
+"""Only ever loaded in processes of their own."""
 RUNTIMES = ["tensorflow", "keras", "skimage", "sklearn", "scipy", "ai_edge_litert", "pi_heif"]
 
 
@@ -144,7 +153,7 @@ def test_pictures_and_extractors_load_no_django():
 
 
 def test_a_web_process_loads_no_runtime():
-    everything = [name for name in MODULES if name and not name.startswith(("_decoder", "extractors._build"))]
+    everything = [name for name in MODULES if name and not name.startswith(ALONE)]
     program = f"""
 from django.conf import settings
 settings.configure(

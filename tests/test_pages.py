@@ -11,7 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image
 
-from django_visual_search import feedback, gate
+from django_visual_search import feedback, gate, images
+from django_visual_search.api.bodies import ROOM
 from django_visual_search.models import Feedback, SearchLog
 from django_visual_search.previews import preview
 from django_visual_search.registry import get_field
@@ -98,6 +99,37 @@ class TestForm:
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', text(strict.get(PAGE)))[1]
         sent = {"image": SimpleUploadedFile("photo.jpg", picture(3)), "csrfmiddlewaretoken": token}
         assert strict.post(PAGE, sent).status_code == 200
+
+
+class TestLongRequests:
+    """What is too long is refused before it is read, and what the server hasn't read is thrown away."""
+
+    @pytest.mark.parametrize(
+        ("content_type", "size"),
+        [
+            ("multipart/form-data; boundary=b", images.ImageOptions().max_bytes + ROOM + 1),
+            ("application/x-www-form-urlencoded", 3 * 2**20),
+        ],
+    )
+    def test_too_long(self, shop, content_type, size):
+        answer = Client(enforce_csrf_checks=True).generic("POST", PAGE, bytes(size), content_type)
+        assert answer.status_code == 413
+        (said,) = errors(answer)
+        assert "larger than" in said
+        assert 'type="file"' in text(answer)
+        assert answer.wsgi_request.read() == b""
+
+    def test_without_a_length(self, shop, client):
+        headers = {"CONTENT_TYPE": "multipart/form-data; boundary=b", "CONTENT_LENGTH": ""}
+        answer = client.generic("POST", PAGE, HTTP_TRANSFER_ENCODING="chunked", **headers)
+        assert answer.status_code == 411
+        assert "Content-Length" in errors(answer)[0]
+
+    def test_a_refused_csrf_token_leaves_nothing_unread(self, shop):
+        strict = Client(enforce_csrf_checks=True)
+        answer = send(strict, bytes(5_000_000))
+        assert answer.status_code == 403
+        assert answer.wsgi_request.read() == b""
 
 
 class TestResults:

@@ -347,7 +347,7 @@ class TestCost:
         search.similar_to(shop[0])  # what is remembered for a while
         with CaptureQueriesContext(connection) as queries:
             search.similar_to(shop[0], limit=7)
-        (neighbours, _) = queries.captured_queries
+        (neighbours,) = queries.captured_queries
         assert "LIMIT 7" in neighbours["sql"]
         assert "evidence" not in neighbours["sql"]
         assert "rankingrule" not in neighbours["sql"]

@@ -11,12 +11,12 @@ import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
-from ..backends import extractor_of
 from ..candidates import candidates, embedded, products
 from ..fields import EmbeddingField
 from ..indexing import ann
 from ..nearest import OPERATORS
 from ..planning import facts_of, make_plan
+from ..spaces import wanted_key
 from ..statements import compile_query, execute_together
 from ..vectors import halfvec_text
 
@@ -81,7 +81,8 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
         indexes = [Index(*row) for row in cursor.fetchall()]
     try:
         rows, filtered = candidates(field, products(field, None))
-        facts, _read, _known = facts_of(field, connection, rows, filtered, [], [])
+        narrowing = compile_query(rows.values_list("pk"), connection.alias) if filtered else None
+        facts, _read, _known = facts_of(field, connection, narrowing, [], [])
         plan = make_plan(TYPICAL_LIMIT, facts, grouped=field.product is not None)
         used = "" if plan.exact else _index_used(field, rows, plan, connection)
     except EmptyResultSet:  # the default manager shows nothing
@@ -91,15 +92,16 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
 
 def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
     """The index in PostgreSQL's plan of the search, under the settings that a search has."""
-    rows = embedded(field, rows, extractor_of(field).spec.key, None)
+    rows = embedded(field, rows, wanted_key(field), None)
     allowed, params = compile_query(rows.values_list("pk", field.name), connection.alias)
-    width = extractor_of(field).spec.dimensions
+    width = field.dimensions or 1
     query = halfvec_text(np.full(width, width**-0.5))
     sql = (
         f"EXPLAIN (FORMAT JSON) WITH allowed (pk, vector) AS NOT MATERIALIZED ({allowed}) "
         f"SELECT pk FROM allowed ORDER BY vector {OPERATORS[field.metric]} %s::halfvec LIMIT {TYPICAL_LIMIT}"
     )
-    answer = execute_together(connection, plan.around((sql, (*params, query))))[plan.position]
+    statements, place = plan.around((sql, (*params, query)))
+    answer = execute_together(connection, statements)[place]
     explained = answer[0][0]
     explained = json.loads(explained) if isinstance(explained, str) else explained
     names = {index.name for index in ann.declared_indexes(field)}

@@ -16,17 +16,18 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
 from ..registry import get_field
+from ..states import pictures
 from .products import Key, primary_key
 from .reindexing import MOST_SENT, Sent, send, tell
 from .rows_of_products import ReadOnly
-from .states import pictures
 
 KEPT_KEY = "_visual_search_key"
 
 
 @admin.register(IndexingAttempt)
 class IndexingAttemptAdmin(ReadOnly):
-    list_display = ["product", "status", "reason", "attempts", "updated_at"]
+    list_display = ["product", "status", "reason", "updated_at"]
+    list_display_links = ["status"]  # the product leads to its own page
     list_filter = ["state", "label", "code"]
     search_fields = ["=object_id", "message"]
     ordering = ["-updated_at"]

@@ -11,13 +11,14 @@ from django.db import router
 from django.db.models import Count
 from django.utils import timezone
 
-from ..backends import extractor_of
 from ..conf import conf
+from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..models import IndexingRun
+from ..spaces import wanted_extractor, wanted_key
+from ..states import NO_PICTURE, State, pictures
 from .ann_facts import AnnFacts, ann_facts
 from .slow import kept_if_slow
-from .states import NO_PICTURE, State, pictures
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def figures(field: EmbeddingField) -> Figures:
     counts: dict[str, int] = dict.fromkeys(State, 0)
     key, problem, without, found = "", "", 0, None
     try:
-        extractor = extractor_of(field)
-        key, problem = extractor.spec.key, extractor.missing() or ""
+        key = wanted_key(field)
+        problem = _problem(field)
         counted = dict(kept_if_slow(f"counts.{field.label}.{key}", partial(_count, field)))
         without = counted.pop(NO_PICTURE, 0)
         counts.update(counted)
@@ -111,6 +112,14 @@ def figures(field: EmbeddingField) -> Figures:
         progress.get(IndexingRun.Kind.SWEEP),
         progress.get(IndexingRun.Kind.COMMAND),
     )
+
+
+def _problem(field: EmbeddingField) -> str:
+    """Why the extractor can't run here, if so."""
+    try:
+        return wanted_extractor(field).missing() or ""
+    except ExtractorUnavailable as e:
+        return str(e)
 
 
 def _count(field: EmbeddingField) -> dict[str, int]:

@@ -16,10 +16,10 @@ from django.utils.translation import gettext as _
 
 from ..models import Dashboard, IndexingAttempt
 from ..registry import embedding_fields
+from ..states import State
 from .coverage import Figures, figures
 from .feedback_plot import feedback_plot
 from .mixin import VisualSearchAdminMixin
-from .states import State
 from .versions import BREADCRUMB_LIST
 
 RELOAD_SECONDS = 5

@@ -17,14 +17,14 @@ from django.utils.translation import gettext_lazy
 from ..fields import EmbeddingField
 from ..indexing.batches import batched
 from ..registry import fields_of_product, get_field
+from ..states import State, pictures
+from ..statuses import ProductStatus, statuses
 from .neighbours import neighbours
 from .photo_form import StaffPhotoForm
 from .photo_page import photo_page
 from .reindexing import MOST_SENT, Sent, send, tell
-from .states import State, pictures
 from .status_badge import badge
 from .status_filter import StatusFilter
-from .statuses import ProductStatus, statuses
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as Base
@@ -65,6 +65,12 @@ class VisualSearchAdminMixin(Base):
         actions = getattr(self, "actions", None)
         if actions is not None:  # None: the shop wants no actions
             self.actions = [*actions, *(name for name in ACTIONS if name not in actions)]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if admin.ModelAdmin in order and order.index(admin.ModelAdmin) < order.index(VisualSearchAdminMixin):
+            raise TypeError(f"{cls.__name__}: VisualSearchAdminMixin comes before ModelAdmin, or half of it is lost.")
 
     # What a shop may change
 

@@ -12,9 +12,10 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from .. import search
+from ..states import State
+from ..statuses import statuses
 from .hits import staff_hits
 from .status_badge import badge
-from .statuses import statuses
 
 
 def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeString:
@@ -23,8 +24,10 @@ def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeSt
     limit = model_admin.visual_search_neighbours_shown
     within = model_admin.get_visual_search_queryset(request)
     results = search.similar_to(product, limit=limit, within=within, field=field.label)
+    status = statuses(model_admin.model, [product.pk])[product.pk]
     context = {
-        "status": badge(statuses(model_admin.model, [product.pk])[product.pk]),
+        "status": badge(status, told=True),
+        "has_vector": status.counts[State.CURRENT] + status.counts[State.STALE] > 0,
         "hits": staff_hits(model_admin, request, results),
         "exact": results.exact,
         "more": f"{model_admin.visual_search_address}?{urlencode({'product': quote(product.pk)})}",

@@ -67,6 +67,11 @@ class StaffPhotoForm(forms.Form):
         return [self[side] for side in SIDES]
 
     @property
+    def part_is_given(self) -> bool:
+        """Whether the fields for the part have to be seen: something is in them, right or wrong."""
+        return any(field.value() not in (None, "") for field in self.crop_fields)
+
+    @property
     def own_fields(self) -> list[Any]:
         """Those that the shop added."""
         return [self[name] for name in self.own_names]

@@ -74,5 +74,6 @@ def product_cell(admin_site: Any, product: Model | None, missing: str) -> SafeSt
         else ""
     )
     if not address:
-        return format_html('<span class="visual-search-product">{}{}</span>', image, title_of(product))
-    return format_html('<a class="visual-search-product" href="{}">{}{}</a>', address, image, title_of(product))
+        return format_html('<span class="visual-search-product">{}<span>{}</span></span>', image, title_of(product))
+    link = '<a class="visual-search-product" href="{}">{}<span>{}</span></a>'
+    return format_html(link, address, image, title_of(product))

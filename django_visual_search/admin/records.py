@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Evidence, Feedback, SearchLog
@@ -17,15 +19,20 @@ from .rows_of_products import ReadOnly
 HIT, QUERY = 0, 1
 
 
+def rounded(number: float | None, places: int) -> str:
+    return "" if number is None else number_format(round(number, places), places)
+
+
 @admin.register(Feedback)
 class FeedbackAdmin(ReadOnly):
-    list_display = ["hit", "kind", "query", "rank", "similarity", "created_at"]
+    list_display = ["hit", "kind", "query", "rank", "created_at"]
+    list_display_links = ["kind"]  # the products lead to their own pages
     list_filter = ["kind", "query_kind", "created_at"]
     search_fields = ["=object_id", "=query_id"]
     search_help_text = _("Primary key of a product.")
     ordering = ["-id"]
     fields = [
-        *("kind", "created_at", "hit", "query", "query_kind", "rank", "similarity", "label", "extractor_key", "search"),
+        *("kind", "created_at", "hit", "query", "query_kind", "rank", "similar", "label", "extractor_key", "search"),
         *("counted", "gain", "exposure"),
     ]
 
@@ -37,9 +44,16 @@ class FeedbackAdmin(ReadOnly):
         model = model_of(row.content_type_id)
         return (model, text) if model and text else None
 
+    def subtitle_of(self, row: Feedback) -> str:
+        return f"{capfirst(row.get_kind_display())}: {self.name(row, HIT)}"
+
     @admin.display(description=_("product"), ordering="object_id")
     def hit(self, row: Feedback) -> SafeString | str:
         return self.cell(row, HIT, row.object_id)
+
+    @admin.display(description=_("similarity"), ordering="similarity")
+    def similar(self, row: Feedback) -> str:
+        return rounded(row.similarity, 3)
 
     @admin.display(description=_("found by"))
     def query(self, row: Feedback) -> SafeString | str:
@@ -48,11 +62,11 @@ class FeedbackAdmin(ReadOnly):
 
 @admin.register(SearchLog)
 class SearchLogAdmin(ReadOnly):
-    list_display = ["created_at", "kind", "query", "results", "best_similarity", "duration", "exact"]
+    list_display = ["created_at", "query", "results", "best", "duration", "exact"]
     list_filter = ["kind", "exact", "created_at", "label"]
     ordering = ["-created_at"]
     fields = [
-        *("created_at", "label", "kind", "query", "results", "best_similarity", "exact", "milliseconds"),
+        *("created_at", "label", "kind", "query", "results", "best", "exact", "duration"),
         *("extractor_key", "id"),
     ]
     readonly_fields = ["id"]
@@ -72,9 +86,13 @@ class SearchLogAdmin(ReadOnly):
         except LookupError:  # the field is not there any more
             return None
 
-    @admin.display(description=_("similar to"))
+    @admin.display(description=_("searched by"), ordering="kind")
     def query(self, row: SearchLog) -> SafeString | str:
-        return self.cell(row, 0, row.query_id)
+        return self.cell(row, 0, row.query_id or row.get_kind_display())
+
+    @admin.display(description=_("best similarity"), ordering="best_similarity")
+    def best(self, row: SearchLog) -> str:
+        return rounded(row.best_similarity, 3)
 
     @admin.display(description=_("duration"), ordering="milliseconds")
     def duration(self, row: SearchLog) -> str:
@@ -83,11 +101,12 @@ class SearchLogAdmin(ReadOnly):
 
 @admin.register(Evidence)
 class EvidenceAdmin(ReadOnly):
-    list_display = ["hit", "query", "gain", "exposure", "as_of"]
+    list_display = ["hit", "query", "worth", "looks", "as_of"]
+    list_display_links = ["worth"]
     search_fields = ["=object_id", "=query_id"]
     search_help_text = _("Primary key of a product.")
     ordering = ["-gain"]
-    fields = ["hit", "query", "gain", "exposure", "as_of", "model"]
+    fields = ["hit", "query", "worth", "looks", "as_of", "model"]
 
     def keys_of(self, row: Evidence) -> Iterable[Key | None]:
         return [self._key(row, row.object_id), self._key(row, row.query_id)]
@@ -100,6 +119,14 @@ class EvidenceAdmin(ReadOnly):
     @admin.display(description=_("product"), ordering="object_id")
     def hit(self, row: Evidence) -> SafeString | str:
         return self.cell(row, HIT, row.object_id)
+
+    @admin.display(description=_("gain"), ordering="gain")
+    def worth(self, row: Evidence) -> str:
+        return rounded(row.gain, 2)
+
+    @admin.display(description=_("exposure"), ordering="exposure")
+    def looks(self, row: Evidence) -> str:
+        return rounded(row.exposure, 2)
 
     @admin.display(description=_("as a hit of"), ordering="query_id")
     def query(self, row: Evidence) -> SafeString | str:

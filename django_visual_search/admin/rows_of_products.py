@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
+from ..presentation import title_of
 from .products import Key, load_products, product_cell
 
 KEPT = "_visual_search_products"
@@ -40,14 +41,33 @@ class RowsOfProducts(admin.ModelAdmin):
         for row in rows:
             setattr(row, KEPT, found)
 
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if context.get("original") is not None:
+            context["subtitle"] = self.subtitle_of(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def subtitle_of(self, row: Any) -> str:
+        """What the row's own page is headed with."""
+        return str(row)
+
+    def name(self, row: Any, which: int) -> str:
+        """What one of the row's products is called; its key where it is gone, nothing where there is none."""
+        key, product = self._named(row, which)
+        return title_of(product) if product is not None else key[1] if key else ""
+
     def cell(self, row: Any, which: int, missing: Any = "") -> SafeString | str:
         """One of the row's products as a cell; ``missing``: what to show where there is none, or it is gone."""
+        key, product = self._named(row, which)
+        if key is None:
+            return str(missing) or str(self.get_empty_value_display())
+        return product_cell(self.admin_site, product, str(missing) or key[1])
+
+    def _named(self, row: Any, which: int) -> tuple[Key | None, Any]:
+        """One of the row's products: what names it, and the product if it is there."""
         if KEPT not in row.__dict__:  # on the row's own page
             self._look_up([row])
         key = list(self.keys_of(row))[which]
-        if key is None:
-            return str(missing) or str(self.get_empty_value_display())
-        return product_cell(self.admin_site, getattr(row, KEPT).get(key), str(missing) or key[1])
+        return key, getattr(row, KEPT).get(key) if key else None
 
 
 class ReadOnly(RowsOfProducts):

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -25,6 +26,8 @@ from .rows_of_products import RowsOfProducts
 
 HIT, QUERY = 0, 1
 NAMES = ("object_id", "query_id")
+NOTE_LENGTH = 60
+"""Characters of a note in the list."""
 
 
 class RankingRuleForm(forms.ModelForm):
@@ -70,8 +73,8 @@ class RankingRuleForm(forms.ModelForm):
 @admin.register(RankingRule)
 class RankingRuleAdmin(RowsOfProducts):
     form = RankingRuleForm
-    list_display = ["hit", "does", "query", "when", "active", "note"]
-    list_display_links = ["does"]
+    list_display = ["hit", "rule", "query", "when", "active"]
+    list_display_links = ["rule"]
     list_filter = ["kind"]
     search_fields = ["=object_id", "=query_id", "note"]
     ordering = ["-id"]
@@ -111,12 +114,13 @@ class RankingRuleAdmin(RowsOfProducts):
         return self.cell(row, QUERY, row.query_id or _("every search"))
 
     @admin.display(description=gettext_lazy("rule"), ordering="kind")
-    def does(self, row: RankingRule) -> str:
-        if row.kind == RankingRule.Kind.PIN:
-            return _("pin to place %(slot)s") % {"slot": row.slot}
-        if row.kind == RankingRule.Kind.BOOST:
-            return _("boost by %(factor)s") % {"factor": row.factor}
-        return str(row.get_kind_display())
+    def rule(self, row: RankingRule) -> SafeString:
+        note = Truncator(row.note).chars(NOTE_LENGTH)
+        noted = format_html('<span class="visual-search-reason" title="{}">{}</span>', row.note, note) if note else ""
+        return format_html('<span class="visual-search-rule">{}{}</span>', _does(row), noted)
+
+    def subtitle_of(self, row: RankingRule) -> str:
+        return f"{capfirst(_does(row))}: {self.name(row, HIT)}"
 
     @admin.display(description=gettext_lazy("when"), ordering="starts_at")
     def when(self, row: RankingRule) -> str:
@@ -138,6 +142,14 @@ class RankingRuleAdmin(RowsOfProducts):
         return format_html(
             '<span class="visual-search-pair">{} <span>{}</span> {}</span>', self.hit(row), _("in"), self.query(row)
         )
+
+
+def _does(row: RankingRule) -> str:
+    if row.kind == RankingRule.Kind.PIN:
+        return _("pin to place %(slot)s") % {"slot": row.slot}
+    if row.kind == RankingRule.Kind.BOOST:
+        return _("boost by %(factor)s") % {"factor": row.factor}
+    return str(row.get_kind_display())
 
 
 def _short(moment: Any) -> str:

@@ -7,8 +7,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
-from .states import State
-from .statuses import ProductStatus
+from ..states import State
+from ..statuses import ProductStatus
 
 REASON_LENGTH = 90
 """Characters; the whole is in the tooltip."""
@@ -16,13 +16,15 @@ TOLD = {State.REFUSED, State.QUARANTINED}
 """The states whose reason somebody has to do something about: it is shown in the list."""
 
 
-def badge(status: ProductStatus) -> SafeString:
+def badge(status: ProductStatus, *, told: bool = False) -> SafeString:
+    """``told``: whether to show the reason of any state, and all of it."""
     state, reason = status.state, status.reason
     count = status.counts[state]
     label = state.label
     if status.pictures > 1 and count < status.pictures:
         label = _("%(state)s, %(count)d of %(total)d") % {"state": label, "count": count, "total": status.pictures}
-    shown = Truncator(reason).chars(REASON_LENGTH) if state in TOLD or not status.pictures else ""
+    short = Truncator(reason).chars(REASON_LENGTH) if state in TOLD or not status.pictures else ""
+    shown = reason if told else short
     return format_html(
         '<span class="visual-search-status visual-search-{}" title="{}">{}</span>{}',
         state.value,

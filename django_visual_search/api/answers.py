@@ -20,16 +20,21 @@ from ..fields import EmbeddingField
 from ..results import SearchResults
 from .facets import facets
 from .inputs import Asked, names_of
-from .outputs import hits_as_data
+from .outputs import hits_as_data, notice
 from .paging import CURSOR, depth_for, next_address, page_limits, read_cursor, token_of
+
+
+def limits_of(view: Any) -> dict[str, Any]:
+    """What LimitField reads in a serializer's context."""
+    return {"limits": page_limits(view.paginator)}
 
 
 def read(view: Any, serializer: type[Asked], data: Any) -> dict[str, Any]:
     """What is asked, checked; with a ``limit`` in any case. Raises ValidationError."""
-    limits = page_limits(view.paginator)
-    asked = serializer(data=data, context={"limits": limits})
+    context = limits_of(view)
+    asked = serializer(data=data, context=context)
     asked.is_valid(raise_exception=True)
-    return {"limit": limits[0], **asked.validated_data}
+    return {"limit": context["limits"][0], **asked.validated_data}
 
 
 def own_parameters(request: Request, serializer: type[Asked]) -> dict[str, Any]:
@@ -44,6 +49,7 @@ def how(asked: dict[str, Any]) -> dict[str, Any]:
         "limit": asked["limit"],
         "depth": depth_for(asked["limit"]),
         "min_similarity": asked.get("min_similarity"),
+        "min_confidence": asked.get("min_confidence"),
         "ranking": None if asked["ranking"] else False,
     }
 
@@ -89,6 +95,7 @@ def _page(view: Any, results: SearchResults, field: EmbeddingField, limit: int, 
             "token": token_of(results),
             "exact": results.exact,
             "extractor": results.extractor_key,
+            "notice": notice(results),
             "facets": counted,
             "results": hits_as_data(results.hits, products, field, view.request),
         }

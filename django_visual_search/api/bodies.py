@@ -8,12 +8,13 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from rest_framework import status
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import JSONParser
 
 from ..backends import extractor_of
 from ..registry import embedding_fields
-from .errors import too_large
+from .errors import Refused, too_large
 
 ROOM = 64 * 2**10
 """Bytes of an upload for everything but the photo."""
@@ -58,8 +59,12 @@ def check_photo_length(request: HttpRequest) -> None:
 
 
 def check_length(request: HttpRequest, most: int, hint: Any = "") -> None:
+    said = request.META.get("CONTENT_LENGTH")
+    if not said and request.META.get("HTTP_TRANSFER_ENCODING"):
+        message = _("Send the request with a Content-Length: what comes in chunks is not read.")  # by Django, that is
+        raise Refused(message, "no_length", status.HTTP_411_LENGTH_REQUIRED)
     try:
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
+        length = int(said or 0)
     except ValueError:
         return  # Django reads nothing then
     if length > most:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpResponseBase
+from django.utils.translation import gettext as _
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -15,6 +16,7 @@ from .. import feedback
 from .bodies import BoundedJSONParser, PlainTextJSONParser, check_charset, check_length, drain
 from .errors import Refused, as_api_exception
 from .inputs import ReportSerializer
+from .origins import is_foreign
 from .schema import feedback_described
 from .throttles import FeedbackThrottle
 
@@ -31,7 +33,8 @@ CODES = {
 class FeedbackView(APIView):
     """Takes JSON, also as ``text/plain``, which is what ``navigator.sendBeacon`` may send anywhere without asking.
 
-    Nobody logs in here: what a report may say is in its signed token, so it needs no cookie and no CSRF token.
+    Nobody logs in here: what a report may say is in its signed token, so it needs no cookie and no CSRF token. But a
+    browser must report from a page of the shop, or any site could make its visitors vote in the shop's rankings.
     """
 
     authentication_classes = ()
@@ -54,6 +57,9 @@ class FeedbackView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         check_charset(request._request)
         check_length(request._request, LONGEST)
+        if is_foreign(request._request):
+            message = _("Report from a page of this site, or name the page's origin in CSRF_TRUSTED_ORIGINS.")
+            raise Refused(message, "foreign_origin", status.HTTP_403_FORBIDDEN)
         super().initial(request, *args, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -75,6 +77,10 @@ class CropListField(CropField):
 class PhotoField(serializers.Field):
     """An uploaded file. Whether it is a picture is for ``images.load`` to say."""
 
+    default_error_messages = {
+        "required": _lazy("Send the photo as a file in the form field 'image', by multipart/form-data.")
+    }
+
     def to_internal_value(self, data: Any) -> UploadedFile:
         if not isinstance(data, UploadedFile):
             raise serializers.ValidationError(_("Send the photo as a file, with a file name."), code="invalid")
@@ -84,6 +90,8 @@ class PhotoField(serializers.Field):
 @shown_as(DATA_URL)
 class DataURLField(serializers.Field):
     """``data:image/jpeg;base64,...``, as a canvas gives it (RFC 2397). The media type is not believed."""
+
+    default_error_messages = {"required": _lazy("Send the photo as a data URL, as 'image'.")}
 
     def to_internal_value(self, data: Any) -> bytes:
         if isinstance(data, str):
@@ -102,14 +110,21 @@ class Asked(serializers.Serializer):
 
     limit = LimitField(required=False, min_value=1, help_text="Hits on a page.")
     min_similarity = SimilarityField(required=False, help_text="Leave out hits that are less similar than this.")
+    min_confidence = SimilarityField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text="Leave out hits that are less likely than this to be what was asked for.",
+    )
     ranking = serializers.BooleanField(
         default=True, help_text="Whether feedback, pins and the like may change the visual order."
     )
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            # A form's data would make a missing boolean False.
-            data = {name: data[name] for name in data}
+            # A form's data would make a missing boolean False; and what is left empty in a form is not said.
+            is_form = isinstance(data, MultiValueDict)
+            data = {name: data[name] for name in data if not (is_form and data[name] == "")}
             unknown = data.keys() - self.fields.keys() - {"csrfmiddlewaretoken"}
             if unknown:
                 message = _("There is no such field. There are: %(known)s.") % {"known": ", ".join(self.fields)}
@@ -132,7 +147,7 @@ def names_of(serializer: Any) -> tuple[str, ...]:
 class PhotoUpload(Asked):
     """A photo as a file, by multipart/form-data."""
 
-    image = PhotoField(help_text="The photo.")
+    image = PhotoField(help_text="The photo.", style={"input_type": "file"})
     crop = CropTextField(
         required=False, help_text="The part to search by, x0,y0,x1,y1 in fractions of the photo as a person sees it."
     )
@@ -175,7 +190,10 @@ class ReportSerializer(serializers.Serializer):
 
 def photo_serializer(request: Request, view: Any) -> type[Asked]:
     """For a file or for JSON, with text where the viewset has ``search_fields``."""
-    is_file = request._request.content_type == "multipart/form-data"
-    if getattr(view, "search_fields", None):
-        return PhotoAndTextUpload if is_file else PhotoAndTextData
-    return PhotoUpload if is_file else PhotoData
+    if request._request.content_type == "multipart/form-data":
+        return upload_serializer(view)
+    return PhotoAndTextData if getattr(view, "search_fields", None) else PhotoData
+
+
+def upload_serializer(view: Any) -> type[Asked]:
+    return PhotoAndTextUpload if getattr(view, "search_fields", None) else PhotoUpload

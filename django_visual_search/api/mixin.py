@@ -19,15 +19,16 @@ from rest_framework.decorators import action
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request, clone_request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from .. import search
 from ..fields import EmbeddingField
 from ..gate import photo_slot, refuse_when_full
 from ..registry import fields_of_product, get_field
-from .answers import first_page, how, next_page, own_parameters, read, without_parameters
+from .answers import first_page, how, limits_of, next_page, own_parameters, read, without_parameters
 from .bodies import BoundedJSONParser, check_charset, check_photo_length, drain
 from .errors import Refused, as_api_exception, refusals
-from .inputs import SimilarQuery, names_of, photo_serializer
+from .inputs import SimilarQuery, names_of, photo_serializer, upload_serializer
 from .paging import CURSOR
 from .parameters import check_parameters
 from .schema import photo_page_described, photo_search_described, similar_described
@@ -56,6 +57,12 @@ class VisualSearchMixin(Base):
     """Fields by whose values hits are counted: ``"category"``, ``"brand__country"``, ``"tags__name"``."""
     visual_search_parameters: Sequence[str] | None = ()
     """Query parameters that filters of the shop's own read without declaring them; None accepts any."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if APIView in order and order.index(APIView) < order.index(VisualSearchMixin):
+            raise TypeError(f"{cls.__name__}: VisualSearchMixin comes before the viewset, or its limits do not hold.")
 
     @similar_described
     @action(detail=True, methods=["get"], url_path="similar", url_name="similar")
@@ -151,6 +158,15 @@ class VisualSearchMixin(Base):
             return super().filter_queryset(queryset)
         with without_parameters(self.request):
             return super().filter_queryset(queryset)
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        """The products' serializer; without any, where a photo is POSTed, that of the photo.
+
+        So OPTIONS and the forms of DRF's browsable API ask for it.
+        """
+        if args or "instance" in kwargs or getattr(self, "action_map", {}).get("post") != "search_by_image":
+            return super().get_serializer(*args, **kwargs)
+        return upload_serializer(self)(*args, context={**self.get_serializer_context(), **limits_of(self)}, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(as_api_exception(exc) if self.action in THROTTLES else exc)

@@ -51,7 +51,7 @@ if IS_INSTALLED:
             return auto_schema._map_serializer(page(), direction, bypass_extensions=True)
 
         def _product(self, auto_schema: Any, direction: Any) -> tuple[Any, str]:
-            serializer = auto_schema.view.get_serializer()
+            serializer = auto_schema.view.get_serializer([], many=True).child
             return type(serializer), auto_schema._get_serializer_name(serializer, direction)
 
     class TextExtension(OpenApiSerializerExtension):
@@ -76,7 +76,9 @@ if IS_INSTALLED:
 
     ERRORS = {
         400: "A parameter or field makes no sense; the answer says which, and what would.",
+        403: "The report comes from a page of another site.",
         404: "There is no such product, or not for this visitor.",
+        411: "The request has no `Content-Length`.",
         413: "The photo or the request is too large.",
         415: "The file is not a picture of an accepted format, or the request is of another type.",
         429: "Too many requests from this visitor; the header `Retry-After` says when to come back.",
@@ -96,7 +98,7 @@ if IS_INSTALLED:
     )
     photo_search_described = extend_schema(
         request={"multipart/form-data": PhotoAndTextUpload, "application/json": PhotoAndTextData},
-        responses=_answers({200: PageOfHits}, 400, 404, 413, 415, 429, 503),
+        responses=_answers({200: PageOfHits}, 400, 404, 411, 413, 415, 429, 503),
         filters=True,
     )
     photo_page_described = extend_schema(
@@ -106,7 +108,7 @@ if IS_INSTALLED:
     )
     feedback_described = extend_schema(
         request={"application/json": ReportSerializer, "text/plain": OpenApiTypes.STR},
-        responses=_answers({202: CountedSerializer}, 400, 413, 415, 429),
+        responses=_answers({202: CountedSerializer}, 400, 403, 411, 413, 415, 429),
     )
 
     PRODUCTS = {field.product_model._meta for field in embedding_fields()}

@@ -10,6 +10,8 @@ import json
 import os
 import socket
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,44 +36,62 @@ def keras_home(scratch: Path) -> Path:
     return home
 
 
-def build(request: dict[str, Any]) -> bytes:
-    """The flatbuffer: a picture, uint8 (1, s, s, 3) RGB, to pooled features, the application's preprocessing inside."""
+def prepare() -> None:
+    """Make Keras what every export takes for granted: a keras.json of the user's may say otherwise."""
     import keras
-    import tensorflow as tf
 
-    # A keras.json of the user's may say otherwise.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
     keras.utils.set_random_seed(SEED)
-    size = request["input_size"]
-    application = getattr(keras.applications, request["application"])
-    backbone = application(
+
+
+def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], Any]]:
+    """The Keras model of a recipe for pictures of that size, and its application's preprocessing of floats to 255."""
+    import keras
+
+    application = getattr(keras.applications, recipe["application"])
+    model = application(
         include_top=False,
-        weights=request["weights"],
-        pooling=request["pooling"],
+        weights=recipe["weights"],
+        pooling=recipe["pooling"],
         input_shape=(size, size, 3),
-        **request["kwargs"],
+        **recipe["kwargs"],
     )
     # By the module of the function: keras.applications.mobilenet_v3 has the preprocessing without the models.
-    preprocess_input = sys.modules[application.__module__].preprocess_input  # type: ignore[attr-defined]
+    return model, sys.modules[application.__module__].preprocess_input  # type: ignore[attr-defined]
+
+
+def flatbuffer(model: Any, preprocess_input: Callable[[Any], Any], size: int, quantise: str | None) -> bytes:
+    """A picture, uint8 (1, s, s, 3) RGB, to pooled features, the application's preprocessing inside."""
+    import keras
+    import tensorflow as tf
+
     pictures = keras.Input(batch_shape=(1, size, size, 3), dtype="uint8")
-    features = backbone(preprocess_input(keras.ops.cast(pictures, "float32")))
+    features = model(preprocess_input(keras.ops.cast(pictures, "float32")))
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(pictures, features))
-    if request["quantise"] == "dynamic":
+    if quantise == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return bytes(converter.convert())
 
 
-def main() -> int:
-    request = json.load(sys.stdin)
+def build(request: dict[str, Any]) -> bytes:
+    """The flatbuffer of a recipe, with the weights that it names."""
+    prepare()
+    size = request["input_size"]
+    return flatbuffer(*backbone(request, size), size, request["quantise"])
+
+
+def reported(request: dict[str, Any], work: Callable[[], None]) -> int:
+    """The exit code of this process after ``work``; where that failed, ``request["report"]`` says why."""
     socket.setdefaulttimeout(STALLED_SECONDS)
     asked: list[str] = []
     sys.addaudithook(lambda event, args: asked.append(str(args[0])) if event == "urllib.Request" else None)
     home = keras_home(Path(request["output"]).parent / "keras")
     try:
-        Path(request["output"]).write_bytes(build(request))
+        work()
     except Exception as e:  # whatever Keras and TensorFlow raise: the parent needs the reason, not a traceback
+        traceback.print_exc()
         file = asked[-1].rpartition("/")[2] if asked else None
         report = {
             "kind": "download" if file and not (home / "models" / file).exists() else "other",
@@ -82,6 +102,15 @@ def main() -> int:
         Path(request["report"]).write_text(json.dumps(report))
         return 1
     return 0
+
+
+def main() -> int:
+    request = json.load(sys.stdin)
+
+    def work() -> None:
+        Path(request["output"]).write_bytes(build(request))
+
+    return reported(request, work)
 
 
 if __name__ == "__main__":

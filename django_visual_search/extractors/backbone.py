@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -62,7 +63,7 @@ class BackboneExtractor(Extractor):
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``, neither projected nor normalised."""
 
-    @property
+    @functools.cached_property
     def features_key(self) -> str:
         """Names the space of ``features``: the same for all fields that share a backbone and prepare pictures alike."""
         return f"{self.name}-{digest(*self.identity, self.input_size, self.image_options, image_module.VERSION)}"
@@ -78,10 +79,11 @@ class BackboneExtractor(Extractor):
             raise ValueError(f"The head gives {head.dimensions} dimensions, not the {self.dimensions} asked for.")
         other = copy.copy(self)
         other.head, other.dimensions = head, head.dimensions
+        other.__dict__.pop("spec", None)  # the copy of this one's
         return other
 
-    @property
-    def spec(self) -> ExtractorSpec:
+    @functools.cached_property
+    def spec(self) -> ExtractorSpec:  # type: ignore[override]
         dimensions = self.dimensions or self.width
         assert dimensions is not None  # __init__ refuses anything else
         head: object = SEED if self.head is None else self.head.digest

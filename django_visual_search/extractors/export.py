@@ -64,20 +64,20 @@ def export(recipe: Recipe) -> bytes:
     if problem:
         raise ExtractorUnavailable(problem)
     if recipe.weights_sha256:
-        _check_weights(Path(str(recipe.weights)), recipe.weights_sha256)
+        check_weights(Path(str(recipe.weights)), recipe.weights_sha256)
     with tempfile.TemporaryDirectory(prefix="django-visual-search-") as folder:
         output, report = Path(folder, "model.tflite"), Path(folder, "report.json")
         request = json.dumps({**asdict(recipe), "output": str(output), "report": str(report)})
         try:
             result = subprocess.run(
                 # -P: the current folder must not shadow Keras.
-                [_python(), "-P", "-m", f"{__package__}._build"],
+                [interpreter(), "-P", "-m", f"{__package__}._build"],
                 input=request,
                 capture_output=True,
                 text=True,
                 errors="replace",
                 timeout=TIMEOUT_SECONDS,
-                env=_environment(),
+                env=environment(),
                 check=False,
             )
         except OSError as e:
@@ -92,14 +92,15 @@ def export(recipe: Recipe) -> bytes:
         if result.returncode == 0:
             return output.read_bytes()
         if report.exists():
-            raise ExtractorUnavailable(_explain(recipe, json.loads(report.read_text())))
+            raise ExtractorUnavailable(explanation(recipe, json.loads(report.read_text())))
         raise ExtractorUnavailable(
             f"The process that exports {recipe.application} ended with code {result.returncode}"
             f"{' (killed: too little memory?)' if result.returncode == -9 else ''}:\n{result.stderr[-2000:]}"
         )
 
 
-def _explain(recipe: Recipe, report: dict[str, Any]) -> str:
+def explanation(recipe: Recipe, report: dict[str, Any]) -> str:
+    """What the user can do about a ``report`` of ``_build``."""
     if report["kind"] == "download":
         return (
             f"The ImageNet weights of {recipe.application} are not here and could not be downloaded. Put the file "
@@ -112,7 +113,8 @@ def _explain(recipe: Recipe, report: dict[str, Any]) -> str:
     )
 
 
-def _check_weights(path: Path, expected: str) -> None:
+def check_weights(path: Path, expected: str) -> None:
+    """Raises ExtractorUnavailable where a file of weights isn't the one that was meant."""
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != expected:
@@ -122,20 +124,22 @@ def _check_weights(path: Path, expected: str) -> None:
         )
 
 
-def _python() -> str:
+def interpreter() -> str:
+    """The Python that processes with TensorFlow are started by."""
     # Inside uWSGI and the like sys.executable is the server, not the interpreter.
     if Path(sys.executable).name.startswith("python"):
         return sys.executable
     return str(Path(sys.exec_prefix, "bin", "python3"))
 
 
-def _environment() -> dict[str, str]:
+def environment(gpu: bool = False) -> dict[str, str]:
+    """The variables of such a process. Without ``gpu`` it sees none: an export is too short for one to pay."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        **({"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}),
     }
 
 

@@ -28,7 +28,7 @@ def address_of(request: Any) -> str:
     if function is not None:
         return str((import_string(function) if isinstance(function, str) else function)(request) or "")
     address = str(request.META.get("REMOTE_ADDR") or "")
-    if ("HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META) and _is_inside(address):
+    if ("HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META) and is_inside(address):
         _say_that_all_look_the_same()
     return address
 
@@ -42,7 +42,7 @@ def _say_that_all_look_the_same() -> None:
     )
 
 
-def _is_inside(address: str) -> bool:
+def is_inside(address: str) -> bool:
     """Whether it is of this machine or network; a Unix socket has none."""
     found = _parsed(address)
     return found is None or not found.is_global

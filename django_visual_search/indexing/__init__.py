@@ -4,6 +4,7 @@ from .claims import quarantine_lost
 from .marking import mark_stale
 from .pipeline import embed
 from .report import Report
+from .settling import settle
 from .stale import claimed, pending, stale, wanted_key
 from .sweep import forget_needless, pending_keys, sweep
 
@@ -16,6 +17,7 @@ __all__ = [
     "pending",
     "pending_keys",
     "quarantine_lost",
+    "settle",
     "stale",
     "sweep",
     "wanted_key",

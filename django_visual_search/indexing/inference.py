@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future
 
 import numpy as np
 from django.core.exceptions import SuspiciousOperation
@@ -19,6 +17,7 @@ from ..images import ImageRefused
 from . import claims
 from .batches import Batch
 from .claims import Claim
+from .embedder import Embedder
 from .lease import Lease
 from .lookups import Lookups
 from .report import Report
@@ -26,16 +25,14 @@ from .writes import write
 
 logger = logging.getLogger("django_visual_search")
 
-Infer = Callable[[NDArray[np.uint8]], "Future[NDArray[np.float32]]"]
-"""Begins to embed pictures, in a thread of its own."""
-
 
 def decoded(field: EmbeddingField, batch: Batch, lease: Lease, report: Report) -> Batch:
     """Wait for the batch's pictures; those that can't be had are settled and left out."""
+    lease.wait_for_all(batch.decoded)
     places = []
     for i, (claimed, future) in enumerate(zip(batch.claimed, batch.decoded, strict=True)):
         try:
-            lease.wait(future)
+            future.result()
             places.append(i)
         except ImageRefused as e:
             _refuse(field, claimed, e.code, str(e), report)
@@ -58,14 +55,14 @@ def decoded(field: EmbeddingField, batch: Batch, lease: Lease, report: Report) -
     return batch.only(places)
 
 
-def finish(lookups: Lookups, infer: Infer, batch: Batch, lease: Lease, report: Report) -> None:
+def finish(lookups: Lookups, embedder: Embedder, batch: Batch, lease: Lease, report: Report) -> None:
     """Wait for the batch's vectors and write them; raises ExtractorUnavailable and database errors.
 
     Where the extractor or the database rejects a batch, its pictures are embedded one by one.
     """
     field, claimed = lookups.field, batch.claimed
     try:
-        vectors = lease.wait(batch.vectors or infer(batch.pixels))
+        vectors = lease.wait(batch.vectors or embedder.submit(batch))
         written = write(lookups, claimed, _checked(vectors, len(claimed), field.dimensions))
     except ExtractorUnavailable:
         raise  # nothing to do with these pictures
@@ -74,7 +71,7 @@ def finish(lookups: Lookups, infer: Infer, batch: Batch, lease: Lease, report: R
             raise
         if len(claimed) > 1:
             for i in range(len(claimed)):
-                finish(lookups, infer, batch.only([i]), lease, report)
+                finish(lookups, embedder, batch.only([i]), lease, report)
             return
         logger.warning("visual search: embedding %s of %s failed", claimed[0].picture.image, field.label, exc_info=True)
         _fail(field, claimed[0], "extractor", f"{type(e).__name__}: {e}", report)
@@ -83,6 +80,7 @@ def finish(lookups: Lookups, infer: Infer, batch: Batch, lease: Lease, report: R
     if lost:
         # Replaced, deleted or locked meanwhile; the sweep looks again.
         claims.release(field, lost)
+    embedder.keep(batch, written)
     report.done += len(written)
     report.skipped += len(lost)
 

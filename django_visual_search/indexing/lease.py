@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any
 
@@ -43,3 +44,8 @@ class Lease:
                 if future.done():  # it is the work that timed out
                     raise
                 self.renew()
+
+    def wait_for_all(self, pending: list[Future[Any]]) -> None:
+        """Until each has a result or an exception. Waking up once a picture would take 50 microseconds each time."""
+        while futures.wait(pending, timeout=max(SHORTEST_WAIT, conf.LEASE_SECONDS / 3)).not_done:
+            self.renew()

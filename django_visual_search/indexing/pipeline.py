@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from django.db import Error as DatabaseFailure
-from django.db import connections
 from numpy.typing import NDArray
 
-from ..backends import extractor_of
 from ..conf import conf
 from ..decoder_pool import get_pool
-from ..extractors import Extractor
 from ..fields import EmbeddingField
+from ..spaces import wanted_extractor
 from . import claims
 from .batches import Batch, batched
 from .claims import Claim, Picture
+from .embedder import Embedder
 from .inference import decoded, finish
 from .lease import Lease
 from .lookups import Lookups
@@ -54,19 +52,19 @@ class _Pipeline:
 
     def __init__(self, field: EmbeddingField) -> None:
         self.field = field
-        self.extractor = extractor_of(field)
+        self.embedder = Embedder(field, wanted_extractor(field))
         self.lookups = Lookups(field)
         self.lease = Lease(field)
         self.decoding: list[Batch] = []
         self.inferring: list[Batch] = []
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="visual-search-infer")
+        self.spare: list[NDArray[np.uint8]] = []
 
     def take(self, keys: tuple[Any, ...]) -> Report:
         """Claim what is stale of these rows, and bring what is on its way one step further."""
         report = Report()
         fresh, suspects = self._look_up(keys, report)
         if fresh or suspects:
-            _load(self.extractor)
+            self.embedder.load()
         # What an earlier attempt did not finish goes alone: what killed it takes nothing else along.
         for suspect in suspects:
             self._drain(report)
@@ -81,13 +79,16 @@ class _Pipeline:
         before = list(self.inferring)
         if self.decoding:
             batch = decoded(self.field, self.decoding[0], self.lease, report)
-            del self.decoding[0]
+            whole = self.decoding.pop(0)
+            if batch.memory is not whole.memory:
+                self.spare.append(whole.memory)
             if batch.claimed:
-                batch.vectors = self._infer(batch.pixels)
+                batch.vectors = self.embedder.submit(batch)
                 self.inferring.append(batch)
         for batch in before:
-            finish(self.lookups, self._infer, batch, self.lease, report)
+            finish(self.lookups, self.embedder, batch, self.lease, report)
             self.inferring.remove(batch)
+            self.spare.append(batch.memory)
         return report
 
     def close(self) -> None:
@@ -98,8 +99,7 @@ class _Pipeline:
                 future.cancel()
         if unfinished:
             _try_release(self.field, unfinished)
-        self.thread.submit(connections.close_all)  # an extractor may have opened one
-        self.thread.shutdown(wait=False)
+        self.embedder.close()
 
     def _drain(self, report: Report) -> None:
         while self.decoding or self.inferring:
@@ -125,32 +125,45 @@ class _Pipeline:
         again = self.lookups.wanted.statement([picture.object_id for picture in pictures])
         claimed, rows = claims.claim(self.field, pictures, again)
         wanted = {str(pk): key for pk, key in rows}
-        left = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
-        claims.drop(self.field, [c for c in claimed if c not in left])
+        left: list[Claim] = []
+        needless: list[Claim] = []
+        for one in claimed:
+            (left if wanted.get(one.picture.object_id) == one.picture.key else needless).append(one)
+        claims.drop(self.field, needless)
         report.skipped += len(pictures) - len(left)
+        kept = self.embedder.kept(left)
+        known = [one for one in left if one.picture.object_id in kept]
+        if known:
+            self.decoding.append(_undecoded(known, kept))
+        left = [one for one in left if one.picture.object_id not in kept]
         if left:
             self.decoding.append(self._decode(left))
-            self.lease.hold(self._unfinished())
+        self.lease.hold(self._unfinished())
 
     def _decode(self, claimed: list[Claim]) -> Batch:
-        storage, spec, pool = self.field.image_field.storage, self.extractor.spec, get_pool()
-        pixels = np.empty((len(claimed), spec.input_size, spec.input_size, 3), np.uint8)
-        futures = [pool.submit(storage, c.picture.image, spec, into) for c, into in zip(claimed, pixels, strict=True)]
-        return Batch(claimed, pixels, futures)
+        storage, spec, pool = self.field.image_field.storage, self.embedder.extractor.spec, get_pool()
+        memory = self._memory(len(claimed))
+        futures = pool.submit(storage, [c.picture.image for c in claimed], spec, memory)
+        return Batch(claimed, memory, futures)
 
-    def _infer(self, pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
-        return self.thread.submit(self.extractor, pixels)
+    def _memory(self, count: int) -> NDArray[np.uint8]:
+        for i, memory in enumerate(self.spare):
+            if len(memory) >= count:
+                return self.spare.pop(i)
+        self.spare.clear()  # too small for batches as they come now
+        size = self.embedder.extractor.spec.input_size
+        return np.empty((count, size, size, 3), np.uint8)
 
     def _unfinished(self) -> list[Claim]:
         return [c for batch in self.inferring + self.decoding for c in batch.claimed]
 
 
-def _load(extractor: Extractor) -> None:
-    """The first call loads the model, or even exports it: that can outlast a lease, so it comes before any claim."""
-    if extractor.loaded_in != os.getpid():
-        size = extractor.spec.input_size
-        extractor(np.full((1, size, size, 3), 127, np.uint8))
-        extractor.loaded_in = os.getpid()
+def _undecoded(claimed: list[Claim], kept: dict[str, NDArray[np.float16]]) -> Batch:
+    """A batch of pictures whose features are kept: there is nothing to decode."""
+    done: Future[None] = Future()
+    done.set_result(None)
+    features = np.stack([kept[one.picture.object_id] for one in claimed])
+    return Batch(claimed, np.empty((0, 0, 0, 3), np.uint8), [done] * len(claimed), features=features)
 
 
 def _try_release(field: EmbeddingField, claimed: list[Claim]) -> None:

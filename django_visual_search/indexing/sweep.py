@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +16,13 @@ from ..models import IndexingAttempt, IndexingRun
 from .batches import batched
 from .claims import quarantine_lost
 from .pipeline import embed
+from .rebuilding import rebuild_lost
 from .report import Report
 from .runs import Run
+from .settling import settle
 from .stale import pending, stale
+
+logger = logging.getLogger("django_visual_search")
 
 
 def pending_keys(field: EmbeddingField, *, page: int = 1000) -> Iterator[Any]:
@@ -37,7 +42,8 @@ def pending_keys(field: EmbeddingField, *, page: int = 1000) -> Iterator[Any]:
 def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
     """Quarantine what killed its workers, forget attempts at rows that are gone, and embed what is pending.
 
-    Stops after the batch in which ``seconds`` have passed. Safe to run at the same time in several processes: claims
+    Builds the ANN index again that a killed ``reindex_embeddings`` left dropped, and stops embedding after the batch in
+    which ``seconds`` have passed. Safe to run at the same time in several processes: claims
     share the work.
     """
     report = Report(quarantined=quarantine_lost(field))
@@ -55,6 +61,9 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
         report.add(step)
         run.show(report)
     run.finish(report)
+    settle(field)
+    for name in rebuild_lost(field):
+        logger.warning("visual search: %s: built index %s, which a killed reindex had left dropped", field.label, name)
     return report
 
 

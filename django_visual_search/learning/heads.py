@@ -106,6 +106,15 @@ def train_head(
         return _train(features, labels, plan, before, scenes, strangers, progress)
 
 
+def held_out(labels: Labels, plan: Plan, scenes: Indices | None = None) -> NDArray[np.bool_]:
+    """Which pictures ``train_head`` measures with: nothing else may be learned from them either, such as a backbone."""
+    values = labels[plan.target]
+    held = np.zeros(len(values), bool)
+    for split in _splits(labels, np.arange(len(values)), plan, scenes, plan.seed, []):
+        held[split.held_out] = True
+    return held
+
+
 def _train(
     features: NDArray[np.floating[Any]],
     labels: Labels,

@@ -1,6 +1,7 @@
 """Tables of the app: bookkeeping of indexing, feedback of shoppers, what was learned from it."""
 
 from .feedback import Feedback, SearchLog
+from .findability import Findability, FindabilityFinding
 from .indexing import Artifact, Dashboard, IndexingAttempt, IndexingRun
 from .learning import EmbeddingHead, PictureFeatures, ServingSpace
 from .ranking import Evidence, RankingRule
@@ -11,6 +12,8 @@ __all__ = [
     "EmbeddingHead",
     "Evidence",
     "Feedback",
+    "Findability",
+    "FindabilityFinding",
     "IndexingAttempt",
     "IndexingRun",
     "PictureFeatures",

@@ -38,11 +38,12 @@ class IndexingAttempt(models.Model):
 
 
 class IndexingRun(models.Model):
-    """The latest sweep of a field, or the latest ``reindex_embeddings``: how far it is, or how it ended."""
+    """The latest sweep, reindex or check of a field: how far it is, or how it ended."""
 
     class Kind(models.TextChoices):
         SWEEP = "sweep", _("sweep")
         COMMAND = "command", _("reindex_embeddings")
+        FINDABILITY = "findability", _("check of what can be found")
 
     label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
     kind = models.CharField(max_length=16, choices=Kind.choices)

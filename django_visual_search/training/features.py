@@ -27,15 +27,17 @@ from ..learning.augment import views
 PAGE = 500
 """Kept features that are read at a time: 1.3 MB of them with 1,280 features."""
 AT_ONCE = 32
-"""Pictures that are decoded while as many are embedded."""
+"""Pictures in a batch."""
+AHEAD = 2
+"""Batches that are decoded while one is embedded."""
 
-Show = Callable[[int], None]
-"""Told how many pictures are through."""
+Show = Callable[[int, int], None]
+"""Told how many pictures are through, of how many."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of pictures, rows as in the catalogue."""
+    """Features of the pictures that were asked for, in that order."""
 
     rows: NDArray[np.float16]
     """``(n, width)``; zeros where a picture has none."""
@@ -46,7 +48,7 @@ class Features:
 
 
 def catalogue_features(
-    field: EmbeddingField, extractor: BackboneExtractor, catalogue: Catalogue, show: Show = lambda count: None
+    field: EmbeddingField, extractor: BackboneExtractor, catalogue: Catalogue, show: Show = lambda count, total: None
 ) -> Features:
     """The features of every picture. What had to be computed is kept (``FEATURE_CACHE_ROWS``)."""
     every = list(range(len(catalogue)))
@@ -59,7 +61,7 @@ def view_features(
     catalogue: Catalogue,
     rows: Sequence[int],
     count: int,
-    show: Show = lambda count: None,
+    show: Show = lambda count, total: None,
 ) -> list[Features]:
     """Features of ``count`` altered views of the pictures ``rows``, a Features per view; kept as pictures' are.
 
@@ -71,7 +73,7 @@ def view_features(
             catalogue,
             rows,
             f"{extractor.features_key}+{number}",
-            _View(field, catalogue, number),
+            View(field, catalogue, number),
             show,
         )
         for number in range(count)
@@ -79,7 +81,7 @@ def view_features(
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """The altered view of that number, of each picture; the same whenever it is made."""
 
     field: EmbeddingField
@@ -96,29 +98,28 @@ def pixels(
 ) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     """(row, its picture, uint8 ``(s, s, 3)``, or the code of what is wrong with it), decoded ahead on all cores."""
     pool, storage, size = get_pool(), field.image_field.storage, spec.input_size
-    ahead: list[tuple[int, NDArray[np.uint8], Future[None]]] = []
+    ahead: list[tuple[Sequence[int], NDArray[np.uint8], list[Future[None]]]] = []
+    for start in range(0, len(rows) + AHEAD * AT_ONCE, AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        if len(some):
+            into = np.empty((len(some), size, size, 3), np.uint8)
+            ahead.append((some, into, pool.submit(storage, [catalogue.images[i] for i in some], spec, into)))
+        if len(ahead) > AHEAD or not len(some):
+            for row, picture, future in zip(*ahead.pop(0), strict=True) if ahead else ():
+                yield row, _why(future) or picture
 
-    def wait() -> tuple[int, NDArray[np.uint8] | str]:
-        i, into, future = ahead.pop(0)
-        try:
-            future.result()
-        except ImageRefused as e:
-            return i, e.code
-        except DecoderLost as e:
-            return i, e.code
-        except FileNotFoundError:
-            return i, "missing_file"
-        except OSError as e:
-            return i, f"storage: {e}"
-        return i, into
 
-    for i in rows:
-        into = np.empty((size, size, 3), np.uint8)
-        ahead.append((i, into, pool.submit(storage, catalogue.images[i], spec, into)))
-        if len(ahead) > 2 * AT_ONCE:
-            yield wait()
-    while ahead:
-        yield wait()
+def _why(future: Future[None]) -> str | None:
+    """The code of what is wrong with a picture, once that is known."""
+    try:
+        future.result()
+    except (ImageRefused, DecoderLost) as e:
+        return e.code
+    except FileNotFoundError:
+        return "missing_file"
+    except OSError as e:
+        return f"storage: {e}"
+    return None
 
 
 def _features(
@@ -130,13 +131,13 @@ def _features(
     change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
     show: Show,
 ) -> Features:
+    place = {row: i for i, row in enumerate(rows)}
     kept = _kept(field, catalogue, rows, features_key)
-    left = [i for i in rows if i not in kept]
-    width = extractor.width or (len(next(iter(kept.values()))) if kept else None)
-    found = Features(np.zeros((len(catalogue), width or 0), np.float16), np.zeros(len(catalogue), bool))
-    for i, row in kept.items():
-        found.rows[i], found.there[i] = row, True
-    done = len(kept)
+    width = extractor.width or (len(next(iter(kept.values()))) if kept else 0)
+    found = Features(np.zeros((len(rows), width), np.float16), np.zeros(len(rows), bool))
+    for row, numbers in kept.items():
+        found.rows[place[row]], found.there[place[row]] = numbers, True
+    left = [row for row in rows if row not in kept]
     keeper = feature_cache.Keeper(field, features_key) if left else None
     batch: list[tuple[int, NDArray[np.uint8]]] = []
 
@@ -144,26 +145,27 @@ def _features(
         nonlocal found
         made = extractor.kept_features(np.stack([picture for _, picture in batch]))
         if not found.rows.shape[1]:  # only the loaded backbone knew how wide its features are
-            found = Features(np.zeros((len(catalogue), made.shape[1]), np.float16), found.there, found.reasons)
-        numbers = [i for i, _ in batch]
-        found.rows[numbers], found.there[numbers] = made, True
+            found = Features(np.zeros((len(rows), made.shape[1]), np.float16), found.there, found.reasons)
+        places = [place[row] for row, _ in batch]
+        found.rows[places], found.there[places] = made, True
         if keeper is not None:
-            keeper.keep([(str(catalogue.keys[i]), catalogue.images[i]) for i in numbers], made)
+            keeper.keep([(str(catalogue.keys[row]), catalogue.images[row]) for row, _ in batch], made)
         batch.clear()
 
-    show(done)
-    for i, picture in pixels(field, extractor.spec, catalogue, left):
+    done = len(kept)
+    show(done, len(rows))
+    for row, picture in pixels(field, extractor.spec, catalogue, left):
         done += 1
         if isinstance(picture, str):
             found.reasons[picture] += 1
         else:
-            batch.append((i, change(picture, i)))
+            batch.append((row, change(picture, row)))
         if len(batch) >= AT_ONCE:
             infer()
-            show(done)
+            show(done, len(rows))
     if batch:
         infer()
-    show(done)
+    show(done, len(rows))
     return found
 
 

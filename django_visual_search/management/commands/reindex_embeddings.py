@@ -15,6 +15,7 @@ from ...conf import conf
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...indexing import ann, queueing
+from ...indexing.rebuilding import reindexing
 from ...indexing.runs import Run
 from ...models import IndexingAttempt, IndexingRun
 from ...progress import Progress
@@ -50,7 +51,10 @@ class Command(BaseCommand):
         if not fields:
             raise CommandError("No model has an EmbeddingField. Add one, as the README shows, and migrate.")
         try:
-            good = [self._reindex(field, **options) for field in fields]
+            good = []
+            for field in fields:
+                with reindexing(field):
+                    good.append(self._reindex(field, **options))
         except ExtractorUnavailable as e:
             raise CommandError(str(e)) from e
         except (InterfaceError, OperationalError) as e:
@@ -70,15 +74,18 @@ class Command(BaseCommand):
         indexing.quarantine_lost(field)
         indexing.forget_needless(field)
         total = field.target_model._base_manager.using(router.db_for_write(field.model)).count()
+        # Unfinished until the index is built: where this is killed before, a sweep builds it.
+        run = Run(field, IndexingRun.Kind.COMMAND)
+        run.write(indexing.Report())
         if ann.worth_rebuilding(total if force else indexing.pending(field).count(), total):
             ann.drop_indexes(field)
         if force:
             indexing.mark_stale(field)
-        work = indexing.pending(field).count()
+        work = run.total = indexing.pending(field).count()
         self.stdout.write(f"{field.label}: {work} of {total} pictures to embed")
         report = indexing.Report(skipped=total - work)
         try:
-            self._embed(field, work, report, sync, batch_size)
+            self._embed(field, run, report, sync, batch_size)
         except (InterfaceError, OperationalError):
             raise
         except Exception:
@@ -89,11 +96,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{field.label}: built index {name}")
         if work:
             ann.analyze(field)
+        run.finish(report)
         return self._summarise(field, report)
 
-    def _embed(self, field: EmbeddingField, work: int, total: indexing.Report, sync: bool, batch_size: int) -> None:
-        progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, work)
-        run = Run(field, IndexingRun.Kind.COMMAND, work)
+    def _embed(self, field: EmbeddingField, run: Run, total: indexing.Report, sync: bool, batch_size: int) -> None:
+        progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, run.total or 0)
         run.write(total)
         try:
             for report in self._passes(field, sync, batch_size):
@@ -101,7 +108,7 @@ class Command(BaseCommand):
                 total.add(report)
                 run.show(total)
                 progress.show(total.done + total.cleared + total.refused + total.failed + total.quarantined)
-            run.finish(total)
+            run.write(total)
         finally:
             progress.finish()
 

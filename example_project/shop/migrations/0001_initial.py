@@ -90,11 +90,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='product',
-            index=pgvector.django.indexes.HnswIndex(fields=['embedding'], name='product_embedding_hnsw', opclasses=['halfvec_cosine_ops']),
+            index=pgvector.django.indexes.HnswIndex(ef_construction=128, fields=['embedding'], name='product_embedding_hnsw', opclasses=['halfvec_cosine_ops']),
         ),
         migrations.AddIndex(
             model_name='productimageembedding',
-            index=pgvector.django.indexes.HnswIndex(fields=['embedding'], name='productimage_embedding_hnsw', opclasses=['halfvec_cosine_ops']),
+            index=pgvector.django.indexes.HnswIndex(ef_construction=128, fields=['embedding'], name='productimage_embedding_hnsw', opclasses=['halfvec_cosine_ops']),
         ),
         migrations.AddIndex(
             model_name='productimage',

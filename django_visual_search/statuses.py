@@ -14,10 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from ..backends import extractor_of
-from ..fields import EmbeddingField
-from ..models import IndexingAttempt
-from ..registry import fields_of_product
+from .fields import EmbeddingField
+from .models import IndexingAttempt
+from .registry import fields_of_product
+from .spaces import wanted_key
 from .states import NO_PICTURE, State, pictures, with_attempts
 
 WORST_FIRST = [State.QUARANTINED, State.REFUSED, State.MISSING, State.STALE, State.CURRENT]
@@ -60,7 +60,7 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
                 status.counts[State.STALE] += 1
                 status.reasons.setdefault(State.STALE, str(e))
             continue
-        current = extractor_of(field).spec.key
+        current = wanted_key(field)
         values = rows.values_list("visual_product", "visual_state", "visual_image", "visual_key", "visual_attempt")
         for product, state, image, key, attempt in values:
             found[product].counts[state] += 1

@@ -10,10 +10,10 @@ from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, Wh
 from django.db.models.functions import Cast, Concat, JSONObject
 from django.utils.translation import gettext_lazy as _
 
-from ..candidates import product_pk
-from ..fields import EmbeddingField
-from ..indexing.stale import targets
-from ..models import IndexingAttempt
+from .candidates import product_pk
+from .fields import EmbeddingField
+from .indexing.stale import targets
+from .models import IndexingAttempt
 
 
 class State(StrEnum):

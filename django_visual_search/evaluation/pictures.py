@@ -1,0 +1,79 @@
+"""A field's pictures decoded as indexing decodes them: in processes of their own, ahead of their use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+
+import numpy as np
+from django.core.exceptions import SuspiciousOperation
+from numpy.typing import NDArray
+
+from ..conf import conf
+from ..decoder_pool import get_pool
+from ..decoding import DecoderLost
+from ..extractors import ExtractorSpec
+from ..fields import EmbeddingField
+from ..images import ImageRefused
+
+AHEAD = 2
+"""Batches that are decoded while another is used."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass
+class Batch:
+    """Some of the pictures: their places among those asked for, and uint8 ``(n, s, s, 3)``."""
+
+    places: list[int]
+    pixels: Pixels
+
+
+@dataclass
+class Unreadable:
+    """Pictures that could not be had, by place: why."""
+
+    reasons: dict[int, str] = dataclass_field(default_factory=dict)
+
+
+def decoded(
+    field: EmbeddingField, images: Sequence[str], spec: ExtractorSpec, unreadable: Unreadable | None = None
+) -> Iterator[Batch]:
+    """Batches of the pictures of those names, in their order; what can't be had is left out and told ``unreadable``.
+
+    Raises ExtractorUnavailable where no decoding process can run.
+    """
+    told = Unreadable() if unreadable is None else unreadable
+    storage, pool, size = field.image_field.storage, get_pool(), spec.input_size
+    waiting: deque[tuple[int, Pixels, list[Future[None]]]] = deque()
+    try:
+        for start in range(0, len(images), conf.BATCH_SIZE):
+            names = images[start : start + conf.BATCH_SIZE]
+            pixels = np.empty((len(names), size, size, 3), np.uint8)
+            waiting.append((start, pixels, pool.submit(storage, list(names), spec, pixels)))
+            if len(waiting) > AHEAD:
+                yield _ready(*waiting.popleft(), told)
+        while waiting:
+            yield _ready(*waiting.popleft(), told)
+    finally:
+        for _, _, futures in waiting:
+            for future in futures:
+                future.cancel()
+
+
+def _ready(start: int, pixels: Pixels, futures: list[Future[None]], told: Unreadable) -> Batch:
+    there = []
+    for i, future in enumerate(futures):
+        try:
+            future.result()
+            there.append(i)
+        except FileNotFoundError:
+            told.reasons[start + i] = "The storage has no such file."
+        # OSError: the storage failed; measuring goes on with the others.
+        except (ImageRefused, DecoderLost, SuspiciousOperation, OSError) as e:
+            told.reasons[start + i] = str(e)
+    return Batch([start + i for i in there], pixels[there])

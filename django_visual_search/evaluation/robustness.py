@@ -1,0 +1,86 @@
+"""How much a photo may differ from the shop's own picture before its product is no longer found first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..extractors import Extractor
+from ..fields import EmbeddingField
+from ..learning.augment import altered
+from .figures import Curve
+from .gallery import Gallery
+from .photos import as_photo, pictures, prepared
+from .pictures import Unreadable
+from .space import unit
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+KS = (1, 5)
+
+WORDS: dict[str, tuple[Callable[[float], str], str]] = {
+    "rotation": (lambda s: f"up to {90 * s:.0f}°", "turned left or right"),
+    "blur": (lambda s: f"up to {3 * s:.2g} %", "radius in parts of the shorter side"),
+    "crop": (lambda s: f"{100 * (1 - s / 2):.0f} %", "of each side is left"),
+    "light": (lambda s: f"up to {1 + s:.3g} ×", "brightness, contrast and colour, each up or down"),  # noqa: RUF001
+    "JPEG": (lambda s: f"{max(5, round(90 - 85 * s))}", "quality of the file"),
+}
+"""What a strength of ``learning.augment`` means, and of what."""
+
+
+def robustness(
+    field: EmbeddingField,
+    extractor: Extractor,
+    gallery: Gallery,
+    rows: NDArray[np.intp],
+    *,
+    seed: int,
+    unreadable: Unreadable | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[Curve]:
+    """A curve for each alteration in WORDS; found are its product's pictures, itself included."""
+    catalogue, spec = gallery.catalogue, extractor.spec
+    products = np.array(catalogue.products, object)
+    ranks: dict[tuple[str, float], list[int]] = defaultdict(list)
+    cosines: dict[tuple[str, float], list[float]] = defaultdict(list)
+    for place, picture in pictures(field, [catalogue.images[row] for row in rows], spec, unreadable):
+        row = int(rows[place])
+        wanted = list(_views(picture, [seed, place]))
+        queries = unit(extractor(np.stack([prepared(photo, spec) for _, photo in wanted])))
+        similarities = queries @ gallery.vectors.T
+        own = products == products[row]
+        best, own_cosine = similarities[:, own].max(axis=1), similarities[:, row]
+        before = (similarities[:, ~own] > best[:, None]).sum(axis=1)
+        for (key, _), count, cosine in zip(wanted, before, own_cosine, strict=True):
+            ranks[key].append(int(count) + 1)
+            cosines[key].append(float(cosine))
+        progress(place + 1)
+    if not ranks:
+        return []
+    return [
+        Curve(
+            name,
+            about,
+            list(STRENGTHS),
+            ["as it is", *(words(strength) for strength in STRENGTHS[1:])],
+            {k: [float(np.mean(np.array(ranks[_key(name, s)]) <= k)) for s in STRENGTHS] for k in KS},
+            [float(np.mean(cosines[_key(name, s)])) for s in STRENGTHS],
+        )
+        for name, (words, about) in WORDS.items()
+    ]
+
+
+def _key(name: str, strength: float) -> tuple[str, float]:
+    """Unaltered is the same picture whichever alteration it is about."""
+    return (name if strength else "", strength)
+
+
+def _views(picture: Image.Image, seed: list[int]) -> Iterator[tuple[tuple[str, float], bytes]]:
+    yield _key("", 0.0), as_photo(picture)
+    for number, name in enumerate(WORDS):
+        for strength in STRENGTHS[1:]:
+            # JPEG is what is measured there; elsewhere it must not be.
+            yield _key(name, strength), as_photo(altered(picture, name.lower(), strength, [*seed, number]))

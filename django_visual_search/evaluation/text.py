@@ -1,0 +1,85 @@
+"""An evaluation as tables of plain text, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+from typing import Any
+
+from ..learning.metrics import Metrics
+from .figures import Evaluation
+from .honesty import caveats, held_out_rows
+
+WIDTH = 100
+MOST_LABELS = 20
+"""Rows of a table by label; all of them are in the JSON."""
+MEASURES = ("R@1", "R@5", "R@10", "mAP", "MRR", "nDCG@10")
+
+
+def lines(evaluation: Evaluation) -> Iterator[str]:
+    """One section after another."""
+    e = evaluation
+    yield f"{e.label}: {e.pictures} pictures with a vector of {e.space}"
+    yield f"{e.queries} of them are queries (seed {e.seed})"
+    for caveat in caveats(e):
+        yield from wrap(caveat, WIDTH)
+    for task in e.tasks:
+        yield ""
+        yield f"{task.name.capitalize()} ({task.overall.queries} queries)"
+        yield from wrap(task.about, WIDTH)
+        rows = [["all", *_figures(task.overall)]]
+        for label, values in task.by_label.items():
+            rows += [[f"{label} {value}", *_figures(metrics)] for value, metrics in list(values.items())[:MOST_LABELS]]
+            if len(values) > MOST_LABELS:
+                rows.append([f"{len(values) - MOST_LABELS} more in the report", *[""] * (len(MEASURES) + 1)])
+        yield from table(["", *MEASURES, "queries"], rows)
+    if e.learned is not None:
+        yield ""
+        yield f"On pictures held out when the head {e.learned.name} was learned"
+        yield from table(["", *MEASURES, "queries"], held_out_rows(e.learned)) or ["  none were"]
+    if e.robustness:
+        yield ""
+        yield f"Robustness: R@1 of {e.robustness_queries} pictures after an alteration, more and more of it"
+        first = e.robustness[0].strengths
+        rows = [[curve.alteration, *(f"{value:.2f}" for value in curve.recall[1])] for curve in e.robustness]
+        words = [f"{curve.words[-1]} {curve.about}" for curve in e.robustness]
+        rows = [[*row, word] for row, word in zip(rows, words, strict=True)]
+        yield from table(["", *(f"{strength:g}" for strength in first), "at 1:"], rows)
+    yield ""
+    yield (
+        f"Index: the search finds {e.ann.recall:.4f} of the {e.ann.k} nearest products by exact comparison "
+        f"({e.ann.queries} queries, of which {e.ann.exact} were planned exact)"
+    )
+    yield ""
+    searches = max((stage.searches for stage in e.latency.values()), default=0)
+    yield f"Latency of a search by photo, {searches} one after another, in ms"
+    yield from table(["", "p50", "p95"], [[name, f"{s.p50:.1f}", f"{s.p95:.1f}"] for name, s in e.latency.items()])
+    if e.reliability is not None:
+        yield ""
+        yield f"Confidence: calibration error {e.reliability.error:.3f}, Brier score {e.reliability.brier:.3f}"
+        yield from wrap(e.reliability.about, WIDTH)
+    if e.unreadable:
+        yield ""
+        yield f"{len(e.unreadable)} pictures could not be read, such as:"
+        yield from (f"  {name}: {why}" for name, why in list(e.unreadable.items())[:5])
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Columns as wide as they must be, the first to the left, the others to the right; nothing without rows."""
+    if not rows:
+        return []
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _figures(metrics: Metrics) -> list[str]:
+    values = metrics.as_dict()
+    return [*(f"{values[name]:.3f}" for name in MEASURES), str(metrics.queries)]

@@ -1,0 +1,7 @@
+"""Products that can't be found, and why: what the database says at any time, and what a check finds out."""
+
+from .check import LIMIT, check, running
+from .reasons import Reason
+from .report import product_models, rows, totals
+
+__all__ = ["LIMIT", "Reason", "check", "product_models", "rows", "running", "totals"]

@@ -1,0 +1,118 @@
+"""What a fine-tuning is asked for and what it gives: plain data, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """How a backbone is trained. Raises ValueError for options that make no sense.
+
+    ``epochs``: at most; ``seconds``: the time allowed in all, that of resumed runs included, in which at least one
+    epoch is made and the learning rate falls to nothing; None for as long as it takes.
+    ``batch_size``, ``learning_rate`` (its height, after the warm-up), ``weight_decay``: of AdamW.
+    ``input_size``: side in pixels of the pictures that the exported model takes; None for the recipe's.
+    ``training_size``: side that is trained with; None for 6/7 of ``input_size``, which costs a quarter less and is no
+    worse (H. Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
+    ``scale``, ``smoothing``: of the softmax. ``weights``: how much each label counts, by name; 1 where it isn't named.
+    ``average``: how much of the running average of the weights each step keeps; what is measured and exported is the
+    average. 0 for the weights themselves.
+    ``measure_every``: epochs between two measurements; ``measured``: pictures that are measured with, about, at most;
+    ``patience``: measurements in a row without a better mAP after which training stops.
+    ``precision``: "float32", "bfloat16", or None for bfloat16 on a GPU that has it.
+    ``views``: changes to ``_finetune_views.Strength``, by name.
+    """
+
+    epochs: int = 12
+    batch_size: int = 32
+    input_size: int | None = None
+    training_size: int | None = None
+    learning_rate: float = 4e-4
+    weight_decay: float = 0.01
+    scale: float = 16.0
+    smoothing: float = 0.1
+    weights: Mapping[str, float] = field(default_factory=dict)
+    average: float = 0.98
+    measure_every: int = 2
+    measured: int = 6000
+    patience: int = 3
+    seconds: float | None = None
+    seed: int = 0
+    precision: str | None = None
+    views: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "measure_every", "measured", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}.")
+        for name in ("input_size", "training_size"):
+            size = getattr(self, name)
+            if size is not None and size < 32:
+                raise ValueError(f"{name} must be 32 pixels or more, not {size}.")
+        for name in ("learning_rate", "scale"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}.")
+        if not 0 <= self.weight_decay < np.inf or not 0 <= self.smoothing < 1 or not 0 <= self.average < 1:
+            raise ValueError("weight_decay must be 0 or more; smoothing and average from 0 to below 1.")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"seconds must be above 0, or None, not {self.seconds}.")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be from 0 to below 2 ** 31, not {self.seed}.")
+        if self.precision not in (None, "float32", "bfloat16"):
+            raise ValueError(f'precision must be "float32", "bfloat16" or None, not {self.precision!r}.')
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned backbone, exported, and what is known of it."""
+
+    flatbuffer: bytes
+    """For LiteRT: a picture, uint8 (1, s, s, 3) RGB, to pooled features, float32 (1, width), neither centred nor
+    normalised; the application's preprocessing is inside."""
+    width: int
+    input_size: int
+    mean: NDArray[np.float32]
+    """Of the features over pictures that were learned from, ``(width,)``: taken away before cosines are compared."""
+    target: str
+    """The label that held-out pictures were measured by."""
+    task: str | None
+    """See ``Split.task``; None where nothing was held out."""
+    before: Mapping[str, float] | None
+    """R@1, R@5, R@10, mAP, MRR, nDCG@10, queries and left_out of held-out pictures by the cosine of centred features
+    (``Metrics.as_dict``), of the backbone as it was; None where nothing was held out."""
+    after: Mapping[str, float] | None
+    """The same of ``best_epoch``. That epoch was chosen by these very pictures, which flatters it a little."""
+    history: tuple[Mapping[str, float], ...]
+    """By epoch: epoch, loss, seconds, and R@1 and mAP where it was measured."""
+    best_epoch: int
+    """Which the exported weights are of; 0 for the backbone as it was, where training made nothing better."""
+    stopped: str
+    """Why training ended: "epochs" (all were made), "patience" or "seconds"."""
+    seconds: float
+    """That all runs together took."""
+    export_cosine: float
+    """The least cosine between features by Keras and by LiteRT, over a few pictures."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why; for people."""
+
+    @property
+    def better(self) -> bool | None:
+        """Whether held-out pictures are found better than before; None where nothing was held out."""
+        return None if self.before is None or self.after is None else self.after["mAP"] > self.before["mAP"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the flatbuffer and the mean, for a JSONField."""
+        names = ("width", "input_size", "target", "task", "best_epoch", "stopped", "seconds", "export_cosine")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "before": None if self.before is None else dict(self.before),
+            "after": None if self.after is None else dict(self.after),
+            "history": [dict(one) for one in self.history],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,177 @@
+"""``manage.py evaluate_search``: how well the shop's search finds, on the shop's own pictures."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import FieldError, ImproperlyConfigured, ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from ... import __version__
+from ...evaluation import evaluate_field
+from ...evaluation.figures import Evaluation
+from ...evaluation.floors import Floor, parse
+from ...evaluation.labels import usual_labels
+from ...evaluation.plots import missing
+from ...evaluation.report import write_report
+from ...evaluation.served import LIMIT
+from ...evaluation.text import lines
+from ...extractors import ExtractorUnavailable
+from ...fields import EmbeddingField
+from ...progress import Progress
+from ...registry import embedding_fields, get_field
+
+REPORT = "visual-search-report.html"
+
+
+class Command(BaseCommand):
+    help = (
+        "Measure the search as it is now on the shop's own pictures: recall, mAP, MRR and nDCG, by category too, how "
+        "robust it is, what the index leaves out, and how long a search takes. Nothing is changed."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("label", nargs="?", metavar="app.Model.field", help="Only this field; all by default.")
+        parser.add_argument(
+            "--labels",
+            metavar="category,…",
+            help="Paths from the product that figures are told apart by; its category, if it has one, by default.",
+        )
+        parser.add_argument(
+            "--within", action="append", default=[], metavar="FIELD=VALUE", help="Only products with that; repeatable."
+        )
+        parser.add_argument(
+            "--limit", type=int, default=LIMIT, help="Pictures to search by, drawn at random (default %(default)s)."
+        )
+        parser.add_argument("--seed", type=int, default=0, help="The same seed draws the same (default %(default)s).")
+        parser.add_argument(
+            "--report", metavar="DIR|FILE.html", help=f"Write a report with plots, one HTML file (DIR: {REPORT})."
+        )
+        parser.add_argument("--json", metavar="FILE", help="Write all figures as JSON.")
+        parser.add_argument(
+            "--fail-under",
+            action="append",
+            default=[],
+            metavar="R@1=0.6",
+            help="Exit with 1 if a figure is lower; of the first task, or of one named as in 'altered views:R@1=0.6'. "
+            "Repeatable.",
+        )
+
+    def handle(self, *, label: str | None, **options: Any) -> None:
+        labels = [name.strip() for name in (options["labels"] or "").split(",") if name.strip()]
+        if options["limit"] < 1:
+            raise CommandError("--limit must be at least 1.")
+        try:
+            fields = [get_field(label)] if label else embedding_fields()
+            named = labels or [name for field in fields for name in usual_labels(field.product_model)]
+            floors = [parse(text, named) for text in options["fail_under"]]
+        except (LookupError, ValueError) as e:
+            raise CommandError(str(e.args[0])) from e
+        if not fields:
+            raise CommandError("No model has an EmbeddingField. Add one, as the README shows, and migrate.")
+        report = _report_path(options["report"])
+        if report is not None and (problem := missing()):
+            raise CommandError(problem)
+        for path in (report, Path(options["json"]) if options["json"] else None):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise CommandError(f"There is no folder {path.absolute().parent} to write {path.name} into.")
+        found = self._evaluate(fields, labels, bool(label), options)
+        if options["json"]:
+            _write_json(Path(options["json"]), found)
+            self.stdout.write(f"Figures: {options['json']}")
+        if report is not None:
+            write_report(report, found, timezone.now())
+            self.stdout.write(f"Report: {report}")
+        self._check(floors, found)
+
+    def _evaluate(
+        self, fields: list[EmbeddingField], labels: list[str], named: bool, options: dict[str, Any]
+    ) -> list[Evaluation]:
+        found = []
+        for field in fields:
+            try:
+                evaluation = evaluate_field(
+                    field,
+                    labels=labels or usual_labels(field.product_model),
+                    limit=options["limit"],
+                    seed=options["seed"],
+                    within=_within(field, options["within"]),
+                    start=self._start,
+                )
+            except ValueError as e:
+                if named or len(fields) == 1:
+                    raise CommandError(str(e)) from e
+                self.stderr.write(str(e))  # other fields may have pictures
+                continue
+            except (LookupError, ExtractorUnavailable, ImproperlyConfigured) as e:
+                raise CommandError(str(e.args[0] if isinstance(e, LookupError) else e)) from e
+            self._finish()
+            self.stdout.write("\n" + "\n".join(lines(evaluation)) + "\n")
+            found.append(evaluation)
+        if not found:
+            raise CommandError("Nothing could be measured; see above for why.")
+        return found
+
+    def _check(self, floors: list[Floor], found: list[Evaluation]) -> None:
+        problems = [problem for one in found for floor in floors if (problem := floor.problem(one))]
+        if problems:
+            raise CommandError("\n".join(problems), returncode=1)
+        if floors:
+            self.stdout.write(f"As asked for: {', '.join(map(str, floors))}.")
+
+    _running: Progress | None = None
+
+    def _start(self, name: str, total: int) -> Callable[[int], None]:
+        self._finish()
+        self._running = Progress(self.stderr, total, f"pictures ({name})")
+        return self._running.show
+
+    def _finish(self) -> None:
+        if self._running is not None:
+            self._running.finish()
+        self._running = None
+
+
+def _report_path(text: str | None) -> Path | None:
+    """A name that doesn't end in .html is a folder, made if need be."""
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() in (".html", ".htm") and not path.is_dir():
+        return path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise CommandError(f"--report: the folder {path} can't be made: {e}") from e
+    return path / REPORT
+
+
+def _within(field: EmbeddingField, conditions: list[str]) -> Any:
+    """The products that meet all conditions; None without any."""
+    if not conditions:
+        return None
+    products = field.product_model._base_manager.all()
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals:
+            raise CommandError(f"--within takes FIELD=VALUE, such as category__name=Hats, not {condition!r}.")
+        try:
+            products = products.filter(**{name: value})
+        except (FieldError, ValidationError, ValueError, TypeError) as e:
+            raise CommandError(f"--within {condition}: {e}") from e
+    return products
+
+
+def _write_json(path: Path, found: list[Evaluation]) -> None:
+    data = {
+        "made_by": f"django-visual-search {__version__}",
+        "made_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "fields": [evaluation.as_json() for evaluation in found],
+    }
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,142 @@
+"""``manage.py findability_report``: products that can't be found, and why."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from ...extractors import ExtractorUnavailable
+from ...fields import EmbeddingField
+from ...findability import LIMIT, Reason, check, product_models, rows, totals
+from ...findability.report import Row
+from ...progress import Progress
+from ...registry import fields_of_product, get_field
+
+MOST_ROWS = 10_000
+"""Products of each reason in the JSON."""
+
+
+class Command(BaseCommand):
+    help = (
+        "List products that can't be found and why: no picture, refused, quarantined, not embedded, drowned by "
+        "look-alikes, or with the picture of another product. The last two are looked for now, and kept for the admin."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("label", nargs="?", metavar="app.Model.field", help="By this field alone; all by default.")
+        parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="JSON, on the output or into a file.")
+        parser.add_argument(
+            "--limit",
+            type=int,
+            default=LIMIT,
+            help="Products to check for look-alikes, drawn at random; 0 for all (default %(default)s).",
+        )
+        parser.add_argument("--seed", type=int, help="The same seed draws the same; others each time by default.")
+        parser.add_argument("--stored", action="store_true", help="Show what the last check found, without another.")
+        parser.add_argument(
+            "--rows", type=int, default=10, help="Products to print of each reason (default %(default)s)."
+        )
+
+    def handle(self, *, label: str | None, **options: Any) -> None:
+        if options["limit"] < 0 or options["rows"] < 0:
+            raise CommandError("--limit and --rows must be 0 or more.")
+        try:
+            field = get_field(label) if label else None
+        except LookupError as e:
+            raise CommandError(str(e.args[0])) from e
+        models = [field.product_model] if field else product_models()
+        if not models:
+            raise CommandError("No model has an EmbeddingField. Add one, as the README shows, and migrate.")
+        told: list[dict[str, Any]] = []
+        plain = options["json"] != "-"
+        for model in models:
+            fields = [field] if field else fields_of_product(model)
+            checks = [] if options["stored"] else [self._check(one, options) for one in fields]
+            told.append(self._report(model, field, checks, options, plain))
+        if options["json"]:
+            text = json.dumps({"models": told}, indent=2, ensure_ascii=False)
+            if plain:
+                Path(options["json"]).write_text(text + "\n", encoding="utf-8")
+                self.stdout.write(f"JSON: {options['json']}")
+            else:
+                self.stdout.write(text)
+
+    def _check(self, field: EmbeddingField, options: dict[str, Any]) -> dict[str, Any]:
+        progress: list[Progress] = []
+
+        def show(count: int, total: int) -> None:
+            if not progress:
+                progress.append(Progress(self.stderr, total, f"products ({field.label})"))
+            progress[0].show(count)
+
+        try:
+            found = check(field, limit=options["limit"] or None, seed=options["seed"], show=show)
+        except (ExtractorUnavailable, ImproperlyConfigured) as e:
+            raise CommandError(f"{field.label} can't be checked here: {e} (--stored shows the last check.)") from e
+        for one in progress:
+            one.finish()
+        return {"label": field.label, **found.__dict__}
+
+    def _report(
+        self,
+        model: Any,
+        field: EmbeddingField | None,
+        checks: list[dict[str, Any]],
+        options: dict[str, Any],
+        plain: bool,
+    ) -> dict[str, Any]:
+        label = field.label if field else None
+        counts = totals(model, label)
+        name = model._meta.label
+        if plain:
+            self.stdout.write(f"{name}: {model._default_manager.count()} products")
+            for one in checks:
+                self.stdout.write(
+                    f"  {one['label']}: {one['products']} of {one['of']} products with a vector checked; pictures are "
+                    f"the same from a cosine of {one['threshold']:.4f}"
+                )
+        found = {}
+        for reason, count in counts.items():
+            wanted = MOST_ROWS if options["json"] else options["rows"]
+            found[reason] = rows(model, reason, 0, min(count, wanted), label=label)
+            if plain:
+                self.stdout.write(f"  {count:6} {reason.label}" + (f": {reason.advice}" if count else ""))
+                self._print(model, found[reason], count, options["rows"])
+        return {
+            "model": name,
+            "field": label,
+            "checks": checks,
+            "counts": {reason.value: count for reason, count in counts.items()},
+            "products": [_plain(row) for reason in Reason for row in found[reason]],
+        }
+
+    def _print(self, model: Any, found: list[Row], count: int, shown: int) -> None:
+        some = list(islice(found, shown))
+        keys = {key for row in some for key in (row.product, row.other) if key}
+        own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
+        names = {str(one.pk): str(one) for one in model._base_manager.defer(*own).filter(pk__in=keys)}
+        for row in some:
+            text = f"         {row.product} {names.get(row.product, '')}: {row.text}"
+            if row.other:
+                near = "" if row.similarity is None else f", cosine {row.similarity:.4f}"
+                text += f" ({row.other} {names.get(row.other, '')}{near})"
+            self.stdout.write(text)
+        if some and count > len(some):
+            self.stdout.write(f"         and {count - len(some)} more")
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {
+        "product": row.product,
+        "reason": row.reason.value,
+        "text": row.text,
+        "other": row.other or None,
+        "similarity": row.similarity,
+        "checked_at": row.checked_at.isoformat() if row.checked_at else None,
+    }

@@ -1,0 +1,115 @@
+"""What a shop has to learn from: labels, several pictures of one product, altered views of one, and feedback."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.core.exceptions import FieldDoesNotExist
+from numpy.typing import NDArray
+
+from ..catalogue import Catalogue, read_catalogue
+from ..extractors.backbone import BackboneExtractor
+from ..fields import EmbeddingField
+from ..learning.labels import grouping
+from ..learning.splits import Indices, near_duplicates
+from .features import Show, catalogue_features, view_features
+from .liked_together import liked_together
+
+USUAL = ("category", "brand")
+"""Labels that are learned from where none are named, as far as the product has them."""
+
+PRODUCT, LIKED = "product", "liked together"
+
+VIEWS = 3
+"""Altered views of a product with a single picture."""
+MOST_VIEWED = 5_000
+"""Products that views are made of: they tell how photos of anything differ, which more of them tell no better."""
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Pictures and views with their features and labels; rows that could not be read are left out."""
+
+    features: NDArray[np.float16]
+    """``(n, width)``"""
+    labels: dict[str, list[str]]
+    """PRODUCT, those that were named, and LIKED where there is feedback: a label a row, empty for none."""
+    scenes: Indices
+    """See ``near_duplicates``."""
+    pictures: Indices
+    """``(n,)``: the row in the catalogue; views have that of their picture."""
+    view: Indices
+    """``(n,)``: which altered view of its picture a row is, from 0; -1 for the picture itself."""
+    catalogue: Catalogue
+    unread: Counter[str]
+    """Why pictures could not be read."""
+
+    def describe(self) -> list[str]:
+        """For people: what there is to learn from."""
+        views = int((self.view >= 0).sum())
+        lines = [f"{len(self.features) - views} pictures"]
+        lines[0] += f" and {views} altered views of products with one" if views else ""
+        for name, values in self.labels.items():
+            group = grouping(name, values, len(values))
+            lines.append(f"{name}: {len(group.counts)} of them on {int(group.counts.sum())} pictures")
+        if self.unread:
+            lines.append("not read: " + ", ".join(f"{count} {code}" for code, count in self.unread.most_common()))
+        return lines
+
+
+def usual_labels(field: EmbeddingField) -> list[str]:
+    """Those of USUAL that the product has."""
+    found = []
+    for name in USUAL:
+        try:
+            field.product_model._meta.get_field(name)
+        except FieldDoesNotExist:
+            continue
+        found.append(name)
+    return found
+
+
+def gather(
+    field: EmbeddingField, extractor: BackboneExtractor, labels: Sequence[str], *, most: int, seed: int, show: Show
+) -> Supervision:
+    """Read the catalogue, ``most`` pictures of it, and make what features are not kept.
+
+    Raises LookupError for an unknown label path and ValueError where no picture can be read.
+    """
+    catalogue = read_catalogue(field, labels).sample(most, seed)
+    made = catalogue_features(field, extractor, catalogue, show)
+    there = np.flatnonzero(made.there)
+    if not len(there):
+        why = ", ".join(f"{count} {code}" for code, count in made.reasons.most_common()) or "there are none"
+        raise ValueError(f"{field.label} has no pictures to learn from ({why}).")
+    single = _single(catalogue, there, seed)
+    altered = view_features(field, extractor, catalogue, single, VIEWS) if single else []
+    pictures = np.concatenate([there, *(np.array(single)[one.there] for one in altered)])
+    view = np.repeat(np.arange(-1, len(altered)), [len(there), *(int(one.there.sum()) for one in altered)])
+    features = np.concatenate([made.rows[there], *(one.rows[one.there] for one in altered)])
+    named = {PRODUCT: catalogue.products, **catalogue.labels}
+    liked = liked_together(field)
+    if liked:
+        named[LIKED] = [liked.get(product, "") for product in catalogue.products]
+    taken = {name: [values[i] for i in pictures] for name, values in named.items()}
+    scenes = near_duplicates(made.rows[there].astype(np.float32), within=_products(catalogue, there))
+    own = np.arange(len(pictures) - len(there)) + (int(scenes.max()) + 1)  # each view is a scene of its own
+    scenes = np.concatenate([scenes, own])
+    return Supervision(features, taken, scenes, pictures, view, catalogue, Counter(made.reasons))
+
+
+def _products(catalogue: Catalogue, rows: NDArray[Any]) -> list[str]:
+    return [catalogue.products[i] for i in rows]
+
+
+def _single(catalogue: Catalogue, rows: NDArray[Any], seed: int) -> list[int]:
+    """Pictures of products that have no other, MOST_VIEWED of them at most."""
+    counts = Counter(_products(catalogue, rows))
+    single = [int(i) for i in rows if catalogue.products[i] and counts[catalogue.products[i]] == 1]
+    if len(single) > MOST_VIEWED:
+        single = sorted(np.random.default_rng(seed).choice(single, MOST_VIEWED, replace=False).tolist())
+    return single

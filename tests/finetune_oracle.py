@@ -1,0 +1,65 @@
+"""Plain Keras beside a fine-tuning, in a process of its own, for tests/test_learning_finetune.py: ``REQUEST OUTPUT``.
+
+Writes to OUTPUT: features, by the documented way, of the weights that the checkpoint holds as the best; how far the
+weights that aren't trained moved in a few steps; and altered views.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def main() -> None:
+    import keras
+
+    from django_visual_search.learning import _finetune_checkpoint as checkpoint
+    from django_visual_search.learning._finetune_training import Training
+    from django_visual_search.learning._finetune_views import Strength, views
+
+    request = json.loads(Path(sys.argv[1]).read_text())
+    pictures = np.load(sys.argv[3])
+    recipe, options = request["recipe"], request["options"]
+    size = recipe["input_size"]
+    _, arrays = checkpoint.load(Path(request["checkpoint"]))
+    model = keras.applications.MobileNetV2(
+        include_top=False, weights=recipe["weights"], pooling="avg", input_shape=(size, size, 3), **recipe["kwargs"]
+    )
+    for variable, value in zip(model.trainable_variables, arrays["best"], strict=True):
+        variable.assign(value)
+    prepared = keras.applications.mobilenet_v2.preprocess_input(pictures.astype(np.float32))
+    features = model.predict(prepared, verbose=0)
+
+    training = Training(recipe, {**options, "average": 0.0})
+    classes = np.arange(len(pictures), dtype=np.int32)[:, None] % 2
+    proxies = np.random.default_rng(0).normal(size=(2, features.shape[1])).astype(np.float32)
+    training.begin(features.mean(axis=0), [proxies])
+    fixed, learned = training.backbone.non_trainable_variables, training.backbone.trainable_variables
+    before = [[one.numpy() for one in part] for part in (fixed, learned)]
+    training.options["weights"] = [1.0]
+    for i in range(3):
+        training.step(pictures, classes, 1e-3, (0, i))
+    moved = [
+        np.array([np.abs(one.numpy() - old).max() for one, old in zip(part, olds, strict=True)])
+        for part, olds in zip((fixed, learned), before, strict=True)
+    ]
+    still = {"zoom": (1.0, 1.0), "aspect": 0.0, "shift": 0.0, "rotation": 0.0, "light": 0.0, "tint": 0.0}
+    unchanged = Strength(**still, flip=False, erased=0.0)
+    np.savez(
+        sys.argv[2],
+        features=features,
+        fixed=moved[0],
+        learned=moved[1],
+        unchanged=views(pictures, size, unchanged, (0, 1)),
+        one=views(pictures, size, Strength(), (0, 1)),
+        same=views(pictures, size, Strength(), (0, 1)),
+        other=views(pictures, size, Strength(), (0, 2)),
+        smaller=views(pictures, 48, unchanged, (0, 1)),
+    )
+
+
+if __name__ == "__main__":
+    main()
