@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from django_visual_search import indexing, planning, search, serving, switching
+from django_visual_search.indexing import pruning
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
 from django_visual_search.registry import get_field
 from django_visual_search.spaces import extractor_of_space, wanted_key
@@ -329,6 +330,20 @@ def test_as_many_features_are_kept_as_the_setting_allows(settings, db, most):
         Product.objects.create(name=str(i), image=picture_file(i))
     assert embed_all().done == 8
     assert PictureFeatures.objects.count() == most
+
+
+def test_features_that_no_head_will_ask_for_go(field, products, monkeypatch):
+    one, two = make_head("one"), make_head("two", seed=2, alias="tight")
+    run("tight", LABEL, force=True)
+    assert PictureFeatures.objects.count() == 2 * COUNT
+    PictureFeatures.objects.filter(features_key=one.features_key).update(features_key="of-old")
+    deleted = products[0]
+    Product.objects.filter(pk=deleted.pk).delete()
+    monkeypatch.setattr(pruning, "_pruned", {})
+    assert pruning.prune(field) == COUNT + 1
+    assert set(PictureFeatures.objects.values_list("features_key", flat=True)) == {two.features_key}
+    PictureFeatures.objects.update(features_key="of-old")
+    assert pruning.prune(field) == 0, "not again within the hour"
 
 
 class Client(threading.Thread):
