@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -252,6 +253,28 @@ class TestRefused:
         make_head("one", metrics=[])
         with pytest.raises(CommandError, match="one was never measured"):
             run("one")
+
+    def test_an_extractor_that_is_measured_to_be_worse(self, field, products, monkeypatch):
+        figures = {"default": 0.8, "tight": 0.7}
+        said = []
+        measured = switching.measure_space(field, extractor_of_space(field, switching.Space("tight")))
+
+        def as_if(field, extractor):
+            alias = "default" if extractor is extractor_of_space(field, switching.Space("default")) else "tight"
+            return {task: replace(m, mean_average_precision=figures[alias]) for task, m in measured.items()}
+
+        monkeypatch.setattr(switching, "measure_space", as_if)
+        why = switching.worse(field, switching.Space("tight"), said.append)
+        assert why == "tight is worse on the shop's pictures: mAP 0.700, against 0.800 of what serves."
+        assert len(said) == 3
+        figures["tight"] = 0.9
+        assert switching.worse(field, switching.Space("tight")) is None
+
+    def test_an_extractor_is_measured_with_the_shops_pictures(self, field, products):
+        said = run("tight", LABEL)
+        assert "measuring what serves now and tight with up to 1000 pictures" in said
+        assert said.count("altered views") == 2
+        assert keys() == {wanted_key(field): COUNT}
 
     def test_unknown(self, field, products):
         make_head("one")
