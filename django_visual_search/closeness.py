@@ -8,6 +8,10 @@ from .confidence import Confidence
 from .ranked import Candidate
 
 
+class ConfidenceUnknown(ValueError):  # noqa: N818 - as images.ImageRefused
+    """A least confidence was asked for, but how sure a hit is was never learned. The text says what to do."""
+
+
 @dataclass(frozen=True)
 class Closeness:
     """What hits must reach to be shown."""
@@ -16,7 +20,7 @@ class Closeness:
     confidence: float | None
 
     def enough(self, candidates: list[Candidate], confidence: Confidence | None) -> list[Candidate]:
-        """Those that are close enough. Raises ValueError where a confidence is asked for that nobody has learned.
+        """Those that are close enough. Raises ConfidenceUnknown where nothing was learned of that.
 
         While vectors move between two spaces, hits of one that has no calibration are not judged by it.
         """
@@ -25,7 +29,7 @@ class Closeness:
         if self.confidence is None or confidence is None:
             return candidates
         if not confidence:
-            raise ValueError(
+            raise ConfidenceUnknown(
                 f"How sure a hit of {confidence.field.label} is was never learned, so there is no min_confidence: run "
                 "`manage.py train_embedding` and `switch_embedding` first."
             )

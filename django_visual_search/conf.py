@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "EXACT_ROWS": None,  # rows up to which a search compares one by one; None: where that is cheaper, 5000 at most
     "EF_SEARCH": 100,
     "MAX_SCAN_TUPLES": 20000,
+    "MIN_CONFIDENCE": None,  # of hits on photo search pages, 0 to 1, once confidence was learned; None: all are shown
     # Ranking
     "RANKING": ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],
     "RANKING_DEPTH": 100,

@@ -11,6 +11,8 @@ from django.db.models import Manager, Model, QuerySet
 from django.http import HttpRequest
 
 from . import feedback, search
+from .conf import conf
+from .confidence import Confidence
 from .fields import EmbeddingField
 from .registry import fields_of_product, get_field, named_model
 from .results import Ranking, SearchResults
@@ -28,6 +30,7 @@ def similar_items(
     within: Any = None,
     field: str | None = None,
     min_similarity: float | None = None,
+    min_confidence: float | None = None,
 ) -> SearchResults:
     """Visible products that look like ``product``, at most three queries; empty where it is None or has no vector.
 
@@ -48,7 +51,12 @@ def similar_items(
     try:
         with savepoint_along(using):
             results = search.similar_to(
-                product, limit=limit, within=allowed, field=found.label, min_similarity=min_similarity
+                product,
+                limit=limit,
+                within=allowed,
+                field=found.label,
+                min_similarity=min_similarity,
+                min_confidence=min_confidence,
             )
     except Error:
         if connections[using].needs_rollback:
@@ -68,19 +76,22 @@ def search_by_photo(
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
     min_similarity: float | None = None,
+    min_confidence: float | None = None,
 ) -> SearchResults:
     """Visible products that look like a photo. Call it in a ``gate.photo_slot()``: decoding takes memory.
 
-    ``within``: as for ``similar_items``. The others, and what is raised: as for ``search.search_by_image``.
+    ``within``: as for ``similar_items``. ``min_confidence``: ``MIN_CONFIDENCE`` where it isn't said and confidence was
+    learned. The others, and what is raised: as for ``search.search_by_image``.
     """
     field, model = get_field(label), named_model(label)
     if model is None or not issubclass(model, field.product_model):
         model = field.product_model
     allowed = visible_within(model, request, within)
     started = time.perf_counter()
-    results = search.search_by_image(
-        photo, label, limit=limit, within=allowed, crop=crop, min_similarity=min_similarity
-    )
+    how: dict[str, Any] = {"limit": limit, "within": allowed, "crop": crop, "min_similarity": min_similarity}
+    if min_confidence is None and Confidence(field):
+        min_confidence = conf.MIN_CONFIDENCE
+    results = search.search_by_image(photo, label, min_confidence=min_confidence, **how)
     _log(results, started, request)
     return results
 

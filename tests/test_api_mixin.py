@@ -52,6 +52,7 @@ class TestSimilar:
             "id": str(product.pk),
             "rank": 1,
             "similarity": hit["similarity"],
+            "confidence": None,
             "reasons": ["visual"],
             "picture": {
                 "id": str(product.pk),
@@ -73,7 +74,7 @@ class TestSimilar:
         assert answer["exact"] is True
         assert answer["extractor"].startswith("colour-")
         assert answer["next"] is None
-        assert set(answer) == {"next", "token", "exact", "extractor", "facets", "results"}
+        assert set(answer) == {"next", "token", "notice", "exact", "extractor", "facets", "results"}
 
     def test_four_queries_and_one_for_each_facet(self, client, settings, django_assert_max_num_queries):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LOG_SEARCHES": False}  # which is after the answer

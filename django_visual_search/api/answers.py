@@ -20,7 +20,7 @@ from ..fields import EmbeddingField
 from ..results import SearchResults
 from .facets import facets
 from .inputs import Asked, names_of
-from .outputs import hits_as_data
+from .outputs import hits_as_data, notice
 from .paging import CURSOR, depth_for, next_address, page_limits, read_cursor, token_of
 
 
@@ -49,6 +49,7 @@ def how(asked: dict[str, Any]) -> dict[str, Any]:
         "limit": asked["limit"],
         "depth": depth_for(asked["limit"]),
         "min_similarity": asked.get("min_similarity"),
+        "min_confidence": asked.get("min_confidence"),
         "ranking": None if asked["ranking"] else False,
     }
 
@@ -94,6 +95,7 @@ def _page(view: Any, results: SearchResults, field: EmbeddingField, limit: int, 
             "token": token_of(results),
             "exact": results.exact,
             "extractor": results.extractor_key,
+            "notice": notice(results),
             "facets": counted,
             "results": hits_as_data(results.hits, products, field, view.request),
         }

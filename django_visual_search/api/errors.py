@@ -12,8 +12,9 @@ from django.http import UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
-from rest_framework.exceptions import APIException, ErrorDetail, ParseError
+from rest_framework.exceptions import APIException, ErrorDetail, ParseError, ValidationError
 
+from ..closeness import ConfidenceUnknown
 from ..extractors import ExtractorUnavailable
 from ..gate import Busy
 from ..images import ImageRefused
@@ -67,11 +68,14 @@ def refusals() -> Iterator[None]:
 
 
 def as_api_exception(exc: Exception) -> Exception:
-    """What Django raises while it reads a request that is too large, malformed or cut off, as an APIException."""
+    """What is no fault of ours, as an APIException: what Django raises while it reads a request that is too large,
+    malformed or cut off, and a confidence that was asked for and never learned."""
     if isinstance(exc, RequestDataTooBig):
         return Refused(
             _("The request's data is too large. Send the photo as a file, by multipart/form-data."), "too_large", 413
         )
+    if isinstance(exc, ConfidenceUnknown):
+        return ValidationError({"min_confidence": [_("How sure a hit is has not been learned here.")]}, code="unknown")
     if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
         return Refused(_("The request has too many fields."), "too_many_fields")
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):

@@ -110,6 +110,12 @@ class Asked(serializers.Serializer):
 
     limit = LimitField(required=False, min_value=1, help_text="Hits on a page.")
     min_similarity = SimilarityField(required=False, help_text="Leave out hits that are less similar than this.")
+    min_confidence = SimilarityField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text="Leave out hits that are less likely than this to be what was asked for.",
+    )
     ranking = serializers.BooleanField(
         default=True, help_text="Whether feedback, pins and the like may change the visual order."
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from ..fields import EmbeddingField
 from ..presentation import address_of, picture_of, thumbnail_of, title_of
-from ..results import SearchHit
+from ..results import SearchHit, SearchResults
 
 
 class PlainProductSerializer(serializers.Serializer):
@@ -44,10 +45,18 @@ class HitSerializer(serializers.Serializer):
     id = serializers.CharField(help_text="The product's primary key, as feedback names it.")
     rank = serializers.IntegerField(help_text="1 for the first; over all pages.")
     similarity = serializers.FloatField(help_text="Cosine, -1 to 1 (other metrics have other scales).")
+    confidence = serializers.FloatField(
+        allow_null=True, help_text="How likely it is what was asked for, 0 to 1; null where that was not learned."
+    )
     reasons = serializers.ListField(
         child=serializers.CharField(), help_text='Why it is here: "visual", and what else moved it, such as "pinned".'
     )
     picture = PictureSerializer(allow_null=True, help_text="The picture that matched; null where it is gone.")
+
+
+class NoticeSerializer(serializers.Serializer):
+    code = serializers.CharField(help_text="For programs: nothing_close_enough.")
+    detail = serializers.CharField(help_text="For people.")
 
 
 class PageSerializer(serializers.Serializer):
@@ -57,6 +66,7 @@ class PageSerializer(serializers.Serializer):
     token = serializers.CharField(help_text="Signed record of what this page shows, for feedback.")
     exact = serializers.BooleanField(help_text="Whether these are surely the nearest.")
     extractor = serializers.CharField(help_text="What made the vectors; empty where there was none to search by.")
+    notice = NoticeSerializer(allow_null=True, help_text="Why nothing was found, where there is more to say.")
     facets = serializers.DictField(
         child=FacetValueSerializer(many=True),
         allow_null=True,
@@ -77,12 +87,20 @@ def hits_as_data(
             "id": str(hit.product.pk),
             "rank": hit.rank,
             "similarity": round(hit.similarity, 4),
+            "confidence": None if hit.confidence is None else round(hit.confidence, 4),
             "reasons": list(hit.reasons),
             "picture": _picture(hit, field, request),
             "product": product,
         }
         for hit, product in zip(hits, products, strict=True)
     ]
+
+
+def notice(results: SearchResults) -> dict[str, str] | None:
+    """As NoticeSerializer says; None where there is nothing to say."""
+    if not results.nothing_close:
+        return None
+    return {"code": "nothing_close_enough", "detail": _("Nothing here looks enough like what was asked for.")}
 
 
 def absolute(request: Request | None, address: str) -> str:

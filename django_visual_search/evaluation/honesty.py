@@ -39,6 +39,6 @@ def held_out_rows(learned: Learned) -> list[list[str]]:
         for when in ("before", "after"):
             figures: Any = entry.get(when) if isinstance(entry, dict) else None
             if isinstance(figures, dict):
-                values = [f"{figures[name]:.3f}" if name in figures else "" for name in NAMES]
+                values = ["" if figures.get(name) is None else f"{figures[name]:.3f}" for name in NAMES]
                 rows.append([f"{entry.get('task', '')} {when}".strip(), *values, str(figures.get("queries", ""))])
     return rows

@@ -57,7 +57,7 @@ def _named(model: type[Model], path: str) -> str | None:
         except (FieldDoesNotExist, AttributeError):
             return None  # read_catalogue says what is wrong with it
         at = at.related_model or at
-    if not isinstance(at, type):
+    if not hasattr(at, "_meta"):  # a column
         return None
     names = {field.name for field in at._meta.get_fields()}
     return next((f"{path}__{name}" for name in NAMES if name in names), None)

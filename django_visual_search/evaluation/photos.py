@@ -18,13 +18,15 @@ from .pictures import Unreadable, decoded
 SIDE = 384
 """Pixels of a photo, where the extractor doesn't take larger ones."""
 QUALITY = 95
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "AVIF")
+"""Of photos, the first that the shop accepts."""
 
 
 def pictures(
     field: EmbeddingField, names: Sequence[str], spec: ExtractorSpec, unreadable: Unreadable | None = None
 ) -> Iterator[tuple[int, Image.Image]]:
     """The pictures of those names that can be had, with their places, large enough to be altered."""
-    large = replace(spec, input_size=max(SIDE, spec.input_size))
+    large = replace(spec, input_size=max(SIDE, spec.input_size, spec.images.min_side))
     for batch in decoded(field, names, large, unreadable):
         for place, pixels in zip(batch.places, batch.pixels, strict=True):
             yield place, Image.fromarray(pixels)
@@ -41,10 +43,16 @@ def thumbnails(field: EmbeddingField, names: Sequence[str], spec: ExtractorSpec,
     }
 
 
-def as_photo(picture: Image.Image, quality: int = QUALITY) -> bytes:
-    """As JPEG."""
+def as_photo(picture: Image.Image, spec: ExtractorSpec) -> bytes:
+    """As a file of a format that is accepted for that extractor."""
+    accepted = (name for name in FORMATS if name in spec.images.formats)
+    return saved(picture, next(accepted, FORMATS[0]), QUALITY)
+
+
+def saved(picture: Image.Image, kind: str, quality: int) -> bytes:
+    """As a file of that format."""
     file = BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    picture.save(file, kind, quality=quality)
     return file.getvalue()
 
 

@@ -54,8 +54,7 @@ def decoded(
         for start in range(0, len(images), conf.BATCH_SIZE):
             names = images[start : start + conf.BATCH_SIZE]
             pixels = np.empty((len(names), size, size, 3), np.uint8)
-            futures = [pool.submit(storage, name, spec, into) for name, into in zip(names, pixels, strict=True)]
-            waiting.append((start, pixels, futures))
+            waiting.append((start, pixels, pool.submit(storage, list(names), spec, pixels)))
             if len(waiting) > AHEAD:
                 yield _ready(*waiting.popleft(), told)
         while waiting:

@@ -143,7 +143,8 @@ def _svg(name: str, inches: Sequence[float], draw: Callable[[Any], None]) -> str
     from matplotlib.figure import Figure
 
     out = StringIO()
-    with rc_context({**STYLE, "svg.hashsalt": name}):
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with rc_context(style):
         figure = Figure(figsize=(inches[0], inches[1]), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})

@@ -18,7 +18,7 @@ from ..registry import get_field
 from ..spaces import wanted_extractor
 from .figures import Confusion, Evaluation, Task
 from .honesty import NAMES, caveats, held_out_rows
-from .photos import as_photo, thumbnails
+from .photos import saved, thumbnails
 from .plots import bars_plot, latency_plot, reliability_plot, robustness_plot
 from .searched import DEPTH
 from .stored import SHOWN
@@ -116,7 +116,7 @@ def _confusion(table: Confusion) -> dict[str, Any]:
 def _worst(field: EmbeddingField, e: Evaluation) -> list[dict[str, Any]]:
     names = [name for query in e.worst for name in (query.image, *(hit.image for hit in query.hits))]
     small = thumbnails(field, names, wanted_extractor(field).spec, SIDE)
-    urls = {name: _data_url(as_photo(picture, QUALITY)) for name, picture in small.items()}
+    urls = {name: _data_url(saved(picture, "JPEG", QUALITY)) for name, picture in small.items()}
     called = _titles(
         field, {product for query in e.worst for product in (query.product, *(h.product for h in query.hits))}
     )
@@ -148,7 +148,7 @@ def _titles(field: EmbeddingField, products: set[str]) -> dict[str, str]:
 
 def _small(photo: bytes) -> bytes:
     with Image.open(BytesIO(photo)) as picture:
-        return as_photo(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.HAMMING), QUALITY)
+        return saved(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.HAMMING), "JPEG", QUALITY)
 
 
 def _data_url(jpeg: bytes) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..extractors import Extractor
+from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
 from ..learning.augment import altered
 from .figures import Curve
@@ -48,7 +48,7 @@ def robustness(
     cosines: dict[tuple[str, float], list[float]] = defaultdict(list)
     for place, picture in pictures(field, [catalogue.images[row] for row in rows], spec, unreadable):
         row = int(rows[place])
-        wanted = list(_views(picture, [seed, place]))
+        wanted = list(_views(picture, spec, [seed, place]))
         queries = unit(extractor(np.stack([prepared(photo, spec) for _, photo in wanted])))
         similarities = queries @ gallery.vectors.T
         own = products == products[row]
@@ -78,9 +78,9 @@ def _key(name: str, strength: float) -> tuple[str, float]:
     return (name if strength else "", strength)
 
 
-def _views(picture: Image.Image, seed: list[int]) -> Iterator[tuple[tuple[str, float], bytes]]:
-    yield _key("", 0.0), as_photo(picture)
+def _views(picture: Image.Image, spec: ExtractorSpec, seed: list[int]) -> Iterator[tuple[tuple[str, float], bytes]]:
+    yield _key("", 0.0), as_photo(picture, spec)
     for number, name in enumerate(WORDS):
         for strength in STRENGTHS[1:]:
             # JPEG is what is measured there; elsewhere it must not be.
-            yield _key(name, strength), as_photo(altered(picture, name.lower(), strength, [*seed, number]))
+            yield _key(name, strength), as_photo(altered(picture, name.lower(), strength, [*seed, number]), spec)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conf import conf
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
 from ..learning.augment import views
@@ -47,8 +48,10 @@ def altered_views(
         row = int(rows[place])
         product = catalogue.products[row]
         for view in views(picture, VIEWS_EACH, [seed, place]):
-            photo = as_photo(view)
-            results = search_by_image(photo, field.label, limit=DEPTH, within=products, ranking=False)
+            photo = as_photo(view, spec)
+            results = search_by_image(
+                photo, field.label, limit=min(DEPTH, conf.MAX_LIMIT), within=products, ranking=False
+            )
             ranking = [str(hit.product.pk) for hit in results]
             queries.append(row)
             rankings.append(ranking)

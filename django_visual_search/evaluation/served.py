@@ -10,10 +10,11 @@ from django.db import router
 
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration
+from ..learning.metrics import PerQuery
 from ..models import EmbeddingHead
 from ..serving import serving
 from ..spaces import wanted_extractor
-from .figures import Evaluation, Learned, Task
+from .figures import Evaluation, Learned, Reliability, Task
 from .gallery import Gallery, load_gallery
 from .pictures import Unreadable
 from .reliability import reliability
@@ -51,7 +52,10 @@ def evaluate_field(
     ExtractorUnavailable where the extractor can't run here.
     """
     space, extractor = serving(field).wanted, wanted_extractor(field)
-    gallery = load_gallery(field, extractor.spec.key, labels, within=within, seed=seed)
+    head = _head(field, space.head)
+    kind = None if head is None else next(iter(head.summary.get("labels", ())), None)
+    read = list(dict.fromkeys([*labels, *([kind] if kind else [])]))
+    gallery = load_gallery(field, extractor.spec.key, read, within=within, seed=seed)
     if not len(gallery):
         raise ValueError(
             f"No picture of {field.label} has a vector of {extractor.spec.key}, so there is nothing to search in: run "
@@ -63,7 +67,7 @@ def evaluate_field(
     shuffled = np.random.default_rng(seed).permutation(rows)
     unreadable, tasks, wrong = Unreadable(), [], []
     if (found := other_pictures(gallery, rows)) is not None:
-        tasks.append(_task(OTHER_PICTURES, gallery, *found))
+        tasks.append(_task(OTHER_PICTURES, gallery, labels, *found))
         wrong += worst(gallery, *found)
     single = rows[pictures_each(gallery.catalogue.products)[rows] == 1]
     if len(single):
@@ -74,11 +78,11 @@ def evaluate_field(
         )
         _note(unreadable, missing, single)
         if len(queries):
-            tasks.append(_task(VIEWS, gallery, queries, per_query))
+            tasks.append(_task(VIEWS, gallery, labels, queries, per_query))
             wrong += poor
     for label in labels:
         if (found := same(gallery, rows, label)) is not None:
-            tasks.append(_task(same_label(label), gallery, *found))
+            tasks.append(_task(same_label(label), gallery, labels, *found))
     few = np.sort(shuffled[:ROBUSTNESS_LIMIT])
     missing = Unreadable()
     curves = robustness(
@@ -86,7 +90,6 @@ def evaluate_field(
     )
     _note(unreadable, missing, few)
     asked = np.sort(shuffled[:SEARCHES])
-    head = _head(field, space.head)
     names = [gallery.catalogue.images[row] for row in asked]
     return Evaluation(
         label=field.label,
@@ -106,15 +109,15 @@ def evaluate_field(
         latency=latency(field, extractor, names, within=within, progress=start("latency", len(names))),
         confusion=[table for label in labels if (table := confusion(gallery, rows, label)) is not None],
         worst=wrong,
-        reliability=None if head is None else _reliability(head, gallery, rows, labels),
+        reliability=None if head is None else _reliability(head, gallery, rows, kind),
         learned=None if head is None else _learned(head),
         unreadable={gallery.catalogue.images[row]: why for row, why in sorted(unreadable.reasons.items())},
     )
 
 
-def _task(name: str, gallery: Gallery, queries: Indices, per_query: Any) -> Task:
-    labels = gallery.catalogue.labels
-    told = {label: by_label(per_query, [values[row] for row in queries]) for label, values in labels.items()}
+def _task(name: str, gallery: Gallery, labels: Sequence[str], queries: Indices, per_query: PerQuery) -> Task:
+    known = gallery.catalogue.labels
+    told = {label: by_label(per_query, [known[label][row] for row in queries]) for label in labels}
     return Task(name, described(name), per_query.mean(), told)
 
 
@@ -132,7 +135,8 @@ def _learned(head: EmbeddingHead) -> Learned:
     return Learned(head.name, head.get_method_display(), head.created_at, list(head.metrics), dict(head.summary))
 
 
-def _reliability(head: EmbeddingHead, gallery: Gallery, rows: Indices, labels: Sequence[str]) -> Any:
+def _reliability(head: EmbeddingHead, gallery: Gallery, rows: Indices, kind: str | None) -> Reliability | None:
+    """``kind``: the label by which hits were right too when confidence was learned."""
     if not head.calibration:
         return None
-    return reliability(Calibration.from_json(head.calibration), gallery, rows, labels[0] if labels else None)
+    return reliability(Calibration.from_json(head.calibration), gallery, rows, kind)

@@ -18,7 +18,7 @@ from ..evaluation.gallery import Gallery, load_gallery
 from ..evaluation.photos import as_photo, pictures, prepared
 from ..evaluation.pictures import Unreadable
 from ..evaluation.space import unit
-from ..extractors import Extractor
+from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
 from ..indexing.report import Report
 from ..indexing.runs import Run
@@ -149,7 +149,7 @@ def _drowned(
         next_place = place + 1
         row = rows[place]
         product = gallery.catalogue.products[row]
-        photos = np.stack([prepared(photo, extractor.spec) for photo in _photos(picture, place)])
+        photos = np.stack([prepared(photo, extractor.spec) for photo in _photos(picture, extractor.spec, place)])
         others: Counter[str] = Counter()
         failed = 0
         for vector in unit(extractor(photos)):
@@ -168,12 +168,12 @@ def _drowned(
         yield missed, None
 
 
-def _photos(picture: Image.Image, seed: int) -> Iterator[bytes]:
+def _photos(picture: Image.Image, spec: ExtractorSpec, seed: int) -> Iterator[bytes]:
     for number in range(PHOTOS):
         photo = picture
         for name, strength in ALTERATIONS.items():
             photo = altered(photo, name, strength, [seed, number])
-        yield as_photo(photo)
+        yield as_photo(photo, spec)
 
 
 def _duplicate(field: EmbeddingField, gallery: Gallery, row: int, same: float) -> FindabilityFinding | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 from PIL import Image
 
 from ..evaluation.gallery import Gallery
-from ..evaluation.photos import as_photo, pictures, prepared
+from ..evaluation.photos import as_photo, pictures, prepared, saved
 from ..evaluation.space import unit
 from ..extractors import Extractor
 from ..fields import EmbeddingField
@@ -40,10 +42,15 @@ def threshold(field: EmbeddingField, extractor: Extractor, gallery: Gallery, row
     cosines = []
     for place, picture in pictures(field, [gallery.catalogue.images[row] for row in some], extractor.spec):
         small = (max(1, round(picture.width * SCALE)), max(1, round(picture.height * SCALE)))
-        copy = as_photo(picture.resize(small, Image.Resampling.LANCZOS), QUALITY)
-        vector = unit(extractor(prepared(copy, extractor.spec)[None]))[0]
+        copy = _copy(picture.resize(small, Image.Resampling.LANCZOS))
+        vector = unit(extractor(prepared(as_photo(copy, extractor.spec), extractor.spec)[None]))[0]
         cosines.append(float(vector @ gallery.vectors[some[place]]))
     return float(np.quantile(cosines, QUANTILE)) if len(cosines) >= FEWEST else OTHERWISE
+
+
+def _copy(picture: Image.Image) -> Image.Image:
+    with Image.open(BytesIO(saved(picture, "JPEG", QUALITY))) as copy:
+        return copy.convert("RGB")
 
 
 def cosine_of(field: EmbeddingField, distance: float) -> float:

@@ -34,12 +34,13 @@ class Training:
         self.options = options
         self.size: int = recipe["input_size"]
         keras.config.set_dtype_policy("mixed_bfloat16" if half_precision(options["precision"]) else "float32")
-        self.backbone, self.preprocess = _build.backbone(recipe, options["training_size"])
+        # It takes the weights of the other: Keras has files of its own for some sizes, which may not be here.
+        self.backbone, self.preprocess = _build.backbone({**recipe, "weights": None}, options["training_size"])
         keras.config.set_dtype_policy("float32")
         self.exported, _ = _build.backbone(recipe, self.size)
         self.weights = list(self.backbone.trainable_variables)
         for ours, theirs in zip(self.backbone.variables, self.exported.variables, strict=True):
-            ours.assign(theirs)  # random weights differ between the two
+            ours.assign(theirs)
         self.average = [tf.Variable(tf.convert_to_tensor(one)) for one in self.weights]
         self.strength = Strength(**options["views"])
         self.proxies: list[Any] = []
@@ -53,7 +54,8 @@ class Training:
         )
         self.optimizer.exclude_from_weight_decay(var_names=NO_DECAY)
         self.optimizer.build([*self.weights, *self.proxies])
-        self._step = tf.function(self._stepped)
+        # Without autograph, which reads the source again: it may have been updated since this process began.
+        self._step = tf.function(self._stepped, autograph=False)
 
     def step(self, pictures: NDArray[np.uint8], classes: NDArray[np.int32], rate: float, seed: Sequence[int]) -> Any:
         """Learn from one batch; returns its loss, a tensor."""
@@ -93,7 +95,7 @@ class Training:
             found.append(self._features(tf.constant(padded)).numpy()[: len(batch)])
         return np.concatenate(found)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _features(self, pictures: Any) -> Any:
         return self.exported(self.preprocess(tf.cast(pictures, tf.float32)), training=False)
 

@@ -182,6 +182,8 @@ def _check(
     for name in (plan.target, plan.kind, plan.category, *(name for mixture in plan.mixtures for name in mixture)):
         if name is not None and name not in labels:
             raise ValueError(f"There is no label {name!r}; there are {', '.join(labels)}.")
+    if not 0 < plan.share < 1:
+        raise ValueError(f"The share to hold out must be between 0 and 1, not {plan.share}.")
     numbers = {f"labels {name!r}": len(values) for name, values in labels.items()}
     numbers |= {"vectors before": len(before), "scenes": len(features) if scenes is None else len(scenes)}
     for what, number in numbers.items():

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from django_visual_search.extractors.base import l2_normalise
+from django_visual_search.learning import heads
+from django_visual_search.learning.calibration import calibrate
+from django_visual_search.learning.heads import Plan, train_head
+from django_visual_search.learning.lda import HeadLearner, Settings, learn
+from django_visual_search.learning.metrics import evaluate
+from django_visual_search.learning.moments import Moments
+from django_visual_search.learning.pairs import first_hits
+from django_visual_search.learning.selection import embed_by, take
+
+WIDTH = 16
+FEW = {"shrinkages": (0.05, 0.3), "residuals": (0.02, 0.1)}
+
+
+def shop(products=30, each=10, seed=0):
+    """Half of the features tell products apart, the others vary far more within each; six categories."""
+    rng = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(products), each)
+    means = np.hstack([rng.standard_normal((products, WIDTH // 2)), np.zeros((products, WIDTH // 2))])
+    spread = np.r_[np.full(WIDTH // 2, 0.3), np.full(WIDTH // 2, 3.0)]
+    features = (means[numbers] + spread * rng.standard_normal((len(numbers), WIDTH)) + 2).astype(np.float32)
+    return features, {"product": numbers, "category": np.array(list("abcdef"))[numbers % 6]}
+
+
+def train(features, labels, plan=None, **options):
+    plan = plan or Plan(8, "product", kind="category", mixtures=[{"category": 0}], **FEW)
+    return train_head(features, labels, plan, **{"before": l2_normalise(features), **options})
+
+
+def test_a_head_that_finds_better_is_trained_and_measured():
+    features, labels = shop()
+    told = []
+    trained = train(features, labels, progress=told.append)
+    assert [outcome.split.task for outcome in trained.outcomes] == ["unseen pictures", "unseen products"]
+    for outcome in trained.outcomes:
+        assert outcome.better
+        assert outcome.after.recall[1] > outcome.before.recall[1] + 0.1
+        assert "before" in str(outcome)
+        assert "held out" in str(outcome)
+    assert trained.notes == ()
+    assert trained.seconds > 0
+    assert [one.settings for one in trained.tried if one.settings == trained.settings]
+    assert len(told) == 4
+    assert "300 pictures" in told[-1]
+
+
+def test_the_head_that_serves_is_learned_from_all_pictures():
+    features, labels = shop()
+    trained = train(features, labels)
+    assert trained.head.digest == learn(features, labels, trained.settings).head.digest
+
+
+def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
+    """Neither settings nor the heads that are measured ever saw a held-out picture, or a product that is held out."""
+    features, labels = shop()
+    features[:, 0] = np.arange(len(features))  # tells which rows anything was made from
+    seen, measured = [], []
+
+    class Watched(Moments):
+        def __init__(self, rows, own):
+            seen.append(rows[:, 0].astype(int))
+            super().__init__(rows, own)
+
+    monkeypatch.setattr("django_visual_search.learning.selection.Moments", Watched)
+    monkeypatch.setattr(heads, "Moments", Watched)
+    measure = heads.measure
+    monkeypatch.setattr(
+        heads, "measure", lambda *args, **options: measured.append(len(seen)) or measure(*args, **options)
+    )
+    trained = train(features, labels)
+    choosing, parts = seen[:2], seen[2:]  # two inner splits, then one head a task
+    for outcome, part in zip(trained.outcomes, parts, strict=True):
+        held = outcome.split.held_out
+        assert not np.isin(part, held).any()
+        for rows in choosing:
+            assert not np.isin(rows, held).any()
+        np.testing.assert_array_equal(part, outcome.split.train)
+    products = trained.outcomes[1].split
+    for rows in [parts[1], *choosing]:
+        assert not np.isin(labels["product"][rows], labels["product"][products.held_out]).any()
+    assert measured == [3, 3, 4, 4]
+
+
+def test_scenes_stay_on_one_side():
+    features, labels = shop()
+    scenes = np.arange(len(features)) // 2
+    trained = train(features, labels, scenes=scenes)
+    for outcome in trained.outcomes:
+        assert outcome.split.leaked == 0
+        assert not np.isin(scenes[outcome.split.held_out], scenes[outcome.split.train]).any()
+
+
+def test_before_is_measured_by_the_vectors_that_are_given():
+    features, labels = shop()
+    other = l2_normalise(np.random.default_rng(1).standard_normal((len(features), 5)))
+    found = {
+        name: train(features, labels, before=rows) for name, rows in (("now", l2_normalise(features)), ("other", other))
+    }
+    assert found["now"].head.digest == found["other"].head.digest
+    for i in range(2):
+        one, two = (found[name].outcomes[i] for name in ("now", "other"))
+        assert one.after == two.after
+        assert two.before.mean_average_precision < one.before.mean_average_precision
+    split = found["other"].outcomes[0].split
+    right = labels["product"][split.held_out][:, None] == labels["product"][split.train][None]
+    expected = evaluate(other[split.held_out] @ other[split.train].T, right).mean()
+    assert found["other"].outcomes[0].before.mean_average_precision == pytest.approx(expected.mean_average_precision)
+    # Those of the head itself are no better and no worse than it.
+    again = train(features, labels, before=embed_by(found["now"].head)(features)).outcomes[0]
+    assert again.before.mean_average_precision > found["now"].outcomes[0].before.mean_average_precision
+
+
+def test_confidence_is_learned_from_held_out_pictures_and_a_head_that_never_saw_them():
+    features, labels = shop()
+    strangers = (np.random.default_rng(2).standard_normal((60, WIDTH)) * 4).astype(np.float32)
+    plan = Plan(8, "product", kind="category", category="category", mixtures=[{"category": 0}], **FEW)
+    trained = train(features, labels, plan, strangers=strangers)
+    split = trained.outcomes[0].split
+    embed = embed_by(HeadLearner(Moments(features[split.train], take(labels, split.train))).head(trained.settings).head)
+    asked, there = take(labels, split.held_out), take(labels, split.train)
+    names = ("product", "category")
+    found = first_hits(
+        embed(features[split.held_out]),
+        embed(features[split.train]),
+        [asked[name] for name in names],
+        [there[name] for name in names],
+        strangers=embed(strangers),
+    )
+    expected = calibrate(
+        found.similarities, found.right, weights=found.weights, categories=labels["category"][split.train][found.hits]
+    )
+    assert trained.calibration.as_json() == expected.as_json()
+
+
+def test_strangers_lower_the_confidence_of_what_is_like_them():
+    features, labels = shop()
+    rng = np.random.default_rng(2)
+    strangers, others = ((rng.standard_normal((60, WIDTH)) * 4).astype(np.float32) for _ in range(2))
+    with_them, without = train(features, labels, strangers=strangers), train(features, labels)
+    gallery = embed_by(with_them.head)(features)
+    nearest = (embed_by(with_them.head)(others) @ gallery.T).max(axis=1)
+    assert with_them.calibration(nearest).mean() < without.calibration(nearest).mean()
+
+
+def test_training_twice_gives_the_same():
+    features, labels = shop()
+    one, two = (train(features, labels) for _ in range(2))
+    assert one.head.digest == two.head.digest
+    assert one.outcomes[0].after == two.outcomes[0].after
+    assert one.calibration.as_json() == two.calibration.as_json()
+    plan = Plan(8, "product", mixtures=[{"category": 0}], seed=5, **FEW)
+    other = train(features, labels, plan)
+    assert other.outcomes[0].split.held_out.tolist() != one.outcomes[0].split.held_out.tolist()
+
+
+def test_half_precision_features_are_as_good():
+    features, labels = shop()
+    half = train(features.astype(np.float16), labels)
+    whole = train(features, labels)
+    assert half.outcomes[0].after.mean_average_precision == pytest.approx(
+        whole.outcomes[0].after.mean_average_precision, abs=0.02
+    )
+
+
+def test_single_pictures_leave_nothing_to_measure_with_and_that_is_said():
+    features, _ = shop()
+    trained = train(features, {"product": list(range(len(features)))}, Plan(8, "product", **FEW))
+    assert trained.outcomes == ()
+    assert trained.calibration is None
+    assert trained.tried == ()
+    assert trained.settings == Settings(8)
+    assert trained.head.dimensions == 8
+    text = " ".join(trained.notes)
+    assert "No product has two pictures" in text
+    assert "unseen products: There is no query with anything right" in text
+    assert "usual ones are taken" in text
+
+
+def test_one_product_leaves_unseen_pictures_alone():
+    features, _ = shop()
+    trained = train(features, {"product": ["one"] * len(features)}, Plan(8, "product", **FEW))
+    assert [outcome.split.task for outcome in trained.outcomes] == ["unseen pictures"]
+    assert trained.calibration is None  # everything is right
+    assert any("two or more products" in note for note in trained.notes)
+    assert any(note.startswith("confidence:") for note in trained.notes)
+
+
+def test_without_any_label_the_principal_axes_are_left_and_nothing_is_measured():
+    features, _ = shop()
+    trained = train(features, {"product": [None] * len(features)}, Plan(8, "product", **FEW))
+    assert trained.learned.named == 0
+    assert trained.outcomes == ()
+    assert len(trained.notes) == 2
+
+
+def test_a_few_products_with_two_pictures_are_enough_to_measure():
+    features, _ = shop()
+    products = list(range(len(features)))
+    for i in range(0, 40, 2):
+        products[i + 1] = products[i]
+    trained = train(features, {"product": products}, Plan(8, "product", **FEW))
+    assert trained.outcomes[0].split.task == "unseen pictures"
+    assert trained.outcomes[0].before.queries == 20
+
+
+def test_two_pictures_are_the_fewest():
+    trained = train_head(
+        np.eye(4, dtype=np.float32)[:2], {"product": ["a", "b"]}, Plan(2, "product"), before=np.eye(2, dtype=np.float32)
+    )
+    assert trained.outcomes == ()
+    assert trained.notes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"product": [1, 2]}}, "2 labels 'product' for 300 pictures"),
+        ({"before": np.ones((7, 3))}, "7 vectors before for 300 pictures"),
+        ({"before": np.full((300, 3), np.nan)}, "zeros where a picture has none"),
+        ({"scenes": np.arange(301)}, "301 scenes for 300 pictures"),
+        ({"plan": Plan(8, "brand")}, "no label 'brand'; there are product, category"),
+        ({"plan": Plan(8, "product", kind="brand")}, "no label 'brand'"),
+        ({"plan": Plan(8, "product", category="brand")}, "no label 'brand'"),
+        ({"plan": Plan(8, "product", mixtures=[{"brand": 1}])}, "no label 'brand'"),
+        ({"plan": Plan(WIDTH + 1, "product")}, "can't be projected to 17 dimensions"),
+        ({"plan": Plan(8, "product", share=1.5)}, "between 0 and 1"),
+        ({"features": np.full((300, WIDTH), 3.0)}, "All pictures have the same features"),
+        ({"strangers": np.ones((5, 3), np.float32)}, "rows of 16 features"),
+    ],
+)
+def test_what_nothing_can_be_learned_from_is_refused(change, message):
+    features, labels = shop()
+    given = {"features": features, "labels": labels, "plan": Plan(8, "product", **FEW), **change}
+    with pytest.raises(ValueError, match=message):
+        train_head(
+            given["features"],
+            given["labels"],
+            given["plan"],
+            before=given.get("before", l2_normalise(features)),
+            scenes=given.get("scenes"),
+            strangers=given.get("strangers"),
+        )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from django_visual_search.extractors.base import l2_normalise
+from django_visual_search.learning import pairs
+from django_visual_search.learning.pairs import STRANGERS, first_hits
+
+
+def at(*degrees):
+    """Unit vectors in the plane."""
+    angles = np.deg2rad(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def test_the_nearest_picture_is_right_where_a_label_agrees():
+    queries, gallery = at(1, 44, 89, 178), at(0, 40, 90, 180)
+    products, kinds = [["a", "x", "c", None]], [["pear", "plum", "plum", ""]]
+    there, there_kinds = [["a", "b", "z", None]], [["pear", "plum", "pear", ""]]
+    by_product = first_hits(queries, gallery, products, there)
+    assert by_product.hits.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(by_product.similarities, np.cos(np.deg2rad([1, 4, 1, 2])))
+    assert by_product.right.tolist() == [True, False, False, False]  # None is not like None
+    assert by_product.weights.tolist() == [1, 1, 1, 1]
+    either = first_hits(queries, gallery, products + kinds, there + there_kinds)
+    assert either.right.tolist() == [True, True, False, False]
+
+
+def test_numbers_and_arrays_are_labels_too():
+    found = first_hits(at(0, 90), at(1, 91), [np.array([7, 8])], [np.array([7, 9])])
+    assert found.right.tolist() == [True, False]
+    assert first_hits(at(0), at(1), [[3]], [np.array([3.0])]).right.tolist() == [True]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.6])
+def test_strangers_are_wrong_and_weigh_their_share(share):
+    queries, gallery = at(0, 30, 60), at(0, 30, 60)
+    labels = [["a", "b", "c"]]
+    found = first_hits(queries, gallery, labels, labels, strangers=at(200, 100, 61, 359, 2), share=share)
+    assert found.right.tolist() == [True] * 3 + [False] * 5
+    assert found.hits[3:].tolist() == [2, 2, 2, 0, 0]
+    assert found.weights[3:].sum() / found.weights.sum() == pytest.approx(share)
+    assert found.weights[:3].tolist() == [1, 1, 1]
+    assert len(set(found.weights[3:].tolist())) == 1
+
+
+def test_no_strangers_are_no_strangers():
+    labels = [["a"]]
+    for options in ({}, {"strangers": None}, {"strangers": at()}, {"strangers": at(5), "share": 0}):
+        assert len(first_hits(at(0), at(0), labels, labels, **options).hits) == 1
+    assert 0 < STRANGERS < 1
+
+
+def test_many_queries_are_asked_a_part_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, gallery = (l2_normalise(rng.standard_normal((count, 6))) for count in (50, 30))
+    labels = [rng.integers(0, 4, 50)], [rng.integers(0, 4, 30)]
+    whole = first_hits(queries, gallery, *labels, strangers=queries[:7])
+    cosines = queries @ gallery.T
+    np.testing.assert_array_equal(whole.hits[:50], cosines.argmax(axis=1))
+    np.testing.assert_allclose(whole.similarities[:50], cosines.max(axis=1), rtol=1e-6)
+    for at_once in (100, 1):
+        monkeypatch.setattr(pairs, "AT_ONCE", at_once)
+        parts = first_hits(queries, gallery, *labels, strangers=queries[:7])
+        np.testing.assert_array_equal(parts.hits, whole.hits)
+        np.testing.assert_allclose(parts.similarities, whole.similarities, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("queries", "asked", "there", "options", "message"),
+    [
+        (at(0), [["a"]], [["a"]], {"share": 1.0}, "from 0 to below 1"),
+        (at(0), [["a"]], [["a"]], {"share": -0.1}, "from 0 to below 1"),
+        (at(0), [], [], {}, "Queries have 0 labels"),
+        (at(0), [["a"], ["b"]], [["a"]], {}, "Queries have 2 labels, the gallery has 1"),
+        (at(), [[]], [["a"]], {}, "no queries or no pictures"),
+        (at(0), [["a", "b"]], [["a"]], {}, "2 and 1 labels for 1 queries and 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(queries, asked, there, options, message):
+    with pytest.raises(ValueError, match=message):
+        first_hits(queries, at(0), asked, there, **options)
