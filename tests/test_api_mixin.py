@@ -163,7 +163,8 @@ class TestFilters:
         product, *_ = make_products(2)
         answer = similar(client, product, **{name: "1"})
         assert answer.status_code == 400
-        known = "category, cursor, format, limit, min_similarity, ordering, price_max, price_min, ranking, search, tags"
+        ours, filters = "limit, min_confidence, min_similarity", "ordering, price_max, price_min, ranking, search, tags"
+        known = f"category, cursor, format, {ours}, {filters}"
         assert answer.json() == {name: [f"There is no such parameter. There are: {known}."]}
         assert search_by_photo(client, f"{PHOTO}?{name}=1").status_code == 400
 
@@ -303,7 +304,7 @@ class TestAsADeveloperMeetsIt:
 
     def test_options(self, client):
         asked = client.options(PHOTO).json()["actions"]["POST"]
-        assert {"image", "crop", "limit", "min_similarity", "ranking", "text"} == set(asked)
+        assert {"image", "crop", "limit", "min_confidence", "min_similarity", "ranking", "text"} == set(asked)
         assert asked["image"]["required"] is True
 
     def test_the_mixin_comes_first(self):
