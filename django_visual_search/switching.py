@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import connections, router, transaction
 
 from . import serving
 from .conf import conf
+from .evaluation.space import LIMIT, measure_space
 from .fields import EmbeddingField
 from .models import EmbeddingHead, ServingSpace
 from .serving import Space
@@ -47,18 +49,38 @@ def space_named(field: EmbeddingField, name: str) -> Space:
     )
 
 
-def worse(field: EmbeddingField, head: EmbeddingHead) -> str | None:
-    """Why a head should not serve by what was measured when it was learned, or None.
+def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lambda text: None) -> str | None:
+    """Why a space should not serve, by the mean of mAP over the tasks that were measured; or None.
 
-    Compares the means of mAP over the tasks it was measured by, on pictures that it was not learned from.
+    A head by what was measured with pictures held out when it was learned. An extractor by embedding a sample of the
+    field's pictures with it and with what serves now, which is told to ``say`` for it takes a while; a head that serves
+    now has learned from these very pictures, which flatters it.
     """
-    now = serving.serving(field).wanted
+    if space.head is not None:
+        return _worse_head(field, EmbeddingHead.objects.using(router.db_for_write(field.model)).get(pk=space.head))
+    say(f"measuring what serves now and {space.extractor} with up to {LIMIT} pictures")
+    figures = []
+    for one in (serving.serving(field).wanted, space):
+        measured = measure_space(field, extractor_of_space(field, one))
+        for task, metrics in measured.items():
+            say(f"  {key_of_space(field, one)}, {task}: {metrics}")
+        figures.append(sum(metrics.mean_average_precision for metrics in measured.values()) / len(measured))
+    before, after = figures
+    if after < before:
+        return (
+            f"{space.extractor} is worse on the shop's pictures: mAP {after:.3f}, against {before:.3f} of what serves."
+        )
+    return None
+
+
+def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
+    now = key_of_space(field, serving.serving(field).wanted)
     if not head.metrics:
         return f"{head.name} was never measured: nothing could be held out when it was learned."
-    if head.baseline_key != key_of_space(field, now):
+    if head.baseline_key != now:
         return (
-            f"{head.name} was measured against {head.baseline_key}, but {key_of_space(field, now)} serves now: whether "
-            "it is better is not known. Learn a head again, which measures it against what serves."
+            f"{head.name} was measured against {head.baseline_key}, but {now} serves now: whether it is better is not "
+            "known. Learn a head again, which measures it against what serves."
         )
     before, after = (
         sum(float(one[when]["mAP"]) for one in head.metrics) / len(head.metrics) for when in ("before", "after")

@@ -131,11 +131,11 @@ def test_it_is_the_same_after_json():
     ],
 )
 def test_what_is_no_stored_calibration_is_refused(data):
-    with pytest.raises(ValueError, match=r"Learn the head again|rising similarities"):
+    with pytest.raises(ValueError, match="Learn the head again"):
         Calibration.from_json(data)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.floats(-1, 1), st.booleans()), min_size=2, max_size=80), st.floats(0.01, 0.99))
 def test_a_filter_by_similarity_keeps_exactly_what_is_confident_enough(rows, least):
     x, right = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])

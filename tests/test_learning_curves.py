@@ -25,7 +25,7 @@ def logistic(count, seed=0, slope=12.0, middle=0.6):
     return x, (rng.random(count) < p).astype(float), p
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SIMILARITIES)
 @pytest.mark.parametrize("fit", [isotonic, platt])
 def test_any_pairs_make_a_rising_curve_within_what_was_seen(fit, pairs):
@@ -42,7 +42,7 @@ def test_any_pairs_make_a_rising_curve_within_what_was_seen(fit, pairs):
     assert made(5.0) == made.probabilities[-1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SIMILARITIES, st.floats(0, 1))
 def test_similarity_for_is_the_lowest_with_that_probability(pairs, confidence):
     for fit in (isotonic, platt):

@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from django_visual_search import indexing, planning, search, serving, switching
+from django_visual_search.indexing import pruning
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
 from django_visual_search.registry import get_field
 from django_visual_search.spaces import extractor_of_space, wanted_key
@@ -253,6 +255,28 @@ class TestRefused:
         with pytest.raises(CommandError, match="one was never measured"):
             run("one")
 
+    def test_an_extractor_that_is_measured_to_be_worse(self, field, products, monkeypatch):
+        figures = {"default": 0.8, "tight": 0.7}
+        said = []
+        measured = switching.measure_space(field, extractor_of_space(field, switching.Space("tight")))
+
+        def as_if(field, extractor):
+            alias = "default" if extractor is extractor_of_space(field, switching.Space("default")) else "tight"
+            return {task: replace(m, mean_average_precision=figures[alias]) for task, m in measured.items()}
+
+        monkeypatch.setattr(switching, "measure_space", as_if)
+        why = switching.worse(field, switching.Space("tight"), said.append)
+        assert why == "tight is worse on the shop's pictures: mAP 0.700, against 0.800 of what serves."
+        assert len(said) == 3
+        figures["tight"] = 0.9
+        assert switching.worse(field, switching.Space("tight")) is None
+
+    def test_an_extractor_is_measured_with_the_shops_pictures(self, field, products):
+        said = run("tight", LABEL)
+        assert "measuring what serves now and tight with up to 1000 pictures" in said
+        assert said.count("altered views") == 2
+        assert keys() == {wanted_key(field): COUNT}
+
     def test_unknown(self, field, products):
         make_head("one")
         with pytest.raises(CommandError, match=r"has no head 'x' \(it has: one\), .* \(it has: default, tight\)"):
@@ -306,6 +330,20 @@ def test_as_many_features_are_kept_as_the_setting_allows(settings, db, most):
         Product.objects.create(name=str(i), image=picture_file(i))
     assert embed_all().done == 8
     assert PictureFeatures.objects.count() == most
+
+
+def test_features_that_no_head_will_ask_for_go(field, products, monkeypatch):
+    one, two = make_head("one"), make_head("two", seed=2, alias="tight")
+    run("tight", LABEL, force=True)
+    assert PictureFeatures.objects.count() == 2 * COUNT
+    PictureFeatures.objects.filter(features_key=one.features_key).update(features_key="of-old")
+    deleted = products[0]
+    Product.objects.filter(pk=deleted.pk).delete()
+    monkeypatch.setattr(pruning, "_pruned", {})
+    assert pruning.prune(field) == COUNT + 1
+    assert set(PictureFeatures.objects.values_list("features_key", flat=True)) == {two.features_key}
+    PictureFeatures.objects.update(features_key="of-old")
+    assert pruning.prune(field) == 0, "not again within the hour"
 
 
 class Client(threading.Thread):

@@ -16,6 +16,7 @@ from ..models import IndexingAttempt, IndexingRun
 from .batches import batched
 from .claims import quarantine_lost
 from .pipeline import embed
+from .pruning import prune
 from .rebuilding import rebuild_lost
 from .report import Report
 from .runs import Run
@@ -43,8 +44,7 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
     """Quarantine what killed its workers, forget attempts at rows that are gone, and embed what is pending.
 
     Builds the ANN index again that a killed ``reindex_embeddings`` left dropped, and stops embedding after the batch in
-    which ``seconds`` have passed. Safe to run at the same time in several processes: claims
-    share the work.
+    which ``seconds`` have passed. Safe to run at the same time in several processes: claims share the work.
     """
     report = Report(quarantined=quarantine_lost(field))
     forget_needless(field)
@@ -62,6 +62,7 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
         run.show(report)
     run.finish(report)
     settle(field)
+    prune(field)
     for name in rebuild_lost(field):
         logger.warning("visual search: %s: built index %s, which a killed reindex had left dropped", field.label, name)
     return report

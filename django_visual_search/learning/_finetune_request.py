@@ -72,7 +72,7 @@ class Request:
     ) -> Request:
         """Raises ValueError, saying what is wrong, for inputs that make no sense."""
         size = options.input_size or recipe.input_size
-        training_size = options.training_size or max(32, round(size * 6 / 7 / 16) * 16)
+        training_size = options.training_size or max(32, round(size * 5 / 7 / 32) * 32)
         array, path = _opened(pictures)
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
             raise ValueError(f"Pictures are uint8 (n, s, s, 3), not {array.dtype} {array.shape}.")

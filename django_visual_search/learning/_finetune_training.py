@@ -54,7 +54,8 @@ class Training:
         )
         self.optimizer.exclude_from_weight_decay(var_names=NO_DECAY)
         self.optimizer.build([*self.weights, *self.proxies])
-        self._step = tf.function(self._stepped)
+        # Without autograph, which reads the source again: it may have been updated since this process began.
+        self._step = tf.function(self._stepped, autograph=False)
 
     def step(self, pictures: NDArray[np.uint8], classes: NDArray[np.int32], rate: float, seed: Sequence[int]) -> Any:
         """Learn from one batch; returns its loss, a tensor."""
@@ -94,7 +95,7 @@ class Training:
             found.append(self._features(tf.constant(padded)).numpy()[: len(batch)])
         return np.concatenate(found)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _features(self, pictures: Any) -> Any:
         return self.exported(self.preprocess(tf.cast(pictures, tf.float32)), training=False)
 

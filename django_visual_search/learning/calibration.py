@@ -67,7 +67,7 @@ class Calibration:
         try:
             categories = {str(name): _curve(curve) for name, curve in data["categories"].items()}
             return cls(str(data["method"]), _curve(data["overall"]), categories)
-        except (KeyError, TypeError, AttributeError) as e:
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise ValueError(f"This is no stored calibration: {type(e).__name__} {e}. Learn the head again.") from e
 
 

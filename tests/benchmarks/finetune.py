@@ -63,7 +63,7 @@ def task(shop: Shop, name: str, split: Split, options: FinetuneOptions) -> None:
     row("learned head", old, chosen(shop, old[split.train], split.train))
     file = pictures(shop)
     began, used = time.monotonic(), processor_seconds()
-    labels = {"product": shop.products, "category": shop.categories}
+    labels = {"product": shop.products}
     tuned = finetune(
         recipe(), file, labels, split, folder=shop.folder, options=options, scenes=shop.scenes(), progress=say
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 
-from django_visual_search import indexing
+from django_visual_search import feature_cache, indexing
 from django_visual_search.indexing import ann
 from django_visual_search.registry import get_field
 
@@ -60,6 +60,8 @@ def embed_all(field, expected: int) -> None:
 
 
 def forget() -> None:
+    """The vectors, and the features that are kept of the pictures: with them nothing would be decoded or inferred."""
+    feature_cache.forget(get_field(FIELD))
     Photographed.objects.update(embedding=None, embedding_key=None)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import router
 
 from ... import indexing, switching
 from ...conf import conf
@@ -17,7 +16,7 @@ from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...models import EmbeddingHead
 from ...registry import get_field, only_field
-from ...serving import Space, serving
+from ...serving import serving
 from ...spaces import key_of_space
 
 
@@ -53,7 +52,7 @@ class Command(BaseCommand):
             self._move(field, announced, options["sync"], options["batch_size"])
         except LookupError as e:
             raise CommandError(str(e.args[0])) from e
-        except (switching.SwitchRefused, ExtractorUnavailable, ImproperlyConfigured) as e:
+        except (ValueError, ExtractorUnavailable, ImproperlyConfigured) as e:
             raise CommandError(str(e)) from e
 
     def _field_for(self, target: str, label: str | None) -> EmbeddingField:
@@ -66,15 +65,9 @@ class Command(BaseCommand):
         space = switching.space_named(field, target)
         if space == serving(field).wanted:
             self.stdout.write(f"{field.label}: {target} serves already.")
-        elif not force and (why := self._worse(field, space)):
+        elif not force and (why := switching.worse(field, space, self.stdout.write)):
             raise switching.SwitchRefused(f"{why} To switch all the same: --force.")
         return switching.announce(field, space)
-
-    def _worse(self, field: EmbeddingField, space: Space) -> str | None:
-        if space.head is not None:
-            heads = EmbeddingHead.objects.using(router.db_for_write(field.model))
-            return switching.worse(field, heads.get(pk=space.head))
-        return None
 
     def _move(self, field: EmbeddingField, announced: switching.Announced, sync: bool, batch_size: int) -> None:
         self.stdout.write(f"{field.label}: vectors of {key_of_space(field, announced.space)} are to serve.")
