@@ -297,6 +297,13 @@ class TestHead:
         assert "On pictures held out when the head spring was learned" in said
         assert re.search(r"unseen pictures after +0.625", said)
 
+    def test_a_floor_may_ask_for_what_was_held_out(self, head):
+        shop_of([2] * 4)
+        evaluation = evaluate_field(get_field(PICTURES))
+        assert parse("unseen pictures:R@1=0.6").problem(evaluation) is None
+        assert "but it is 0.6250" in parse("unseen pictures:R@1=0.7").problem(evaluation)
+        assert "nothing to measure it with" in parse("unseen products:R@1=0.1").problem(evaluation)
+
     def test_confidence_is_compared_with_truth(self, head):
         shop_of([2] * 14)
         found = evaluate_field(get_field(PICTURES)).reliability

@@ -144,9 +144,16 @@ class Evaluation:
     """Pictures that could not be decoded, by name."""
 
     def value(self, measure: str, task: str | None = None) -> float | None:
-        """A figure by its name, of the first task unless one is named; None where that was not measured."""
+        """A figure by its name, of the first task unless one is named; None where that was not measured.
+
+        A head's own tasks, such as "unseen pictures", are those of the pictures held out when it was learned.
+        """
         if measure == f"ANN@{self.ann.k}":
             return self.ann.recall if self.ann.queries else None
+        for entry in self.learned.held_out if self.learned else ():
+            if task is not None and entry.get("task") == task:
+                kept = entry.get("after", {}).get(measure)
+                return None if kept is None else float(kept)
         found = next((t for t in self.tasks if task in (None, t.name)), None)
         return None if found is None else found.overall.as_dict()[measure]
 

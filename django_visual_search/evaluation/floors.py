@@ -11,6 +11,10 @@ from .speed import K
 MEASURES = (*(f"R@{k}" for k in KS), "mAP", "MRR", f"nDCG@{NDCG_AT}", f"ANN@{K}")
 
 
+HELD_OUT = ("unseen pictures", "unseen products")
+"""Tasks that a head was measured by when it was learned."""
+
+
 @dataclass(frozen=True)
 class Floor:
     """The least value of a measure, of the first task or of the one named."""
@@ -49,7 +53,7 @@ def parse(text: str, labels: list[str] | None = None) -> Floor:
             f"--fail-under takes MEASURE=VALUE with a value from 0 to 1, such as R@1=0.6, not {text!r}. Measures: "
             f"{', '.join(MEASURES)}."
         )
-    tasks = ["other pictures", "altered views", *(f"same {label}" for label in labels or [])]
+    tasks = ["other pictures", "altered views", *(f"same {label}" for label in labels or []), *HELD_OUT]
     if colon and task.strip() not in tasks:
         raise ValueError(f"--fail-under: there is no task {task!r}. Tasks: {', '.join(tasks)}.")
     return Floor(task.strip() if colon else None, known[measure.strip().lower()], least)
