@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_visual_search.learning import labels
@@ -13,6 +13,7 @@ from django_visual_search.learning.labels import class_means, grouping, grouping
 NAMES = st.lists(st.sampled_from([None, "", math.nan, "a", "b", 3, 7.5]), max_size=30)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_classes_number_equal_values_in_the_order_they_came(values):
     group = grouping("brand", values, len(values))
