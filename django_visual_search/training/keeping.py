@@ -24,8 +24,8 @@ def keep_head(
     summary: dict[str, Any],
     name: str | None = None,
     **backbone: Any,
-) -> EmbeddingHead:
-    """Store a trained head as a candidate, and return its row; that of an equal head where there is one.
+) -> tuple[EmbeddingHead, bool]:
+    """Store a trained head as a candidate; its row, or that of an equal head there is already, and whether it is new.
 
     ``extractor``: the backbone, without a head. ``alias``: its name in the settings. ``backbone``: further columns, of
     a fine-tuned one. Raises ValueError where the name is taken.
@@ -34,7 +34,7 @@ def keep_head(
     key = extractor.with_head(trained.head).spec.key
     known = heads.filter(key=key).first()
     if known is not None:
-        return known
+        return known, False
     data = head_bytes(trained.head)
     method = EmbeddingHead.Method.FINETUNE if backbone else EmbeddingHead.Method.HEAD
     columns = {
@@ -55,7 +55,8 @@ def keep_head(
     for number in range(1, 10_000):
         try:
             with transaction.atomic(using=heads.db):
-                return heads.create(name=name or f"{field.model._meta.model_name}-{method}-{number}", **columns)
+                row = heads.create(name=name or f"{field.model._meta.model_name}-{method}-{number}", **columns)
+                return row, True
         except IntegrityError:
             if name:
                 raise ValueError(f"There is a head {name!r} already: choose another name.") from None

@@ -120,7 +120,7 @@ class Command(BaseCommand):
         if dry_run:
             self.stdout.write("Dry run: nothing was kept but features.")
             return
-        row = keeping.keep_head(
+        row, new = keeping.keep_head(
             field,
             trained,
             base.extractor,
@@ -130,6 +130,9 @@ class Command(BaseCommand):
             name=name,
             **base.columns,
         )
+        if not new:
+            self.stdout.write(f"It is the same head as {row.name}, which is there already.")
+            return
         self.stdout.write(f"Kept as {row.name} ({row.key}). To make it serve: manage.py switch_embedding {row.name}")
 
     def _tell(self, text: str) -> None:
