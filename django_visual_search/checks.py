@@ -43,6 +43,7 @@ from .extractor_checks import check_dimensions, check_extractor, check_runtime, 
 from .feedback_checks import check_feedback
 from .field_checks import check_embedding_field
 from .fields import EmbeddingField
+from .learning_checks import check_learning, check_serving
 from .ranking_checks import check_ranking
 from .registry import embedding_fields
 from .settings_checks import check_broker, check_keys, check_pillow, check_visible
@@ -62,7 +63,7 @@ def check_project(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMe
     fields = _sound_fields(app_configs)
     messages = check_keys()
     if not messages:  # else the settings can't be read
-        messages += check_visible() + check_ranking() + check_feedback() + check_limits()
+        messages += check_visible() + check_ranking() + check_feedback() + check_limits() + check_learning()
         for field in fields:
             messages += check_extractor(field) or [*check_dimensions(field), *check_runtime(field)]
     return [*_once(messages), *check_engines(fields), *check_broker(), *check_pillow()]
@@ -79,7 +80,7 @@ def check_databases(app_configs: Any = None, databases: Any = None, **kwargs: An
         for field in fields:
             messages += check_indexes(field, alias)
             if not check_keys() and not check_extractor(field):
-                messages += check_runtime_and_store(field)
+                messages += check_runtime_and_store(field) + check_serving(field, alias)
     return _once(messages)
 
 

@@ -37,6 +37,7 @@ LAYERS = [
         "ranking_checks",
         "feedback_checks",
         "api_checks",
+        "learning_checks",
         "extractor_checks",
         "database_checks",
     ],
