@@ -17,6 +17,10 @@
 | ``visual_search.E018`` | ``CLIENT_ADDRESS`` is no callable |
 | ``visual_search.E019`` | ``THROTTLE_RATES`` has unknown kinds or rates that can't be read |
 | ``visual_search.E020`` | ``PHOTO_SEARCHES_AT_ONCE`` or ``PAGE_DEPTH`` is not at least 1 |
+| ``visual_search.E021`` | a primary key consists of several columns |
+| ``visual_search.E022`` | a companion has columns that must be given, or inherits another model's table |
+| ``visual_search.E023`` | ``FEATURE_CACHE_ROWS`` is no number of pictures |
+| ``visual_search.E024`` | ``MIN_CONFIDENCE`` is no probability |
 | ``visual_search.W001`` | a field has no ANN index |
 | ``visual_search.W002`` | an extractor's runtime, weights or exported model is missing here |
 | ``visual_search.W003``, ``W004`` | the ``vector`` extension is absent, or older than 0.8.4 |
@@ -24,6 +28,7 @@
 | ``visual_search.W006`` | Celery's Redis transport has no socket timeout |
 | ``visual_search.W007`` | Pillow is older than 13 |
 | ``visual_search.W008`` | our addresses are included and ``VISIBLE`` doesn't name a product model |
+| ``visual_search.W009`` | the head or extractor that serves a field doesn't go with the settings any more |
 
 Those that ask a database (``W003`` … ``W005``, and ``W002`` where the exported model may be there) run with ``migrate``
 and with ``check --database default``.

@@ -22,7 +22,7 @@ from django_visual_search.registry import embedding_fields, get_field
 from .testshop.extractors import ColourExtractor
 from .testshop.models import DIMENSIONS, Product
 
-IDS = [*(f"E{number:03}" for number in range(1, 21)), *(f"W{number:03}" for number in range(1, 9))]
+IDS = [*(f"E{number:03}" for number in range(1, 25)), *(f"W{number:03}" for number in range(1, 10))]
 COLOUR = {"BACKEND": "tests.testshop.extractors.ColourExtractor"}
 
 
