@@ -1,7 +1,16 @@
 """The admin: our own tables and the dashboard, and ``VisualSearchAdminMixin`` for the shop's product admin."""
 
-from . import attempts, dashboard, findability, records, rules
+from . import attempts, dashboard, findability, heads, records, rules
 from .mixin import VisualSearchAdminMixin
 from .photo_form import StaffPhotoForm
 
-__all__ = ["StaffPhotoForm", "VisualSearchAdminMixin", "attempts", "dashboard", "findability", "records", "rules"]
+__all__ = [
+    "StaffPhotoForm",
+    "VisualSearchAdminMixin",
+    "attempts",
+    "dashboard",
+    "findability",
+    "heads",
+    "records",
+    "rules",
+]

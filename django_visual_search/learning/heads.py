@@ -90,20 +90,22 @@ def train_head(
     before: NDArray[np.floating[Any]],
     scenes: Indices | None = None,
     strangers: NDArray[np.floating[Any]] | None = None,
+    inner: Sequence[Split] | None = None,
     progress: Progress = lambda message: None,
 ) -> Trained:
     """Choose settings, measure before and after, learn confidence, and learn the head from everything.
 
     ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: the unit vectors,
     ``(n, b)``, that they have now, which may come from another backbone. ``scenes``: see ``near_duplicates``.
-    ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low.
+    ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low. ``inner``: what
+    settings are chosen by, where the features themselves were learned from some of the pictures.
 
     Settings are chosen on pictures that are neither of the held-out ones nor of a held-out product, so the figures owe
     nothing to what they are measured with; the head that serves then knows these too. Needs scikit-learn
     (ExtractorUnavailable). Raises ValueError where nothing can be learned; what can't be measured is said in ``notes``.
     """
     with one_blas_thread():
-        return _train(features, labels, plan, before, scenes, strangers, progress)
+        return _train(features, labels, plan, before, scenes, strangers, inner, progress)
 
 
 def held_out(labels: Labels, plan: Plan, scenes: Indices | None = None) -> NDArray[np.bool_]:
@@ -122,6 +124,7 @@ def _train(
     before: NDArray[np.floating[Any]],
     scenes: Indices | None,
     strangers: NDArray[np.floating[Any]] | None,
+    given: Sequence[Split] | None,
     progress: Progress,
 ) -> Trained:
     start = time.monotonic()
@@ -133,7 +136,9 @@ def _train(
         seen[split.held_out] = False
     settings = Settings(plan.dimensions)
     tried: list[Tried] = []
-    inner = _splits(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, []) if outer else []
+    inner = list(given or ())
+    if outer and given is None:
+        inner = _splits(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, [])
     inner = [split for split in inner if len(answerable(labels[plan.target], split, scenes))]
     if outer and not inner:
         notes.append("Beside the held-out pictures too few are left to choose settings by: the usual ones are taken.")

@@ -73,12 +73,22 @@ class Finetuning:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say("decoding")
         self.pixels.write(self.extractor, self.show)
-        measured = self._finetune(options, self._split(), "measured")
+        split = self._split()
+        measured = self._finetune(options, split, "measured")
         base = self._base(measured, DirectoryStore(self.folder))
         given = replace(self.given, features=self.pixels.features(base.extractor, self.show))
         dimensions = self.plan.dimensions
+        # By the pictures that told when to stop: those that were learned from lie closer together than others will.
+        inner = [replace(split, train=self.pixels.rows[split.train], held_out=self.pixels.rows[split.held_out])]
         trained = heads.train(
-            given, base, before, kind=kind, seed=self.plan.seed, dimensions=dimensions, progress=self.say
+            given,
+            base,
+            before,
+            kind=kind,
+            seed=self.plan.seed,
+            dimensions=dimensions,
+            progress=self.say,
+            inner=inner,
         )
         if not again or measured.best_epoch == 0:
             return Finetuned(base, trained, measured, measured)

@@ -18,6 +18,7 @@ from ..fields import EmbeddingField
 from ..learning import strangers
 from ..learning.heads import Plan, Trained, train_head
 from ..learning.labels import grouping
+from ..learning.splits import Split
 from ..serving import serving
 from ..spaces import backbone_of, extractor_of_space
 from .features import catalogue_features, view_features
@@ -86,6 +87,7 @@ def train(
     seed: int,
     dimensions: int,
     progress: Callable[[str], None],
+    inner: Sequence[Split] | None = None,
 ) -> Trained:
     """See ``learning.heads.train_head``. ``kind``: the label by which hits are of the right kind, if any."""
     return train_head(
@@ -95,6 +97,7 @@ def train(
         before=before,
         scenes=given.scenes,
         strangers=stranger_features(base.extractor).astype(np.float32),
+        inner=inner,
         progress=progress,
     )
 
