@@ -130,7 +130,7 @@ def test_pictures_that_can_not_be_read_are_left_out_and_counted(articles, media)
     first.original.storage.delete(first.original.name)
     said = train(ARTICLES, dry_run=True)
     assert f"{COUNT * EACH - 1} pictures" in said
-    assert "not read: 1 missing_file" in said
+    assert "not read: 1: The storage has no such file." in said
 
 
 def test_what_shoppers_liked_together(articles):

@@ -18,7 +18,7 @@ SHOWN = ("R@1", "R@5", "mAP")
 
 @admin.register(EmbeddingHead)
 class EmbeddingHeadAdmin(admin.ModelAdmin):
-    list_display = ["name", "label", "method", "state", "precision", "created_at"]
+    list_display = ["name", "state", "precision", "created_at"]
     list_filter = ["state", "method", "label"]
     fields = [
         *("name", "label", "state", "method", "created_at"),

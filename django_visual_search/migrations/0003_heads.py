@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('artifact', models.ForeignKey(blank=True, help_text='The fine-tuned backbone, if it has its own.', null=True, on_delete=django.db.models.deletion.PROTECT, to='django_visual_search.artifact')),
             ],
             options={
-                'ordering': ['-created_at'],
+                'ordering': ['-created_at'], 'verbose_name': 'learned head',
             },
         ),
         migrations.CreateModel(

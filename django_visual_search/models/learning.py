@@ -48,6 +48,7 @@ class EmbeddingHead(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        verbose_name = _("learned head")
 
     def __str__(self) -> str:
         return self.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -16,20 +15,16 @@ from PIL import Image
 
 from .. import feature_cache
 from ..catalogue import Catalogue
-from ..decoder_pool import get_pool
-from ..decoding import DecoderLost
+from ..evaluation.pictures import Unreadable, decoded
 from ..extractors import ExtractorSpec
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
-from ..images import ImageRefused
 from ..learning.augment import views
 
 PAGE = 500
 """Kept features that are read at a time: 1.3 MB of them with 1,280 features."""
 AT_ONCE = 32
-"""Pictures in a batch."""
-AHEAD = 2
-"""Batches that are decoded while one is embedded."""
+"""Pictures that are embedded at a time."""
 
 Show = Callable[[int, int], None]
 """Told how many pictures are through, of how many."""
@@ -96,30 +91,13 @@ class View:
 def pixels(
     field: EmbeddingField, spec: ExtractorSpec, catalogue: Catalogue, rows: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
-    """(row, its picture, uint8 ``(s, s, 3)``, or the code of what is wrong with it), decoded ahead on all cores."""
-    pool, storage, size = get_pool(), field.image_field.storage, spec.input_size
-    ahead: list[tuple[Sequence[int], NDArray[np.uint8], list[Future[None]]]] = []
-    for start in range(0, len(rows) + AHEAD * AT_ONCE, AT_ONCE):
-        some = rows[start : start + AT_ONCE]
-        if len(some):
-            into = np.empty((len(some), size, size, 3), np.uint8)
-            ahead.append((some, into, pool.submit(storage, [catalogue.images[i] for i in some], spec, into)))
-        if len(ahead) > AHEAD or not len(some):
-            for row, picture, future in zip(*ahead.pop(0), strict=True) if ahead else ():
-                yield row, _why(future) or picture
-
-
-def _why(future: Future[None]) -> str | None:
-    """The code of what is wrong with a picture, once that is known."""
-    try:
-        future.result()
-    except (ImageRefused, DecoderLost) as e:
-        return e.code
-    except FileNotFoundError:
-        return "missing_file"
-    except OSError as e:
-        return f"storage: {e}"
-    return None
+    """(row, its picture, uint8 ``(s, s, 3)``, or why it can't be read), the latter last."""
+    told = Unreadable()
+    for batch in decoded(field, [catalogue.images[row] for row in rows], spec, told):
+        for place, picture in zip(batch.places, batch.pixels, strict=True):
+            yield rows[place], picture
+    for place, why in told.reasons.items():
+        yield rows[place], why
 
 
 def _features(

@@ -57,7 +57,7 @@ class Supervision:
             group = grouping(name, values, len(values))
             lines.append(f"{name}: {len(group.counts)} of them on {int(group.counts.sum())} pictures")
         if self.unread:
-            lines.append("not read: " + ", ".join(f"{count} {code}" for code, count in self.unread.most_common()))
+            lines += [f"not read: {count}: {why}" for why, count in self.unread.most_common()]
         return lines
 
 
@@ -84,7 +84,7 @@ def gather(
     made = catalogue_features(field, extractor, catalogue, show)
     there = np.flatnonzero(made.there)
     if not len(there):
-        why = ", ".join(f"{count} {code}" for code, count in made.reasons.most_common()) or "there are none"
+        why = " ".join(f"{count}: {reason}" for reason, count in made.reasons.most_common()) or "there are none"
         raise ValueError(f"{field.label} has no pictures to learn from ({why}).")
     single = _single(catalogue, there, seed)
     altered = view_features(field, extractor, catalogue, single, VIEWS) if single else []
