@@ -16,7 +16,8 @@ class EmbeddingIndex(HnswIndex):
 
     ``m`` is pgvector's (16 by default), and so is ``ef_construction``, by default twice pgvector's 64: with 100,000
     vectors in tight clusters, a graph that was built with 64 has no way into some of the clusters (of 150 queries 4 to
-    9 found none of their neighbours, with 128 one), and building takes half as long again. The index is no larger.
+    9 found less than half of their neighbours, with 128 one); building takes half as long again, the index is no
+    larger.
     """
 
     def __init__(self, *expressions: Any, metric: str = "cosine", **kwargs: Any) -> None:

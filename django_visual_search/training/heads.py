@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from django.db import router
 from numpy.typing import NDArray
 
 from .. import images
@@ -19,6 +20,7 @@ from ..learning import strangers
 from ..learning.heads import Plan, Trained, train_head
 from ..learning.labels import grouping
 from ..learning.splits import Split
+from ..models import EmbeddingHead
 from ..serving import serving
 from ..spaces import backbone_of, extractor_of_space
 from .features import catalogue_features, view_features
@@ -52,9 +54,7 @@ def base_of(field: EmbeddingField, alias: str | None = None) -> Base:
     space = serving(field).wanted
     base, columns = get_extractor(space.extractor, field.dimensions), {}
     if space.head is not None:
-        from ..models import EmbeddingHead
-
-        row = EmbeddingHead.objects.get(pk=space.head)
+        row = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
         if row.backbone:
             columns = {"backbone": row.backbone, "artifact_id": row.artifact_id}
     return Base(space.extractor, backbone_of(base, columns.get("backbone", {}), field.dimensions), columns)
