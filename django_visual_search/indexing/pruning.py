@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
@@ -11,6 +12,7 @@ from .. import feature_cache
 from ..backends import extractor_of
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
+from ..extractors.classic import ClassicExtractor
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
 from ..serving import Space
@@ -53,4 +55,7 @@ def _of_extractors(field: EmbeddingField) -> list[str]:
             extractors.append(extractor_of_space(field, Space(alias)))
         except (ImproperlyConfigured, ExtractorUnavailable):  # no longer in the settings
             continue
-    return [extractor.features_key for extractor in extractors if isinstance(extractor, BackboneExtractor)]
+    backbones = [extractor for extractor in extractors if isinstance(extractor, BackboneExtractor)]
+    # Training tells scenes apart by these.
+    beside = [ClassicExtractor(images=asdict(backbone.image_options)) for backbone in backbones]
+    return [backbone.features_key for backbone in (*backbones, *beside)]

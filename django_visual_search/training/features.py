@@ -43,11 +43,15 @@ class Features:
 
 
 def catalogue_features(
-    field: EmbeddingField, extractor: BackboneExtractor, catalogue: Catalogue, show: Show = lambda count, total: None
+    field: EmbeddingField,
+    extractor: BackboneExtractor,
+    catalogue: Catalogue,
+    show: Show = lambda count, total: None,
+    rows: Sequence[int] | None = None,
 ) -> Features:
-    """The features of every picture. What had to be computed is kept (``FEATURE_CACHE_ROWS``)."""
-    every = list(range(len(catalogue)))
-    return _features(field, extractor, catalogue, every, extractor.features_key, lambda picture, i: picture, show)
+    """The features of every picture, or of some ``rows``. What had to be computed is kept (``FEATURE_CACHE_ROWS``)."""
+    wanted = range(len(catalogue)) if rows is None else rows
+    return _features(field, extractor, catalogue, wanted, extractor.features_key, lambda picture, i: picture, show)
 
 
 def view_features(

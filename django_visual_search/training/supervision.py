@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..catalogue import Catalogue, read_catalogue
 from ..extractors.backbone import BackboneExtractor
+from ..extractors.classic import ClassicExtractor
 from ..fields import EmbeddingField
 from ..learning.labels import grouping
 from ..learning.splits import Indices, near_duplicates
@@ -96,10 +97,38 @@ def gather(
     if liked:
         named[LIKED] = [liked.get(product, "") for product in catalogue.products]
     taken = {name: [values[i] for i in pictures] for name, values in named.items()}
-    scenes = near_duplicates(made.rows[there].astype(np.float32), within=_products(catalogue, there))
+    scenes = _scenes(field, extractor, catalogue, there, made.rows[there])
     own = np.arange(len(pictures) - len(there)) + (int(scenes.max()) + 1)  # each view is a scene of its own
     scenes = np.concatenate([scenes, own])
     return Supervision(features, taken, scenes, pictures, view, catalogue, Counter(made.reasons))
+
+
+def _scenes(
+    field: EmbeddingField,
+    extractor: BackboneExtractor,
+    catalogue: Catalogue,
+    rows: NDArray[Any],
+    features: NDArray[np.float16],
+) -> Indices:
+    """Which pictures of a product show one scene, by the backbone and by colours and shapes together.
+
+    A network alone misses most of them: measured on the grocery photos, 530 of 841 held-out pictures then had a
+    near-duplicate among those learned from, and figures were as much too good (R@1 .78 instead of .54).
+    """
+    products = _products(catalogue, rows)
+    beside = None
+    several = [int(row) for row, count in zip(rows, _counts(products), strict=True) if count > 1]
+    classic = ClassicExtractor(images=asdict(extractor.image_options))
+    if several and extractor.name != classic.name:
+        found = catalogue_features(field, classic, catalogue, rows=several)
+        beside = np.zeros((len(rows), classic.width), np.float32)
+        beside[np.isin(rows, several)] = found.rows
+    return near_duplicates(features.astype(np.float32), within=products, beside=beside)
+
+
+def _counts(products: list[str]) -> list[int]:
+    counts = Counter(products)
+    return [counts[product] if product else 1 for product in products]
 
 
 def _products(catalogue: Catalogue, rows: NDArray[Any]) -> list[str]:
