@@ -13,7 +13,8 @@ from .fields import EmbeddingField
 from .nearest import Found
 from .ranked import Candidate
 
-COUNTED_SECONDS = 10.0
+COUNTED_FOR = 20.0
+"""Times what counting took: so long a count is believed. In a small shop all vectors have moved within a second."""
 _counted: dict[tuple[str, str], tuple[float, dict[str, int]]] = {}
 
 
@@ -44,10 +45,11 @@ def merge(found: Sequence[Found], rows: dict[str, int], limit: int) -> Found:
 
 
 def rows_by_space(field: EmbeddingField) -> dict[str, int]:
-    """How many rows have a vector of each space, by extractor key; remembered for COUNTED_SECONDS."""
+    """How many rows have a vector of each space, by extractor key; remembered for a while."""
     using = router.db_for_read(field.model)
-    at, known = _counted.get((using, field.label), (0.0, {}))
-    if known and time.monotonic() - at < COUNTED_SECONDS:
+    until, known = _counted.get((using, field.label), (0.0, {}))
+    begun = time.monotonic()
+    if begun < until:
         return known
     connection = connections[using]
     quote, opts = connection.ops.quote_name, field.model._meta
@@ -58,7 +60,7 @@ def rows_by_space(field: EmbeddingField) -> dict[str, int]:
             f"WHERE {quote(field.column)} IS NOT NULL GROUP BY 1"
         )
         known = dict(cursor.fetchall())
-    _counted[using, field.label] = time.monotonic(), known
+    _counted[using, field.label] = begun + COUNTED_FOR * (time.monotonic() - begun), known
     return known
 
 

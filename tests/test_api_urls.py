@@ -157,7 +157,7 @@ class TestPhoto:
         make_products(2)
         answer = search_by_photo(client, PHOTO, text="hat")
         assert answer.json() == {
-            "text": ["There is no such field. There are: limit, min_similarity, ranking, image, crop."]
+            "text": ["There is no such field. There are: limit, min_similarity, min_confidence, ranking, image, crop."]
         }
         assert search_by_photo(client, f"{PHOTO}?category=1").status_code == 400
 

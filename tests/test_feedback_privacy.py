@@ -241,8 +241,8 @@ class TestErasure:
         hit, other = Product.objects.create(), Product.objects.create()
         with moved_to(NOW):
             use_the_shop(visitor(), hit)
-            use_the_shop(visitor(user=user), hit)
-            use_the_shop(visitor(user=user), other, query="")
+            use_the_shop(visitor("203.0.113.9", user=user), hit)
+            use_the_shop(visitor("203.0.113.9", user=user), other, query="")
             feedback.aggregate()
             assert evidence() == {str(hit.pk): (12, 2), str(other.pk): (6, 1)}
         with moved_to(NOW + timedelta(days=30)):

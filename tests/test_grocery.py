@@ -15,7 +15,7 @@ from django.test import override_settings
 from django_visual_search import images
 from django_visual_search.backends import extractor_of
 from django_visual_search.indexing import ann
-from django_visual_search.models import Artifact, IndexingRun
+from django_visual_search.models import Artifact, IndexingRun, PictureFeatures
 from django_visual_search.planning import forget_facts
 from django_visual_search.registry import get_field
 from django_visual_search.search import search_by_image
@@ -104,6 +104,7 @@ def shop(request, django_db_setup, django_db_blocker, tmp_path_factory):
             Article.objects.all().delete()
             Artifact.objects.all().delete()
             IndexingRun.objects.all().delete()
+            PictureFeatures.objects.all().delete()
             patch.undo()
             _widen(field, patch, field.dimensions)
             forget_facts()

