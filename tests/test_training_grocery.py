@@ -93,7 +93,7 @@ def test_a_network_is_fine_tuned_serves_and_gives_way(media):
     embed_all(LABEL)
     field = get_field(LABEL)
     before = measure_space(field, wanted_extractor(field))[OTHER_PICTURES]
-    said = run("train_embedding", LABEL, method="finetune", epochs=3, once=True, name="tuned")
+    said = run("train_embedding", LABEL, method="finetune", labels="", epochs=3, once=True, name="tuned")
     head = EmbeddingHead.objects.get()
     assert head.method == EmbeddingHead.Method.FINETUNE
     assert Artifact.objects.get(name=head.backbone["artifact"]) == head.artifact

@@ -29,7 +29,7 @@ from .supervision import LIKED, PRODUCT, VIEWS, Supervision
 STRANGERS = 120
 """Drawn pictures of nothing that is sold, for which confidence is to be low."""
 
-MIXTURES = (0.0, 0.1, 0.3)
+MIXTURES = (0.0, 0.3)
 """Weights of the named labels and of feedback beside the product's own pictures."""
 
 
