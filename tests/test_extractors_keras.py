@@ -145,6 +145,8 @@ def test_default_is_efficientnet_with_imagenet_weights():
         {"input_size": 192},
         {"pooling": "max"},
         {"quantise": "dynamic"},
+        {"views": ["centre"]},
+        {"views": ["whole", "whole-mirrored"]},
     ],
     ids=str,
 )
@@ -164,6 +166,17 @@ def test_what_does_not_change_the_backbone_keeps_the_artifact():
     assert plain.artifact == wider.artifact == untrimmed.artifact
     assert plain.features_key == wider.features_key != untrimmed.features_key
     assert len({plain.spec.key, wider.spec.key, untrimmed.spec.key}) == 3
+
+
+def test_views_are_a_set_and_the_picture_is_large_enough_for_each():
+    sizes = {
+        views: KerasExtractor("MobileNetV2", dimensions=64, views=views).spec.input_size
+        for views in (("whole",), ("whole", "whole-mirrored"), ("centre",), ("whole", "centre-mirrored"))
+    }
+    assert list(sizes.values()) == [224, 224, 320, 320]
+    one, other = (KerasExtractor(views=views).spec for views in (["whole", "centre"], ("centre", "whole", "centre")))
+    assert one == other
+    assert KerasExtractor(views="whole").spec == KerasExtractor().spec
 
 
 def test_threads_and_the_place_of_weights_change_nothing():
@@ -203,6 +216,8 @@ def test_every_key_is_short_enough():
         ({"pooling": None}, 'pooling must be "avg" or "max"'),
         ({"quantise": "int4"}, 'quantise must be None or "dynamic"'),
         ({"dimensions": -1}, "dimensions must be 1 or more"),
+        ({"views": []}, "views must be one or more of whole, whole-mirrored, centre, centre-mirrored, not none"),
+        ({"views": ["whole", "top"]}, "views must be one or more of"),
     ],
     ids=str,
 )
@@ -212,6 +227,23 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 
 # The exported model against plain Keras
+
+
+@needs_tensorflow
+@needs_weights
+@needs_photos
+def test_features_are_the_mean_over_views(mobilenet, store):
+    both = KerasExtractor(
+        "MobileNetV2", application_kwargs={"alpha": 0.35}, views=("centre-mirrored", "whole"), artifacts=store
+    )
+    large = photos(8, both.spec.input_size)
+    centre = mobilenet.features(np.ascontiguousarray(large[:, 48:272, 48:272][:, :, ::-1]))
+    whole = mobilenet.features(photos(8, 224))
+    found = both.features(large)
+    assert least_cosine(centre, whole) < 0.9
+    assert least_cosine(found, (centre + whole) / 2) > 0.99
+    # The rest is the whole, scaled by the model itself instead of Pillow.
+    assert least_cosine(2 * found - centre, whole) > 0.97
 
 
 @needs_tensorflow

@@ -188,17 +188,19 @@ def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_end(run, photos,
 
 @needs_training
 def test_without_a_split_all_is_learned_and_half_precision_trains_an_exact_model(photos, tmp_path):
-    """What a GPU with bfloat16 would run, on this machine's processor."""
+    """What a GPU with bfloat16 would run, on this machine's processor; and a model that looks at two views."""
     options = replace(SMALL, epochs=2, precision="bfloat16", weights={"row": 0.5})
     labels = {"product": products(), "row": products() // 4}
-    asked = arguments(photos, grocery.WEIGHTS) | {"labels": labels, "split": None, "options": options}
-    tuned = finetune(**asked, folder=tmp_path)
+    made = replace(recipe(grocery.WEIGHTS), views=("whole", "centre-mirrored"))
+    pictures = np.pad(np.load(photos), ((0, 0), (14, 13), (14, 13), (0, 0)), mode="edge")
+    tuned = finetune(made, pictures, labels, None, options=options, folder=tmp_path)
+    assert tuned.input_size == made.picture_size == pictures.shape[1]
     assert (tuned.before, tuned.after, tuned.better, tuned.task) == (None, None, None, None)
     assert [set(epoch) for epoch in tuned.history] == [{"epoch", "loss", "seconds"}] * 2
     assert tuned.history[1]["loss"] < tuned.history[0]["loss"]
     assert (tuned.best_epoch, tuned.stopped) == (2, "epochs")
     assert tuned.export_cosine > 1 - 1e-4  # exported in single precision
-    rows = features(tuned, np.load(photos), tmp_path)
+    rows = features(tuned, pictures, tmp_path)
     np.testing.assert_allclose(tuned.mean, rows.mean(axis=0), atol=1e-4)
 
 

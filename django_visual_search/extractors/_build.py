@@ -11,9 +11,11 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from .views import WHOLE, picture_size
 
 STALLED_SECONDS = 20
 """A download of weights is given up when nothing has come for so long."""
@@ -62,13 +64,57 @@ def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], An
     return model, sys.modules[application.__module__].preprocess_input  # type: ignore[attr-defined]
 
 
-def flatbuffer(model: Any, preprocess_input: Callable[[Any], Any], size: int, quantise: str | None) -> bytes:
+def seen(pictures: Any, size: int, views: Sequence[str]) -> Any:
+    """The views of pictures, ``(b, s, s, 3)`` to ``(views * b, size, size, 3)``, all those of one kind together."""
+    import keras
+
+    side = pictures.shape[1]
+    start = (side - size) // 2
+    made = []
+    for view in views:
+        part, _, mirrored = view.partition("-")
+        if part == "centre":
+            one = pictures[:, start : start + size, start : start + size]
+        else:
+            one = pictures if side == size else shrunk(pictures, size)
+        made.append(keras.ops.flip(one, axis=2) if mirrored else one)
+    return made[0] if len(made) == 1 else keras.ops.concatenate(made, axis=0)
+
+
+def shrunk(pictures: Any, size: int) -> Any:
+    """Pictures with a side of ``size`` pixels, blurred first: the kernel has the variance of a box as wide as a pixel
+    of the result, less that of a pixel as it is, so that little is left of what would alias."""
+    import keras
+    import numpy as np
+
+    step = pictures.shape[1] / size
+    beside = (step**2 - 1) / 24  # of a kernel (a, 1 - 2a, a) the variance is 2a
+    row = np.array([beside, 1 - 2 * beside, beside], np.float32)
+    kernel = np.zeros((3, 3, 3, 1), np.float32)
+    kernel[..., 0] = (row[:, None] * row[None])[..., None]
+    edges = keras.ops.pad(pictures, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric")
+    return keras.ops.image.resize(keras.ops.depthwise_conv(edges, kernel, padding="valid"), (size, size))
+
+
+def pooled(model: Any, preprocess_input: Callable[[Any], Any], pictures: Any, views: Sequence[str]) -> Any:
+    """Features of pictures, floats to 255, ``(b, s, s, 3)`` to ``(b, f)``: the mean over the views."""
+    import keras
+
+    found = model(preprocess_input(seen(pictures, model.input_shape[1], views)), training=False)
+    if len(views) == 1:
+        return found
+    return keras.ops.mean(keras.ops.reshape(found, (len(views), -1, found.shape[-1])), axis=0)
+
+
+def flatbuffer(
+    model: Any, preprocess_input: Callable[[Any], Any], size: int, quantise: str | None, views: Sequence[str] = WHOLE
+) -> bytes:
     """A picture, uint8 (1, s, s, 3) RGB, to pooled features, the application's preprocessing inside."""
     import keras
     import tensorflow as tf
 
     pictures = keras.Input(batch_shape=(1, size, size, 3), dtype="uint8")
-    features = model(preprocess_input(keras.ops.cast(pictures, "float32")))
+    features = pooled(model, preprocess_input, keras.ops.cast(pictures, "float32"), views)
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(pictures, features))
     if quantise == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -78,8 +124,9 @@ def flatbuffer(model: Any, preprocess_input: Callable[[Any], Any], size: int, qu
 def build(request: dict[str, Any]) -> bytes:
     """The flatbuffer of a recipe, with the weights that it names."""
     prepare()
-    size = request["input_size"]
-    return flatbuffer(*backbone(request, size), size, request["quantise"])
+    views = request["views"]
+    size = picture_size(request["input_size"], views)
+    return flatbuffer(*backbone(request, request["input_size"]), size, request["quantise"], views)
 
 
 def reported(request: dict[str, Any], work: Callable[[], None]) -> int:

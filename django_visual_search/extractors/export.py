@@ -16,7 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from . import views
 from .base import ExtractorUnavailable
+from .views import WHOLE
 
 TIMEOUT_SECONDS = 900
 """For a whole export, download of the weights included; MobileNetV2 takes 10 s, ConvNeXtXLarge about 2 minutes."""
@@ -41,9 +43,17 @@ class Recipe:
     weights: str | None
     weights_sha256: str | None
     input_size: int
+    """Side in pixels of what the network sees."""
     pooling: str
     quantise: str | None
     kwargs: dict[str, Any] = field(default_factory=dict)
+    views: tuple[str, ...] = WHOLE
+    """See ``views``."""
+
+    @property
+    def picture_size(self) -> int:
+        """Side in pixels of the pictures that the exported model takes."""
+        return views.picture_size(self.input_size, self.views)
 
 
 def missing(recipe: Recipe) -> str | None:

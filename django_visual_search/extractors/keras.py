@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from . import _litert, export
 from .applications import APPLICATIONS, RESERVED, check_application, known_width
 from .backbone import BackboneExtractor
 from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
+from .views import WHOLE, check_views
 
 EXPORT_VERSION = 1
 """Of what ``_build`` makes of a recipe; part of the names of exported models and of the keys."""
@@ -30,9 +32,12 @@ class KerasExtractor(BackboneExtractor):
     ``application``: name of a model in ``keras.applications``; its own preprocessing is part of the exported model.
     ``weights``: "imagenet"; a path to a file for ``load_weights``, with its ``weights_sha256``; or None for random ones
     (tests).
-    ``input_size``: side of the pictures in pixels; None for the application's default.
+    ``input_size``: side in pixels of what the network sees; None for the application's default.
     ``application_kwargs``: further arguments of the application, such as ``{"alpha": 0.35}``.
     ``pooling``: "avg" or "max" over the last feature map.
+    ``views``: parts of the picture whose features' mean is taken, of "whole", "centre" (70 % of the side), and either
+    one's mirror image, "whole-mirrored" and "centre-mirrored". Each takes as long as the picture alone. Measured on
+    grocery photos, ``("whole", "centre-mirrored")`` finds far more than "whole" alone: see the README.
     ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16 three times as fast and a quarter as large and
     changes the features a little; None keeps float32.
     ``threads``: of LiteRT; None for one per core, four at most.
@@ -52,6 +57,7 @@ class KerasExtractor(BackboneExtractor):
         pooling: str = "avg",
         threads: int | None = None,
         quantise: str | None = None,
+        views: Sequence[str] = WHOLE,
         *,
         dimensions: int | None = None,
         artifacts: ArtifactStore | None = None,
@@ -73,9 +79,10 @@ class KerasExtractor(BackboneExtractor):
             pooling=pooling,
             quantise=quantise,
             kwargs=json.loads(json.dumps(kwargs, sort_keys=True)),
+            views=check_views(views),
         )
         self.name = f"keras-{application.lower()}"
-        self.input_size = self.recipe.input_size
+        self.input_size = self.recipe.picture_size
         self.threads = threads
         self._failure: tuple[float, str] | None = None
         super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
@@ -90,7 +97,9 @@ class KerasExtractor(BackboneExtractor):
         # Weights by content, so that moving the file changes nothing.
         weights = recipe.weights_sha256 or recipe.weights or "random"
         kwargs = json.dumps(recipe.kwargs, sort_keys=True)
-        return (EXPORT_VERSION, recipe.application, kwargs, weights, recipe.input_size, recipe.pooling, recipe.quantise)
+        views = () if recipe.views == WHOLE else recipe.views
+        size, pooling = recipe.input_size, recipe.pooling
+        return (EXPORT_VERSION, recipe.application, kwargs, weights, size, pooling, recipe.quantise, *views)
 
     @property
     def artifact(self) -> str:

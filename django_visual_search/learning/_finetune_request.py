@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extractors.export import Recipe
+from ..extractors.views import picture_size
 from .labels import Labels, Values, grouping
 from .splits import Indices, Split
 from .tuned import FinetuneOptions
@@ -76,8 +77,8 @@ class Request:
         array, path = _opened(pictures)
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
             raise ValueError(f"Pictures are uint8 (n, s, s, 3), not {array.dtype} {array.shape}.")
-        if array.shape[1] != size:
-            raise ValueError(f"Pictures of {array.shape[1]}² pixels are given for a model that takes {size}².")
+        if array.shape[1] != (side := picture_size(size, recipe.views)):
+            raise ValueError(f"Pictures of {array.shape[1]}² pixels are given for a model that takes {side}².")
         count = len(array)
         train, held = _rows(split, count)
         if scenes is not None and len(scenes) != count:

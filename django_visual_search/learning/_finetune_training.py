@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ..extractors import _build
+from ..extractors.views import picture_size
 from . import _finetune_loss
 from ._finetune_views import Strength, views
 
@@ -33,6 +34,7 @@ class Training:
     def __init__(self, recipe: dict[str, Any], options: dict[str, Any]) -> None:
         self.options = options
         self.size: int = recipe["input_size"]
+        self.seen: tuple[str, ...] = tuple(recipe["views"])
         keras.config.set_dtype_policy("mixed_bfloat16" if half_precision(options["precision"]) else "float32")
         # It takes the weights of the other: Keras has files of its own for some sizes, which may not be here.
         self.backbone, self.preprocess = _build.backbone({**recipe, "weights": None}, options["training_size"])
@@ -69,6 +71,9 @@ class Training:
 
     def _stepped(self, pictures: Any, classes: Any, seed: Any, kept: Any) -> Any:
         options = self.options
+        pictures = tf.cast(pictures, tf.float32)
+        if pictures.shape[1] != self.size:
+            pictures = _build.shrunk(pictures, self.size)
         altered = views(pictures, options["training_size"], self.strength, seed)
         with tf.GradientTape() as tape:
             features = tf.cast(self.backbone(self.preprocess(altered), training=False), tf.float32)
@@ -97,11 +102,12 @@ class Training:
 
     @tf.function(autograph=False)
     def _features(self, pictures: Any) -> Any:
-        return self.exported(self.preprocess(tf.cast(pictures, tf.float32)), training=False)
+        return _build.pooled(self.exported, self.preprocess, tf.cast(pictures, tf.float32), self.seen)
 
     def flatbuffer(self, quantise: str | None) -> bytes:
         """The exported model with the weights in use."""
-        return _build.flatbuffer(self.exported, self.preprocess, self.size, quantise)
+        size = picture_size(self.size, self.seen)
+        return _build.flatbuffer(self.exported, self.preprocess, size, quantise, self.seen)
 
     def state(self) -> dict[str, Arrays]:
         """All that a later process needs to go on as this one would."""

@@ -28,7 +28,7 @@ class Strength:
 
 
 def views(pictures: Any, size: int, strength: Strength, seed: Any) -> Any:
-    """One view of each picture: uint8 ``(b, s, s, 3)`` to float32 ``(b, size, size, 3)`` from 0 to 255.
+    """One view of each picture: ``(b, s, s, 3)`` to float32 ``(b, size, size, 3)`` from 0 to 255.
 
     ``seed``: int32 ``(2,)``; equal seeds give equal views.
     """

@@ -76,7 +76,7 @@ def finetune(
         return Tuned(
             flatbuffer=files.output.read_bytes(),
             width=len(arrays["mean"][0]),
-            input_size=request.recipe.input_size,
+            input_size=request.recipe.picture_size,
             mean=arrays["mean"][0],
             target=next(iter(labels)),
             task=split.task if split is not None else None,

@@ -18,11 +18,13 @@ class FinetuneOptions:
     epoch is made and the learning rate falls to nothing; None for as long as it takes.
     ``batch_size``, ``learning_rate`` (its height, after the warm-up), ``weight_decay``: of AdamW. Chosen with
     MobileNetV2-0.35 on grocery photos; larger networks may want a lower rate.
-    ``input_size``: side in pixels of the pictures that the exported model takes; None for the recipe's.
+    ``input_size``: side in pixels of what the exported network sees; None for the recipe's.
     ``training_size``: side that is trained with; None for about 5/7 of ``input_size``, which costs half as much: views
     show things larger than pictures do, so less is lost (H. Touvron et al., "Fixing the train-test resolution
     discrepancy", 2019).
-    ``scale``, ``smoothing``: of the softmax. ``weights``: how much each label counts, by name; 1 where it isn't named.
+    ``scale``, ``smoothing``: of the softmax. At a scale of 10 raw features find unseen pictures better than at 16 (mAP
+    .78 against .73, three splits of the grocery photos), and unseen products as well.
+    ``weights``: how much each label counts, by name; 1 where it isn't named.
     ``average``: how much of the running average of the weights each step keeps; what is measured and exported is the
     average. 0 for the weights themselves.
     ``measure_every``: epochs between two measurements; ``measured``: pictures that are measured with, about, at most;
@@ -37,7 +39,7 @@ class FinetuneOptions:
     training_size: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    scale: float = 16.0
+    scale: float = 10.0
     smoothing: float = 0.1
     weights: Mapping[str, float] = field(default_factory=dict)
     average: float = 0.98
