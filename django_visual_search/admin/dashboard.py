@@ -20,6 +20,7 @@ from ..states import State
 from .coverage import Figures, figures
 from .feedback_plot import feedback_plot
 from .mixin import VisualSearchAdminMixin
+from .read_only import ReadOnlyAdmin
 from .versions import BREADCRUMB_LIST
 
 RELOAD_SECONDS = 5
@@ -29,17 +30,8 @@ SETTLED = {State.REFUSED, State.QUARANTINED}
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(admin.ModelAdmin):
+class DashboardAdmin(ReadOnlyAdmin):
     """A page in place of a list of rows."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_urls(self) -> list[Any]:
         """Only the page itself: there are no rows to look at."""

@@ -27,6 +27,7 @@ from ..registry import fields_of_product, get_field
 from ..tasks import check_findability
 from .coverage import Progress
 from .products import SIDE, load_products, product_cell
+from .read_only import ReadOnlyAdmin
 from .slow import kept_if_slow
 from .versions import BREADCRUMB_LIST
 
@@ -68,17 +69,8 @@ class Rows:
 
 
 @admin.register(Findability)
-class FindabilityAdmin(admin.ModelAdmin):
+class FindabilityAdmin(ReadOnlyAdmin):
     """A page in place of a list of rows."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """Who may have products checked."""

@@ -11,28 +11,20 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..models import EmbeddingHead
+from .read_only import ReadOnlyAdmin
 from .records import rounded
 
 SHOWN = ("R@1", "R@5", "mAP")
 
 
 @admin.register(EmbeddingHead)
-class EmbeddingHeadAdmin(admin.ModelAdmin):
+class EmbeddingHeadAdmin(ReadOnlyAdmin):
     list_display = ["name", "state", "precision", "created_at"]
     list_filter = ["state", "method", "label"]
     fields = [
         *("name", "label", "state", "method", "created_at"),
         *("figures", "learned_from", "extractor", "features_key", "key", "baseline_key"),
     ]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).defer("data", "calibration")

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from ..presentation import title_of
 from .products import Key, load_products, product_cell
+from .read_only import ReadOnlyAdmin
 
 KEPT = "_visual_search_products"
 
@@ -70,17 +71,8 @@ class RowsOfProducts(admin.ModelAdmin):
         return key, getattr(row, KEPT).get(key) if key else None
 
 
-class ReadOnly(RowsOfProducts):
+class ReadOnly(ReadOnlyAdmin, RowsOfProducts):
     """Rows that are only looked at; commands remove them."""
 
     list_per_page = 50
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
