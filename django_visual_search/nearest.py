@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
@@ -104,7 +104,7 @@ def nearest(
     found = execute_together(connection, statements)[place]
     complete = [values for values in found if values[3] == COMPLETE]
     nearest_rows = complete or [values for values in found if values[3] == SCANNED]
-    nearest_rows = sorted(nearest_rows, key=lambda values: values[2])[:limit]
+    nearest_rows = sorted(nearest_rows, key=lambda values: (values[2], values[0]))[:limit]
     there = {values[1] for values in nearest_rows}
     nearest_rows += [values for values in found if values[3] == PINNED and values[1] not in there]
     width = len(extras.columns())
@@ -155,31 +155,38 @@ def _statement(
 ) -> Statement:
     """SQL giving (row's key, product's key, distance, which part found it), ``limit`` of each part but the pins."""
     allowed, params = rows
-    query = halfvec_text(vector)
-    distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
+    # Named once: each copy of its text would take PostgreSQL a twentieth of a millisecond to read.
+    asked = "WITH asked AS MATERIALIZED (SELECT %s::halfvec AS vector), "
+    params = (halfvec_text(vector), *params)
+    distance = f"vector {OPERATORS[field.metric]} (SELECT vector FROM asked)"
     nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"
     # NOT MATERIALIZED: PostgreSQL plans each use of the filter by itself.
-    sql = f"WITH allowed (pk, product, vector) AS NOT MATERIALIZED ({allowed}), "
+    sql = f"{asked}allowed (pk, product, vector) AS NOT MATERIALIZED ({allowed}), "
     # Adding zero keeps the planner from using the ANN index.
     sql += f"matching AS NOT MATERIALIZED (SELECT pk, product, ({distance}) + 0 AS distance FROM allowed)"
-    last, named = "", cast(tuple[Any, ...], ())
+    last = ""
     if pins:
         only = "(SELECT * FROM matching WHERE product = ANY(%s))"
         last = f" UNION ALL SELECT pk, product, distance, {PINNED} FROM {_best(field, f'{only} AS named')}"
-        named = (pins,)
+        params = (*params, pins)
     if plan.exact:
         sql += f" (SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} {nearest_first}){last}"
-        return sql, (*params, query, *named)
-    # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
+        return sql, params
     sql += (
         f", scanned AS MATERIALIZED (SELECT pk, product, {distance} AS distance FROM allowed "
-        f"ORDER BY {distance} LIMIT {plan.fetch:d}), "
-        f"best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first}) "
-        f"SELECT pk, product, distance, {SCANNED} FROM best UNION ALL "
-        f"(SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
-        f"WHERE (SELECT count(*) FROM best) < {limit:d} {nearest_first}){last}"
+        f"ORDER BY {distance} LIMIT {plan.fetch:d})"
     )
-    return sql, (*params, query, query, query, *named)
+    best = "scanned"
+    if plan.fetch > limit:
+        best = "best"
+        sql += f", best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first})"
+    # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
+    sql += (
+        f" SELECT pk, product, distance, {SCANNED} FROM {best} UNION ALL "
+        f"(SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
+        f"WHERE (SELECT count(*) FROM {best}) < {limit:d} {nearest_first}){last}"
+    )
+    return sql, params
 
 
 def _best(field: EmbeddingField, source: str) -> str:
