@@ -17,14 +17,9 @@ from .knowledge import Extras, known_before, read_known
 from .planning import Plan, facts_of, make_plan
 from .ranked import Candidate, Rule, Wishes
 from .rows import RowReader
+from .scans import COMPLETE, PINNED, SCANNED, joined, scan
 from .serving import asked, learn, serving
-from .statements import Statement, compile_query, execute_together
-from .vectors import halfvec_text
-
-OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
-
-# Which part of a statement found a row: the graph, the exact scan, or the one for products that a pin names
-SCANNED, COMPLETE, PINNED = 0, 1, 2
+from .statements import Answer, Statement, compile_query, execute_together
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,9 @@ def nearest(
 ) -> Found:
     """The ``limit`` nearest products; more where rankers have something to choose from, and then the pinned ones too.
 
-    If that many products are there under the filter, that many come back. Two round trips at most. ``along``: read the
-    products too, if no more than ``limit`` are wanted and ``candidates.read_along`` holds.
+    If that many products are there under the filter, that many come back. Two round trips at most, or three where the
+    products need none. ``along``: read the products too, if no more than ``limit`` are wanted and
+    ``candidates.read_along`` holds.
     """
     using = router.db_for_read(field.model)
     connection = connections[using]
@@ -93,15 +89,25 @@ def nearest(
         moving = serving(field).also is not None
         plan = make_plan(limit, facts, grouped=field.product is not None, mixed=moving)
         pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
-        statement = _statement(field, rows, query.vector, limit, plan, pins)
     except EmptyResultSet:
         if query.later:  # a photo that isn't accepted is to be refused all the same
             extractor_key = query.later().extractor_key
         return Found([], True, extractor_key, rules)
     reader, extras = RowReader(field, connection, within.model if along else None), Extras(field, wishes, connection)
     lasting = connection.in_atomic_block or not connection.get_autocommit()
-    statements, place = plan.around(_joined(statement, reader, extras), lasting=lasting)
-    found = execute_together(connection, statements)[place]
+
+    def run(plan: Plan, complete: bool) -> Answer:
+        statement = scan(field, rows, query.vector, limit, plan, pins, complete=complete)
+        statements, place = plan.around(joined(statement, reader, extras), lasting=lasting)
+        return execute_together(connection, statements)[place]
+
+    # The exact scan is rarely needed after the graph. Where a search has a third round trip left, it isn't even planned
+    # before it is.
+    later = field.product is None and not moving and (along or not facts.asked)
+    found = run(plan, complete=not later)
+    if later and not plan.exact and sum(values[3] == SCANNED for values in found) < limit:
+        plan = Plan(exact=True)
+        found = run(plan, complete=True)
     complete = [values for values in found if values[3] == COMPLETE]
     nearest_rows = complete or [values for values in found if values[3] == SCANNED]
     nearest_rows = sorted(nearest_rows, key=lambda values: (values[2], values[0]))[:limit]
@@ -116,17 +122,6 @@ def nearest(
         result.append(Candidate(product_key, pk, row, distance, score, score, extractor_key, pinned=pinned, **known_of))
     exact = plan.exact or bool(complete) or not found
     return Found(result, exact, extractor_key, rules, query.vector)
-
-
-def _joined(statement: Statement, reader: RowReader, extras: Extras) -> Statement:
-    """SQL giving (row's key, product's key, distance, which part found it, *extras, *columns of the rows)."""
-    sql, params = statement
-    joins, more = extras.joins()
-    names = ["hits.pk", "hits.product", "hits.distance", "hits.part", *extras.columns(), *reader.columns()]
-    return (f"SELECT {', '.join(names)} FROM ({sql}) AS hits (pk, product, distance, part){reader.joins()}{joins}"), (
-        *params,
-        *more,
-    )
 
 
 def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:
@@ -148,53 +143,6 @@ def _embedded(field: EmbeddingField, rows: Statement, extractor_key: str, exclud
         return sql, params
     pk = field.product_model._meta.pk
     return f"{sql} AND product <> %s", (*params, pk.get_db_prep_value(pk.to_python(exclude), connection))
-
-
-def _statement(
-    field: EmbeddingField, rows: Statement, vector: Any, limit: int, plan: Plan, pins: list[Any]
-) -> Statement:
-    """SQL giving (row's key, product's key, distance, which part found it), ``limit`` of each part but the pins."""
-    allowed, params = rows
-    # Named once: each copy of its text would take PostgreSQL a twentieth of a millisecond to read.
-    asked = "WITH asked AS MATERIALIZED (SELECT %s::halfvec AS vector), "
-    params = (halfvec_text(vector), *params)
-    distance = f"vector {OPERATORS[field.metric]} (SELECT vector FROM asked)"
-    nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"
-    # NOT MATERIALIZED: PostgreSQL plans each use of the filter by itself.
-    sql = f"{asked}allowed (pk, product, vector) AS NOT MATERIALIZED ({allowed}), "
-    # Adding zero keeps the planner from using the ANN index.
-    sql += f"matching AS NOT MATERIALIZED (SELECT pk, product, ({distance}) + 0 AS distance FROM allowed)"
-    last = ""
-    if pins:
-        only = "(SELECT * FROM matching WHERE product = ANY(%s))"
-        last = f" UNION ALL SELECT pk, product, distance, {PINNED} FROM {_best(field, f'{only} AS named')}"
-        params = (*params, pins)
-    if plan.exact:
-        sql += f" (SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} {nearest_first}){last}"
-        return sql, params
-    sql += (
-        f", scanned AS MATERIALIZED (SELECT pk, product, {distance} AS distance FROM allowed "
-        f"ORDER BY {distance} LIMIT {plan.fetch:d})"
-    )
-    best = "scanned"
-    if plan.fetch > limit:
-        best = "best"
-        sql += f", best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first})"
-    # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
-    sql += (
-        f" SELECT pk, product, distance, {SCANNED} FROM {best} UNION ALL "
-        f"(SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
-        f"WHERE (SELECT count(*) FROM {best}) < {limit:d} {nearest_first}){last}"
-    )
-    return sql, params
-
-
-def _best(field: EmbeddingField, source: str) -> str:
-    """Each product's nearest row, where a product can have several."""
-    if field.product is None:
-        return source
-    columns = "DISTINCT ON (product) pk, product, distance"
-    return f"(SELECT {columns} FROM {source} ORDER BY product, distance, pk) AS grouped"
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:

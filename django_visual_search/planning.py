@@ -41,12 +41,16 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before planning: an index, rows in the vectors' table, products, rows expected under the filter."""
+    """What is known before planning: an index, rows in the vectors' table, products, rows expected under the filter.
+
+    ``asked``: whether it took a round trip to know it.
+    """
 
     has_index: bool
     rows: float
     products: float
     expected: float
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def facts_of(
         explained = facts[1][0][0]
         explained = json.loads(explained) if isinstance(explained, str) else explained
         expected = explained[0]["Plan"]["Plan Rows"]
-    return Facts(has_index, total, products, expected), results[: len(first)], also_rows
+    return Facts(has_index, total, products, expected, bool(statements)), results[: len(first)], also_rows
 
 
 def _remembered(key: tuple[str, ...]) -> list[tuple[Any, ...]] | None:
