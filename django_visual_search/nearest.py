@@ -16,8 +16,8 @@ from .fields import EmbeddingField
 from .knowledge import Extras, known_before, read_known
 from .planning import Plan, facts_of, make_plan
 from .ranked import Candidate, Rule, Wishes
-from .rows import RowReader
-from .scans import COMPLETE, PINNED, SCANNED, joined, scan
+from .rows import RowReader, columns_of
+from .scans import COMPLETE, PINNED, SCANNED, Columns, graph, joined, scan
 from .serving import asked, learn, serving
 from .statements import Answer, Statement, compile_query, execute_together
 
@@ -68,7 +68,9 @@ def nearest(
     extractor_key = query.extractor_key
     rules: tuple[Rule, ...] = ()
     try:
-        rows, filtered = listed(field, within, using)
+        along = along and read_along(field, within, using)
+        columns = columns_of(field.model, field, using).attnames if along else ()
+        rows, filtered = listed(field, within, using, columns)
         about = asked(field, connection)
         stored = [] if query.stored is None else [compile_query(query.stored, using)]
         first = [*about, *stored]
@@ -83,9 +85,8 @@ def nearest(
         if query.vector is None:
             return Found([], True, "")
         rules, wishes = read_known(field, wishes, known)
-        along = along and limit >= wishes.depth and read_along(field, within, using)
+        along = along and limit >= wishes.depth
         limit = max(limit, wishes.depth)
-        rows = _embedded(field, rows, extractor_key, exclude, connection)
         moving = serving(field).also is not None
         plan = make_plan(limit, facts, grouped=field.product is not None, mixed=moving)
         pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
@@ -96,18 +97,23 @@ def nearest(
     reader, extras = RowReader(field, connection, within.model if along else None), Extras(field, wishes, connection)
     lasting = connection.in_atomic_block or not connection.get_autocommit()
 
-    def run(plan: Plan, complete: bool) -> Answer:
-        statement = scan(field, rows, query.vector, limit, plan, pins, complete=complete)
-        statements, place = plan.around(joined(statement, reader, extras), lasting=lasting)
+    def run(plan: Plan, statement: Statement, read: Columns = ()) -> Answer:
+        statements, place = plan.around(joined(statement, reader, extras, read=read), lasting=lasting)
         return execute_together(connection, statements)[place]
 
     # The exact scan is rarely needed after the graph. Where a search has a third round trip left, it isn't even planned
     # before it is.
-    later = field.product is None and not moving and (along or not facts.asked)
-    found = run(plan, complete=not later)
-    if later and not plan.exact and sum(values[3] == SCANNED for values in found) < limit:
-        plan = Plan(exact=True)
-        found = run(plan, complete=True)
+    found: Answer = []
+    alone = not plan.exact and plan.fetch == limit and not pins and not moving and (along or not facts.asked)
+    if alone:
+        names = tuple(f"c{i}" for i in range(len(columns))) if along else ()
+        allowed = _embedded(field, rows, extractor_key, exclude, connection, names)
+        found = run(plan, graph(field, allowed, query.vector, limit, names), names)
+        if len(found) < limit:
+            plan, alone = Plan(exact=True), False
+    if not alone:
+        allowed = _embedded(field, rows, extractor_key, exclude, connection)
+        found = run(plan, scan(field, allowed, query.vector, limit, plan, pins))
     complete = [values for values in found if values[3] == COMPLETE]
     nearest_rows = complete or [values for values in found if values[3] == SCANNED]
     nearest_rows = sorted(nearest_rows, key=lambda values: (values[2], values[0]))[:limit]
@@ -130,12 +136,18 @@ def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: 
     return Query()
 
 
-def _embedded(field: EmbeddingField, rows: Statement, extractor_key: str, exclude: Any, connection: Any) -> Statement:
-    """Those of ``listed`` rows that have a vector of that space, and whose product is not ``exclude``."""
+def _embedded(
+    field: EmbeddingField, rows: Statement, extractor_key: str, exclude: Any, connection: Any, read: Columns = ()
+) -> Statement:
+    """Those of ``listed`` rows that have a vector of that space, and whose product is not ``exclude``.
+
+    ``read``: names for the further columns of ``listed``, which are then given too.
+    """
+    more = "".join(f", {name}" for name in read)
     sql, params = rows
     # PostgreSQL pulls the inner query up, as if its conditions were written here.
     sql = (
-        f"SELECT pk, product, vector FROM ({sql}) AS listed (pk, product, vector, key) "
+        f"SELECT pk, product, vector{more} FROM ({sql}) AS listed (pk, product, vector, key{more}) "
         "WHERE vector IS NOT NULL AND key LIKE %s"
     )
     params = *params, f"{connection.ops.prep_for_like_query(extractor_key)}:%"

@@ -25,8 +25,8 @@ class RowReader:
         target = field.target_model
         # A multi-table child's columns lie in two tables; that one is left to load on access.
         flat = field.link is not None and not target._meta.parents
-        self.own = _columns_of(field.model, field, connection.alias) if self.wanted else _NONE
-        self.linked = _columns_of(target, None, connection.alias) if self.wanted and flat else _NONE
+        self.own = columns_of(field.model, field, connection.alias) if self.wanted else _NONE
+        self.linked = columns_of(target, None, connection.alias) if self.wanted and flat else _NONE
 
     def columns(self) -> list[str]:
         return [f"owner.{name}" for name in self.own.quoted] + [f"linked.{name}" for name in self.linked.quoted]
@@ -77,8 +77,11 @@ _NONE = _Columns((), (), ())
 
 
 @functools.cache
-def _columns_of(model: type[models.Model], without: EmbeddingField | None, using: str) -> _Columns:
-    """Asking Django for the converters anew would take each search as long as reading three rows."""
+def columns_of(model: type[models.Model], without: EmbeddingField | None, using: str) -> _Columns:
+    """The columns of a model's own table but that of one field.
+
+    Known once asked: Django takes as long to say the converters as to make three rows.
+    """
     connection = connections[using]
     fields = [field for field in model._meta.local_concrete_fields if field is not without]
     converted = []

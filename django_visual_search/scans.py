@@ -13,28 +13,44 @@ from .vectors import halfvec_text
 
 OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 
+Columns = tuple[str, ...]
+
 # Which part of a statement found a row: the graph, the exact scan, or the one for products that a pin names
 SCANNED, COMPLETE, PINNED = 0, 1, 2
 
 
-def joined(statement: Statement, reader: RowReader, extras: Extras) -> Statement:
-    """SQL giving (row's key, product's key, distance, which part found it, *extras, *columns of the rows)."""
+def joined(statement: Statement, reader: RowReader, extras: Extras, *, read: Columns = ()) -> Statement:
+    """SQL giving (row's key, product's key, distance, which part found it, *extras, *columns of the rows).
+
+    ``read``: those columns, where the statement itself gives them.
+    """
     sql, params = statement
     joins, more = extras.joins()
-    names = ["hits.pk", "hits.product", "hits.distance", "hits.part", *extras.columns(), *reader.columns()]
-    return (f"SELECT {', '.join(names)} FROM ({sql}) AS hits (pk, product, distance, part){reader.joins()}{joins}"), (
-        *params,
-        *more,
-    )
+    columns = [f"hits.{name}" for name in read] or reader.columns()
+    names = ["hits.pk", "hits.product", "hits.distance", "hits.part", *extras.columns(), *columns]
+    hits = f"hits (pk, product, distance, part{_further(read)})"
+    rows = "" if read else reader.joins()
+    return f"SELECT {', '.join(names)} FROM ({sql}) AS {hits}{rows}{joins}", (*params, *more)
 
 
-def scan(
-    field: EmbeddingField, rows: Statement, vector: Any, limit: int, plan: Plan, pins: list[Any], *, complete: bool
-) -> Statement:
+def graph(field: EmbeddingField, rows: Statement, vector: Any, limit: int, read: Columns) -> Statement:
+    """SQL giving (row's key, product's key, distance, which part found it, *read) of what the graph finds.
+
+    ``rows``: (row's key, product's key, vector, *read) of those that may be found.
+    """
+    allowed, params = rows
+    distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
+    return (
+        f"SELECT pk, product, {distance} AS distance, {SCANNED}{_further(read)} "
+        f"FROM ({allowed}) AS allowed ORDER BY distance LIMIT {limit:d}"
+    ), (halfvec_text(vector), *params)
+
+
+def scan(field: EmbeddingField, rows: Statement, vector: Any, limit: int, plan: Plan, pins: list[Any]) -> Statement:
     """SQL giving (row's key, product's key, distance, which part found it), ``limit`` of each part but the pins.
 
-    ``rows``: (row's key, product's key, vector) of those that may be found. ``complete``: scan exactly after all where
-    the graph comes back short; without it the statement takes less time to be planned.
+    By the plan, and exactly after all where the graph comes back short. ``rows``: (row's key, product's key, vector) of
+    those that may be found.
     """
     allowed, params = rows
     # Named once: each copy of its text would take PostgreSQL a twentieth of a millisecond to read.
@@ -54,22 +70,20 @@ def scan(
     if plan.exact:
         sql += f" (SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} {nearest_first}){last}"
         return sql, params
+    # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
     sql += (
         f", scanned AS MATERIALIZED (SELECT pk, product, {distance} AS distance FROM allowed "
-        f"ORDER BY {distance} LIMIT {plan.fetch:d})"
+        f"ORDER BY {distance} LIMIT {plan.fetch:d}), "
+        f"best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first}) "
+        f"SELECT pk, product, distance, {SCANNED} FROM best UNION ALL "
+        f"(SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
+        f"WHERE (SELECT count(*) FROM best) < {limit:d} {nearest_first}){last}"
     )
-    best = "scanned"
-    if plan.fetch > limit:
-        best = "best"
-        sql += f", best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first})"
-    sql += f" SELECT pk, product, distance, {SCANNED} FROM {best}"
-    if complete:
-        # Runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
-        sql += (
-            f" UNION ALL (SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
-            f"WHERE (SELECT count(*) FROM {best}) < {limit:d} {nearest_first})"
-        )
-    return sql + last, params
+    return sql, params
+
+
+def _further(read: Columns) -> str:
+    return "".join(f", {name}" for name in read)
 
 
 def _best(field: EmbeddingField, source: str) -> str:
