@@ -11,7 +11,7 @@ from django.db.models.sql.datastructures import BaseTable
 from .fields import EmbeddingField
 from .statements import Statement, compile_query
 
-_everything: dict[tuple[EmbeddingField, str], Statement] = {}
+_everything: dict[tuple[EmbeddingField, str, tuple[str, ...]], Statement] = {}
 
 
 def products(field: EmbeddingField, within: Any | None, model: type[Model] | None = None) -> QuerySet[Any]:
@@ -57,9 +57,12 @@ def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[A
     return rows, not everything
 
 
-def listed(field: EmbeddingField, within: QuerySet[Any], using: str) -> tuple[Statement, bool]:
+def listed(
+    field: EmbeddingField, within: QuerySet[Any], using: str, columns: tuple[str, ...] = ()
+) -> tuple[Statement, bool]:
     """The candidates as SQL giving (row's key, product's key, vector, vector's key), and whether ``within`` narrows.
 
+    ``columns``: attributes of the rows that it is to give too.
     Compiled once where it does not. Raises EmptyResultSet where Django knows that nothing matches.
     """
     always = _is_everything(within, field)
@@ -67,13 +70,14 @@ def listed(field: EmbeddingField, within: QuerySet[Any], using: str) -> tuple[St
         always = always and _is_plain(within, field)
     elif always:
         always = not field.model._base_manager.all().query.where  # may depend on whoever asks
-    known = _everything.get((field, using)) if always else None
+    known = _everything.get((field, using, columns)) if always else None
     if known:
         return known, False
     rows, filtered = candidates(field, within)
-    statement = compile_query(rows.values_list("pk", product_pk(field), field.name, field.key_name), using)
+    named = ("pk", product_pk(field), field.name, field.key_name, *columns)
+    statement = compile_query(rows.values_list(*named), using)
     if always:
-        _everything[field, using] = statement
+        _everything[field, using, columns] = statement
     return statement, filtered
 
 

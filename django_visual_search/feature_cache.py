@@ -70,19 +70,22 @@ class Keeper:
             return
         table = PictureFeatures._meta.db_table
         replaced, params = self.replaced.statement([key for key, _ in pictures])
+        # All features as one value, cut in pieces there: an array's elements would be quoted one by one.
         sql = (
             f"INSERT INTO {table} AS kept (label, features_key, object_id, image, features, written_at) "
-            "SELECT %s, %s, made.object_id, made.image, made.features, clock_timestamp() "
-            "FROM unnest(%s::text[], %s::text[], %s::bytea[]) AS made (object_id, image, features) "
+            "SELECT %s, %s, made.object_id, made.image, "
+            "substring(%s::bytea FROM (made.place::int - 1) * %s::int + 1 FOR %s::int), clock_timestamp() "
+            "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS made (object_id, image, place) "
             f"WHERE made.object_id NOT IN (SELECT replaced.pk::text FROM ({replaced}) AS replaced (pk)) "
             "ORDER BY made.object_id ON CONFLICT (label, features_key, object_id) DO UPDATE SET "
             "image = EXCLUDED.image, features = EXCLUDED.features, written_at = EXCLUDED.written_at "
             "WHERE kept.image <> EXCLUDED.image"
         )
-        data = [row.astype(NUMBERS, copy=False).tobytes() for row in features]
-        made = [key for key, _ in pictures], [image for _, image in pictures], data
+        stored = features.astype(NUMBERS, copy=False)
+        size = stored.shape[1] * stored.itemsize
+        made = [key for key, _ in pictures], [image for _, image in pictures]
         with self.connection.cursor() as cursor:
-            cursor.execute(sql, (self.field.label, self.features_key, *made, *params))
+            cursor.execute(sql, (self.field.label, self.features_key, stored.tobytes(), size, size, *made, *params))
             self.room -= cursor.rowcount
 
 

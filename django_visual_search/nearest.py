@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
@@ -16,15 +16,10 @@ from .fields import EmbeddingField
 from .knowledge import Extras, known_before, read_known
 from .planning import Plan, facts_of, make_plan
 from .ranked import Candidate, Rule, Wishes
-from .rows import RowReader
+from .rows import RowReader, columns_of
+from .scans import COMPLETE, PINNED, SCANNED, Columns, graph, joined, scan
 from .serving import asked, learn, serving
-from .statements import Statement, compile_query, execute_together
-from .vectors import halfvec_text
-
-OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
-
-# Which part of a statement found a row: the graph, the exact scan, or the one for products that a pin names
-SCANNED, COMPLETE, PINNED = 0, 1, 2
+from .statements import Answer, Statement, compile_query, execute_together
 
 
 @dataclass(frozen=True)
@@ -64,15 +59,18 @@ def nearest(
 ) -> Found:
     """The ``limit`` nearest products; more where rankers have something to choose from, and then the pinned ones too.
 
-    If that many products are there under the filter, that many come back. Two round trips at most. ``along``: read the
-    products too, if no more than ``limit`` are wanted and ``candidates.read_along`` holds.
+    If that many products are there under the filter, that many come back. Two round trips at most, or three where the
+    products need none. ``along``: read the products too, if no more than ``limit`` are wanted and
+    ``candidates.read_along`` holds.
     """
     using = router.db_for_read(field.model)
     connection = connections[using]
     extractor_key = query.extractor_key
     rules: tuple[Rule, ...] = ()
     try:
-        rows, filtered = listed(field, within, using)
+        along = along and read_along(field, within, using)
+        columns = columns_of(field.model, field, using).attnames if along else ()
+        rows, filtered = listed(field, within, using, columns)
         about = asked(field, connection)
         stored = [] if query.stored is None else [compile_query(query.stored, using)]
         first = [*about, *stored]
@@ -87,24 +85,38 @@ def nearest(
         if query.vector is None:
             return Found([], True, "")
         rules, wishes = read_known(field, wishes, known)
-        along = along and limit >= wishes.depth and read_along(field, within, using)
+        along = along and limit >= wishes.depth
         limit = max(limit, wishes.depth)
-        rows = _embedded(field, rows, extractor_key, exclude, connection)
         moving = serving(field).also is not None
         plan = make_plan(limit, facts, grouped=field.product is not None, mixed=moving)
         pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
-        statement = _statement(field, rows, query.vector, limit, plan, pins)
     except EmptyResultSet:
         if query.later:  # a photo that isn't accepted is to be refused all the same
             extractor_key = query.later().extractor_key
         return Found([], True, extractor_key, rules)
     reader, extras = RowReader(field, connection, within.model if along else None), Extras(field, wishes, connection)
     lasting = connection.in_atomic_block or not connection.get_autocommit()
-    statements, place = plan.around(_joined(statement, reader, extras), lasting=lasting)
-    found = execute_together(connection, statements)[place]
+
+    def run(plan: Plan, statement: Statement, read: Columns = ()) -> Answer:
+        statements, place = plan.around(joined(statement, reader, extras, read=read), lasting=lasting)
+        return execute_together(connection, statements)[place]
+
+    # The exact scan is rarely needed after the graph. Where a search has a third round trip left, it isn't even planned
+    # before it is.
+    found: Answer = []
+    alone = not plan.exact and plan.fetch == limit and not pins and not moving and (along or not facts.asked)
+    if alone:
+        names = tuple(f"c{i}" for i in range(len(columns))) if along else ()
+        allowed = _embedded(field, rows, extractor_key, exclude, connection, names)
+        found = run(plan, graph(field, allowed, query.vector, limit, names), names)
+        if len(found) < limit:
+            plan, alone = Plan(exact=True), False
+    if not alone:
+        allowed = _embedded(field, rows, extractor_key, exclude, connection)
+        found = run(plan, scan(field, allowed, query.vector, limit, plan, pins))
     complete = [values for values in found if values[3] == COMPLETE]
     nearest_rows = complete or [values for values in found if values[3] == SCANNED]
-    nearest_rows = sorted(nearest_rows, key=lambda values: values[2])[:limit]
+    nearest_rows = sorted(nearest_rows, key=lambda values: (values[2], values[0]))[:limit]
     there = {values[1] for values in nearest_rows}
     nearest_rows += [values for values in found if values[3] == PINNED and values[1] not in there]
     width = len(extras.columns())
@@ -118,29 +130,24 @@ def nearest(
     return Found(result, exact, extractor_key, rules, query.vector)
 
 
-def _joined(statement: Statement, reader: RowReader, extras: Extras) -> Statement:
-    """SQL giving (row's key, product's key, distance, which part found it, *extras, *columns of the rows)."""
-    sql, params = statement
-    joins, more = extras.joins()
-    names = ["hits.pk", "hits.product", "hits.distance", "hits.part", *extras.columns(), *reader.columns()]
-    return (f"SELECT {', '.join(names)} FROM ({sql}) AS hits (pk, product, distance, part){reader.joins()}{joins}"), (
-        *params,
-        *more,
-    )
-
-
 def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:
     for vector, key in rows:
         return Query(field.from_db_value(vector, None, connection), key.partition(":")[0])
     return Query()
 
 
-def _embedded(field: EmbeddingField, rows: Statement, extractor_key: str, exclude: Any, connection: Any) -> Statement:
-    """Those of ``listed`` rows that have a vector of that space, and whose product is not ``exclude``."""
+def _embedded(
+    field: EmbeddingField, rows: Statement, extractor_key: str, exclude: Any, connection: Any, read: Columns = ()
+) -> Statement:
+    """Those of ``listed`` rows that have a vector of that space, and whose product is not ``exclude``.
+
+    ``read``: names for the further columns of ``listed``, which are then given too.
+    """
+    more = "".join(f", {name}" for name in read)
     sql, params = rows
     # PostgreSQL pulls the inner query up, as if its conditions were written here.
     sql = (
-        f"SELECT pk, product, vector FROM ({sql}) AS listed (pk, product, vector, key) "
+        f"SELECT pk, product, vector{more} FROM ({sql}) AS listed (pk, product, vector, key{more}) "
         "WHERE vector IS NOT NULL AND key LIKE %s"
     )
     params = *params, f"{connection.ops.prep_for_like_query(extractor_key)}:%"
@@ -148,46 +155,6 @@ def _embedded(field: EmbeddingField, rows: Statement, extractor_key: str, exclud
         return sql, params
     pk = field.product_model._meta.pk
     return f"{sql} AND product <> %s", (*params, pk.get_db_prep_value(pk.to_python(exclude), connection))
-
-
-def _statement(
-    field: EmbeddingField, rows: Statement, vector: Any, limit: int, plan: Plan, pins: list[Any]
-) -> Statement:
-    """SQL giving (row's key, product's key, distance, which part found it), ``limit`` of each part but the pins."""
-    allowed, params = rows
-    query = halfvec_text(vector)
-    distance = f"vector {OPERATORS[field.metric]} %s::halfvec"
-    nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"
-    # NOT MATERIALIZED: PostgreSQL plans each use of the filter by itself.
-    sql = f"WITH allowed (pk, product, vector) AS NOT MATERIALIZED ({allowed}), "
-    # Adding zero keeps the planner from using the ANN index.
-    sql += f"matching AS NOT MATERIALIZED (SELECT pk, product, ({distance}) + 0 AS distance FROM allowed)"
-    last, named = "", cast(tuple[Any, ...], ())
-    if pins:
-        only = "(SELECT * FROM matching WHERE product = ANY(%s))"
-        last = f" UNION ALL SELECT pk, product, distance, {PINNED} FROM {_best(field, f'{only} AS named')}"
-        named = (pins,)
-    if plan.exact:
-        sql += f" (SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} {nearest_first}){last}"
-        return sql, (*params, query, *named)
-    # The last part runs only if the graph came back short: PostgreSQL evaluates the count first, as a one-time filter.
-    sql += (
-        f", scanned AS MATERIALIZED (SELECT pk, product, {distance} AS distance FROM allowed "
-        f"ORDER BY {distance} LIMIT {plan.fetch:d}), "
-        f"best AS MATERIALIZED (SELECT pk, product, distance FROM {_best(field, 'scanned')} {nearest_first}) "
-        f"SELECT pk, product, distance, {SCANNED} FROM best UNION ALL "
-        f"(SELECT pk, product, distance, {COMPLETE} FROM {_best(field, 'matching')} "
-        f"WHERE (SELECT count(*) FROM best) < {limit:d} {nearest_first}){last}"
-    )
-    return sql, (*params, query, query, query, *named)
-
-
-def _best(field: EmbeddingField, source: str) -> str:
-    """Each product's nearest row, where a product can have several."""
-    if field.product is None:
-        return source
-    columns = "DISTINCT ON (product) pk, product, distance"
-    return f"(SELECT {columns} FROM {source} ORDER BY product, distance, pk) AS grouped"
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:

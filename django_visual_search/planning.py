@@ -41,12 +41,16 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before planning: an index, rows in the vectors' table, products, rows expected under the filter."""
+    """What is known before planning: an index, rows in the vectors' table, products, rows expected under the filter.
+
+    ``asked``: whether it took a round trip to know it.
+    """
 
     has_index: bool
     rows: float
     products: float
     expected: float
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,14 @@ class Plan:
         put = ", ".join("set_config(%s, %s, true)" for _ in names)
         back = ", ".join("set_config(%s, current_setting(%s), true)" for _ in names)
         # Before anything of pgvector is used on a connection its settings do not exist, and can't be put back.
-        used: Statement = ("SELECT '[1]'::halfvec", ())
-        changed: Statement = (f"SELECT {put}", tuple(x for item in self.settings.items() for x in item))
+        # PostgreSQL reads the literal before it executes the rest.
+        used = "SELECT '[1]'::halfvec"
+        values = tuple(x for item in self.settings.items() for x in item)
         if not lasting:
-            return [used, changed, statement], 2
-        kept: Statement = (f"SELECT {keep}", tuple(x for name in names for x in (_kept(name), name)))
+            return [(f"{used}, {put}", values), statement], 1
+        kept: Statement = (f"{used}, {keep}", tuple(x for name in names for x in (_kept(name), name)))
         put_back: Statement = (f"SELECT {back}", tuple(x for name in names for x in (name, _kept(name))))
-        return [used, kept, changed, statement, put_back], 3
+        return [kept, (f"SELECT {put}", values), statement, put_back], 2
 
 
 def facts_of(
@@ -116,7 +121,7 @@ def facts_of(
         explained = facts[1][0][0]
         explained = json.loads(explained) if isinstance(explained, str) else explained
         expected = explained[0]["Plan"]["Plan Rows"]
-    return Facts(has_index, total, products, expected), results[: len(first)], also_rows
+    return Facts(has_index, total, products, expected, bool(statements)), results[: len(first)], also_rows
 
 
 def _remembered(key: tuple[str, ...]) -> list[tuple[Any, ...]] | None:
@@ -160,19 +165,17 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
         return Plan(exact=True)
     if deep and facts.expected <= DEEP_EXACT_ROWS:
         return Plan(exact=True)
-    return Plan(
-        exact=False,
-        fetch=math.ceil(1.5 * fetch) if deep else fetch,
-        settings={
-            # Only the index gives rows in order without a sort, so this is what makes the planner choose it.
-            "enable_sort": "off",
-            # PostgreSQL starts the exact scan's workers before it knows that it isn't needed: 7 ms of 9 at 100k rows.
-            "max_parallel_workers_per_gather": "0",
-            "hnsw.iterative_scan": "relaxed_order" if deep else "off",
-            "hnsw.ef_search": str(ef_search),
-            "hnsw.max_scan_tuples": str(conf.MAX_SCAN_TUPLES),
-        },
-    )
+    settings = {
+        # Only the index gives rows in order without a sort, so this is what makes the planner choose it.
+        "enable_sort": "off",
+        # PostgreSQL starts the exact scan's workers before it knows that it isn't needed: 7 ms of 9 at 100k rows.
+        "max_parallel_workers_per_gather": "0",
+        "hnsw.iterative_scan": "relaxed_order" if deep else "off",
+        "hnsw.ef_search": str(ef_search),
+    }
+    if deep:
+        settings["hnsw.max_scan_tuples"] = str(conf.MAX_SCAN_TUPLES)
+    return Plan(exact=False, fetch=math.ceil(1.5 * fetch) if deep else fetch, settings=settings)
 
 
 def _kept(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from django.apps import apps
 from django.db import models
@@ -38,8 +38,12 @@ def get_field(label: str) -> EmbeddingField:
     ``app.Model`` is enough where that model has one embedding field, or products of that model are found by one; of
     several, the field on the product's own table wins. Raises LookupError, naming the labels there are.
     """
+    return _named(label, tuple(embedding_fields()))
+
+
+@functools.lru_cache(maxsize=256)
+def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
     wanted = label.lower()
-    fields = embedding_fields()
     for field in fields:
         if field.label.lower() == wanted:
             return field
@@ -82,5 +86,5 @@ def fields_fed_by(model: type[models.Model]) -> tuple[EmbeddingField, ...]:
     return tuple(field for field in embedding_fields() if issubclass(model, field.image_field.model))
 
 
-def _labels(fields: list[EmbeddingField]) -> str:
+def _labels(fields: Sequence[EmbeddingField]) -> str:
     return ", ".join(field.label for field in fields)

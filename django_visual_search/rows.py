@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
-from django.db import models
+from django.db import connections, models
 
 from .fields import EmbeddingField
 
@@ -21,16 +22,14 @@ class RowReader:
         self.connection = connection
         self.model = model or field.model
         self.wanted = field.product is not None or model is not None
-        self.own = [f for f in field.model._meta.local_concrete_fields if f is not field] if self.wanted else []
         target = field.target_model
         # A multi-table child's columns lie in two tables; that one is left to load on access.
         flat = field.link is not None and not target._meta.parents
-        self.linked = list(target._meta.local_concrete_fields) if self.wanted and flat else []
-        self.reads = [self._read_of(fields) for fields in (self.own, self.linked)]
+        self.own = columns_of(field.model, field, connection.alias) if self.wanted else _NONE
+        self.linked = columns_of(target, None, connection.alias) if self.wanted and flat else _NONE
 
     def columns(self) -> list[str]:
-        quote = self.connection.ops.quote_name
-        return [f"owner.{quote(f.column)}" for f in self.own] + [f"linked.{quote(f.column)}" for f in self.linked]
+        return [f"owner.{name}" for name in self.own.quoted] + [f"linked.{name}" for name in self.linked.quoted]
 
     def joins(self) -> str:
         """SQL that joins the rows to ``hits``, by its column ``pk``."""
@@ -39,7 +38,7 @@ class RowReader:
         quote = self.connection.ops.quote_name
         opts = self.field.model._meta
         joins = f" JOIN {quote(opts.db_table)} AS owner ON owner.{quote(opts.pk.column)} = hits.pk"
-        if self.linked:
+        if self.linked.quoted:
             link = self.field.link
             assert link is not None
             target = link.related_model._meta
@@ -51,27 +50,46 @@ class RowReader:
         """The owning row, its vector deferred and its picture's row set."""
         if not self.wanted:
             return None
-        row = self._instance(self.model, self.reads[0], values[: len(self.own)])
-        if self.linked:
+        row = self._instance(self.model, self.own, values[: len(self.own.quoted)])
+        if self.linked.quoted:
             assert self.field.link is not None
-            linked = self._instance(self.field.link.related_model, self.reads[1], values[len(self.own) :])
+            linked = self._instance(self.field.link.related_model, self.linked, values[len(self.own.quoted) :])
             setattr(row, self.field.link.name, linked)
         return row
 
-    def _instance(
-        self, model: type[models.Model], reads: tuple[list[str], list[Any]], values: tuple[Any, ...]
-    ) -> models.Model:
-        names, converted = reads
+    def _instance(self, model: type[models.Model], columns: _Columns, values: tuple[Any, ...]) -> models.Model:
         row = list(values)
-        for i, column, convert in converted:
+        for i, column, convert in columns.converted:
             row[i] = convert(row[i], column, self.connection)
-        return model.from_db(self.connection.alias, names, row)
+        return model.from_db(self.connection.alias, columns.attnames, row)
 
-    def _read_of(self, fields: list[models.Field[Any, Any]]) -> tuple[list[str], list[Any]]:
-        """The attributes' names, and (place, column, converter) for those values that are not taken as they come."""
-        converted = []
-        for i, field in enumerate(fields):
-            column = field.get_col(field.model._meta.db_table)
-            for convert in self.connection.ops.get_db_converters(column) + field.get_db_converters(self.connection):
-                converted.append((i, column, convert))
-        return [field.attname for field in fields], converted
+
+class _Columns(NamedTuple):
+    """Columns of a table, and what makes a model's attributes of their values."""
+
+    quoted: tuple[str, ...]
+    attnames: tuple[str, ...]
+    converted: tuple[tuple[int, Any, Any], ...]
+    """(place, column, converter) for those values that are not taken as they come"""
+
+
+_NONE = _Columns((), (), ())
+
+
+@functools.cache
+def columns_of(model: type[models.Model], without: EmbeddingField | None, using: str) -> _Columns:
+    """The columns of a model's own table but that of one field.
+
+    Known once asked: Django takes as long to say the converters as to make three rows.
+    """
+    connection = connections[using]
+    fields = [field for field in model._meta.local_concrete_fields if field is not without]
+    converted = []
+    for i, field in enumerate(fields):
+        column = field.get_col(model._meta.db_table)
+        for convert in connection.ops.get_db_converters(column) + field.get_db_converters(connection):
+            converted.append((i, column, convert))
+    quote = connection.ops.quote_name
+    return _Columns(
+        tuple(quote(field.column) for field in fields), tuple(field.attname for field in fields), tuple(converted)
+    )

@@ -22,7 +22,7 @@ LAYERS = [
     ["serving", "spaces", "catalogue", "feature_cache"],
     ["indexing"],
     ["ranked", "rankers", "knowledge", "ranking"],
-    ["candidates", "rows", "planning", "nearest", "merging", "queries", "confidence", "closeness", "search"],
+    ["candidates", "rows", "planning", "scans", "nearest", "merging", "queries", "confidence", "closeness", "search"],
     ["states", "statuses", "feedback", "evaluation"],
     ["findability", "training", "switching"],
     ["tasks"],

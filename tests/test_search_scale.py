@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from django_visual_search import planning
+from django_visual_search import planning, search
 from django_visual_search.backends import extractor_of
 from django_visual_search.indexing import ann
 from django_visual_search.nearest import Query, nearest
@@ -154,6 +155,36 @@ class TestBigShop:
         assert len(hits) == 1000
         assert len({hit.product_pk for hit in hits} & set(wanted)) / 1000 >= 0.9
 
+    @pytest.mark.parametrize(("known", "joined", "queries_made"), [(1, 0, 2), (0, 0, 3), (1, 1, 3), (0, 1, 3)])
+    def test_three_queries_though_the_graph_comes_back_short(self, big_shop, known, joined, queries_made):
+        """``known``: whether the planner's facts are; ``joined``: the products take a query of theirs."""
+        _, vectors, cluster, _ = big_shop
+        product = Product.objects.get(pk=8)
+        others = [c for c in range(200) if c != cluster[7]][:40]
+        within = Product.objects.filter(name__in=[str(c) for c in others])
+        within = within.select_related("category") if joined else within
+        search.similar_to(product, limit=K, within=within)
+        if not known:
+            forget_facts()
+        with CaptureQueriesContext(connection) as queries:
+            results = search.similar_to(product, limit=K, within=within)
+        assert any("hnsw.ef_search" in query["sql"] for query in queries)
+        assert len(queries) == queries_made
+        wanted = nearest_by_numpy(vectors, vectors[7], np.isin(cluster, others), K)
+        assert [hit.product.pk for hit in results] == [i + 1 for i in wanted]
+        assert results.exact
+        assert_as_stored(results)
+
+    def test_products_come_along_in_the_graphs_query(self, big_shop):
+        product = Product.objects.get(pk=8)
+        within = Product.objects.filter(price__lt=500)
+        search.similar_to(product, limit=K, within=within)
+        with CaptureQueriesContext(connection) as queries:
+            results = search.similar_to(product, limit=K, within=within)
+            assert not results.exact
+            assert_as_stored(results, price=lambda price: price < 500)
+        assert len(queries) == 2  # and the one that they are compared with
+
     def test_without_the_index_it_is_exact(self, big_shop):
         field, vectors, _, _ = big_shop
         _, vector = queries(vectors, count=1)[0]
@@ -220,6 +251,19 @@ class TestBigArticles:
         for _, vector in queries(vectors, count=4):
             hits, _, _ = ask(field, vector, Article.objects.all())
             assert len({hit.product_pk for hit in hits}) == K
+
+
+def assert_as_stored(results, price=lambda price: True):
+    """The products that were found have all their columns but the vector."""
+    columns = [f.attname for f in Product._meta.concrete_fields if f.name != "embedding"]
+    found = Product.objects.filter(pk__in=[hit.product.pk for hit in results])
+    stored = {row[0]: row for row in found.values_list(*columns)}
+    assert len(results) == K
+    for hit in results:
+        assert hit.row is hit.product or hit.row == hit.product
+        assert hit.product.get_deferred_fields() == {"embedding"}
+        assert tuple(getattr(hit.product, name) for name in columns) == stored[hit.product.pk]
+        assert price(hit.product.price)
 
 
 def ask(field, vector, within, k=K):

@@ -14,8 +14,8 @@ from django.db import connections, router
 from ..candidates import candidates, embedded, products
 from ..fields import EmbeddingField
 from ..indexing import ann
-from ..nearest import OPERATORS
 from ..planning import facts_of, make_plan
+from ..scans import OPERATORS
 from ..spaces import wanted_key
 from ..statements import compile_query, execute_together
 from ..vectors import halfvec_text
