@@ -1,5 +1,6 @@
-"""``python -m tests.benchmarks.learning [--seeds N] [--only heads,features,confidence] [--cache DIR]``: what heads that
-were learned from the grocery photos find, before and after. Needs ../shared, TensorFlow for the first run, no database.
+"""``python -m tests.benchmarks.learning [--seeds N] [--only heads,views,features,confidence] [--cache DIR]``: what
+heads that were learned from the grocery photos find, before and after. Needs ../shared, TensorFlow for the first run,
+no database.
 
 The dataset's own test split isn't here. Three splits of its training photos stand in:
 - scenes: about 30 % of each product's photos are held out, whole scenes at a time (near-duplicates by a network and
@@ -67,10 +68,11 @@ class Shop:
 
     @cache  # noqa: B019 - one shop a run
     def features(self, name: str) -> np.ndarray:
-        """``(n, f)``: "classic", "224", "320", "max" (pooling), each with "flip"; "a+b": side by side, rows unit."""
+        """``(n, f)``: "classic", "224", "320", "max" (pooling), each with "flip"; views joined by "&"; "a+b": side by
+        side, rows unit."""
         if "+" in name:
             return np.hstack([l2_normalise(self.features(part)) for part in name.split("+")])
-        base, _, mirrored = name.partition("-")
+        base, mirrored = (name, "") if name.startswith(("whole", "centre")) else name.partition("-")[::2]
         if mirrored == "both":
             return (self.features(base) + self.features(f"{base}-flip")) / 2
         return self._kept(name, lambda: self._computed(base, bool(mirrored), [p.read() for p in self.photos]))
@@ -113,13 +115,15 @@ class Shop:
     def _extractor(self, name: str) -> BackboneExtractor:
         if name == "classic":
             return ClassicExtractor()
+        views = name.split("&") if name.startswith(("whole", "centre")) else ["whole"]
         return KerasExtractor(
             "MobileNetV2",
             weights=str(grocery.WEIGHTS),
             weights_sha256=hashlib.sha256(grocery.WEIGHTS.read_bytes()).hexdigest(),
-            input_size=224 if name == "max" else int(name),
+            input_size=int(name) if name.isdigit() else 224,
             pooling="max" if name == "max" else "avg",
             application_kwargs={"alpha": 0.35},
+            views=views,
             threads=1,
             artifacts=DirectoryStore(self.folder),
         )
@@ -192,6 +196,18 @@ def heads(shop: Shop, seeds: int) -> None:
             (lambda x, rows: chosen(shop, x, rows), "learned head, settings chosen by held-out photos"),
         ):
             print(f"| {title}, {what} | {figures(shop, name, way, seeds)} |", flush=True)
+
+
+def looks(shop: Shop, seeds: int) -> None:
+    """The README's table of views: all with the same settings of the head."""
+    print(f"\n{HEADER}")
+    for views in ("whole", "centre", "whole&centre-mirrored", "whole&whole-mirrored&centre&centre-mirrored"):
+        settings = replaced(shrinkage=0.2)
+
+        def way(x: np.ndarray, rows: np.ndarray, settings: Settings = settings) -> Embed:
+            return embed_by(learn(x, {"product": shop.products[rows]}, settings).head)
+
+        print(f"| {views} | {figures(shop, views, way, seeds)} |", flush=True)
 
 
 def chosen(shop: Shop, features: np.ndarray, rows: np.ndarray) -> Embed:
@@ -287,7 +303,7 @@ def _confidence(shop: Shop, name: str, split: Split, seed: int) -> tuple[float, 
     )
 
 
-PARTS = {"heads": heads, "features": features, "confidence": confidence}
+PARTS = {"heads": heads, "views": looks, "features": features, "confidence": confidence}
 
 
 def main() -> int:
