@@ -23,7 +23,7 @@ class FinetuneOptions:
     show things larger than pictures do, so less is lost (H. Touvron et al., "Fixing the train-test resolution
     discrepancy", 2019).
     ``scale``, ``smoothing``: of the softmax. At a scale of 10 raw features find unseen pictures better than at 16 (mAP
-    .78 against .73, three splits of the grocery photos), and unseen products as well.
+    .78 against .73, three splits of the grocery photos); with a head on top both are as good.
     ``weights``: how much each label counts, by name; 1 where it isn't named.
     ``average``: how much of the running average of the weights each step keeps; what is measured and exported is the
     average. 0 for the weights themselves.
