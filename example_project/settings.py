@@ -82,7 +82,7 @@ if os.environ.get("VISUAL_SEARCH_EXTRACTOR", "classic") == "cnn":
             "application": os.environ.get("VISUAL_SEARCH_APPLICATION") or "EfficientNetV2B0",
             "weights": "imagenet",
             "application_kwargs": {"alpha": float(alpha)} if alpha else {},
-            # Twice the work for far better hits; see the README, Learning
+            # Twice the work for far better hits; see the README, Extractors
             "views": ["whole", "centre-mirrored"],
         },
     }

@@ -16,9 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import views
 from .base import ExtractorUnavailable
-from .views import WHOLE
+from .views import WHOLE, picture_size
 
 TIMEOUT_SECONDS = 900
 """For a whole export, download of the weights included; MobileNetV2 takes 10 s, ConvNeXtXLarge about 2 minutes."""
@@ -53,7 +52,7 @@ class Recipe:
     @property
     def picture_size(self) -> int:
         """Side in pixels of the pictures that the exported model takes."""
-        return views.picture_size(self.input_size, self.views)
+        return picture_size(self.input_size, self.views)
 
 
 def missing(recipe: Recipe) -> str | None:
