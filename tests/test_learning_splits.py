@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_visual_search.learning import splits
-from django_visual_search.learning.splits import near_duplicates, unseen_pictures, unseen_products
+from django_visual_search.learning import scenes as scenes_module
+from django_visual_search.learning.scenes import near_duplicates
+from django_visual_search.learning.splits import unseen_pictures, unseen_products
 
 
 @st.composite
@@ -120,8 +121,28 @@ def test_near_duplicates_by_parts_are_the_same(monkeypatch):
     features = np.random.default_rng(0).standard_normal((60, 3))
     whole = near_duplicates(features, threshold=0.95)
     assert 1 < len(set(whole.tolist())) < 60
-    monkeypatch.setattr(splits, "AT_ONCE", 7)
+    monkeypatch.setattr(scenes_module, "AT_ONCE", 7)
     np.testing.assert_array_equal(near_duplicates(features, threshold=0.95), whole)
+
+
+def test_how_alike_near_duplicates_are_is_found_from_pictures_of_different_products():
+    """A direction that all features share makes every cosine higher, and no more of the pictures near-duplicates."""
+    rng = np.random.default_rng(2)
+    products = np.repeat(np.arange(100), 6)
+    taken = np.tile([0, 0, 0, 1, 1, 2], 100)  # three photos of one scene, two of another, one alone
+    scenes = rng.standard_normal((100, 1, 200)) + 0.5 * rng.standard_normal((100, 3, 200))
+    for one, other in ((0, 1), (2, 3), (4, 5)):  # another variety on the same shelf
+        scenes[other] = scenes[one] + 0.3 * rng.standard_normal((3, 200))
+    features = scenes[products, taken] + 0.08 * rng.standard_normal((600, 200))
+    expected = products * 3 + taken
+    shared = np.full(200, 2.0)
+    for moved in (features, features + shared):
+        np.testing.assert_array_equal(near_duplicates(moved, within=products), expected)
+    joined = near_duplicates(features + shared, threshold=0.9, within=products)
+    np.testing.assert_array_equal(joined, products)
+    # Where there is too little to tell, the usual threshold holds.
+    few = near_duplicates(features[:12], within=products[:12])
+    np.testing.assert_array_equal(few, near_duplicates(features[:12], threshold=0.9, within=products[:12]))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .labels import Values, grouping
+from .scenes import join, root
 
 Indices = NDArray[np.intp]
-
-AT_ONCE = 2048
-"""Pictures compared with all others at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,40 +28,6 @@ class Split:
     def __str__(self) -> str:
         seen = "near-duplicates not looked for" if self.leaked is None else f"{self.leaked} with a near-duplicate there"
         return f"{self.task}: {len(self.held_out)} held out, {len(self.train)} to learn from; {seen}"
-
-
-def near_duplicates(
-    features: NDArray[np.floating[Any]],
-    *,
-    threshold: float = 0.9,
-    within: Values | None = None,
-    beside: NDArray[np.floating[Any]] | None = None,
-) -> Indices:
-    """The scene that each picture belongs to: pictures are of one scene if a chain of near-duplicates joins them.
-
-    ``features``: ``(n, f)``. Two pictures are near-duplicates where their cosine is above ``threshold``; with
-    ``beside``, features of another kind, ``(n, g)``, where the mean of both cosines is. A network and colours together
-    find photos of one shelf better than either. ``within``: a label, such as the product; then only pictures with the
-    same are compared, which for a large catalogue is also much faster. Takes ``n²`` comparisons without.
-
-    Returns ``(n,)`` whole numbers. Raises ValueError where a number isn't finite or lengths differ.
-    """
-    parts = [_unit(features)] + ([] if beside is None else [_unit(beside)])
-    count = len(parts[0])
-    if len(parts[-1]) != count:
-        raise ValueError(f"There are {count} rows of features, but {len(parts[-1])} beside them.")
-    labels = np.zeros(count, np.intp) if within is None else grouping("within", within, count).classes
-    scene = np.arange(count)
-    order = np.argsort(labels, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        if rows.size and labels[rows[0]] >= 0:
-            for start in range(0, len(rows), AT_ONCE):
-                some = rows[start : start + AT_ONCE]
-                cosines = np.sum([part[some] @ part[rows].T for part in parts], axis=0)
-                for i, j in zip(*np.nonzero(cosines > threshold * len(parts)), strict=True):
-                    _join(scene, int(some[i]), int(rows[j]))
-    roots = np.array([_root(scene, i) for i in range(count)], np.intp)
-    return np.asarray(np.unique(roots, return_inverse=True)[1].reshape(-1), np.intp)
 
 
 def unseen_pictures(
@@ -146,8 +110,8 @@ def _blocks(classes: Indices, scenes: Indices | None) -> list[Indices]:
     known = np.flatnonzero(classes >= 0)
     for rows in _rows_by(scenes[known]):
         for other in np.unique(classes[known[rows]]):
-            _join(joined, int(classes[known[rows[0]]]), int(other))
-    roots = np.array([_root(joined, i) for i in range(len(joined))], np.intp)
+            join(joined, int(classes[known[rows[0]]]), int(other))
+    roots = np.array([root(joined, i) for i in range(len(joined))], np.intp)
     together = _rows_by(np.where(classes >= 0, roots[classes], -1))
     return apart if max(map(len, together)) > len(known) / 2 else together
 
@@ -175,23 +139,3 @@ def _check(share: float, scenes: Indices | None, count: int) -> None:
         raise ValueError(f"The share to hold out must be between 0 and 1, not {share}.")
     if scenes is not None and len(scenes) != count:
         raise ValueError(f"There are {len(scenes)} scenes for {count} pictures.")
-
-
-def _unit(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    features = np.asarray(features, np.float32)
-    if features.ndim != 2 or not np.isfinite(features).all():
-        raise ValueError("Features are (pictures, features) of finite numbers.")
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.where(norms == 0, 1, norms), np.float32)
-
-
-def _root(parents: Indices, i: int) -> int:
-    while parents[i] != i:
-        parents[i] = parents[parents[i]]
-        i = int(parents[i])
-    return i
-
-
-def _join(parents: Indices, i: int, j: int) -> None:
-    i, j = _root(parents, i), _root(parents, j)
-    parents[max(i, j)] = min(i, j)

@@ -16,7 +16,8 @@ from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
 from ..fields import EmbeddingField
 from ..learning.labels import grouping
-from ..learning.splits import Indices, near_duplicates
+from ..learning.scenes import near_duplicates
+from ..learning.splits import Indices
 from .features import Show, catalogue_features, view_features
 from .liked_together import liked_together
 

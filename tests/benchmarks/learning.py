@@ -40,7 +40,8 @@ from django_visual_search.learning.calibration import brier, calibration_error
 from django_visual_search.learning.heads import Plan, train_head
 from django_visual_search.learning.lda import Settings, learn
 from django_visual_search.learning.selection import Embed, embed_by, measure
-from django_visual_search.learning.splits import Split, near_duplicates, unseen_pictures, unseen_products
+from django_visual_search.learning.scenes import near_duplicates
+from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
 
 if not settings.configured:
     settings.configure(SHARED=Path(__file__).resolve().parents[3] / "shared")
