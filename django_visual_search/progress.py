@@ -20,10 +20,14 @@ class Progress:
         self.started = time.monotonic()
         self.written = 0.0
         self.count = 0
+        self.first = self.started, 0
+        """The first report: what comes before it, such as loading a model, tells nothing of the time left."""
 
     def show(self, count: int) -> None:
         """Report that ``count`` of the total are through."""
         self.count = count
+        if count and not self.first[1]:
+            self.first = time.monotonic(), count
         if not count and not self.terminal:
             return
         now = time.monotonic()
@@ -42,8 +46,12 @@ class Progress:
     def _write(self) -> None:
         seconds = max(time.monotonic() - self.started, 1e-9)
         rate = self.count / seconds
-        left = f"{_clock((self.total - self.count) / rate)} left" if 0 < self.count < self.total else _clock(seconds)
-        text = f"{self.count}/{self.total} {self.unit}, {rate:.0f}/s, {left}"
+        text = f"{self.count}/{self.total} {self.unit}"
+        if self.count == self.total:
+            text += f", {rate:.0f}/s, {_clock(seconds)}"
+        elif since := self.count - self.first[1]:
+            rate = since / max(time.monotonic() - self.first[0], 1e-9)
+            text += f", {rate:.0f}/s, {_clock((self.total - self.count) / rate)} left"
         if self.terminal:
             filled = int(WIDTH * self.count / self.total) if self.total else WIDTH
             self._raw(f"\r[{'#' * filled}{'.' * (WIDTH - filled)}] {text}\033[K", "")

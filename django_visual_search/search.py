@@ -6,23 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-from django.db import connections, router
 from django.db.models import Model
 
-from . import serving
-from .candidates import fetch, fetch_rows, product_pk, products
+from .candidates import fetch, fetch_rows, products
 from .closeness import Closeness
 from .conf import conf
 from .confidence import Confidence
 from .fields import EmbeddingField
 from .merging import merge, rows_by_space
-from .nearest import Found, Query, nearest
+from .nearest import Found, nearest
+from .own_picture import only_field, own_picture
 from .queries import Photo, Stored
 from .ranked import Candidate, RankingContext, Wishes
 from .rankers import needs_of, rankers_for
-from .registry import fields_of_product, get_field, named_model
+from .registry import get_field, named_model
 from .results import Place, Ranking, SearchHit, SearchResults
-from .statements import compile_query, execute_together
 
 __all__ = ["SearchHit", "SearchResults", "next_page", "search_by_image", "similar_to"]
 
@@ -51,8 +49,8 @@ def similar_to(
     Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
     """
     _check_limit(limit)
-    found = get_field(field) if field else _only_field(product)
-    picture, pk = _own_picture(found, product)
+    found = get_field(field) if field else only_field(product)
+    picture, pk = own_picture(found, product)
     asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
     return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
@@ -190,48 +188,6 @@ def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) ->
     if not others:
         return near
     return merge([near, *others], rows_by_space(asked.field), max(depth, wishes.depth))
-
-
-def _own_picture(field: EmbeddingField, instance: Model) -> tuple[Stored, Any]:
-    """The picture that stands for the product, and the primary key of the product."""
-    known = None
-    if isinstance(instance, field.model):
-        # An instance may be older than its vector; an attribute that was never set would cost a query of its own.
-        vector, key = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
-        pk = instance.pk
-        if field.product:
-            pk = _product_of(field, instance)
-        if vector is not None and key:
-            known = Query(vector, key.partition(":")[0])
-        rows = field.model._base_manager.filter(pk=instance.pk)
-    else:
-        pk = instance.pk
-        rows = field.model._default_manager.filter(**{product_pk(field): pk})
-    embedded = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
-    if not embedded.ordered:
-        embedded = embedded.order_by("pk")
-    return Stored(field, embedded, known), pk
-
-
-def _product_of(field: EmbeddingField, row: Model) -> Any:
-    """The primary key of a row's product; what serves the field is asked in the same round trip."""
-    using = router.db_for_read(field.model)
-    rows = field.model._base_manager.using(using).filter(pk=row.pk).values_list(product_pk(field))
-    about = serving.asked(field, connections[using])
-    found, *answers = execute_together(connections[using], [compile_query(rows, using), *about])
-    for answer in answers:
-        serving.learn(field, connections[using], answer)
-    return found[0][0] if found else None
-
-
-def _only_field(product: Model) -> EmbeddingField:
-    fields = fields_of_product(type(product))
-    for field in fields:
-        if isinstance(product, field.model):
-            return field
-    if fields:
-        return fields[0]
-    return get_field(type(product)._meta.label)
 
 
 def _check_limit(limit: int, name: str = "limit") -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning.heads import Plan, train_head
+from django_visual_search.learning.heads import train_head
 from django_visual_search.learning.lda import Settings, learn
+from django_visual_search.learning.plan import Plan
 from django_visual_search.learning.requirements import one_blas_thread
 from django_visual_search.learning.selection import embed_by, measure
 from django_visual_search.learning.splits import unseen_pictures

@@ -6,11 +6,12 @@ import pytest
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.learning import heads
 from django_visual_search.learning.calibration import calibrate
-from django_visual_search.learning.heads import Plan, train_head
+from django_visual_search.learning.heads import train_head
 from django_visual_search.learning.lda import HeadLearner, Settings, learn
 from django_visual_search.learning.metrics import evaluate
 from django_visual_search.learning.moments import Moments
 from django_visual_search.learning.pairs import first_hits
+from django_visual_search.learning.plan import Plan
 from django_visual_search.learning.selection import embed_by, take
 
 WIDTH = 16

@@ -25,7 +25,8 @@ import numpy as np
 from django_visual_search.extractors.base import ExtractorUnavailable
 from django_visual_search.learning.calibration import Calibration, calibrate
 from django_visual_search.learning.curves import Curve
-from django_visual_search.learning.heads import Plan, train_head
+from django_visual_search.learning.heads import train_head
+from django_visual_search.learning.plan import Plan
 from django_visual_search.learning.lda import Settings, learn
 from django_visual_search.learning.requirements import INSTALL, missing
 

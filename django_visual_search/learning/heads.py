@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from .lda import HeadLearner, Learned, Settings, learn
 from .metrics import Metrics
 from .moments import Moments
 from .pairs import first_hits
+from .plan import Plan, check, splits_of
 from .requirements import one_blas_thread
-from .selection import RESIDUALS, SHRINKAGES, Embed, Tried, answerable, choose, embed_by, measure, take
-from .splits import Indices, Split, unseen_pictures, unseen_products
+from .selection import Embed, Tried, answerable, choose, embed_by, measure, take
+from .splits import Indices, Split
 
 Progress = Callable[[str], None]
 
@@ -60,28 +61,6 @@ class Trained:
         return self.learned.head
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is learned, and how it is measured.
-
-    ``target``: the label by which pictures are to find each other, such as "product".
-    ``kind``: a label by which a hit is right too where confidence is learned, such as "category".
-    ``category``: the label that confidence is told apart by, if any.
-    ``share``: of pictures and of products that are held out.
-    ``mixtures``: weights of labels to try, as ``Settings.weights``.
-    """
-
-    dimensions: int
-    target: str
-    kind: str | None = None
-    category: str | None = None
-    share: float = 0.3
-    seed: int = 0
-    shrinkages: Sequence[float] = SHRINKAGES
-    residuals: Sequence[float] = RESIDUALS
-    mixtures: Sequence[Mapping[str, float]] = field(default_factory=lambda: ({},))
-
-
 def train_head(
     features: NDArray[np.floating[Any]],
     labels: Labels,
@@ -108,15 +87,6 @@ def train_head(
         return _train(features, labels, plan, before, scenes, strangers, inner, progress)
 
 
-def held_out(labels: Labels, plan: Plan, scenes: Indices | None = None) -> NDArray[np.bool_]:
-    """Which pictures ``train_head`` measures with: nothing else may be learned from them either, such as a backbone."""
-    values = labels[plan.target]
-    held = np.zeros(len(values), bool)
-    for split in _splits(labels, np.arange(len(values)), plan, scenes, plan.seed, []):
-        held[split.held_out] = True
-    return held
-
-
 def _train(
     features: NDArray[np.floating[Any]],
     labels: Labels,
@@ -129,8 +99,8 @@ def _train(
 ) -> Trained:
     start = time.monotonic()
     notes: list[str] = []
-    _check(features, labels, plan, before, scenes)
-    outer = _splits(labels, np.arange(len(features)), plan, scenes, plan.seed, notes)
+    check(features, labels, plan, before, scenes)
+    outer = splits_of(labels, np.arange(len(features)), plan, scenes, plan.seed, notes)
     seen = np.ones(len(features), bool)
     for split in outer:
         seen[split.held_out] = False
@@ -138,7 +108,7 @@ def _train(
     tried: list[Tried] = []
     inner = list(given or ())
     if outer and given is None:
-        inner = _splits(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, [])
+        inner = splits_of(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, [])
     inner = [split for split in inner if len(answerable(labels[plan.target], split, scenes))]
     if outer and not inner:
         notes.append("Beside the held-out pictures too few are left to choose settings by: the usual ones are taken.")
@@ -177,47 +147,8 @@ def _train(
     return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
 
 
-def _check(
-    features: NDArray[np.floating[Any]],
-    labels: Labels,
-    plan: Plan,
-    before: NDArray[np.floating[Any]],
-    scenes: Indices | None,
-) -> None:
-    for name in (plan.target, plan.kind, plan.category, *(name for mixture in plan.mixtures for name in mixture)):
-        if name is not None and name not in labels:
-            raise ValueError(f"There is no label {name!r}; there are {', '.join(labels)}.")
-    if not 0 < plan.share < 1:
-        raise ValueError(f"The share to hold out must be between 0 and 1, not {plan.share}.")
-    numbers = {f"labels {name!r}": len(values) for name, values in labels.items()}
-    numbers |= {"vectors before": len(before), "scenes": len(features) if scenes is None else len(scenes)}
-    for what, number in numbers.items():
-        if number != len(features):
-            raise ValueError(f"There are {number} {what} for {len(features)} pictures.")
-    if not np.isfinite(before).all():
-        raise ValueError("The vectors before must be finite numbers, zeros where a picture has none.")
-
-
 def _as_they_are(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(vectors, np.float32)
-
-
-def _splits(
-    labels: Labels, rows: Indices, plan: Plan, scenes: Indices | None, seed: int, notes: list[str]
-) -> list[Split]:
-    """Both tasks over some of the pictures, as rows of all; those that can't be had are noted."""
-    own = take(labels, rows)[plan.target]
-    some = None if scenes is None else scenes[rows]
-    found = []
-    for make in (unseen_pictures, unseen_products):
-        try:
-            split = make(own, share=plan.share, scenes=some, seed=seed)
-        except ValueError as e:
-            notes.append(str(e))
-            continue
-        if len(split.train) > 1:
-            found.append(Split(split.task, rows[split.train], rows[split.held_out], split.leaked))
-    return found
 
 
 def _confidence(

@@ -34,7 +34,9 @@ class Feedback(models.Model):
     content_type = models.ForeignKey(ContentType, models.CASCADE, related_name="+")
     object_id = models.CharField(max_length=255, help_text=_("Primary key of the product that the event is about."))
     product = GenericForeignKey("content_type", "object_id")
-    label = models.CharField(max_length=255, blank=True, help_text=_("The embedding field that was searched."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, blank=True, help_text=_("The embedding field that was searched.")
+    )
     extractor_key = models.CharField(max_length=64, blank=True)
     query_kind = models.CharField(max_length=16, choices=QueryKind.choices, blank=True)
     query_id = models.CharField(max_length=255, blank=True, help_text=_("Primary key of the product asked about."))
@@ -68,7 +70,7 @@ class SearchLog(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(db_index=True)
-    label = models.CharField(max_length=255)
+    label = models.CharField(_("embedding field"), max_length=255)
     kind = models.CharField(max_length=16, choices=QueryKind.choices)
     query_id = models.CharField(max_length=255, blank=True)
     extractor_key = models.CharField(max_length=64, blank=True)

@@ -16,7 +16,9 @@ class FindabilityFinding(models.Model):
         DROWNED = "drowned", _("drowned by look-alikes")
         DUPLICATE = "duplicate", _("duplicate picture")
 
-    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
+    )
     object_id = models.CharField(max_length=255, help_text=_("Primary key of the row that has the picture."))
     product_id = models.CharField(max_length=255, help_text=_("Primary key of the product."))
     image = models.TextField(help_text=_("The picture's name in its storage."))

@@ -18,13 +18,15 @@ class IndexingAttempt(models.Model):
         REFUSED = "refused", _("refused")
         QUARANTINED = "quarantined", _("quarantined")
 
-    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
+    )
     object_id = models.CharField(max_length=255, help_text=_("Primary key of the row that has the picture."))
     key = models.TextField(help_text=_("Extractor key and image name of the vector that was wanted."))
     token = models.UUIDField()
     attempts = models.PositiveSmallIntegerField(default=1)
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
-    code = models.CharField(max_length=64, blank=True, default="")
+    code = models.CharField(_("reason"), max_length=64, blank=True, default="")
     message = models.TextField(blank=True, default="")
     leased_until = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
@@ -45,7 +47,9 @@ class IndexingRun(models.Model):
         COMMAND = "command", _("reindex_embeddings")
         FINDABILITY = "findability", _("check of what can be found")
 
-    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
+    )
     kind = models.CharField(max_length=16, choices=Kind.choices)
     started_at = models.DateTimeField()
     updated_at = models.DateTimeField()

@@ -21,7 +21,9 @@ class EmbeddingHead(models.Model):
         RETIRED = "retired", _("retired")
 
     name = models.CharField(max_length=100, unique=True)
-    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
+    )
     method = models.CharField(max_length=16, choices=Method.choices, default=Method.HEAD)
     state = models.CharField(max_length=16, choices=State.choices, default=State.CANDIDATE)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -60,7 +62,9 @@ class ServingSpace(models.Model):
     Between ``effective_at`` and ``finished_at`` vectors are moved from one to the other, and searches ask both.
     """
 
-    label = models.CharField(max_length=255, unique=True, help_text=_("The embedding field, as app.Model.field."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, unique=True, help_text=_("The embedding field, as app.Model.field.")
+    )
     extractor = models.CharField(max_length=100)
     head = models.ForeignKey(EmbeddingHead, models.PROTECT, null=True, blank=True, related_name="+")
     previous_extractor = models.CharField(max_length=100)
@@ -81,7 +85,9 @@ class ServingSpace(models.Model):
 class PictureFeatures(models.Model):
     """A backbone's features of one picture, so that another head needs no picture decoded again."""
 
-    label = models.CharField(max_length=255, help_text=_("The embedding field, as app.Model.field."))
+    label = models.CharField(
+        _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
+    )
     object_id = models.CharField(max_length=255, help_text=_("Primary key of the row that has the picture."))
     features_key = models.CharField(max_length=64)
     image = models.TextField(help_text=_("The picture's name in its storage."))

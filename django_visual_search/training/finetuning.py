@@ -19,8 +19,9 @@ from ..extractors.tuned import TunedExtractor
 from ..feature_cache import Keeper
 from ..fields import EmbeddingField
 from ..learning.finetune import finetune
-from ..learning.heads import Plan, Trained, held_out
+from ..learning.heads import Trained
 from ..learning.lda import learn
+from ..learning.plan import Plan, held_out
 from ..learning.selection import take
 from ..learning.splits import Split, unseen_pictures
 from ..learning.tuned import FinetuneOptions, Tuned

@@ -17,8 +17,9 @@ from ..backends import get_extractor
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..learning import strangers
-from ..learning.heads import Plan, Trained, train_head
+from ..learning.heads import Trained, train_head
 from ..learning.labels import grouping
+from ..learning.plan import Plan
 from ..learning.splits import Split
 from ..models import EmbeddingHead
 from ..serving import serving

@@ -37,10 +37,11 @@ from django_visual_search.extractors.heads import orthonormal
 from django_visual_search.extractors.keras import KerasExtractor
 from django_visual_search.learning import strangers
 from django_visual_search.learning.calibration import brier, calibration_error
-from django_visual_search.learning.heads import Plan, train_head
+from django_visual_search.learning.heads import train_head
 from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.selection import Embed, embed_by, measure
+from django_visual_search.learning.plan import Plan
 from django_visual_search.learning.scenes import near_duplicates
+from django_visual_search.learning.selection import Embed, embed_by, measure
 from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
 
 if not settings.configured:
