@@ -64,8 +64,14 @@ class LinearHead:
                 f"This head takes rows of {self.features} features, not an array of shape {features.shape}."
             )
         centred = features if self.mean is None else features - self.mean
-        # Not @: BLAS wakes threads for it, which stall for milliseconds where other processes keep the cores busy.
-        return np.asarray(np.einsum("nf,fd->nd", centred, self.matrix), dtype=np.float32)
+        # Not @: BLAS wakes threads for it, which stall for milliseconds where other processes keep the cores busy. One
+        # product after another is also the same to the last bit for one picture and for a batch.
+        return np.asarray(np.vecdot(centred[:, None], self._columns[None]), dtype=np.float32)
+
+    @functools.cached_property
+    def _columns(self) -> NDArray[np.float32]:
+        """The matrix, each column in one piece: twice as fast as row by row."""
+        return np.ascontiguousarray(self.matrix.T)
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,14 +22,14 @@ SQL = (
 )
 
 
-def measure(photos: int, rounds: int = 150) -> list[Line]:
+def measure(photos: int, rounds: int = 600) -> list[Line]:
     paths = embedded_catalogue(photos)
     bare = BareParts(threads=None)
     small = [path.read_bytes() for path in paths[:: max(1, len(paths) // 40)]]
     lines = []
     for what, files, turns in (
         ("photo as in the data set", small, rounds),
-        ("12 megapixel photo", [enlarged(data) for data in small[:8]], rounds // 5),
+        ("12 megapixel photo", [enlarged(data) for data in small[:8]], rounds // 20),
     ):
         medians = side_by_side(_sides(bare, files), turns, warm=5)
         parts = medians["decode"] + medians["infer"] + medians["sql"]

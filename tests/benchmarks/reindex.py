@@ -1,4 +1,8 @@
-"""(a) Embedding a catalogue of pictures, against the sum limit of its bare parts over all cores."""
+"""(a) Embedding a catalogue of pictures, against the limit of its bare parts on all cores.
+
+The limit is measured: a process per core that decodes and infers, and nothing else. One core's times divided by the
+number of cores are shown too.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +43,18 @@ def measure(photos: int) -> list[Line]:
     limits = [(decode + infer) / cores for decode, infer in zip(taken["decode"], taken["infer"], strict=True)]
     ratio = statistics.median(limit / ours for limit, ours in zip(limits, taken["ours"], strict=True))
     same_load = statistics.median(bare / ours for bare, ours in zip(taken["together"], taken["ours"], strict=True))
+    alone = statistics.median(limit / bare for limit, bare in zip(limits, taken["together"], strict=True))
     each = {name: statistics.median(values) / n * 1e3 for name, values in taken.items()}
     detail = (
-        f"{n} pictures: {1e3 / each['ours']:.0f}/s, {each['ours']:.2f} ms a picture; on one core bare decode "
-        f"{each['decode']:.2f} ms, inference {each['infer']:.2f} ms; the HNSW index takes {build:.1f} s more, once"
+        f"{n} pictures: {1e3 / each['ours']:.0f}/s, {each['ours']:.2f} ms a picture; bare parts, a process per core: "
+        f"{each['together']:.2f} ms; the HNSW index takes {build:.1f} s more, once"
     )
-    apart = f"bare parts alone, a process per core: {each['together']:.2f} ms a picture"
+    apart = f"bare decode {each['decode']:.2f} ms and inference {each['infer']:.2f} ms a picture while one core works"
     return [
-        Line("a", "indexing.embed / limit of its parts", **at_least(ratio, 0.85), detail=detail),
-        Line("a", "indexing.embed / bare parts on all cores", f"{same_load:.2f}", detail=apart),
+        Line("a", "indexing.embed / bare parts on all cores", **at_least(same_load, 0.85), detail=detail),
+        # What no program reaches: cores share caches and memory, and a clock that falls when all of them work.
+        Line("a", f"… / (one core's bare parts / {cores})", f"{ratio:.2f}", detail=apart),
+        Line("a", f"bare parts on all cores / (one core's / {cores})", f"{alone:.2f}"),
     ]
 
 
