@@ -1,7 +1,7 @@
 """Plain Keras beside a fine-tuning, in a process of its own, for tests/test_learning_finetune.py: ``REQUEST OUTPUT``.
 
-Writes to OUTPUT: features, by the documented way, of the weights that the checkpoint holds as the best; how far the
-weights that aren't trained moved in a few steps; and altered views.
+Writes to OUTPUT: features, by the documented way, of weights between those before and those that the checkpoint holds
+as the best; how far the weights that aren't trained moved in a few steps; and altered views.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
         include_top=False, weights=recipe["weights"], pooling="avg", input_shape=(size, size, 3), **recipe["kwargs"]
     )
     for variable, value in zip(model.trainable_variables, arrays["best"], strict=True):
-        variable.assign(value)
+        variable.assign((1 - options["alpha"]) * variable.numpy() + options["alpha"] * value)
     prepared = keras.applications.mobilenet_v2.preprocess_input(pictures.astype(np.float32))
     features = model.predict(prepared, verbose=0)
 

