@@ -14,6 +14,8 @@ from PIL import Image
 from django_visual_search import indexing, merging, serving, spaces
 from django_visual_search.registry import get_field
 
+from .example import demo_run  # noqa: F401 - here, so that there is one for all modules
+
 
 @pytest.fixture(autouse=True)
 def media(settings, tmp_path):

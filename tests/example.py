@@ -115,9 +115,43 @@ def make_example(**environment):
 def example():
     shop = make_example()
     yield shop
+    removed(shop)
+
+
+@pytest.fixture(scope="session")
+def demo_run():
+    """A shop after ``manage.py demo``, started twice at once from nothing: an impatient second terminal does that."""
+    shop = make_example()
+    started = time.monotonic()
+    with shop.start(ROOT / "manage.py", "demo") as second:
+        shop.first = shop.manage("demo")
+        output, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, output
+    shop.seconds = time.monotonic() - started
+    shop.left = processes_of(shop.state)
+    yield shop
+    removed(shop)
+
+
+@pytest.fixture(scope="module")
+def demo_shop(demo_run):
+    """A copy of it, for one module to change."""
+    shop = make_example()
+    wait_for_end(demo_run)
+    subprocess.run(["cp", "-a", demo_run.state, shop.state], check=True)
+    yield shop
+    removed(shop)
+
+
+def wait_for_end(shop):
     end = time.monotonic() + 20
     while processes_of(shop.state) and time.monotonic() < end:
         time.sleep(0.1)
+
+
+def removed(shop):
+    """Remove its folder, and see that it left nothing running."""
+    wait_for_end(shop)
     left = processes_of(shop.state)
     shutil.rmtree(shop.folder)
     assert not left

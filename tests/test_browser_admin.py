@@ -6,7 +6,7 @@ import time
 import pytest
 
 from .browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
-from .example import example  # noqa: F401
+from .example import demo_shop  # noqa: F401
 
 PRODUCTS = "/admin/shop/product/"
 DASHBOARD = "/admin/django_visual_search/dashboard/"
@@ -55,14 +55,13 @@ print(Feedback.objects.count())
 
 
 @pytest.fixture(scope="module")
-def shop(example):  # noqa: F811
-    example.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
-    example.manage("demo")
-    example.python(
+def shop(demo_shop):  # noqa: F811
+    demo_shop.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
+    demo_shop.python(
         "from django.contrib.auth.models import User; User.objects.create_superuser('staff', password='of the shop')"
     )
-    with example.server() as example.address:
-        yield example
+    with demo_shop.server() as demo_shop.address:
+        yield demo_shop
 
 
 @pytest.fixture

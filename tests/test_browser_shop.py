@@ -6,7 +6,7 @@ import time
 import pytest
 
 from .browser import DESKTOP, MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
-from .example import example  # noqa: F401
+from .example import demo_shop  # noqa: F401
 
 PRODUCT = "/products/ivo-floral-teapot-meadow-tea-004/"
 PHOTO_PAGE = "/visual-search/photo/shop/product/"
@@ -16,13 +16,12 @@ NO_ICON = r"404 .*/favicon\.ico"  # the app's page leaves it to the shop
 
 
 @pytest.fixture(scope="module")
-def shop(example):  # noqa: F811
-    example.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
-    example.manage("demo")
+def shop(demo_shop):  # noqa: F811
+    demo_shop.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
     sku = "from example_project.shop.models import *; print(Product.objects.get(sku='TEA-004').get_absolute_url())"
-    example.product = example.python(sku)
-    with example.server() as example.address:
-        yield example
+    demo_shop.product = demo_shop.python(sku)
+    with demo_shop.server() as demo_shop.address:
+        yield demo_shop
 
 
 @pytest.fixture(autouse=True)

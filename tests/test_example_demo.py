@@ -2,30 +2,23 @@
 
 import http.cookiejar
 import re
-import time
 import urllib.request
 import uuid
 
 import pytest
 from PIL import Image
 
-from .example import ROOT, example, get, processes_of  # noqa: F401
+from .example import demo_shop, get  # noqa: F401
 
 COUNT = "from example_project.shop.models import *; print(Product.objects.count(), ProductImage.objects.count(), "
 COUNT += "Category.objects.count(), Product.objects.filter(embedding=None).count())"
 
 
 @pytest.fixture(scope="module")
-def filled(example):  # noqa: F811
-    started = time.monotonic()
-    # Two at once from nothing, which is what an impatient second terminal does
-    with example.start(ROOT / "manage.py", "demo") as second:
-        example.first = example.manage("demo")
-        output, _ = second.communicate(timeout=120)
-    assert second.returncode == 0, output
-    example.seconds = time.monotonic() - started
-    example.left = processes_of(example.state)
-    return example
+def filled(demo_run, demo_shop):  # noqa: F811
+    demo_shop.first, demo_shop.seconds, demo_shop.left = demo_run.first, demo_run.seconds, demo_run.left
+    demo_shop.sheet = demo_run.folder / "demo-results.png"
+    return demo_shop
 
 
 def test_demo_from_nothing(filled):
@@ -39,7 +32,7 @@ def test_demo_from_nothing(filled):
     assert "3 of 3 photos found theirs first" in filled.first
     assert "inline, after commit" in filled.first
     assert "manage.py runserver" in filled.first
-    with Image.open(filled.folder / "demo-results.png") as sheet:
+    with Image.open(filled.sheet) as sheet:
         assert sheet.width > 1000
         assert len(sheet.convert("RGB").getcolors(1 << 24)) > 5000
     products, pictures, categories, without = map(int, filled.python(COUNT).split())
