@@ -17,14 +17,19 @@ class Progress:
         self.total = total
         self.unit = unit
         self.terminal = bool(stream.isatty())
-        self.started = time.monotonic()
         self.written = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.started = time.monotonic()
         self.count = 0
         self.first = self.started, 0
         """The first report: what comes before it, such as loading a model, tells nothing of the time left."""
 
     def show(self, count: int) -> None:
-        """Report that ``count`` of the total are through."""
+        """Report that ``count`` of the total are through; fewer than before if a new round has begun."""
+        if count < self.count:
+            self._begin()
         self.count = count
         if count and not self.first[1]:
             self.first = time.monotonic(), count
