@@ -122,12 +122,10 @@ def example():
 def demo_run():
     """A shop after ``manage.py demo``, started twice at once from nothing: an impatient second terminal does that."""
     shop = make_example()
-    started = time.monotonic()
     with shop.start(ROOT / "manage.py", "demo") as second:
         shop.first = shop.manage("demo")
         output, _ = second.communicate(timeout=120)
     assert second.returncode == 0, output
-    shop.seconds = time.monotonic() - started
     shop.left = processes_of(shop.state)
     yield shop
     removed(shop)
