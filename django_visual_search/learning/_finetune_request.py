@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 
 from ..extractors.export import Recipe
 from ..extractors.views import picture_size
-from .labels import Labels, Values, grouping
+from ._finetune_inputs import Pictures, below_zero, learned, opened, rows_of
+from .labels import Labels, grouping
+from .selection import answerable
 from .splits import Indices, Split
 from .tuned import FinetuneOptions
 
-Pictures = NDArray[np.uint8] | str | os.PathLike[str]
-
 VERSION = 1
 """Of what a checkpoint holds and of how it comes about; a new one begins anew."""
-
-MOST_CLASSES = 20_000
-"""Of a label: a proxy each, of as many numbers as features, is kept three times in memory and moved at every step."""
 
 CHUNK = 256
 """Pictures that are hashed at a time."""
@@ -74,13 +71,13 @@ class Request:
         """Raises ValueError, saying what is wrong, for inputs that make no sense."""
         size = options.input_size or recipe.input_size
         training_size = options.training_size or max(32, round(size * 5 / 7 / 32) * 32)
-        array, path = _opened(pictures)
+        array, path = opened(pictures)
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
             raise ValueError(f"Pictures are uint8 (n, s, s, 3), not {array.dtype} {array.shape}.")
         if array.shape[1] != (side := picture_size(size, recipe.views)):
             raise ValueError(f"Pictures of {array.shape[1]}² pixels are given for a model that takes {side}².")
         count = len(array)
-        train, held = _rows(split, count)
+        train, held = rows_of(split, count)
         if scenes is not None and len(scenes) != count:
             raise ValueError(f"There are {len(scenes)} scenes for {count} pictures.")
         if unknown := sorted(set(options.weights) - set(labels)):
@@ -88,11 +85,9 @@ class Request:
         notes: list[str] = []
         classes, counts, weights = [], [], []
         for name, values in labels.items():
-            own, number, dropped = _learned(name, values, count, train)
+            own, number, dropped = learned(name, values, count, train)
             if dropped:
-                notes.append(
-                    f"{name}: {dropped} values with the fewest pictures are not learned (at most {MOST_CLASSES})"
-                )
+                notes.append(f"{name}: {dropped} values with the fewest pictures are not learned (at most {number})")
             weight = float(options.weights.get(name, 1.0))
             if not 0 <= weight < np.inf:
                 raise ValueError(f"The weight of label {name!r} must be 0 or more, not {weight}.")
@@ -106,12 +101,13 @@ class Request:
         if not classes:
             raise ValueError("No label has two values among the pictures to learn from: nothing is to be told apart.")
         labelled = np.stack(classes, axis=1)
-        learned = train[(labelled[train] >= 0).any(axis=1)]
-        if len(learned) < len(train):
-            notes.append(f"{len(train) - len(learned)} pictures have no label and are not learned from")
+        taught = train[(labelled[train] >= 0).any(axis=1)]
+        if len(taught) < len(train):
+            notes.append(f"{len(train) - len(taught)} pictures have no label and are not learned from")
         target = grouping("target", next(iter(labels.values())), count).classes.copy()
-        target[_below_zero(next(iter(labels.values())))] = -1
-        if split is not None and not _findable(split, target, scenes):
+        target[below_zero(next(iter(labels.values())))] = -1
+        found = [None if value < 0 else value for value in target.tolist()]
+        if split is not None and not len(answerable(found, split, scenes)):
             raise ValueError(
                 "No held-out picture has another of its first label's value to be found, so nothing can be measured: "
                 "hold out others, or give split=None to learn from all pictures without measuring."
@@ -127,7 +123,7 @@ class Request:
             arrays={
                 "classes": labelled,
                 "target": target,
-                "train": learned,
+                "train": taught,
                 "held_out": held,
                 "scenes": np.arange(count) if scenes is None else np.asarray(scenes, np.intp),
             },
@@ -183,56 +179,3 @@ class Request:
         finally:
             if self.path is None:
                 pictures.unlink(missing_ok=True)
-
-
-def _opened(pictures: Pictures) -> tuple[NDArray[np.uint8], Path | None]:
-    if isinstance(pictures, np.ndarray):
-        return pictures, None
-    path = Path(pictures).absolute()
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False), path
-    except (OSError, ValueError) as e:
-        raise ValueError(f"{path} is not an array of pictures in npy format ({e}).") from e
-
-
-def _rows(split: Split | None, count: int) -> tuple[Indices, Indices]:
-    """Rows to learn from and held-out ones, ascending."""
-    if split is None:
-        return np.arange(count), np.empty(0, np.intp)
-    train, held = np.unique(split.train), np.unique(split.held_out)
-    both = np.concatenate([train, held])
-    if not len(train) or not len(held):
-        raise ValueError("A split needs pictures to learn from and held-out ones.")
-    if len(np.intersect1d(train, held)):
-        raise ValueError("Some pictures are both learned from and held out.")
-    if both.min() < 0 or both.max() >= count:
-        raise ValueError(f"The split names pictures beyond the {count} that there are.")
-    return train, held
-
-
-def _below_zero(values: Values) -> NDArray[np.bool_]:
-    return np.array([isinstance(value, int | np.integer) and value < 0 for value in values], bool)
-
-
-def _learned(name: str, values: Values, count: int, train: Indices) -> tuple[NDArray[np.int32], int, int]:
-    """The class of each picture to learn from, numbered from 0, -1 for all others; how many classes there are; and how
-    many were left out."""
-    known = grouping(name, values, count).classes.copy()
-    known[_below_zero(values)] = -1
-    own = np.full(count, -1, np.int32)
-    named = train[known[train] >= 0]
-    numbers, places, pictures = np.unique(known[named], return_inverse=True, return_counts=True)
-    rank = np.empty(len(numbers), np.int32)
-    rank[np.argsort(-pictures, kind="stable")] = np.arange(len(numbers))
-    own[named] = np.where(rank < MOST_CLASSES, rank, -1)[places.reshape(-1)]
-    return own, min(len(numbers), MOST_CLASSES), max(0, len(numbers) - MOST_CLASSES)
-
-
-def _findable(split: Split, target: Indices, scenes: Indices | None) -> bool:
-    """Whether any held-out picture has something right to be found (see ``selection.measure``)."""
-    held = split.held_out[target[split.held_out] >= 0]
-    if split.task == "unseen pictures":
-        return bool(np.isin(target[held], target[split.train]).any())
-    own = np.arange(len(target)) if scenes is None else np.asarray(scenes)
-    pairs = np.unique(np.stack([target[held], own[held]], axis=1), axis=0)
-    return len(pairs) > len(np.unique(pairs[:, 0]))

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..extractors import _litert, export
 from ..extractors.base import ExtractorUnavailable
 from . import _finetune_checkpoint as checkpoint
-from ._finetune_request import Pictures, Request
+from ._finetune_inputs import Pictures
+from ._finetune_request import Request
 from .labels import Labels
 from .splits import Indices, Split
 from .tuned import FinetuneOptions, Tuned
