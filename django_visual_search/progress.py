@@ -23,6 +23,7 @@ class Progress:
     def _begin(self) -> None:
         self.started = time.monotonic()
         self.count = 0
+        self.said: int | None = None
         self.first = self.started, 0
         """The first report: what comes before it, such as loading a model, tells nothing of the time left."""
 
@@ -43,12 +44,13 @@ class Progress:
 
     def finish(self) -> None:
         """Write the last state and end the line."""
-        if self.total:
+        if self.total and (self.terminal or self.count != self.said):
             self._write()
         if self.terminal and self.total:
-            self.stream.write("", ending="\n") if hasattr(self.stream, "style_func") else self.stream.write("\n")
+            self._raw("", "\n")
 
     def _write(self) -> None:
+        self.said = self.count
         seconds = max(time.monotonic() - self.started, 1e-9)
         rate = self.count / seconds
         text = f"{self.count}/{self.total} {self.unit}"
@@ -64,8 +66,8 @@ class Progress:
             self._raw(text, "\n")
 
     def _raw(self, text: str, ending: str) -> None:
-        if hasattr(self.stream, "style_func"):  # Django's OutputWrapper
-            self.stream.write(text, ending=ending)
+        if hasattr(self.stream, "style_func"):  # Django's OutputWrapper; its stderr would be red
+            self.stream.write(text, str, ending=ending)
         else:
             self.stream.write(text + ending)
         self.stream.flush()

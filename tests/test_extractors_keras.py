@@ -432,7 +432,8 @@ def test_weights_of_another_sha256_are_refused(tmp_path):
     ):
         extractor(noise(1, 224))
     weights.unlink()
-    assert extractor.missing() == f"There is no file {weights}, the weights of VGG16."
+    assert extractor.missing().startswith(f"There is no file {weights}, the weights of VGG16. Put it there. Or ")
+    assert "ClassicExtractor" in extractor.missing()
 
 
 @needs_tensorflow

@@ -108,7 +108,7 @@ def test_a_reindex_that_is_stopped_goes_on(shop, index, number, code):  # noqa: 
     stopped = shop.command(*REINDEX)
     until(lambda: embedded() > 300, 60, "the middle of the reindex")
     os.kill(stopped.pid, number)
-    assert stopped.wait(20) == code
+    assert stopped.wait(20) == code, stopped.log.read_text()
     until(lambda: not shop.decoders(), 5, "the end of the decoders")
     assert 0 < embedded() < ROWS
     assert missing(), "the index is rebuilt at the end"
@@ -258,6 +258,7 @@ def test_a_bar_on_a_terminal(shop):  # noqa: F811
     os.close(primary)
     assert process.wait(30) == 0
     assert b"\r[##############################] 70/70 pictures" in shown
+    assert b"\033[31" not in shown, "no red, which is for errors"
     assert b"70 done, 0 skipped" in shown
 
 

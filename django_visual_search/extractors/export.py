@@ -60,7 +60,7 @@ def missing(recipe: Recipe) -> str | None:
     if find_spec("tensorflow") is None or find_spec("keras") is None:
         return NO_TENSORFLOW.format(recipe.application)
     if recipe.weights_sha256 and not Path(str(recipe.weights)).is_file():
-        return f"There is no file {recipe.weights}, the weights of {recipe.application}."
+        return f"There is no file {recipe.weights}, the weights of {recipe.application}. Put it there. {ALTERNATIVES}"
     return None
 
 
