@@ -250,6 +250,15 @@ class TestRefused:
         with pytest.raises(CommandError, match=r"two was measured against .*, but .* serves now"):
             run("two")
 
+    def test_what_serves_may_have_learned_from_the_pictures_held_out(self, field, products):
+        make_head("one", after=0.65)
+        run("one")
+        make_head("two", seed=2, before=0.99, after=0.7)
+        with pytest.raises(CommandError) as refused:
+            run("two")
+        assert "mAP 0.700, against 0.990 of what serves now. That flatters one, which knows these" in str(refused.value)
+        assert "reached mAP 0.650 on those held out from itself" in str(refused.value)
+
     def test_never_measured(self, field, products):
         make_head("one", metrics=[])
         with pytest.raises(CommandError, match="one was never measured"):

@@ -89,6 +89,8 @@ def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
     hits = search.search_by_image(as_file(base_picture(3), "x.jpg"), ARTICLES, limit=3)
     assert hits[0].product == articles[3]
     assert hits.extractor_key == head.key
+    assert "flatters" not in said
+    assert f"note: {head.name} serves, and was learned from such pictures" in train(ARTICLES, dry_run=True)
 
 
 def test_what_was_learned_depends_on_nothing_but_the_pictures(articles):
