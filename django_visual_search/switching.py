@@ -94,7 +94,7 @@ def _flattered(field: EmbeddingField) -> str:
     head = learned_serving(field)
     if head is None:
         return ""
-    own = f", which reached mAP {_mean(head, 'after'):.3f} on those held out from itself" if head.metrics else ""
+    own = f"; on those held out from itself it reached mAP {_mean(head, 'after'):.3f}" if head.metrics else ""
     return f" That flatters {head.name}, which knows these pictures{own}."
 
 
