@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_visual_search import findability, serving
 from django_visual_search.admin.findability import PER_PAGE
 from django_visual_search.findability import Reason
-from django_visual_search.models import FindabilityFinding, IndexingRun
+from django_visual_search.models import FindabilityFinding, IndexingRun, ServingSpace
 from django_visual_search.registry import get_field
 
 from .conftest import embed_all, picture_file
@@ -78,6 +78,31 @@ class TestPage:
         assert copy.image.url in page
         (only,) = [address for reason, _, address, _ in response.context["reasons"] if reason is Reason.DUPLICATE]
         assert set(shown(client.get(PAGE + only))) == duplicates
+
+    def test_a_check_before_a_switch_says_nothing(self, client):
+        Product.objects.create(name="one", image=picture_file(1))
+        Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
+        embed_all()
+        now = timezone.now()
+        space = ServingSpace.objects.create(
+            label=PRODUCTS,
+            extractor="default",
+            previous_extractor="default",
+            changed_at=now,
+            effective_at=now,
+            finished_at=now,
+        )
+        findability.check(get_field(PRODUCTS), seed=0)
+        client.force_login(staff())
+        switched = "Its vectors were switched since"
+        assert switched not in client.get(MODEL).content.decode()
+        assert findability.totals(Product)[Reason.DUPLICATE] == 2
+        space.effective_at = timezone.now() + timezone.timedelta(minutes=1)
+        space.save()
+        assert switched not in client.get(MODEL).content.decode(), "not yet"
+        space.effective_at = timezone.now()
+        space.save()
+        assert switched in client.get(MODEL).content.decode()
 
     def test_nothing_to_tell(self, client):
         client.force_login(staff())
@@ -184,6 +209,24 @@ class TestPermissions:
         response = client.post(MODEL, follow=True)
         assert "The check begins as soon as a worker is free." in response.content.decode()
         assert tasks == [("django_visual_search.check_findability", PRODUCTS)]
+
+    def test_the_page_waits_for_the_check_that_it_asked_for(self, client, monkeypatch):
+        sent(monkeypatch)
+        client.force_login(staff())
+        before = timezone.now() - timezone.timedelta(hours=1)
+        run = IndexingRun.objects.create(
+            label=PRODUCTS, kind="findability", started_at=before, updated_at=before, finished_at=before
+        )
+        address = client.post(MODEL).url
+        loads = lambda: client.get(PAGE + address).context["reload_seconds"]  # noqa: E731
+        assert loads() == 5
+        assert client.get(MODEL).context["reload_seconds"] is None
+        for expected, started in ((5, before), (None, timezone.now())):
+            IndexingRun.objects.filter(pk=run.pk).update(started_at=started, finished_at=started, updated_at=started)
+            assert loads() == expected
+        IndexingRun.objects.all().delete()
+        for asked in (0, "x", 10**30, 10**12):
+            assert client.get(f"{MODEL}&asked={asked}").context["reload_seconds"] is None
 
     def test_a_check_that_goes_on_is_not_started_again(self, client, monkeypatch):
         tasks = sent(monkeypatch)

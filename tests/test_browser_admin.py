@@ -1,15 +1,18 @@
 """The admin of the example shop in a real browser, under a strict policy: what staff do from morning to evening."""
 
 import re
+import signal
 import time
 
 import pytest
 
 from .browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
 from .example import demo_shop  # noqa: F401
+from .test_example_celery import BROKER, broker  # noqa: F401
 
 PRODUCTS = "/admin/shop/product/"
 DASHBOARD = "/admin/django_visual_search/dashboard/"
+FINDABILITY = "/admin/django_visual_search/findability/"
 # Pictures still under way when the page was left, and choices when more was typed
 LEAVING = r"ERR_ABORTED .*/(media|products|autocomplete)/"
 # Django's own pages: styles that its calendar and select2 write into elements
@@ -51,6 +54,23 @@ Feedback.objects.bulk_create(
     for day in range(30) for name, usual in events.items() for _ in range(round(usual * rng.uniform(0.2, 1.8)))
 )
 print(Feedback.objects.count())
+"""
+UNFOUND = """
+import io
+from django.core.files.base import ContentFile
+from PIL import Image
+from example_project.shop.models import Product
+tea = Product.objects.get(sku="TEA-004")
+tiny = io.BytesIO()
+Image.new("RGB", (4, 4), "red").save(tiny, "PNG")
+with tea.image.open() as file:
+    copy = file.read()
+for sku, data in (("BARE", None), ("TINY", tiny.getvalue()), ("BROKEN", b"no picture"), ("COPY", copy)):
+    one = Product(name=f"Unfound {sku}", slug=sku, sku=sku, category=tea.category, brand=tea.brand, price=1)
+    if data:
+        one.image.save(f"{sku}.jpg", ContentFile(data), save=False)
+    one.save()
+print(tea.name)
 """
 
 
@@ -300,3 +320,62 @@ def test_the_dashboard_follows_a_reindex(working, shop):
         assert time.monotonic() < end
         page.wait_for_timeout(200)
     assert page.locator("meta[http-equiv=refresh]").count() == 0
+
+
+@pytest.fixture
+def staffed(shop, broker, monkeypatch):  # noqa: F811
+    """The shop with a broker, and one worker."""
+    monkeypatch.setitem(shop.environment, "CELERY_BROKER_URL", BROKER)
+    celery = ("-m", "celery", "-A", "example_project")
+    with shop.start(*celery, "purge", "-f", "-Q", "visual_search") as purge:
+        purge.communicate(timeout=60)
+    log = shop.folder / "worker.log"
+    with log.open("w") as output:
+        worker = shop.start(
+            *(*celery, "worker", "-Q", "visual_search", "-c", "1", "-l", "INFO"), stdout=output, start_new_session=True
+        )
+    try:
+        with shop.server() as address:
+            monkeypatch.setattr(shop, "address", address)
+            yield shop
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(60)
+
+
+@pytest.mark.services
+def test_a_worker_checks_what_can_not_be_found(staffed, working):
+    """Started on the page, which then follows it by itself, and shows what it found."""
+    name = staffed.python(UNFOUND)
+    page = working(FINDABILITY)
+    content = lambda: page.inner_text("#content-main")  # noqa: E731
+    assert content().count("none yet") == 2, "a check of each embedding field"
+    page.click("input[value='Check now']")
+    page.wait_for_selector(".messagelist .success")
+    assert "as soon as a worker is free" in page.inner_text(".messagelist")
+    seen, end = set(), time.monotonic() + 300
+    while content().count(" ago: ") < 2:
+        assert time.monotonic() < end, (staffed.folder / "worker.log").read_text()
+        now = re.findall(r"(\d+) of 337 products", content())
+        if now and not seen:
+            shot(page, "admin-findability-running")
+        seen.update(now)
+        page.wait_for_timeout(300)
+    assert len(seen) > 1, "how far it is"
+    assert page.locator("meta[http-equiv=refresh]").count() == 0
+    found = page.locator(".visual-search-unfound tbody tr")
+    rows = {row.locator("td").first.inner_text().strip(): row.inner_text() for row in found.all()}
+    for sku, why in (("BARE", "No picture"), ("TINY", "Too small"), ("BROKEN", "Picture refused")):
+        assert why in rows[f"Unfound {sku}"]
+    page.click(".visual-search-choices >> text=Duplicate picture")
+    page.wait_for_url("**reason=duplicate*")
+    twins = [set(row.locator("a").all_inner_texts()) for row in found.all()]
+    assert twins.count({name, "Unfound COPY"}) == 2
+    page.wait_for_load_state("networkidle")
+    shot(page, "admin-findability")
+    page.set_viewport_size(MOBILE)
+    assert wider_than_the_window(page) == 0
+    shot(page, "admin-findability-narrow")
+    staffed.python(
+        "from example_project.shop.models import *; Product.objects.filter(name__startswith='Unfound ').delete()"
+    )

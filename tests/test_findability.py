@@ -13,7 +13,7 @@ from PIL import Image
 
 from django_visual_search import findability, indexing
 from django_visual_search.findability import Reason, rows, totals
-from django_visual_search.models import FindabilityFinding, IndexingAttempt, IndexingRun
+from django_visual_search.models import FindabilityFinding, IndexingAttempt, IndexingRun, ServingSpace
 from django_visual_search.registry import get_field
 from django_visual_search.tasks import check_findability
 
@@ -274,9 +274,17 @@ class TestCommand:
         product(1)
         Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         embed_all()
-        assert "2 duplicate picture" not in self.report(PRODUCTS, "--stored")
+        said = self.report(PRODUCTS, "--stored")
+        assert "2 duplicate picture" not in said
+        assert f"{PRODUCTS} was never checked" in said
         findability.check(get_field(PRODUCTS), seed=0)
-        assert "2 duplicate picture" in self.report(PRODUCTS, "--stored")
+        said = self.report(PRODUCTS, "--stored")
+        assert "2 duplicate picture" in said
+        assert "not known" not in said
+        now = timezone.now()
+        moved = {"changed_at": now, "effective_at": now, "finished_at": now}
+        ServingSpace.objects.create(label=PRODUCTS, extractor="default", previous_extractor="default", **moved)
+        assert f"{PRODUCTS} was switched to other vectors since its last check" in self.report(PRODUCTS, "--stored")
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

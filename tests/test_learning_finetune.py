@@ -135,6 +135,19 @@ def test_views_are_seeded_and_differ_from_their_pictures(oracle):
     np.testing.assert_allclose(small, pictures.mean(axis=(1, 2)), atol=6)
 
 
+@needs_training
+def test_it_stops_early_where_held_out_photos_are_found_worse(photos, tmp_path):
+    """Steps that are far too large spoil the network; what was best is kept, here the weights before them all."""
+    options = replace(SMALL, epochs=9, learning_rate=0.3, patience=2)
+    tuned = finetune(**arguments(photos, grocery.WEIGHTS) | {"options": options}, folder=tmp_path)
+    assert tuned.stopped == "patience"
+    assert [epoch["mAP"] < tuned.before["mAP"] for epoch in tuned.history] == [True, True]
+    assert (tuned.best_epoch, tuned.after, tuned.better) == (0, tuned.before, False)
+    some, file = np.load(photos)[::7], tmp_path / "before.tflite"
+    file.write_bytes(export.export(recipe(grocery.WEIGHTS)))
+    assert_same_features(features(tuned, some, tmp_path), _litert.Flatbuffer(file, threads=1)(some))
+
+
 def start(folder: Path, photos: Path) -> subprocess.Popen:
     """The same fine-tuning in a process of its own, which prints what it says."""
     program = ("-m", "tests.finetune_case", photos, grocery.WEIGHTS, folder)

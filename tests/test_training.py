@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from PIL import Image
 
-from django_visual_search import search, switching
+from django_visual_search import progress, search, switching
 from django_visual_search.backends import extractor_of
 from django_visual_search.learning.augment import views
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
@@ -89,6 +89,8 @@ def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
     hits = search.search_by_image(as_file(base_picture(3), "x.jpg"), ARTICLES, limit=3)
     assert hits[0].product == articles[3]
     assert hits.extractor_key == head.key
+    assert "flatters" not in said
+    assert f"note: {head.name} serves, and was learned from such pictures" in train(ARTICLES, dry_run=True)
 
 
 def test_what_was_learned_depends_on_nothing_but_the_pictures(articles):
@@ -120,6 +122,15 @@ def test_indexing_and_training_share_features(articles, media):
 def test_a_dry_run_keeps_no_head(articles):
     assert "Dry run" in train(ARTICLES, dry_run=True)
     assert not EmbeddingHead.objects.exists()
+
+
+def test_every_round_over_the_pictures_says_how_far_it_is(articles, monkeypatch):
+    """The pictures, and again for what tells scenes apart; views of single pictures are rounds of their own."""
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    assert train(ARTICLES, dry_run=True).count(f"{COUNT * EACH}/{COUNT * EACH} pictures") == 2
+    for i in range(COUNT):
+        Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"))
+    assert train("testshop.Product", dry_run=True).count(f"{COUNT}/{COUNT} pictures") == 1 + VIEWS
 
 
 def test_products_with_one_picture_are_learned_from_by_views(monkeypatch):

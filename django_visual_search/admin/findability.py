@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,16 +13,16 @@ from celery import current_app
 from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.paginator import Page, Paginator
-from django.db import router
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..findability import Reason, product_models, rows, running, totals
+from ..findability import Reason, last_check, outdated, product_models, rows, running, totals
 from ..findability.report import Row
-from ..models import Findability, IndexingRun
+from ..models import Findability
 from ..presentation import thumbnail_of
 from ..publishing import enqueue
 from ..registry import fields_of_product, get_field
@@ -34,6 +36,8 @@ from .versions import BREADCRUMB_LIST
 PER_PAGE = 25
 RELOAD_SECONDS = 5
 """While a check runs, the page loads anew so often."""
+AWAITED_SECONDS = 600
+"""So long it does before a check that it has asked for begins: workers may have other work first."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class FindabilityAdmin(ReadOnlyAdmin):
             "may_check": self.has_check_permission(request),
             "inline": current_app.conf.task_always_eager,
             "reload_seconds": RELOAD_SECONDS
-            if any(check is not None and check.running for _l, check in checks)
+            if any((check is not None and check.running) or _awaited(request, check) for _l, check, _o in checks)
             else None,
         }
 
@@ -146,19 +150,19 @@ class FindabilityAdmin(ReadOnlyAdmin):
             for row in found
         ]
 
-    def _checks(self, model: type[Model]) -> list[tuple[str, Progress | None]]:
-        """The latest check of each field by which the products are found."""
-        found: list[tuple[str, Progress | None]] = []
+    def _checks(self, model: type[Model]) -> list[tuple[str, Progress | None, bool]]:
+        """The latest check of each field by which the products are found, and whether it was of other vectors."""
+        found: list[tuple[str, Progress | None, bool]] = []
         for field in fields_of_product(model):
-            runs = IndexingRun.objects.using(router.db_for_write(field.model))
-            run = runs.filter(label=field.label, kind=IndexingRun.Kind.FINDABILITY).first()
-            found.append((field.label, None if run is None else Progress(run)))
+            run = last_check(field)
+            found.append((field.label, run and Progress(run), run is not None and outdated(field, run)))
         return found
 
     def _start(self, request: HttpRequest, model: type[Model]) -> HttpResponse:
         if not self.has_check_permission(request):
             raise PermissionDenied
         labels = [field.label for field in fields_of_product(model)]
+        asked = {}
         # Sent one after another, and none more once the broker didn't take one.
         if current_app.conf.task_always_eager:
             said, level = _("Tasks run inline here: run manage.py findability_report instead."), messages.WARNING
@@ -166,16 +170,27 @@ class FindabilityAdmin(ReadOnlyAdmin):
             said, level = _("A check is going on already."), messages.WARNING
         elif all(enqueue(check_findability, label) for label in labels):
             said, level = _("The check begins as soon as a worker is free."), messages.SUCCESS
+            asked = {"asked": int(time.time())}
         else:
             said, level = _("The message broker does not answer; nothing was started."), messages.ERROR
         messages.add_message(request, level, said, fail_silently=True)
-        return HttpResponseRedirect(_address(model=model._meta.label))
+        return HttpResponseRedirect(_address(model=model._meta.label, **asked))
 
     def _may_see(self, request: HttpRequest, model: type[Model]) -> bool:
         """Whom the admin doesn't let look at products, it doesn't tell about them here either."""
         if not self.admin_site.is_registered(model):
             return bool(request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
         return bool(self.admin_site.get_model_admin(model).has_view_or_change_permission(request))
+
+
+def _awaited(request: HttpRequest, check: Progress | None) -> bool:
+    """Whether this page has asked for a check that hasn't begun."""
+    try:
+        asked = datetime.datetime.fromtimestamp(int(request.GET.get("asked", "")), datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return False
+    waited = (timezone.now() - asked).total_seconds()
+    return 0 <= waited < AWAITED_SECONDS and (check is None or check.run.started_at < asked)
 
 
 def _address(**query: Any) -> str:

@@ -2,6 +2,6 @@
 
 from .check import LIMIT, check, running
 from .reasons import Reason
-from .report import product_models, rows, totals
+from .report import last_check, outdated, product_models, rows, totals
 
-__all__ = ["LIMIT", "Reason", "check", "product_models", "rows", "running", "totals"]
+__all__ = ["LIMIT", "Reason", "check", "last_check", "outdated", "product_models", "rows", "running", "totals"]

@@ -10,10 +10,12 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import Model, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..extractors import ExtractorUnavailable
-from ..models import FindabilityFinding
+from ..fields import EmbeddingField
+from ..models import FindabilityFinding, IndexingRun, ServingSpace
 from ..registry import embedding_fields, fields_of_product
 from ..spaces import wanted_extractor
 from ..statuses import statuses
@@ -39,6 +41,17 @@ class Row:
     """The field of that picture."""
     similarity: float | None = None
     checked_at: datetime | None = None
+
+
+def last_check(field: EmbeddingField) -> IndexingRun | None:
+    runs = IndexingRun.objects.using(router.db_for_write(field.model))
+    return runs.filter(label=field.label, kind=IndexingRun.Kind.FINDABILITY).first()
+
+
+def outdated(field: EmbeddingField, run: IndexingRun) -> bool:
+    """Whether the field was switched to other vectors since: what that check found says nothing of these."""
+    spaces = ServingSpace.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+    return spaces.filter(effective_at__gt=run.started_at, effective_at__lte=timezone.now()).exists()
 
 
 def product_models() -> list[type[Model]]:

@@ -80,6 +80,7 @@ def gather(
 ) -> Supervision:
     """Read the catalogue, ``most`` pictures of it, and make what features are not kept.
 
+    ``show`` starts anew for the altered views, and for what tells scenes apart: each can take minutes.
     Raises LookupError for an unknown label path and ValueError where no picture can be read.
     """
     catalogue = read_catalogue(field, labels).sample(most, seed)
@@ -89,7 +90,7 @@ def gather(
         why = " ".join(f"{count}: {reason}" for reason, count in made.reasons.most_common()) or "there are none"
         raise ValueError(f"{field.label} has no pictures to learn from ({why}).")
     single = _single(catalogue, there, seed)
-    altered = view_features(field, extractor, catalogue, single, VIEWS) if single else []
+    altered = view_features(field, extractor, catalogue, single, VIEWS, show) if single else []
     pictures = np.concatenate([there, *(np.array(single)[one.there] for one in altered)])
     view = np.repeat(np.arange(-1, len(altered)), [len(there), *(int(one.there.sum()) for one in altered)])
     features = np.concatenate([made.rows[there], *(one.rows[one.there] for one in altered)])
@@ -98,7 +99,7 @@ def gather(
     if liked:
         named[LIKED] = [liked.get(product, "") for product in catalogue.products]
     taken = {name: [values[i] for i in pictures] for name, values in named.items()}
-    scenes = _scenes(field, extractor, catalogue, there, made.rows[there])
+    scenes = _scenes(field, extractor, catalogue, there, made.rows[there], show)
     own = np.arange(len(pictures) - len(there)) + (int(scenes.max()) + 1)  # each view is a scene of its own
     scenes = np.concatenate([scenes, own])
     return Supervision(features, taken, scenes, pictures, view, catalogue, Counter(made.reasons))
@@ -110,6 +111,7 @@ def _scenes(
     catalogue: Catalogue,
     rows: NDArray[Any],
     features: NDArray[np.float16],
+    show: Show,
 ) -> Indices:
     """Which pictures of a product show one scene, by the backbone and by colours and shapes together.
 
@@ -121,7 +123,7 @@ def _scenes(
     several = [int(row) for row, count in zip(rows, _counts(products), strict=True) if count > 1]
     classic = ClassicExtractor(images=asdict(extractor.image_options))
     if several and extractor.name != classic.name:
-        found = catalogue_features(field, classic, catalogue, rows=several)
+        found = catalogue_features(field, classic, catalogue, show, rows=several)
         beside = np.zeros((len(rows), classic.width), np.float32)
         beside[np.isin(rows, several)] = found.rows
     return near_duplicates(features.astype(np.float32), within=products, beside=beside)

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
-from ...findability import LIMIT, Reason, check, product_models, rows, totals
+from ...findability import LIMIT, Reason, check, last_check, outdated, product_models, rows, totals
 from ...findability.report import Row
 from ...progress import Progress
 from ...registry import fields_of_product, get_field
@@ -58,6 +58,8 @@ class Command(BaseCommand):
         for model in models:
             fields = [field] if field else fields_of_product(model)
             checks = [] if options["stored"] else [self._check(one, options) for one in fields]
+            if options["stored"] and plain:
+                self._say_what_is_known(fields)
             told.append(self._report(model, field, checks, options, plain))
         if options["json"]:
             text = json.dumps({"models": told}, indent=2, ensure_ascii=False)
@@ -82,6 +84,17 @@ class Command(BaseCommand):
         for one in progress:
             one.finish()
         return {"label": field.label, **found.__dict__}
+
+    def _say_what_is_known(self, fields: list[EmbeddingField]) -> None:
+        for field in fields:
+            run = last_check(field)
+            if run is None:
+                self.stdout.write(f"{field.label} was never checked: look-alikes and duplicates are not known.")
+            elif outdated(field, run):
+                self.stdout.write(
+                    f"{field.label} was switched to other vectors since its last check: look-alikes and duplicates are "
+                    "not known."
+                )
 
     def _report(
         self,

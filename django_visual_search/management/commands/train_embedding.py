@@ -16,6 +16,7 @@ from ...learning.heads import Trained
 from ...learning.tuned import FinetuneOptions
 from ...progress import Progress
 from ...registry import get_field, only_field
+from ...switching import learned_serving
 from ...training import finetuning, heads, keeping
 from ...training.supervision import gather, usual_labels
 
@@ -103,6 +104,11 @@ class Command(BaseCommand):
         summary = {"labels": paths, "pictures": len(given.features), "seed": seed, "given": given.describe()}
         dimensions = base.extractor.spec.dimensions
         self._say("vectors as they are now", time.monotonic() - started)
+        if now := learned_serving(field):
+            self.stdout.write(
+                f"  note: {now.name} serves, and was learned from such pictures: held-out ones are no news to it, "
+                "which flatters the figures 'before'."
+            )
         trained = heads.train(given, base, before, kind=kind, seed=seed, dimensions=dimensions, progress=self._tell)
         self._report("head", trained)
         if method == "finetune":
