@@ -85,23 +85,19 @@ def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
     before, after = _mean(head, "before"), _mean(head, "after")
     if after < before:
         why = f"{head.name} is worse on held-out pictures: mAP {after:.3f}, against {before:.3f} of what serves now."
-        return why + _flattered(field)
+        return why + _flattered(field, head)
     return None
 
 
-def _flattered(field: EmbeddingField) -> str:
-    """What to know of a head that serves: the pictures held out from another are no news to it."""
-    head = learned_serving(field)
-    if head is None:
+def _flattered(field: EmbeddingField, head: EmbeddingHead) -> str:
+    """What to know where the pictures held out from a head were no news to the tuned one that it was compared with."""
+    name = head.summary.get("flattered")
+    heads = EmbeddingHead.objects.using(router.db_for_write(field.model))
+    serves = heads.filter(label=field.label, name=name).first() if name else None
+    if serves is None:
         return ""
-    own = f"; on those held out from itself it reached mAP {_mean(head, 'after'):.3f}" if head.metrics else ""
-    return f" That flatters {head.name}, which knows these pictures{own}."
-
-
-def learned_serving(field: EmbeddingField) -> EmbeddingHead | None:
-    """The learned head that serves, if any."""
-    pk = serving.serving(field).wanted.head
-    return None if pk is None else EmbeddingHead.objects.using(router.db_for_write(field.model)).filter(pk=pk).first()
+    own = f"; on those held out from itself it reached mAP {_mean(serves, 'after'):.3f}" if serves.metrics else ""
+    return f" That flatters {serves.name}, which knows these pictures{own}."
 
 
 def _mean(head: EmbeddingHead, when: str) -> float:

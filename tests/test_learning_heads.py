@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,16 @@ def test_before_is_measured_by_the_vectors_that_are_given():
     # Those of the head itself are no better and no worse than it.
     again = train(features, labels, before=embed_by(found["now"].head)(features)).outcomes[0]
     assert again.before.mean_average_precision > found["now"].outcomes[0].before.mean_average_precision
+
+
+def test_a_head_that_serves_is_measured_by_ones_that_do_not_know_what_is_held_out():
+    features, labels = shop()
+    served = train(features, labels)
+    again = train(features, labels, before=features, learned_before=served.settings)
+    assert [one.before for one in again.outcomes] == [one.after for one in served.outcomes]
+    other = replace(served.settings, shrinkage=0.99, residual=0.9)
+    worse = train(features, labels, before=features, learned_before=other)
+    assert worse.outcomes[0].before.mean_average_precision < worse.outcomes[0].after.mean_average_precision
 
 
 def test_confidence_is_learned_from_held_out_pictures_and_a_head_that_never_saw_them():

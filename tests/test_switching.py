@@ -253,7 +253,9 @@ class TestRefused:
     def test_what_serves_may_have_learned_from_the_pictures_held_out(self, field, products):
         make_head("one", after=0.65)
         run("one")
-        make_head("two", seed=2, before=0.99, after=0.7)
+        two = make_head("two", seed=2, before=0.99, after=0.7)
+        two.summary["flattered"] = "one"
+        two.save()
         with pytest.raises(CommandError) as refused:
             run("two")
         assert "mAP 0.700, against 0.990 of what serves now. That flatters one, which knows these" in str(refused.value)

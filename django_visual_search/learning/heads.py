@@ -67,6 +67,7 @@ def train_head(
     plan: Plan,
     *,
     before: NDArray[np.floating[Any]],
+    learned_before: Settings | None = None,
     scenes: Indices | None = None,
     strangers: NDArray[np.floating[Any]] | None = None,
     inner: Sequence[Split] | None = None,
@@ -75,7 +76,9 @@ def train_head(
     """Choose settings, measure before and after, learn confidence, and learn the head from everything.
 
     ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: the unit vectors,
-    ``(n, b)``, that they have now, which may come from another backbone. ``scenes``: see ``near_duplicates``.
+    ``(n, b)``, that they have now, which may come from another backbone. ``learned_before``: how the head was learned
+    that they come of, if any; then ``before`` are that backbone's features, and what serves is measured by heads of
+    those settings that don't know the held-out pictures either. ``scenes``: see ``near_duplicates``.
     ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low. ``inner``: what
     settings are chosen by, where the features themselves were learned from some of the pictures.
 
@@ -84,7 +87,7 @@ def train_head(
     (ExtractorUnavailable). Raises ValueError where nothing can be learned; what can't be measured is said in ``notes``.
     """
     with one_blas_thread():
-        return _train(features, labels, plan, before, scenes, strangers, inner, progress)
+        return _train(features, labels, plan, before, learned_before, scenes, strangers, inner, progress)
 
 
 def _train(
@@ -92,6 +95,7 @@ def _train(
     labels: Labels,
     plan: Plan,
     before: NDArray[np.floating[Any]],
+    learned_before: Settings | None,
     scenes: Indices | None,
     strangers: NDArray[np.floating[Any]] | None,
     given: Sequence[Split] | None,
@@ -129,11 +133,11 @@ def _train(
     for split in outer:
         progress(f"measuring: {split.task}")
         try:
-            part = HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings)
-            embed = embed_by(part.head)
+            embed = _embed(features, labels, split, settings)
+            now = _as_they_are if learned_before is None else _embed(before, labels, split, learned_before)
             figures = [
                 measure(rows, labels[plan.target], split, way, scenes=scenes).mean()
-                for rows, way in ((before, _as_they_are), (features, embed))
+                for rows, way in ((before, now), (features, embed))
             ]
         except ValueError as e:
             notes.append(f"{split.task}: {e}")
@@ -145,6 +149,11 @@ def _train(
     learned = learn(features, labels, settings)
     spent = time.monotonic() - start
     return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
+
+
+def _embed(features: NDArray[np.floating[Any]], labels: Labels, split: Split, settings: Settings) -> Embed:
+    """By a head that is learned from what is not held out."""
+    return embed_by(HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings).head)
 
 
 def _as_they_are(vectors: NDArray[Any]) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ from ..learning.splits import Split, unseen_pictures
 from ..learning.tuned import FinetuneOptions, Tuned
 from ..models import Artifact
 from . import heads
+from .baseline import Baseline
 from .features import Show
 from .heads import Base
 from .pixels import PixelFile
@@ -69,7 +70,7 @@ class Finetuning:
         self.folder, self.say, self.show = folder, say, show
         self.pixels = PixelFile(folder / "pictures.npy", field, extractor, given)
 
-    def run(self, options: FinetuneOptions, before: Any, kind: str | None, *, again: bool) -> Finetuned:
+    def run(self, options: FinetuneOptions, before: Baseline, kind: str | None, *, again: bool) -> Finetuned:
         """``again``: train once more on everything, as many epochs as were best, for what is to serve."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say("decoding")

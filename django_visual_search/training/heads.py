@@ -23,9 +23,9 @@ from ..learning.plan import Plan
 from ..learning.splits import Split
 from ..models import EmbeddingHead
 from ..serving import serving
-from ..spaces import backbone_of, extractor_of_space
-from .features import catalogue_features, view_features
-from .supervision import LIKED, PRODUCT, VIEWS, Supervision
+from ..spaces import backbone_of
+from .baseline import Baseline
+from .supervision import LIKED, PRODUCT, Supervision
 
 STRANGERS = 120
 """Drawn pictures of nothing that is sold, for which confidence is to be low."""
@@ -61,28 +61,10 @@ def base_of(field: EmbeddingField, alias: str | None = None) -> Base:
     return Base(space.extractor, backbone_of(base, columns.get("backbone", {}), field.dimensions), columns)
 
 
-def vectors_now(field: EmbeddingField, base: Base, given: Supervision) -> tuple[NDArray[np.float32], str]:
-    """The vectors that the pictures have by what serves now, ``(n, d)``, and its key."""
-    now = extractor_of_space(field, serving(field).wanted)
-    if not isinstance(now, BackboneExtractor):
-        now = backbone_of(now, {}, field.dimensions)  # says why it can't be
-    if now.features_key == base.extractor.features_key:
-        return now.project(given.features), now.spec.key
-    rows = np.zeros((len(given.view), now.spec.dimensions), np.float32)
-    own = given.view < 0
-    rows[own] = now.project(catalogue_features(field, now, given.catalogue).rows[given.pictures[own]])
-    viewed = np.unique(given.pictures[~own])
-    views = view_features(field, now, given.catalogue, viewed.tolist(), VIEWS) if len(viewed) else []
-    for number, one in enumerate(views):
-        this = given.view == number
-        rows[this] = now.project(one.rows[np.searchsorted(viewed, given.pictures[this])])
-    return rows, now.spec.key
-
-
 def train(
     given: Supervision,
     base: Base,
-    before: NDArray[np.float32],
+    before: Baseline,
     *,
     kind: str | None,
     seed: int,
@@ -95,7 +77,8 @@ def train(
         given.features.astype(np.float32),
         given.labels,
         plan_for(given, kind=kind, seed=seed, dimensions=dimensions),
-        before=before,
+        before=before.rows,
+        learned_before=before.settings,
         scenes=given.scenes,
         strangers=stranger_features(base.extractor).astype(np.float32),
         inner=inner,

@@ -16,8 +16,8 @@ from ...learning.heads import Trained
 from ...learning.tuned import FinetuneOptions
 from ...progress import Progress
 from ...registry import get_field, only_field
-from ...switching import learned_serving
 from ...training import finetuning, heads, keeping
+from ...training.baseline import baseline
 from ...training.supervision import gather, usual_labels
 
 MOST = 50_000
@@ -99,16 +99,17 @@ class Command(BaseCommand):
         self._say("features", time.monotonic() - started)
         for line in given.describe():
             self.stdout.write(f"  {line}")
-        before, key = heads.vectors_now(field, base, given)
+        before = baseline(field, base.extractor.features_key, given)
         kind = paths[0] if paths else None
         summary = {"labels": paths, "pictures": len(given.features), "seed": seed, "given": given.describe()}
         dimensions = base.extractor.spec.dimensions
         self._say("vectors as they are now", time.monotonic() - started)
-        if now := learned_serving(field):
+        if before.flattered:
             self.stdout.write(
-                f"  note: {now.name} serves, and was learned from such pictures: held-out ones are no news to it, "
-                "which flatters the figures 'before'."
+                f"  note: {before.flattered} serves, and knows the pictures held out here: that flatters the figures "
+                "'before'."
             )
+            summary["flattered"] = before.flattered
         trained = heads.train(given, base, before, kind=kind, seed=seed, dimensions=dimensions, progress=self._tell)
         self._report("head", trained)
         if method == "finetune":
@@ -131,7 +132,7 @@ class Command(BaseCommand):
             trained,
             base.extractor,
             alias=base.alias,
-            baseline_key=key,
+            baseline_key=before.key,
             summary=summary,
             name=name,
             **base.columns,
