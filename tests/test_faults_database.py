@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 
 from django_visual_search import indexing, search
 from django_visual_search.indexing import ann, rebuilding
+from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.registry import get_field
 
@@ -99,6 +101,24 @@ def test_postgresql_killed_in_a_reindex(shop, folder):  # noqa: F811
     look = shop.start("-c", LOOK.format(label=LABEL), cluster=cluster)
     assert look.wait(60) == 0
     assert look.log.read_text().split() == ["embedded", str(ROWS), "missing", "0"]
+
+
+def test_ctrl_c_in_the_middle_of_a_statement(shop, index, monkeypatch):  # noqa: F811
+    """psycopg closes the connection where a statement doesn't end in time, and what is cleaned up then fails."""
+    many(3)
+
+    def interrupted(*arguments):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            connection.connection.close()
+            Product.objects.first()
+
+    monkeypatch.setattr(reindex_embeddings.Command, "_embed", interrupted)
+    with pytest.raises(CommandError, match="Stopped") as stopped:
+        call_command(*REINDEX)
+    assert stopped.value.returncode == 130
+    assert Product.objects.count() == 3
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError, router
+from django.db import InterfaceError, OperationalError, connections, router
 
 from ... import indexing
 from ...conf import conf
@@ -58,14 +59,11 @@ class Command(BaseCommand):
         except ExtractorUnavailable as e:
             raise CommandError(str(e)) from e
         except (InterfaceError, OperationalError) as e:
+            if _interrupted(e):
+                raise _stopped(fields) from None
             raise CommandError(f"The database went away. Run the command again to go on from here. ({e})") from e
         except KeyboardInterrupt:
-            message = "Stopped. Run the command again to go on from here."
-            if any(ann.missing_indexes(field) for field in fields):
-                message += (
-                    " It will also build the ANN index, which is missing now: searches work without it, but slowly."
-                )
-            raise CommandError(message, returncode=130) from None
+            raise _stopped(fields) from None
         if not all(good):
             raise CommandError("Some pictures have no vector; see the reasons above.", returncode=1)
 
@@ -172,3 +170,19 @@ class Command(BaseCommand):
                 "Run the command again."
             )
         return count == 0 and not left
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: in the middle of a statement, that can close the connection."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _stopped(fields: list[EmbeddingField]) -> CommandError:
+    message = "Stopped. Run the command again to go on from here."
+    connections.close_all()  # a statement may have been under way
+    with contextlib.suppress(InterfaceError, OperationalError):
+        if any(ann.missing_indexes(field) for field in fields):
+            message += " It will also build the ANN index, which is missing now: searches work without it, but slowly."
+    return CommandError(message, returncode=130)
