@@ -60,16 +60,23 @@ def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lamb
         return _worse_head(field, EmbeddingHead.objects.using(router.db_for_write(field.model)).get(pk=space.head))
     say(f"measuring what serves now and {space.extractor} with up to {LIMIT} pictures")
     figures = []
-    for one in (serving.serving(field).wanted, space):
+    now = serving.serving(field).wanted
+    for one in (now, space):
         measured = measure_space(field, extractor_of_space(field, one))
         for task, metrics in measured.items():
             say(f"  {key_of_space(field, one)}, {task}: {metrics}")
         figures.append(sum(metrics.mean_average_precision for metrics in measured.values()) / len(measured))
     before, after = figures
     if after < before:
-        return (
+        why = (
             f"{space.extractor} is worse on the shop's pictures: mAP {after:.3f}, against {before:.3f} of what serves."
         )
+        if now.head is not None:
+            why += (
+                " That flatters the head that serves, which knows these pictures: `train_embedding --extractor "
+                f"{space.extractor}` learns one for {space.extractor}, and compares both fairly."
+            )
+        return why
     return None
 
 

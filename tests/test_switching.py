@@ -282,6 +282,21 @@ class TestRefused:
         figures["tight"] = 0.9
         assert switching.worse(field, switching.Space("tight")) is None
 
+    def test_an_extractor_beside_a_head_that_knows_the_pictures(self, field, products, monkeypatch):
+        make_head("one")
+        run("one")
+        measured = switching.measure_space(field, extractor_of_space(field, switching.Space("tight")))
+        precision = iter((0.9, 0.8))
+
+        def as_if(field, extractor):
+            value = next(precision)
+            return {task: replace(m, mean_average_precision=value) for task, m in measured.items()}
+
+        monkeypatch.setattr(switching, "measure_space", as_if)
+        why = switching.worse(field, switching.Space("tight"))
+        assert "tight is worse" in why
+        assert "`train_embedding --extractor tight` learns one for tight, and compares both fairly." in why
+
     def test_an_extractor_is_measured_with_the_shops_pictures(self, field, products):
         said = run("tight", LABEL)
         assert "measuring what serves now and tight with up to 1000 pictures" in said
