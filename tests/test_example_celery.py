@@ -11,9 +11,6 @@ from .conftest import missing_service, picture
 from .example import example, make_example  # noqa: F401
 
 BROKER = os.environ.get("TEST_EXAMPLE_BROKER", "redis://127.0.0.1:6379/7")
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # the example's queue has one name: a database for each
-    server, _, number = BROKER.rpartition("/")
-    BROKER = f"{server}/{(int(number) + 5 * int(worker.removeprefix('gw'))) % 16}"
 SAVE = """
 from pathlib import Path
 from django.core.files.base import ContentFile
