@@ -44,6 +44,16 @@ def merge(found: Sequence[Found], rows: dict[str, int], limit: int) -> Found:
     return replace(found[0], candidates=near + pinned, exact=all(one.exact for one in found))
 
 
+def both(one: Found, later: Found) -> Found:
+    """What was found in one space, before or later."""
+    there = {candidate.product_pk for candidate in later.candidates}
+    more = [candidate for candidate in one.candidates if candidate.product_pk not in there]
+    if not more:
+        return later
+    candidates = sorted(later.candidates + more, key=lambda candidate: (candidate.pinned, candidate.distance))
+    return replace(later, candidates=candidates)
+
+
 def rows_by_space(field: EmbeddingField) -> dict[str, int]:
     """How many rows have a vector of each space, by extractor key; remembered for a while."""
     using = router.db_for_read(field.model)

@@ -45,6 +45,8 @@ class Found:
     rules: tuple[Rule, ...] = ()
     vector: Any = None
     """What was searched with."""
+    moving: bool = False
+    """Whether vectors were moving from one space to another, as far as this process knew."""
 
 
 def nearest(
@@ -127,7 +129,7 @@ def nearest(
         pinned = product_key not in there
         result.append(Candidate(product_key, pk, row, distance, score, score, extractor_key, pinned=pinned, **known_of))
     exact = plan.exact or bool(complete) or not found
-    return Found(result, exact, extractor_key, rules, query.vector)
+    return Found(result, exact, extractor_key, rules, query.vector, moving)
 
 
 def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:

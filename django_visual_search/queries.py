@@ -33,7 +33,7 @@ class Photo:
         self._pixels: dict[Any, NDArray[np.uint8]] = {}
         self._features: dict[str, NDArray[np.float16]] = {}
 
-    def query(self) -> Query:
+    def query(self, *, anew: bool = False) -> Query:
         """In the space that vectors are made in; raises ImageRefused and ExtractorUnavailable once that is known."""
         return Query(later=self._wanted)
 
@@ -79,9 +79,11 @@ class Stored:
         self.rows = rows
         self.known = known
 
-    def query(self) -> Query:
-        """In the space that its vector is in."""
-        return self.known or Query(stored=self.rows.values_list(self.field.name, self.field.key_name)[:1])
+    def query(self, *, anew: bool = False) -> Query:
+        """In the space that its vector is in; ``anew``: as it is now, rather than when the product was read."""
+        return (not anew and self.known) or Query(
+            stored=self.rows.values_list(self.field.name, self.field.key_name)[:1]
+        )
 
     def others(self, key: str) -> Iterator[Query]:
         """In the other live spaces: from kept features, or from the picture itself.

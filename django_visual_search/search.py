@@ -13,8 +13,8 @@ from .closeness import Closeness
 from .conf import conf
 from .confidence import Confidence
 from .fields import EmbeddingField
-from .merging import merge, rows_by_space
-from .nearest import Found, nearest
+from .merging import both, merge, rows_by_space
+from .nearest import Found, Query, nearest
 from .own_picture import only_field, own_picture
 from .queries import Photo, Stored
 from .ranked import Candidate, RankingContext, Wishes
@@ -186,8 +186,11 @@ def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) ->
     near = nearest(asked.field, asked.picture.query(), **how)
     others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
     if not others:
-        return near
-    return merge([near, *others], rows_by_space(asked.field), max(depth, wishes.depth))
+        # Where vectors were moving, the last one has moved since.
+        return nearest(asked.field, asked.picture.query(anew=True), **how) if near.moving else near
+    # A row that moved meanwhile was not in the first space before, and is not in the other any more.
+    again = nearest(asked.field, Query(near.vector, near.extractor_key), **how)
+    return merge([both(near, again), *others], rows_by_space(asked.field), max(depth, wishes.depth))
 
 
 def _check_limit(limit: int, name: str = "limit") -> None:

@@ -225,6 +225,36 @@ class TestExtractors:
         assert keys() == {before: COUNT}
         assert answers() == first
 
+    @pytest.mark.parametrize("known", ["what was", "what is"])
+    @pytest.mark.parametrize("query", ["a photo", "a moved product", "a product"])
+    def test_rows_that_move_while_a_search_goes_on_are_found(self, field, products, monkeypatch, query, known):
+        switching.announce(field, switching.space_named(field, "tight"))
+        half_way(field, products)
+        moved = Product.objects.filter(embedding_key__startswith=wanted_key(field))
+        product = {"a moved product": moved, "a product": Product.objects.exclude(pk__in=moved)}.get(
+            query, moved
+        ).first()
+        asked, real = [], search.nearest
+
+        def then_all_move(*arguments, **options):
+            found = real(*arguments, **options)
+            asked.append(found.extractor_key)
+            if len(asked) == 1:
+                before = dict(serving._known)
+                embed_all()
+                if known == "what was":  # as where another process moves them
+                    serving._known.update(before)
+            return found
+
+        monkeypatch.setattr(search, "nearest", then_all_move)
+        if query == "a photo":
+            hits = search.search_by_image(picture(int(product.name)), "testshop.Product", limit=COUNT)
+            assert (len(hits), hits[0].product) == (COUNT, product)
+        else:
+            assert len(search.similar_to(product, limit=COUNT - 1)) == COUNT - 1
+        assert keys() == {wanted_key(field): COUNT}
+        assert len(asked) == (3 if known == "what was" else 2)
+
     def test_photos_are_embedded_by_both(self, field, products):
         switching.announce(field, switching.space_named(field, "tight"))
         half_way(field, products)
