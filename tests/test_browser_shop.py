@@ -8,7 +8,6 @@ import pytest
 from .browser import DESKTOP, MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
 from .example import demo_shop  # noqa: F401
 
-PRODUCT = "/products/ivo-floral-teapot-meadow-tea-004/"
 PHOTO_PAGE = "/visual-search/photo/shop/product/"
 HIT = "[data-visual-search-product]"
 LEAVING = r"ERR_ABORTED .*/(media|feedback)/"  # what was still under way when the page was left; beacons go on
