@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -25,12 +25,16 @@ from .statements import Answer, Statement, compile_query, execute_together
 @dataclass(frozen=True)
 class Query:
     """What to look for: a vector and its space, ``stored``, rows of (vector, key) of which the first is read, or
-    ``later``, which says it once it is known what serves the field."""
+    ``later``, which says it once it is known what serves the field.
+
+    ``owner``: a row of the primary key of the product that it is about, where that is not known yet.
+    """
 
     vector: Any = None
     extractor_key: str = ""
     stored: QuerySet[Any] | None = None
     later: Callable[[], Query] | None = None
+    owner: QuerySet[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Found:
     """What was searched with."""
     moving: bool = False
     """Whether vectors were moving from one space to another, as far as this process knew."""
+    owner: Any = None
+    """The primary key that the query's ``owner`` gave."""
 
 
 def nearest(
@@ -69,23 +75,27 @@ def nearest(
     connection = connections[using]
     extractor_key = query.extractor_key
     rules: tuple[Rule, ...] = ()
+    owner = None
     try:
         along = along and read_along(field, within, using)
         columns = columns_of(field.model, field, using).attnames if along else ()
         rows, filtered = listed(field, within, using, columns)
         about = asked(field, connection)
         stored = [] if query.stored is None else [compile_query(query.stored, using)]
-        first = [*about, *stored]
+        first = [*about, *stored, *([] if query.owner is None else [compile_query(query.owner, using)])]
         facts, read, known = facts_of(field, connection, rows if filtered else None, first, known_before(field, wishes))
         if about:
             learn(field, connection, read[0])
+        if query.owner is not None:
+            owner = exclude = read[-1][0][0] if read[-1] else None
+            wishes = replace(wishes, query_id="" if owner is None else str(owner))
         if stored:
-            query = _read_query(field, read[-1], connection)
+            query = _read_query(field, read[len(about)], connection)
         elif query.later:
             query = query.later()
         extractor_key = query.extractor_key
         if query.vector is None:
-            return Found([], True, "")
+            return Found([], True, "", owner=owner)
         rules, wishes = read_known(field, wishes, known)
         along = along and limit >= wishes.depth
         limit = max(limit, wishes.depth)
@@ -95,7 +105,9 @@ def nearest(
     except EmptyResultSet:
         if query.later:  # a photo that isn't accepted is to be refused all the same
             extractor_key = query.later().extractor_key
-        return Found([], True, extractor_key, rules)
+        if query.owner is not None:
+            owner = query.owner.using(using).first()
+        return Found([], True, extractor_key, rules, owner=owner)
     reader, extras = RowReader(field, connection, within.model if along else None), Extras(field, wishes, connection)
     lasting = connection.in_atomic_block or not connection.get_autocommit()
 
@@ -129,7 +141,7 @@ def nearest(
         pinned = product_key not in there
         result.append(Candidate(product_key, pk, row, distance, score, score, extractor_key, pinned=pinned, **known_of))
     exact = plan.exact or bool(complete) or not found
-    return Found(result, exact, extractor_key, rules, query.vector, moving)
+    return Found(result, exact, extractor_key, rules, query.vector, moving, owner)
 
 
 def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -50,6 +51,10 @@ class Photo:
             _log(self.field, e)
             return self._in(extractor_of_space(self.field, known.also))
 
+    def moved(self, key: str) -> bool:
+        """Whether it has to be asked anew, which is not so: it was embedded just now."""
+        return False
+
     def others(self, key: str) -> Iterator[Query]:
         """In the other live spaces; those whose extractor can't run here are logged and left out."""
         for extractor in _others(self.field, key):
@@ -72,18 +77,27 @@ class Photo:
 
 
 class Stored:
-    """A picture that has a vector, in one space; ``rows``: rows of the field's model, of which the first counts."""
+    """A picture that has a vector, in one space; ``rows``: rows of the field's model, of which the first counts.
 
-    def __init__(self, field: EmbeddingField, rows: Any, known: Query | None) -> None:
+    ``owner``: as that of ``nearest.Query``.
+    """
+
+    def __init__(self, field: EmbeddingField, rows: Any, known: Query | None, owner: Any = None) -> None:
         self.field = field
         self.rows = rows
         self.known = known
+        self.owner = owner
 
     def query(self, *, anew: bool = False) -> Query:
         """In the space that its vector is in; ``anew``: as it is now, rather than when the product was read."""
-        return (not anew and self.known) or Query(
-            stored=self.rows.values_list(self.field.name, self.field.key_name)[:1]
-        )
+        if self.known and not anew:
+            return replace(self.known, owner=self.owner)
+        return Query(stored=self.rows.values_list(self.field.name, self.field.key_name)[:1], owner=self.owner)
+
+    def moved(self, key: str) -> bool:
+        """Whether its vector is of another space now than this one, which it was of when the product was read."""
+        keys = self.rows.values_list(self.field.key_name, flat=True)[:1] if self.known else ()
+        return any(full_key.partition(":")[0] != key for full_key in keys)
 
     def others(self, key: str) -> Iterator[Query]:
         """In the other live spaces: from kept features, or from the picture itself.

@@ -137,10 +137,11 @@ def _answer(
     always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
     wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
     near = _near(asked, depth, queryset, wishes, depth == limit)
+    query_id = asked.query_id if near.owner is None else str(near.owner)
     confidence = Confidence(field) if near.candidates else None
     order = close.enough(near.candidates, confidence)
     left_out = len(near.candidates) - len(order)
-    context = RankingContext(field, asked.query_id, depth, near.rules)
+    context = RankingContext(field, query_id, depth, near.rules)
     for ranker in rankers:
         order = ranker(order, context)
     order = order[:depth]
@@ -163,7 +164,7 @@ def _answer(
         Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
         for c in order
     )
-    settled = Ranking(field.label, asked.kind, asked.query_id, near.extractor_key, near.exact, places, shown=len(hits))
+    settled = Ranking(field.label, asked.kind, query_id, near.extractor_key, near.exact, places, shown=len(hits))
     return SearchResults(hits, settled, near.vector, left_out)
 
 
@@ -184,12 +185,15 @@ def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) ->
     how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
     how["along"] = along
     near = nearest(asked.field, asked.picture.query(), **how)
+    if near.owner is not None:
+        how |= {"exclude": near.owner, "wishes": replace(wishes, query_id=str(near.owner))}
     others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
     if not others:
-        # Where vectors were moving, the last one has moved since.
-        return nearest(asked.field, asked.picture.query(anew=True), **how) if near.moving else near
+        # Where vectors were moving, the last one has moved since; where there are none any more, all had before.
+        anew = near.moving or (not near.candidates and asked.picture.moved(near.extractor_key))
+        return nearest(asked.field, asked.picture.query(anew=True), **how) if anew else near
     # A row that moved meanwhile was not in the first space before, and is not in the other any more.
-    again = nearest(asked.field, Query(near.vector, near.extractor_key), **how)
+    again = replace(nearest(asked.field, Query(near.vector, near.extractor_key), **how), owner=near.owner)
     return merge([both(near, again), *others], rows_by_space(asked.field), max(depth, wishes.depth))
 
 

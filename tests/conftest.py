@@ -11,10 +11,22 @@ import pytest
 from django.core.files.base import ContentFile
 from PIL import Image
 
-from django_visual_search import indexing, merging, serving, spaces
+from django_visual_search import indexing, merging, planning, serving, spaces
+from django_visual_search.feedback import searches
 from django_visual_search.registry import get_field
 
 from .example import demo_run  # noqa: F401 - here, so that there is one for all modules
+
+# They share the demo's shop, or the queue of the example's worker.
+TOGETHER = {"test_browser_admin", "test_browser_shop", "test_example_celery", "test_example_demo"}
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the marks in a hook of the same name
+def pytest_collection_modifyitems(items):
+    """For ``pytest -n 2 --dist loadgroup``: a module's tests stay together, for its fixtures' sake."""
+    for item in items:
+        module = item.module.__name__.rpartition(".")[2]
+        item.add_marker(pytest.mark.xdist_group("example" if module in TOGETHER else module))
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +42,8 @@ def nothing_known():
     """What one test's database said is not known to the next."""
     for module in (serving, spaces, merging):
         module.forget()
+    planning.forget_facts()
+    searches._rows().clear()  # noted, and written at the end of a request that a test need not make
 
 
 def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:

@@ -255,6 +255,20 @@ class TestExtractors:
         assert keys() == {wanted_key(field): COUNT}
         assert len(asked) == (3 if known == "what was" else 2)
 
+    def test_a_product_that_was_read_before_a_switch(self, field, products):
+        """As from a shop's own cache."""
+        product = Product.objects.get(name="3")
+        fresh = run("tight", LABEL, force=True) and search.similar_to(Product.objects.get(name="3"), limit=8)
+        hits = search.similar_to(product, limit=8)
+        assert [hit.product for hit in hits] == [hit.product for hit in fresh]
+        assert hits.extractor_key == wanted_key(field)
+
+    def test_a_product_with_nothing_near_it_costs_three_queries(self, products, django_assert_max_num_queries):
+        planning.forget_facts()
+        product = Product.objects.get(name="3")
+        with django_assert_max_num_queries(3):
+            assert len(search.similar_to(product, within=Product.objects.filter(price=-1))) == 0
+
     def test_photos_are_embedded_by_both(self, field, products):
         switching.announce(field, switching.space_named(field, "tight"))
         half_way(field, products)
