@@ -4,47 +4,29 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from django.db import router, transaction
 from django.utils import timezone
-from PIL import Image
 
 from ..conf import conf
 from ..evaluation.gallery import Gallery, load_gallery
-from ..evaluation.photos import as_photo, pictures, prepared
 from ..evaluation.pictures import Unreadable
-from ..evaluation.space import unit
-from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
 from ..indexing.report import Report
 from ..indexing.runs import Run
-from ..learning.augment import altered
 from ..models import FindabilityFinding, IndexingRun
-from ..nearest import Query, nearest
 from ..spaces import wanted_extractor
-from .duplicates import cosine_of, threshold
+from .drowned import drowned
+from .duplicates import duplicate, threshold
+from .findings import store
 
 LIMIT = 2000
 """Products of one check: some minutes. What earlier checks found of others stays."""
 
-TOP = 5
-"""Hits among which a photo has to find its product."""
-
-ALTERATIONS = {"crop": 0.3, "light": 0.2, "rotation": 0.1}
-"""Of each photo: up to an eighth of each side cut off, a fifth more or less light, turned by up to 9 degrees."""
-
-PHOTOS = 3
-FAILED = 2
-"""So many of these photos must miss their product for it to count as drowned: one may be an unlucky one."""
-
 PICTURES_EACH = 10
 """Pictures of one product that are compared with other products'."""
-
-REPLACED_TOGETHER = 500
 
 
 @dataclass(frozen=True)
@@ -86,18 +68,16 @@ def check(
     same = threshold(field, extractor, gallery, chosen_rows, seed or 0)
     unreadable, found, report = Unreadable(), [], Report()
     by_product = _rows_by_product(gallery)
-    names = [gallery.catalogue.images[row] for row in chosen_rows]
-    drowned = _drowned(field, extractor, gallery, chosen_rows, names, unreadable)
-    for count, (row, finding) in enumerate(drowned, 1):
+    for count, (row, finding) in enumerate(drowned(field, extractor, gallery, chosen_rows, unreadable), 1):
         of_product = by_product[gallery.catalogue.products[row]][:PICTURES_EACH]
         new = [] if finding is None else [finding]
-        new += [duplicate for one in of_product if (duplicate := _duplicate(field, gallery, one, same))]
+        new += [twin for one in of_product if (twin := duplicate(field, gallery, one, same))]
         found += new
         report.done += 1
         run.show(report)
         if show is not None:
             show(count, len(chosen_rows))
-    _store(field, gallery, [gallery.catalogue.products[row] for row in chosen_rows], found)
+    store(field, gallery, [gallery.catalogue.products[row] for row in chosen_rows], found)
     run.finish(report)
     counted = Counter(finding.reason for finding in found)
     return Checked(
@@ -130,98 +110,3 @@ def _rows_by_product(gallery: Gallery) -> dict[str, list[int]]:
     for row, product in enumerate(gallery.catalogue.products):
         found.setdefault(product, []).append(row)
     return found
-
-
-def _drowned(
-    field: EmbeddingField,
-    extractor: Extractor,
-    gallery: Gallery,
-    rows: list[int],
-    names: list[str],
-    unreadable: Unreadable,
-) -> Any:
-    """Each of the rows in turn, with a finding where too many altered photos of it miss its product."""
-    everything = field.product_model._base_manager.all()
-    next_place = 0
-    for place, picture in pictures(field, names, extractor.spec, unreadable):
-        for missed in rows[next_place:place]:
-            yield missed, None
-        next_place = place + 1
-        row = rows[place]
-        product = gallery.catalogue.products[row]
-        photos = np.stack([prepared(photo, extractor.spec) for photo in _photos(picture, extractor.spec, place)])
-        others: Counter[str] = Counter()
-        failed = 0
-        for vector in unit(extractor(photos)):
-            near = nearest(field, Query(vector, gallery.space), limit=TOP, within=everything).candidates
-            keys = [str(candidate.product_pk) for candidate in near]
-            if product not in keys:
-                failed += 1
-                others.update(keys[:1])
-        finding = None
-        if failed >= FAILED:
-            reason = FindabilityFinding.Reason.DROWNED
-            finding = _finding(field, gallery, row, reason, others.most_common(1)[0][0] if others else "")
-            finding.failed, finding.photos = failed, len(photos)
-        yield row, finding
-    for missed in rows[next_place:]:
-        yield missed, None
-
-
-def _photos(picture: Image.Image, spec: ExtractorSpec, seed: int) -> Iterator[bytes]:
-    for number in range(PHOTOS):
-        photo = picture
-        for name, strength in ALTERATIONS.items():
-            photo = altered(photo, name, strength, [seed, number])
-        yield as_photo(photo, spec)
-
-
-def _duplicate(field: EmbeddingField, gallery: Gallery, row: int, same: float) -> FindabilityFinding | None:
-    """A finding where the nearest picture of another product is the same as this one."""
-    product = field.product_model._meta.pk.to_python(gallery.catalogue.products[row])
-    everything = field.product_model._base_manager.all()
-    query = Query(gallery.vectors[row], gallery.space)
-    near = nearest(field, query, limit=1, within=everything, exclude=product).candidates
-    if not near or (cosine := cosine_of(field, near[0].distance)) < same:
-        return None
-    reason = FindabilityFinding.Reason.DUPLICATE
-    finding = _finding(field, gallery, row, reason, str(near[0].product_pk))
-    finding.similarity = cosine
-    return finding
-
-
-def _finding(field: EmbeddingField, gallery: Gallery, row: int, reason: Any, other: str) -> FindabilityFinding:
-    catalogue = gallery.catalogue
-    return FindabilityFinding(
-        label=field.label,
-        object_id=str(catalogue.keys[row]),
-        product_id=catalogue.products[row],
-        image=catalogue.images[row],
-        reason=reason,
-        other_id=other,
-        extractor_key=gallery.space,
-        checked_at=timezone.now(),
-    )
-
-
-def _store(field: EmbeddingField, gallery: Gallery, products: list[str], found: list[FindabilityFinding]) -> None:
-    """In place of what was known of these products, of other vector spaces, and of products that are gone."""
-    using = router.db_for_write(field.model)
-    rows = FindabilityFinding.objects.using(using).filter(label=field.label)
-    with transaction.atomic(using=using):
-        rows.exclude(extractor_key=gallery.space).delete()
-        if gallery.complete:
-            there = set(gallery.catalogue.products)
-            gone = [key for key in rows.values_list("product_id", flat=True).distinct() if key not in there]
-            rows.filter(product_id__in=gone).delete()
-        for start in range(0, len(products), REPLACED_TOGETHER):
-            rows.filter(product_id__in=products[start : start + REPLACED_TOGETHER]).delete()
-        FindabilityFinding.objects.using(using).bulk_create(
-            found,
-            batch_size=REPLACED_TOGETHER,
-            update_conflicts=True,  # another check of the same products may have ended meanwhile
-            unique_fields=["label", "object_id", "reason"],
-            update_fields=[
-                *("product_id", "image", "other_id", "similarity", "failed", "photos", "extractor_key", "checked_at")
-            ],
-        )

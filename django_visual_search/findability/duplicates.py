@@ -1,4 +1,4 @@
-"""When two pictures are the same: as near to each other as a picture is to a smaller, compressed copy of itself."""
+"""Pictures of two products that are the same: as near as a picture is to a smaller, compressed copy of itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ..evaluation.photos import as_photo, pictures, prepared, saved
 from ..evaluation.space import unit
 from ..extractors import Extractor
 from ..fields import EmbeddingField
+from ..models import FindabilityFinding
+from ..nearest import Query, nearest
+from .findings import finding
 
 COPIES = 60
 """Pictures that are copied to measure with."""
@@ -51,6 +54,20 @@ def threshold(field: EmbeddingField, extractor: Extractor, gallery: Gallery, row
 def _copy(picture: Image.Image) -> Image.Image:
     with Image.open(BytesIO(saved(picture, "JPEG", QUALITY))) as copy:
         return copy.convert("RGB")
+
+
+def duplicate(field: EmbeddingField, gallery: Gallery, row: int, same: float) -> FindabilityFinding | None:
+    """A finding where the nearest picture of another product is the same as this one."""
+    product = field.product_model._meta.pk.to_python(gallery.catalogue.products[row])
+    everything = field.product_model._base_manager.all()
+    query = Query(gallery.vectors[row], gallery.space)
+    near = nearest(field, query, limit=1, within=everything, exclude=product).candidates
+    if not near or (cosine := cosine_of(field, near[0].distance)) < same:
+        return None
+    reason = FindabilityFinding.Reason.DUPLICATE
+    found = finding(field, gallery, row, reason, str(near[0].product_pk))
+    found.similarity = cosine
+    return found
 
 
 def cosine_of(field: EmbeddingField, distance: float) -> float:

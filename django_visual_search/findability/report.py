@@ -19,7 +19,7 @@ from ..models import FindabilityFinding, IndexingRun, ServingSpace
 from ..registry import embedding_fields, fields_of_product
 from ..spaces import wanted_extractor
 from ..statuses import statuses
-from .check import TOP
+from .drowned import TOP
 from .live import unfound
 from .reasons import CHECKED, Reason
 
