@@ -15,18 +15,18 @@ from django_visual_search import indexing, merging, planning, serving, spaces
 from django_visual_search.feedback import searches
 from django_visual_search.registry import get_field
 
+from . import parallel
 from .example import demo_run  # noqa: F401 - here, so that there is one for all modules
 
-# They share the demo's shop, or the queue of the example's worker.
-TOGETHER = {"test_browser_admin", "test_browser_shop", "test_example_celery", "test_example_demo"}
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return parallel.scheduler(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the marks in a hook of the same name
-def pytest_collection_modifyitems(items):
-    """For ``pytest -n 2 --dist loadgroup``: a module's tests stay together, for its fixtures' sake."""
-    for item in items:
-        module = item.module.__name__.rpartition(".")[2]
-        item.add_marker(pytest.mark.xdist_group("example" if module in TOGETHER else module))
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: parallel.place_of(item.nodeid))
 
 
 @pytest.fixture(autouse=True)
