@@ -146,8 +146,8 @@ class TestFigures:
         shop_of([2] * 4, categories=2)
         Category.objects.update(name="shoes")
         evaluation = evaluate_field(get_field(PICTURES), labels=["category"])
-        keys = Category.objects.order_by("pk").values_list("pk", flat=True)
-        assert list(told(evaluation, OTHER_PICTURES).by_label["category"]) == [f"shoes ({key})" for key in keys]
+        names = [f"shoes ({key})" for key in Category.objects.values_list("pk", flat=True)]
+        assert list(told(evaluation, OTHER_PICTURES).by_label["category"]) == sorted(names)
 
     def test_worst_queries_never_show_the_query_as_a_hit(self):
         shop_of([3] * 8)
