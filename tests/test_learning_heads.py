@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning import heads
+from django_visual_search.learning import heads, learn_confidence
 from django_visual_search.learning.calibration import calibrate
 from django_visual_search.learning.heads import train_head
 from django_visual_search.learning.lda import HeadLearner, Settings, learn
@@ -15,6 +15,7 @@ from django_visual_search.learning.moments import Moments
 from django_visual_search.learning.pairs import first_hits
 from django_visual_search.learning.plan import Plan
 from django_visual_search.learning.selection import embed_by, take
+from django_visual_search.learning.splits import unseen_pictures
 
 WIDTH = 16
 FEW = {"shrinkages": (0.05, 0.3), "residuals": (0.02, 0.1)}
@@ -48,7 +49,7 @@ def test_a_head_that_finds_better_is_trained_and_measured():
     assert trained.notes == ()
     assert trained.seconds > 0
     assert [one.settings for one in trained.tried if one.settings == trained.settings]
-    assert len(told) == 4
+    assert len(told) == 5
     assert "300 pictures" in told[-1]
 
 
@@ -70,7 +71,7 @@ def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
             super().__init__(rows, own)
 
     monkeypatch.setattr("django_visual_search.learning.selection.Moments", Watched)
-    monkeypatch.setattr(heads, "Moments", Watched)
+    monkeypatch.setattr(learn_confidence, "SPLITS", 1)
     measure = heads.measure
     monkeypatch.setattr(
         heads, "measure", lambda *args, **options: measured.append(len(seen)) or measure(*args, **options)
@@ -128,25 +129,34 @@ def test_a_head_that_serves_is_measured_by_ones_that_do_not_know_what_is_held_ou
     assert worse.outcomes[0].before.mean_average_precision < worse.outcomes[0].after.mean_average_precision
 
 
-def test_confidence_is_learned_from_held_out_pictures_and_a_head_that_never_saw_them():
+@pytest.mark.parametrize(("enough", "number"), [(1, 1), (100, 2), (3000, 4)])
+def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_them(monkeypatch, enough, number):
     features, labels = shop()
     strangers = (np.random.default_rng(2).standard_normal((60, WIDTH)) * 4).astype(np.float32)
     plan = Plan(8, "product", kind="category", category="category", mixtures=[{"category": 0}], **FEW)
+    monkeypatch.setattr(learn_confidence, "ENOUGH", enough)
     trained = train(features, labels, plan, strangers=strangers)
-    split = trained.outcomes[0].split
-    embed = embed_by(HeadLearner(Moments(features[split.train], take(labels, split.train))).head(trained.settings).head)
-    asked, there = take(labels, split.held_out), take(labels, split.train)
-    names = ("product", "category")
-    found = first_hits(
-        embed(features[split.held_out]),
-        embed(features[split.train]),
-        [asked[name] for name in names],
-        [there[name] for name in names],
-        strangers=embed(strangers),
+    splits = [trained.outcomes[0].split]
+    assert len(splits[0].held_out) < 100
+    splits += [unseen_pictures(labels["product"], seed=plan.seed + 1000 * i) for i in range(1, number)]
+    found, categories = [], []
+    for split in splits:
+        learner = HeadLearner(Moments(features[split.train], take(labels, split.train)))
+        embed = embed_by(learner.head(trained.settings).head)
+        asked, there = take(labels, split.held_out), take(labels, split.train)
+        pairs = first_hits(
+            embed(features[split.held_out]),
+            embed(features[split.train]),
+            [asked["product"], asked["category"]],
+            [there["product"], there["category"]],
+            strangers=embed(strangers),
+        )
+        found.append(pairs)
+        categories += there["category"][pairs.hits].tolist()
+    similarities, right, weights = (
+        np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("similarities", "right", "weights")
     )
-    expected = calibrate(
-        found.similarities, found.right, weights=found.weights, categories=labels["category"][split.train][found.hits]
-    )
+    expected = calibrate(similarities, right, weights=weights, categories=categories)
     assert trained.calibration.as_json() == expected.as_json()
 
 

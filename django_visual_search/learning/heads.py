@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extractors.heads import LinearHead
-from .calibration import Calibration, calibrate
+from .calibration import Calibration
 from .labels import Labels
-from .lda import HeadLearner, Learned, Settings, learn
+from .lda import Learned, Settings, learn
+from .learn_confidence import learn_confidence
 from .metrics import Metrics
-from .moments import Moments
-from .pairs import first_hits
 from .plan import Plan, check, splits_of
 from .requirements import one_blas_thread
-from .selection import Embed, Tried, answerable, choose, embed_by, measure, take
+from .selection import Tried, answerable, choose, learned_embed, measure
 from .splits import Indices, Split
 
 Progress = Callable[[str], None]
@@ -133,8 +132,8 @@ def _train(
     for split in outer:
         progress(f"measuring: {split.task}")
         try:
-            embed = _embed(features, labels, split, settings)
-            now = _as_they_are if learned_before is None else _embed(before, labels, split, learned_before)
+            embed = learned_embed(features, labels, split, settings)
+            now = _as_they_are if learned_before is None else learned_embed(before, labels, split, learned_before)
             figures = [
                 measure(rows, labels[plan.target], split, way, scenes=scenes).mean()
                 for rows, way in ((before, now), (features, embed))
@@ -144,46 +143,16 @@ def _train(
             continue
         outcomes.append(Outcome(split, *figures))
         if split.task == "unseen pictures":
-            calibration = _confidence(features, labels, plan, split, embed, strangers, notes)
+            progress("learning how sure hits are")
+            own = given is None
+            calibration = learn_confidence(
+                *(features, labels, plan, settings, (split, embed), notes), scenes=scenes, strangers=strangers, more=own
+            )
     progress(f"learning from {len(features)} pictures")
     learned = learn(features, labels, settings)
     spent = time.monotonic() - start
     return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
 
 
-def _embed(features: NDArray[np.floating[Any]], labels: Labels, split: Split, settings: Settings) -> Embed:
-    """By a head that is learned from what is not held out."""
-    return embed_by(HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings).head)
-
-
 def _as_they_are(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(vectors, np.float32)
-
-
-def _confidence(
-    features: NDArray[np.floating[Any]],
-    labels: Labels,
-    plan: Plan,
-    split: Split,
-    embed: Embed,
-    strangers: NDArray[np.floating[Any]] | None,
-    notes: list[str],
-) -> Calibration | None:
-    asked, there = (take(labels, rows) for rows in (split.held_out, split.train))
-    names = [plan.target] + ([plan.kind] if plan.kind is not None else [])
-    pairs = first_hits(
-        embed(features[split.held_out]),
-        embed(features[split.train]),
-        [asked[name] for name in names],
-        [there[name] for name in names],
-        strangers=None if strangers is None else embed(strangers),
-    )
-    categories = None
-    if plan.category is not None:
-        known = there[plan.category]
-        categories = [known[int(hit)] for hit in pairs.hits]
-    try:
-        return calibrate(pairs.similarities, pairs.right, categories=categories, weights=pairs.weights)
-    except ValueError as e:
-        notes.append(f"confidence: {e}")
-        return None

@@ -161,6 +161,11 @@ def embed_by(head: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Embe
     return lambda features: l2_normalise(head(np.asarray(features, np.float32)))
 
 
+def learned_embed(features: NDArray[Any], labels: Labels, split: Split, settings: Settings) -> Embed:
+    """By a head that is learned from what the split doesn't hold out."""
+    return embed_by(HeadLearner(Moments(features[split.train], take(labels, split.train))).head(settings).head)
+
+
 def take(labels: Labels, rows: Indices) -> dict[str, Values]:
     """The labels of some rows."""
     return {
