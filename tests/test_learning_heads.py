@@ -160,6 +160,24 @@ def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_t
     assert trained.calibration.as_json() == expected.as_json()
 
 
+def test_a_further_split_that_nothing_can_be_learned_from_ends_no_training(monkeypatch):
+    features, labels = shop()
+    alone = train(features, labels)
+    real, made = learn_confidence.learned_embed, []
+
+    def fails_second(*arguments):
+        made.append(arguments)
+        if len(made) == 2:
+            raise ValueError("All pictures have the same features.")
+        return real(*arguments)
+
+    monkeypatch.setattr(learn_confidence, "learned_embed", fails_second)
+    trained = train(features, labels)
+    assert trained.notes == ("confidence: from 2 of 4 splits: All pictures have the same features.",)
+    assert trained.calibration.overall.pairs < alone.calibration.overall.pairs
+    assert trained.head.digest == alone.head.digest
+
+
 def test_strangers_lower_the_confidence_of_what_is_like_them():
     features, labels = shop()
     rng = np.random.default_rng(2)

@@ -64,10 +64,13 @@ def learn_confidence(
             categories += [known[int(hit)] for hit in pairs.hits]
         if not more or asked >= ENOUGH or number == SPLITS:
             break
-        split = unseen_pictures(
-            labels[plan.target], share=plan.share, scenes=scenes, seed=plan.seed + number * SEED_STEP
-        )
-        embed = learned_embed(features, labels, split, settings)
+        seed = plan.seed + number * SEED_STEP
+        try:
+            split = unseen_pictures(labels[plan.target], share=plan.share, scenes=scenes, seed=seed)
+            embed = learned_embed(features, labels, split, settings)
+        except ValueError as e:  # what the measured split found is enough then
+            notes.append(f"confidence: from {number} of {SPLITS} splits: {e}")
+            break
     similarities, right, weights = (
         np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("similarities", "right", "weights")
     )
