@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from django_visual_search import indexing, planning, search, serving, switching
+from django_visual_search import results as search_results
 from django_visual_search.indexing import pruning
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
 from django_visual_search.registry import get_field
@@ -379,6 +380,27 @@ def test_companions_switch_too(field, monkeypatch, media):
     run("articles")
     rows = ArticleImageEmbedding.objects.values_list("embedding_key", flat=True)
     assert {key.partition(":")[0] for key in rows} == {head.key}
+
+
+def test_a_companion_row_never_finds_its_own_product_while_rows_move(field, monkeypatch):
+    monkeypatch.setattr(switching, "GRACE", 0)
+    label = "testshop.ArticleImageEmbedding.embedding"
+    companion = get_field(label)
+    articles = [Article.objects.create(title=str(i)) for i in range(4)]
+    pictures = [
+        ArticleImage.objects.create(article=article, original=picture_file(2 * i + j))
+        for i, article in enumerate(articles)
+        for j in range(2)
+    ]
+    embed_all(label)
+    make_head("articles", label=label)
+    switching.announce(companion, switching.space_named(companion, "articles"))
+    for _ in indexing.embed(companion, [one.pk for one in pictures[::2]]):
+        pass
+    for row in ArticleImageEmbedding.objects.select_related("image"):
+        hits = search.similar_to(row, limit=4)
+        assert {hit.product.pk for hit in hits} == {one.pk for one in articles} - {row.image.article_id}
+        assert search_results.read_token(hits.token).query_id == str(row.image.article_id)
 
 
 def test_kept_features_go_with_a_picture_that_is_replaced_under_its_name(field, products):
