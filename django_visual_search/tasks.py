@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -34,8 +35,9 @@ def embed(label: str, keys: list[str], replaced: bool = False) -> None:
     rows = [to_python(key) for key in keys]
     if replaced:
         indexing.mark_stale(field, rows)
-    for report in indexing.embed(field, rows):
-        _log(label, report)
+    with contextlib.closing(indexing.embed(field, rows)) as reports:
+        for report in reports:
+            _log(label, report)
 
 
 @shared_task(name="django_visual_search.sweep", ignore_result=True)

@@ -7,6 +7,7 @@ for ever.
 from __future__ import annotations
 
 import datetime
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ free AS MATERIALIZED (
     SELECT object_id FROM {{table}} AS held JOIN wanted USING (object_id)
     WHERE held.label = %s AND (held.key <> wanted.key OR {MAY_TRY_AGAIN}) FOR UPDATE OF held SKIP LOCKED)
 INSERT INTO {{table}} AS held (label, object_id, key, token, attempts, state, code, message, leased_until, updated_at)
-SELECT %s, object_id, key, gen_random_uuid(), 1, 'running', '', '',
+SELECT %s, object_id, key, %s::uuid, 1, 'running', '', '',
        clock_timestamp() + %s * interval '1 second', clock_timestamp()
 FROM wanted WHERE object_id IN (SELECT object_id FROM free)
     OR NOT EXISTS (SELECT 1 FROM {{table}} AS known WHERE known.label = %s AND known.object_id = wanted.object_id)
@@ -60,24 +61,27 @@ ON CONFLICT (label, object_id) DO UPDATE SET
     key = EXCLUDED.key, token = EXCLUDED.token, state = 'running', code = '', message = '',
     leased_until = EXCLUDED.leased_until, updated_at = EXCLUDED.updated_at
 WHERE held.key <> EXCLUDED.key OR {MAY_TRY_AGAIN}
-RETURNING object_id, token::text, attempts
+RETURNING object_id, attempts
 """
 
 
-def claim(field: EmbeddingField, pictures: list[Picture], also: Statement | None = None) -> tuple[list[Claim], Answer]:
+def claim(
+    field: EmbeddingField, pictures: list[Picture], also: Statement | None = None, *, token: str | None = None
+) -> tuple[list[Claim], Answer]:
     """Claim and count those pictures that nobody else holds and that have attempts left, in one statement.
 
     ``also``: a statement that runs after it in the same round trip; its rows come back with the claims.
+    ``token``: of these claims, a new UUID. Who knows it before can release them even if the answer never comes.
     """
     connection = connections[router.db_for_write(field.model)]
     table = connection.ops.quote_name(IndexingAttempt._meta.db_table)
     by_id = {picture.object_id: picture for picture in pictures}
     wanted = (list(by_id), [picture.key for picture in by_id.values()])
-    label, tries = field.label, conf.MAX_ATTEMPTS
-    params = (*wanted, label, tries, label, conf.LEASE_SECONDS, label, tries)
+    label, tries, token = field.label, conf.MAX_ATTEMPTS, token or str(uuid.uuid4())
+    params = (*wanted, label, tries, label, token, conf.LEASE_SECONDS, label, tries)
     statements: list[Statement] = [(CLAIM.format(table=table), params)]
     rows, *rest = execute_together(connection, [*statements, *([also] if also else [])])
-    return [Claim(by_id[object_id], token, attempts) for object_id, token, attempts in rows], rest[0] if rest else []
+    return [Claim(by_id[object_id], token, attempts) for object_id, attempts in rows], rest[0] if rest else []
 
 
 def refuse(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import uuid
 from concurrent import futures
 from concurrent.futures import Future
 from typing import Any
 
+from django.db import Error as DatabaseFailure
+from django.db import connections, router
+
 from ..conf import conf
 from ..fields import EmbeddingField
 from . import claims
-from .claims import Claim
+from .claims import Claim, Picture
+
+logger = logging.getLogger("django_visual_search")
 
 SHORTEST_WAIT = 0.05  # seconds
 
@@ -23,10 +30,37 @@ class Lease:
         self.held: list[Claim] = []
         self.renewed = time.monotonic()
 
+    def expect(self, pictures: list[Picture]) -> str:
+        """The token for claims on these pictures that are about to be made.
+
+        They count as held from now on, so that nothing is kept that an interruption, which may come between any two
+        instructions, found half taken.
+        """
+        token = str(uuid.uuid4())
+        self.held = [*self.held, *(Claim(picture, token, 0) for picture in pictures)]
+        return token
+
     def hold(self, claimed: list[Claim]) -> None:
         """Keep these claims from now on, and no others."""
         self.held = claimed
         self.renew()
+
+    def give_back(self) -> None:
+        """Release what is held, if the database still answers; what is settled stays so."""
+        connection = connections[router.db_for_write(self.field.model)]
+        held, self.held = self.held, []
+        if not held:
+            return
+        try:
+            try:
+                claims.release(self.field, held)
+            except DatabaseFailure:
+                if connection.in_atomic_block:
+                    raise
+                connection.close()  # an interruption in the middle of a statement can leave it unusable
+                claims.release(self.field, held)
+        except DatabaseFailure:
+            logger.warning("visual search: claims on %s not given back; they end with their lease", self.field.label)
 
     def renew(self) -> None:
         """Renew them if it is time."""

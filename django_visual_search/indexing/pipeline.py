@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
-from django.db import Error as DatabaseFailure
 from numpy.typing import NDArray
 
 from ..conf import conf
@@ -25,17 +23,20 @@ from .lookups import Lookups
 from .report import Report
 from .writes import clear
 
-logger = logging.getLogger("django_visual_search")
+Reports = Generator[Report, None, None]
 
 AHEAD = 2
 """Batches that are being decoded while one is inferred: enough for the decoders while this process talks to the
 database."""
 
 
-def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None) -> Iterator[Report]:
+def embed(
+    field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None
+) -> Generator[Report, None, None]:
     """Embed the rows with these primary keys (of the model that has the picture) that are stale; a report a batch.
 
-    Raises ExtractorUnavailable, with the claims given back, where the extractor can't run here.
+    Closed before its end, it gives the claims back of what it has not embedded. Raises ExtractorUnavailable, with the
+    claims given back, where the extractor can't run here.
     """
     pipeline = _Pipeline(field)
     try:
@@ -43,6 +44,7 @@ def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None 
             yield pipeline.take(batch)
         while pipeline.decoding or pipeline.inferring:
             yield pipeline.advance(Report())
+        pipeline.lease.hold([])
     finally:
         pipeline.close()
 
@@ -93,12 +95,10 @@ class _Pipeline:
 
     def close(self) -> None:
         """Interrupted, or the extractor or the database is gone: not the pictures' fault, so it doesn't count."""
-        unfinished = self._unfinished()
         for batch in self.decoding:
             for future in batch.decoded:
                 future.cancel()
-        if unfinished:
-            _try_release(self.field, unfinished)
+        self.lease.give_back()
         self.embedder.close()
 
     def _drain(self, report: Report) -> None:
@@ -123,7 +123,7 @@ class _Pipeline:
         if not pictures:
             return
         again = self.lookups.wanted.statement([picture.object_id for picture in pictures])
-        claimed, rows = claims.claim(self.field, pictures, again)
+        claimed, rows = claims.claim(self.field, pictures, again, token=self.lease.expect(pictures))
         wanted = {str(pk): key for pk, key in rows}
         left: list[Claim] = []
         needless: list[Claim] = []
@@ -164,10 +164,3 @@ def _undecoded(claimed: list[Claim], kept: dict[str, NDArray[np.float16]]) -> Ba
     done.set_result(None)
     features = np.stack([kept[one.picture.object_id] for one in claimed])
     return Batch(claimed, np.empty((0, 0, 0, 3), np.uint8), [done] * len(claimed), features=features)
-
-
-def _try_release(field: EmbeddingField, claimed: list[Claim]) -> None:
-    try:
-        claims.release(field, claimed)
-    except DatabaseFailure:
-        logger.warning("visual search: claims on %s not given back; they end with their lease", field.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ def worker_processes() -> int:
     return sum(stats.get(name, {}).get("pool", {}).get("max-concurrency", 1) for name in names)
 
 
-def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> Iterator[Report]:
+def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> Generator[Report, None, None]:
     """Send what is pending to the workers, ``batch_size`` pictures a task; reports as they get through.
 
     Ends when everything was tried once, or when nothing has moved for ``LEASE_SECONDS``, as when a worker was killed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -57,9 +58,10 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
             yield key
 
     run = Run(field, IndexingRun.Kind.SWEEP)
-    for step in embed(field, keys()):
-        report.add(step)
-        run.show(report)
+    with contextlib.closing(embed(field, keys())) as steps:
+        for step in steps:
+            report.add(step)
+            run.show(report)
     run.finish(report)
     settle(field)
     prune(field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -101,16 +101,18 @@ class Command(BaseCommand):
         progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, run.total or 0)
         run.write(total)
         try:
-            for report in self._passes(field, sync, batch_size):
-                report.skipped = 0
-                total.add(report)
-                run.show(total)
-                progress.show(total.done + total.cleared + total.refused + total.failed + total.quarantined)
+            # They hold claims, so their end is not left to the garbage collector.
+            with contextlib.closing(self._passes(field, sync, batch_size)) as reports:
+                for report in reports:
+                    report.skipped = 0
+                    total.add(report)
+                    run.show(total)
+                    progress.show(total.done + total.cleared + total.refused + total.failed + total.quarantined)
             run.write(total)
         finally:
             progress.finish()
 
-    def _passes(self, field: EmbeddingField, sync: bool, batch_size: int) -> Iterator[indexing.Report]:
+    def _passes(self, field: EmbeddingField, sync: bool, batch_size: int) -> Generator[indexing.Report, None, None]:
         """Embed what is pending until nothing is, or nothing moves any more; wait for what others are busy with."""
         told = set()
 
@@ -132,9 +134,10 @@ class Command(BaseCommand):
                     reports = indexing.embed(field, indexing.pending_keys(field), batch_size=batch_size)
                     if not sync:
                         tell("No Celery worker answers; embedding in this process.")
-                for report in reports:
-                    moved = moved or report.moved
-                    yield report
+                with contextlib.closing(reports):
+                    for report in reports:
+                        moved = moved or report.moved
+                        yield report
             if moved:
                 fruitless = 0
             elif claimed:
