@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import connections
 
@@ -107,6 +108,52 @@ class TestHeads:
         embed_all()
         assert keys() == {head.key: COUNT + 1}
         assert search.search_by_image(picture(99), "testshop.Product", limit=1)[0].product.name == "new"
+
+
+class TestPicturesWithoutAVector:
+    """A switch is not to blame for those that had none before; for others it fails, though it is done."""
+
+    @pytest.fixture
+    def refused(self, field, products):
+        made = Product.objects.create(name="refused", image=ContentFile(b"no picture", name="refused.jpg"))
+        assert embed_all().refused == 1
+        return made
+
+    def test_refused_before(self, field, refused):
+        make_head("one")
+        said = run("one")
+        assert f"refused: {refused.pk} (" in said
+        assert f"{LABEL}: switched." in said
+        assert said.endswith("The pictures named above had no vector before either.\n")
+        assert run(rollback=True, target=LABEL).endswith("had no vector before either.\n")
+
+    def test_lost_by_it(self, field, refused, media):
+        """As where a file was lost since, and no features are kept of it."""
+        product = Product.objects.get(name="3")
+        (media / product.image.name).unlink()
+        PictureFeatures.objects.filter(object_id=str(product.pk)).delete()
+        make_head("one")
+        with pytest.raises(CommandError, match=r"had a vector before and have none in this space, .*: 1\.") as failed:
+            run("one")
+        assert failed.value.returncode == 1
+        assert serving.serving(field).also is None
+        assert not search.similar_to(product, limit=3)
+        assert run("--rollback", LABEL).endswith("had no vector before either.\n")
+        assert len(search.similar_to(Product.objects.get(name="3"), limit=3)) == 3
+
+    def test_on_companions(self, settings, db, media, monkeypatch):
+        settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
+        monkeypatch.setattr(switching, "GRACE", 0)
+        label = "testshop.ArticleImageEmbedding.embedding"
+        article = Article.objects.create(title="a")
+        images = [ArticleImage.objects.create(article=article, original=picture_file(i)) for i in range(3)]
+        ArticleImage.objects.create(article=article, original=ContentFile(b"no picture", name="refused.jpg"))
+        assert embed_all(label).done == 3
+        assert run("tight", label, force=True).endswith("had no vector before either.\n")
+        (media / images[0].original.name).unlink()
+        PictureFeatures.objects.all().delete()
+        with pytest.raises(CommandError, match="had a vector before"):
+            run("default", label, force=True)
 
 
 class TestHalfWay:

@@ -5,7 +5,7 @@ from .marking import mark_stale
 from .pipeline import embed
 from .report import Report
 from .settling import settle
-from .stale import claimed, pending, stale, wanted_key
+from .stale import claimed, outdated, pending, stale, wanted_key
 from .sweep import forget_needless, pending_keys, sweep
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "embed",
     "forget_needless",
     "mark_stale",
+    "outdated",
     "pending",
     "pending_keys",
     "quarantine_lost",

@@ -41,14 +41,26 @@ def stale(field: EmbeddingField) -> QuerySet[Any]:
     """
     rows = targets(field)
     if field.link is None:
-        key = field.key_name
-        current = Q(**{key: F("visual_wanted")})
-        keyed = Q(**{f"{key}__isnull": False})
+        current = Q(**{field.key_name: F("visual_wanted")})
+        keyed = _keyed(field)
         return rows.filter((~Q(visual_image="") & (~keyed | ~current)) | (Q(visual_image="") & keyed))
-    mine = field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
-    current_row = Exists(mine.filter(**{field.key_name: OuterRef("visual_wanted")}))
-    keyed_row = Exists(mine.filter(**{f"{field.key_name}__isnull": False}))
-    return rows.filter((~Q(visual_image="") & ~current_row) | (Q(visual_image="") & keyed_row))
+    current_row = Exists(_companions(field).filter(**{field.key_name: OuterRef("visual_wanted")}))
+    return rows.filter((~Q(visual_image="") & ~current_row) | (Q(visual_image="") & _keyed(field)))
+
+
+def outdated(field: EmbeddingField) -> QuerySet[Any]:
+    """Stale rows that have a vector all the same: of another picture or of another space."""
+    return stale(field).filter(_keyed(field))
+
+
+def _keyed(field: EmbeddingField) -> Q:
+    has_key = Q(**{f"{field.key_name}__isnull": False})
+    return has_key if field.link is None else Q(Exists(_companions(field).filter(has_key)))
+
+
+def _companions(field: EmbeddingField) -> QuerySet[Any]:
+    """In a subquery: the rows that hold the outer row's vector."""
+    return field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
 
 
 SETTLED = Q(state__in=[IndexingAttempt.State.REFUSED, IndexingAttempt.State.QUARANTINED])

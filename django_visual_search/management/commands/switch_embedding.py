@@ -75,7 +75,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Waiting {announced.seconds:.0f} s, until every process asks for both kinds of vectors.")
             time.sleep(announced.seconds + 0.1)
         switching.know_anew()
-        failed = None
+        failed = False
         try:
             call_command(
                 "reindex_embeddings",
@@ -88,15 +88,21 @@ class Command(BaseCommand):
         except CommandError as e:
             if e.returncode != 1:
                 raise
-            failed = e
+            failed = True
         if indexing.settle(field) or serving(field).also is None:
             self.stdout.write(
                 f"{field.label}: switched. To go back: manage.py switch_embedding --rollback {field.label}"
             )
         else:
             raise CommandError("Some vectors are still to be moved; the workers go on. Run the command again to see.")
+        if failed and (lost := indexing.outdated(field).count()):
+            raise CommandError(
+                f"Pictures that had a vector before and have none in this space, so that they are not found any more: "
+                f"{lost}. See the reasons above.",
+                returncode=1,
+            )
         if failed:
-            raise failed
+            self.stdout.write("The pictures named above had no vector before either.")
 
 
 def _field(label: str | None) -> EmbeddingField:
