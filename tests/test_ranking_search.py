@@ -342,7 +342,31 @@ class TestDiversity:
         assert [n for n in pinned if n != 140] == order[:11]
 
 
+def nodes(plan):
+    """The node of a query plan and all below it."""
+    return [plan, *(node for child in plan.get("Plans", ()) for node in nodes(child))]
+
+
 class TestCost:
+    def test_one_look_a_hit_at_evidence_that_was_never_analyzed(self, shop):
+        """As in a young shop: planned as a join of tables that are nearly empty, all evidence was read for each hit."""
+        for product in shop:
+            evidence(product, 1, 10)
+            evidence(product, 1, 10, query=shop[0])
+        search.similar_to(shop[0], limit=12)
+        with CaptureQueriesContext(connection) as asked:
+            search.similar_to(shop[0], limit=12)
+        [read] = [entry["sql"] for entry in asked if " AS pair " in entry["sql"]]
+        statement = read[read.index("SELECT hits.pk") :]
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+            [[[plan]]] = cursor.fetchall()
+        scans = [node for node in nodes(plan["Plan"]) if node.get("Relation Name") == Evidence._meta.db_table]
+        assert len(scans) == 2
+        for node in scans:
+            assert node["Actual Loops"] == DEPTH
+            assert node["Actual Rows"] <= 1
+
     def test_a_shop_without_evidence_and_rules_pays_nothing(self, shop):
         search.similar_to(shop[0])  # what is remembered for a while
         with CaptureQueriesContext(connection) as queries:
