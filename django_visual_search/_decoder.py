@@ -1,6 +1,6 @@
 """The process that decodes pictures for indexing: reads requests on stdin, answers on stdout, ends with its parent.
 
-Run as a script by ``decoding.py``. A picture that takes too much memory or time, or crashes the codec, ends this
+Run as a script by ``decoder_process.py``. A picture that takes too much memory or time, or crashes the codec, ends this
 process only. First it says ``.``: it can decode. Request: two 8-byte lengths and a place, a pickle of (options, size,
 seconds), and the picture's bytes; or 24 zero bytes, upon which the answers so far are sent. Answer: one byte ``+`` or
 ``-``, 8-byte length, then nothing, for the RGB bytes are at that place in the memory that both share, or "code newline

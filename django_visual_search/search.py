@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from django.db.models import Model
 
+from .answering import Asked, answer, check_limit
 from .candidates import fetch, fetch_rows, products
 from .closeness import Closeness
-from .conf import conf
 from .confidence import Confidence
-from .fields import EmbeddingField
-from .merging import both, merge, rows_by_space
-from .nearest import Found, Query, nearest
 from .own_picture import only_field, own_picture
-from .queries import Photo, Stored
-from .ranked import Candidate, RankingContext, Wishes
-from .rankers import needs_of, rankers_for
+from .queries import Photo
 from .registry import get_field, named_model
-from .results import Place, Ranking, SearchHit, SearchResults
+from .results import Ranking, SearchHit, SearchResults
 
 __all__ = ["SearchHit", "SearchResults", "next_page", "search_by_image", "similar_to"]
 
@@ -48,11 +43,11 @@ def similar_to(
     Empty, not an error, where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
     Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
     """
-    _check_limit(limit)
+    check_limit(limit)
     found = get_field(field) if field else only_field(product)
     picture, pk = own_picture(found, product)
     asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
-    return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
+    return answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
 
 def search_by_image(
@@ -74,10 +69,10 @@ def search_by_image(
     Raises images.ImageRefused for what is not accepted as a photo, ExtractorUnavailable where the extractor can't run,
     LookupError for an unknown label, and ValueError for a bad limit, depth or ``within``.
     """
-    _check_limit(limit)
+    check_limit(limit)
     field = get_field(label)
     asked = Asked(field, Photo(field, file, crop), "photo", model=named_model(label))
-    return _answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
+    return answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
@@ -87,7 +82,7 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     three queries.
     Raises LookupError where the field is not there any more, and ValueError for a bad limit or ``within``.
     """
-    _check_limit(limit)
+    check_limit(limit)
     field = get_field(ranking.label)
     to_python = field.product_model._meta.pk.to_python
     queryset = products(field, within)
@@ -106,97 +101,3 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
         sure = confidence.of_hit(ranking.extractor_key, place.similarity, product)
         hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons, ranking.extractor_key, sure))
     return SearchResults(hits, replace(ranking, shown=shown))
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What was asked: the picture, and what it is about."""
-
-    field: EmbeddingField
-    picture: Photo | Stored
-    kind: str
-    query_id: str = ""
-    exclude: Any = None
-    model: type[Model] | None = None
-
-
-def _answer(
-    asked: Asked,
-    limit: int,
-    depth: int | None,
-    within: Any,
-    close: Closeness,
-    ranking: bool | Iterable[Any] | None,
-) -> SearchResults:
-    field = asked.field
-    if depth is not None:
-        _check_limit(depth, "depth")
-    depth = max(limit, depth or 0)
-    queryset = products(field, within, asked.model)
-    rankers = rankers_for(ranking)
-    always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
-    wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = _near(asked, depth, queryset, wishes, depth == limit)
-    query_id = asked.query_id if near.owner is None else str(near.owner)
-    confidence = Confidence(field) if near.candidates else None
-    order = close.enough(near.candidates, confidence)
-    left_out = len(near.candidates) - len(order)
-    context = RankingContext(field, query_id, depth, near.rules)
-    for ranker in rankers:
-        order = ranker(order, context)
-    order = order[:depth]
-    found = _products_of(field, queryset, order[:limit])
-    order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in found]  # deleted since the rows were read
-    hits = [
-        SearchHit(
-            product := found[candidate.product_pk],
-            product if candidate.row is None else candidate.row,
-            candidate.similarity,
-            rank,
-            tuple(candidate.reasons),
-            candidate.extractor_key,
-            _sure(confidence, candidate, product),
-        )
-        for rank, candidate in enumerate(order, 1)
-        if candidate.product_pk in found
-    ]
-    places = tuple(
-        Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
-        for c in order
-    )
-    settled = Ranking(field.label, asked.kind, query_id, near.extractor_key, near.exact, places, shown=len(hits))
-    return SearchResults(hits, settled, near.vector, left_out)
-
-
-def _sure(confidence: Confidence | None, candidate: Candidate, product: Model) -> float | None:
-    if candidate.confidence is not None or confidence is None:
-        return candidate.confidence
-    return confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
-
-
-def _products_of(field: EmbeddingField, within: Any, shown: list[Any]) -> dict[Any, Any]:
-    if field.product is None and all(candidate.row is not None for candidate in shown):
-        return {candidate.product_pk: candidate.row for candidate in shown}
-    return fetch(field, within, [candidate.product_pk for candidate in shown])
-
-
-def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) -> Found:
-    """The nearest rows; while vectors move from one space to another, those of both, merged."""
-    how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
-    how["along"] = along
-    near = nearest(asked.field, asked.picture.query(), **how)
-    if near.owner is not None:
-        how |= {"exclude": near.owner, "wishes": replace(wishes, query_id=str(near.owner))}
-    others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
-    if not others:
-        # Where vectors were moving, the last one has moved since; where there are none any more, all had before.
-        anew = near.moving or (not near.candidates and asked.picture.moved(near.extractor_key))
-        return nearest(asked.field, asked.picture.query(anew=True), **how) if anew else near
-    # A row that moved meanwhile was not in the first space before, and is not in the other any more.
-    again = replace(nearest(asked.field, Query(near.vector, near.extractor_key), **how), owner=near.owner)
-    return merge([both(near, again), *others], rows_by_space(asked.field), max(depth, wishes.depth))
-
-
-def _check_limit(limit: int, name: str = "limit") -> None:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= conf.MAX_LIMIT:
-        raise ValueError(f"{name} must be a whole number from 1 to {conf.MAX_LIMIT}, not {limit!r}.")

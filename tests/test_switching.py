@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from django_visual_search import indexing, planning, search, serving, switching
+from django_visual_search import answering, indexing, planning, search, serving, switching
 from django_visual_search import results as search_results
 from django_visual_search.indexing import pruning
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
@@ -282,7 +282,7 @@ class TestExtractors:
         product = {"a moved product": moved, "a product": Product.objects.exclude(pk__in=moved)}.get(
             query, moved
         ).first()
-        asked, real = [], search.nearest
+        asked, real = [], answering.nearest
 
         def then_all_move(*arguments, **options):
             found = real(*arguments, **options)
@@ -294,7 +294,7 @@ class TestExtractors:
                     serving._known.update(before)
             return found
 
-        monkeypatch.setattr(search, "nearest", then_all_move)
+        monkeypatch.setattr(answering, "nearest", then_all_move)
         if query == "a photo":
             hits = search.search_by_image(picture(int(product.name)), "testshop.Product", limit=COUNT)
             assert (len(hits), hits[0].product) == (COUNT, product)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -12,25 +11,22 @@ from urllib.parse import urlencode
 from celery import current_app
 from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..findability import Reason, last_check, outdated, product_models, rows, running, totals
-from ..findability.report import Row
+from ..findability import Reason, last_check, outdated, product_models, running, totals
 from ..models import Findability
-from ..presentation import thumbnail_of
 from ..publishing import enqueue
-from ..registry import fields_of_product, get_field
+from ..registry import fields_of_product
 from ..tasks import check_findability
 from .coverage import Progress
-from .products import SIDE, load_products, product_cell
 from .read_only import ReadOnlyAdmin
 from .slow import kept_if_slow
+from .unfound import Rows, shown
 from .versions import BREADCRUMB_LIST
 
 PER_PAGE = 25
@@ -38,38 +34,6 @@ RELOAD_SECONDS = 5
 """While a check runs, the page loads anew so often."""
 AWAITED_SECONDS = 600
 """So long it does before a check that it has asked for begins: workers may have other work first."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A row as it is printed."""
-
-    row: Row
-    product: SafeString
-    other: SafeString | str
-    picture: str
-    """Address of the picture that was checked, where the product's own is another; empty where it isn't known."""
-
-
-class Rows:
-    """All rows of some reasons, for a Paginator: only those of its page are read."""
-
-    def __init__(self, model: type[Model], counts: dict[Reason, int]) -> None:
-        self.model = model
-        self.counts = counts
-
-    def __len__(self) -> int:
-        return sum(self.counts.values())
-
-    def __getitem__(self, wanted: slice) -> list[Row]:
-        found: list[Row] = []
-        first = 0
-        for reason, count in self.counts.items():
-            start, stop = max(wanted.start - first, 0), min(wanted.stop - first, count)
-            if start < stop:
-                found += rows(self.model, reason, start, stop - start)
-            first += count
-        return found
 
 
 @admin.register(Findability)
@@ -128,7 +92,7 @@ class FindabilityAdmin(ReadOnlyAdmin):
                 (number, _address(**kept, p=number) if isinstance(number, int) else "")
                 for number in paginator.get_elided_page_range(page.number)
             ],
-            "shown": self._shown(model, page),
+            "shown": shown(self.admin_site, model, page),
             "checks": checks,
             "may_check": self.has_check_permission(request),
             "inline": current_app.conf.task_always_eager,
@@ -136,19 +100,6 @@ class FindabilityAdmin(ReadOnlyAdmin):
             if any((check is not None and check.running) or _awaited(request, check) for _l, check, _o in checks)
             else None,
         }
-
-    def _shown(self, model: type[Model], page: Page) -> list[Shown]:
-        found = list(page.object_list)
-        products = load_products((model, key) for row in found for key in (row.product, row.other) if key)
-        return [
-            Shown(
-                row,
-                product_cell(self.admin_site, products.get((model, row.product)), row.product),
-                product_cell(self.admin_site, products.get((model, row.other)), row.other) if row.other else "",
-                _picture(row),
-            )
-            for row in found
-        ]
 
     def _checks(self, model: type[Model]) -> list[tuple[str, Progress | None, bool]]:
         """The latest check of each field by which the products are found, and whether it was of other vectors."""
@@ -195,17 +146,3 @@ def _awaited(request: HttpRequest, check: Progress | None) -> bool:
 
 def _address(**query: Any) -> str:
     return f"?{urlencode(query)}"
-
-
-def _picture(row: Row) -> str:
-    """A small version of the picture that was checked."""
-    if not row.image:
-        return ""
-    try:
-        field = get_field(row.label)
-    except LookupError:  # not there any more
-        return ""
-    if field.product is None and field.link is None:
-        return ""  # the product's own, which is shown anyway
-    image = field.image_field
-    return thumbnail_of(image.attr_class(None, image, row.image), 2 * SIDE)

@@ -12,7 +12,8 @@ from ..conf import conf
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
 from ..learning.augment import views
-from ..learning.metrics import PerQuery, evaluate_lists
+from ..learning.measures import PerQuery
+from ..learning.metrics import evaluate_lists
 from ..search import search_by_image
 from .figures import Hit, Worst
 from .gallery import Gallery

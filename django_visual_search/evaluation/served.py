@@ -10,7 +10,7 @@ from django.db import router
 
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration
-from ..learning.metrics import PerQuery
+from ..learning.measures import PerQuery
 from ..models import EmbeddingHead
 from ..serving import serving
 from ..spaces import wanted_extractor

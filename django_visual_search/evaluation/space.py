@@ -14,7 +14,7 @@ from ..catalogue import read_catalogue
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..learning.augment import views
-from ..learning.metrics import Metrics
+from ..learning.measures import Metrics
 from .pictures import Unreadable, decoded
 from .sample import pictures_each, sample
 from .tasks import OTHER_PICTURES, VIEWS, rank

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..learning.metrics import Metrics, PerQuery
+from ..learning.measures import Metrics, PerQuery
 from .figures import Confusion, Hit, Worst
 from .gallery import Gallery
 from .sample import pictures_each

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..learning.metrics import PerQuery, evaluate, joined
+from ..learning.measures import PerQuery, joined
+from ..learning.metrics import evaluate
 
 OTHER_PICTURES = "other pictures"
 """A picture of a product is the query, the product's other pictures are right; the query itself can't be found."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Any
 
-from ..learning.metrics import Metrics
+from ..learning.measures import Metrics
 from .figures import Evaluation
 from .honesty import caveats, held_out_rows
 

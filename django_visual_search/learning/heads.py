@@ -15,7 +15,7 @@ from .calibration import Calibration
 from .labels import Labels
 from .lda import Learned, Settings, learn
 from .learn_confidence import learn_confidence
-from .metrics import Metrics
+from .measures import Metrics
 from .plan import Plan, check, splits_of
 from .requirements import one_blas_thread
 from .selection import Tried, answerable, choose, learned_embed, measure

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..extractors.base import l2_normalise
 from .labels import Labels, Values, grouping
 from .lda import HeadLearner, Settings
-from .metrics import Metrics, PerQuery, evaluate, joined
+from .measures import Metrics, PerQuery, joined
+from .metrics import evaluate
 from .moments import Moments
 from .splits import Indices, Split
 
