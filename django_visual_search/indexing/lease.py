@@ -33,8 +33,8 @@ class Lease:
     def expect(self, pictures: list[Picture]) -> str:
         """The token for claims on these pictures that are about to be made.
 
-        They count as held from now on, so that nothing is kept that an interruption, which may come between any two
-        instructions, found half taken.
+        They count as held from now on: an interruption may come between the claim and the knowledge of it, and what
+        was claimed by then is to be given back too.
         """
         token = str(uuid.uuid4())
         self.held = [*self.held, *(Claim(picture, token, 0) for picture in pictures)]

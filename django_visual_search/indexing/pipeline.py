@@ -30,9 +30,7 @@ AHEAD = 2
 database."""
 
 
-def embed(
-    field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None
-) -> Generator[Report, None, None]:
+def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None) -> Reports:
     """Embed the rows with these primary keys (of the model that has the picture) that are stale; a report a batch.
 
     Closed before its end, it gives the claims back of what it has not embedded. Raises ExtractorUnavailable, with the
