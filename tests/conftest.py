@@ -25,6 +25,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
+    parallel.refuse_alike(items)
     if hasattr(config, "workerinput"):  # one of several processes
         items.sort(key=lambda item: parallel.place_of(item.nodeid))
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
+
 TOGETHER = {"test_browser_admin", "test_browser_shop", "test_example_celery", "test_example_demo"}
 """They share the demo's shop, or the queue of the example's worker."""
 
@@ -25,6 +29,13 @@ def group_of(nodeid: str) -> str:
 def place_of(nodeid: str) -> int:
     module = module_of(nodeid)
     return LONG.index(module) if module in LONG else len(LONG)
+
+
+def refuse_alike(items) -> None:
+    """Raises UsageError where tests share an id: by it alone pytest-xdist knows them, and runs one of them."""
+    alike = [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if alike:
+        raise pytest.UsageError(f"Several tests have the same id, so that all but one would be lost: {alike}")
 
 
 def scheduler(config, log):
