@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from .models import RankingRule
-from .planning import forget_facts
+from .search.planning import forget_facts
 
 
 def watch_rules() -> None:

@@ -13,12 +13,12 @@ from django.db.models.signals import post_save, pre_migrate
 
 from . import indexing
 from .changed_rules import watch_rules
+from .db.extension import before_migrate
 from .deletions import watch_deletions
-from .extension import before_migrate
-from .field_checks import check_embedding_field
 from .fields import EmbeddingField
-from .publishing import enqueue
-from .registry import embedding_fields, fields_fed_by
+from .fields.checks import check_embedding_field
+from .fields.registry import embedding_fields, fields_fed_by
+from .indexing.publishing import enqueue
 from .tasks import embed
 
 logger = logging.getLogger("django_visual_search")

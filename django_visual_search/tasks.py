@@ -11,11 +11,11 @@ from celery.signals import worker_process_shutdown
 from django.core.exceptions import ImproperlyConfigured
 
 from . import feedback, findability, indexing
-from .decoder_pool import close_pool
 from .extractors import ExtractorUnavailable
 from .feedback.retention import purge_some
+from .fields.registry import embedding_fields, get_field
+from .indexing.decoding.pool import close_pool
 from .indexing.sweep import sweep_seconds
-from .registry import embedding_fields, get_field
 
 logger = logging.getLogger("django_visual_search")
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import pages
+from . import views as pages
 from .api import views
 from .api.feedback import FeedbackView
 

@@ -11,9 +11,11 @@ import pytest
 from django.core.files.base import ContentFile
 from PIL import Image
 
-from django_visual_search import indexing, merging, planning, serving, spaces
+from django_visual_search import indexing
 from django_visual_search.feedback import searches
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
+from django_visual_search.search import merging, planning
+from django_visual_search.spaces import heads, serving
 
 from . import parallel
 from .example import demo_run  # noqa: F401 - here, so that there is one for all modules
@@ -41,7 +43,7 @@ def media(settings, tmp_path):
 @pytest.fixture(autouse=True)
 def nothing_known():
     """What one test's database said is not known to the next."""
-    for module in (serving, spaces, merging):
+    for module in (serving, heads, merging):
         module.forget()
     planning.forget_facts()
     searches._rows().clear()  # noted, and written at the end of a request that a test need not make

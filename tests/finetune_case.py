@@ -11,8 +11,8 @@ import numpy as np
 
 from django_visual_search.extractors.export import Recipe
 from django_visual_search.learning.finetune import finetune
+from django_visual_search.learning.finetune.options import FinetuneOptions
 from django_visual_search.learning.splits import Split
-from django_visual_search.learning.tuned import FinetuneOptions
 
 SIZE = 64
 PRODUCTS, PHOTOS, HELD = 12, 14, 4

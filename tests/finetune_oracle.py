@@ -16,9 +16,9 @@ import numpy as np
 def main() -> None:
     import keras
 
-    from django_visual_search.learning import _finetune_checkpoint as checkpoint
-    from django_visual_search.learning._finetune_training import Training
-    from django_visual_search.learning._finetune_views import Strength, views
+    from django_visual_search.learning.finetune import checkpoint
+    from django_visual_search.learning.finetune.augmentation import Strength, views
+    from django_visual_search.learning.finetune.training import Training
 
     request = json.loads(Path(sys.argv[1]).read_text())
     pictures = np.load(sys.argv[3])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from django_visual_search.backends import get_extractor
 from django_visual_search.extractors.heads import LinearHead
+from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.serialise import digest, head_bytes
 from django_visual_search.models import EmbeddingHead
-from django_visual_search.registry import get_field
-from django_visual_search.serving import serving
-from django_visual_search.spaces import key_of_space
+from django_visual_search.spaces.extractors import get_extractor
+from django_visual_search.spaces.heads import key_of_space
+from django_visual_search.spaces.serving import serving
 
 LABEL = "testshop.Product.embedding"
 CLASSIC = "django_visual_search.extractors.classic.ClassicExtractor"

@@ -8,8 +8,8 @@ import json
 import numpy as np
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from django_visual_search.backends import extractor_of
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
 
 from .conftest import picture
 from .testshop.models import Article, ArticleImage, ArticleImageEmbedding, Poster, Product

@@ -13,11 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
 from django_visual_search.admin.feedback_plot import DAYS, HEIGHT, feedback_plot
+from django_visual_search.fields.registry import embedding_fields, get_field
 from django_visual_search.indexing import ann
+from django_visual_search.indexing.states import State
 from django_visual_search.models import Feedback, IndexingRun
-from django_visual_search.planning import forget_facts
-from django_visual_search.registry import embedding_fields, get_field
-from django_visual_search.states import State
+from django_visual_search.search.planning import forget_facts
 
 from .conftest import embed_all, picture_file
 from .staff import staff

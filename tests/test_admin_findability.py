@@ -6,12 +6,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_visual_search import findability, serving
+from django_visual_search import findability
 from django_visual_search.admin import slow
 from django_visual_search.admin.findability import PER_PAGE
+from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason
 from django_visual_search.models import FindabilityFinding, IndexingRun, ServingSpace
-from django_visual_search.registry import get_field
+from django_visual_search.spaces import serving
 
 from .conftest import embed_all, picture_file
 from .staff import staff

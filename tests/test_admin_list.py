@@ -12,9 +12,9 @@ from django.urls import reverse
 
 from django_visual_search import indexing
 from django_visual_search.admin import VisualSearchAdminMixin, reindexing
-from django_visual_search.registry import get_field
-from django_visual_search.serving import serving
-from django_visual_search.states import State
+from django_visual_search.fields.registry import get_field
+from django_visual_search.indexing.states import State
+from django_visual_search.spaces.serving import serving
 
 from .conftest import embed_all, picture_file
 from .processes import REDIS, closed_port, need, shop, until  # noqa: F401

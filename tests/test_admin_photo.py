@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django_visual_search import images
 from django_visual_search.admin import StaffPhotoForm
 from django_visual_search.extractors import ExtractorUnavailable
-from django_visual_search.gate import photo_slot
 from django_visual_search.models import RankingRule, SearchLog
+from django_visual_search.storefront.gate import photo_slot
 
 from .conftest import embed_all, picture, picture_file
 from .staff import staff

@@ -8,11 +8,11 @@ from django.utils import timezone
 
 from django_visual_search import indexing
 from django_visual_search.admin.status_badge import badge
+from django_visual_search.fields.registry import get_field
+from django_visual_search.indexing.states import State
+from django_visual_search.indexing.statuses import ProductStatus, in_state, statuses
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.registry import get_field
-from django_visual_search.serving import serving
-from django_visual_search.states import State
-from django_visual_search.statuses import ProductStatus, in_state, statuses
+from django_visual_search.spaces.serving import serving
 
 from .conftest import embed_all, picture_file
 from .testshop.models import (

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_visual_search import models, search
+from django_visual_search.indexing.states import State
 from django_visual_search.models import Evidence, Feedback, IndexingAttempt, RankingRule, SearchLog
-from django_visual_search.states import State
 
 from .conftest import embed_all, picture, picture_file
 from .staff import staff

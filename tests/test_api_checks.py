@@ -3,8 +3,8 @@
 import pytest
 from django.core import checks
 
-from django_visual_search import api_checks
-from django_visual_search import checks as ours
+from django_visual_search.checks import project as ours
+from django_visual_search.checks import api
 
 from .testshop import selectors
 
@@ -17,7 +17,7 @@ class TestLimits:
     )
     def test_sound(self, settings, rates):
         settings.VISUAL_SEARCH = {"THROTTLE_RATES": rates, "PHOTO_SEARCHES_AT_ONCE": 1}
-        assert api_checks.check_limits() == []
+        assert api.check_limits() == []
 
     @pytest.mark.parametrize(
         "rates",
@@ -35,7 +35,7 @@ class TestLimits:
     def test_rates(self, settings, rates):
         settings.VISUAL_SEARCH = {"THROTTLE_RATES": rates}
         message = f"VISUAL_SEARCH['THROTTLE_RATES'] is {rates!r}."
-        assert api_checks.check_limits() == [checks.Error(message, hint=HINT, id="visual_search.E019")]
+        assert api.check_limits() == [checks.Error(message, hint=HINT, id="visual_search.E019")]
         assert checks.Error(message, hint=HINT, id="visual_search.E019") in ours.check_project()
 
     @pytest.mark.parametrize(("key", "default"), [("PHOTO_SEARCHES_AT_ONCE", 1), ("PAGE_DEPTH", 100)])
@@ -44,18 +44,18 @@ class TestLimits:
         settings.VISUAL_SEARCH = {key: value}
         hint = f"Write a whole number of at least 1; the default is {default}."
         message = f"VISUAL_SEARCH[{key!r}] is {value!r}."
-        assert api_checks.check_limits() == [checks.Error(message, hint=hint, id="visual_search.E020")]
+        assert api.check_limits() == [checks.Error(message, hint=hint, id="visual_search.E020")]
 
 
 class TestIncludedUrls:
     def test_every_model_is_named(self):
-        assert api_checks.check_included_urls() == []
+        assert api.check_included_urls() == []
 
     def test_one_is_not(self, settings):
         visible = dict(settings.VISUAL_SEARCH["VISIBLE"])
         del visible["testshop.Shoe"]
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
-        assert api_checks.check_included_urls() == [
+        assert api.check_included_urls() == [
             checks.Warning(
                 "Everybody may see every testshop.Shoe at the addresses of django_visual_search.urls.",
                 hint=(
@@ -70,7 +70,7 @@ class TestIncludedUrls:
         visible = {**settings.VISUAL_SEARCH["VISIBLE"], "testshop.item": selectors.visible_shoes}
         del visible["testshop.Shoe"]
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
-        assert api_checks.check_included_urls() == []
+        assert api.check_included_urls() == []
 
     @pytest.mark.urls("tests.testshop.models")
     def test_not_included(self, settings, monkeypatch):
@@ -78,8 +78,8 @@ class TestIncludedUrls:
 
         monkeypatch.setattr(models, "urlpatterns", [], raising=False)
         settings.VISUAL_SEARCH = {}
-        assert api_checks.check_included_urls() == []
+        assert api.check_included_urls() == []
 
     def test_settings_that_can_not_be_read(self, settings):
         settings.VISUAL_SEARCH = ["VISIBLE"]
-        assert api_checks.check_included_urls() == []
+        assert api.check_included_urls() == []

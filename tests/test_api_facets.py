@@ -6,7 +6,7 @@ from django.core.exceptions import FieldDoesNotExist
 
 from django_visual_search import search
 from django_visual_search.api.facets import facets
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
 
 from .shop_api import FIELD, make_articles, make_products, photo, search_by_photo
 from .testshop.models import Article, Category, Product, Tag

@@ -10,8 +10,8 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_visual_search import results
 from django_visual_search.models import RankingRule
+from django_visual_search.search import results
 
 from .shop_api import data_url, make_articles, make_products, photo
 from .testshop.models import Article, Category, Product, Tag

@@ -13,7 +13,7 @@ from rest_framework.settings import api_settings
 from django_visual_search import images
 from django_visual_search.api import bodies, errors
 from django_visual_search.extractors import ExtractorUnavailable
-from django_visual_search.gate import photo_slot
+from django_visual_search.storefront.gate import photo_slot
 
 from .conftest import picture
 from .image_files import encode, png, quadrants

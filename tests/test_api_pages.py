@@ -8,8 +8,9 @@ from django.core import signing
 from django.core.cache import cache
 from django.utils import timezone
 
-from django_visual_search import feedback, results, search
+from django_visual_search import feedback, search
 from django_visual_search.api.paging import LONGEST
+from django_visual_search.search import results
 
 from .shop_api import (
     all_pages,

@@ -1,7 +1,7 @@
 import pytest
 
-from django_visual_search.catalogue import read_catalogue
-from django_visual_search.registry import get_field
+from django_visual_search.evaluation.catalogue import read_catalogue
+from django_visual_search.fields.registry import get_field
 
 from .testshop.models import Article, ArticleImage, Category, Product, Shoe, Story, StoryImage, Tag
 

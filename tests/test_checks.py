@@ -12,12 +12,14 @@ from django.db import connection, connections, models
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from django.test.utils import isolate_apps
 
-from django_visual_search import checks as ours
-from django_visual_search import database_checks, extractor_checks, settings_checks
-from django_visual_search.artifacts import DatabaseStore
+from django_visual_search.checks import project as ours
+from django_visual_search.checks import database as database_checks
+from django_visual_search.checks import extractors as extractor_checks
+from django_visual_search.checks import settings as settings_checks
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
-from django_visual_search.registry import embedding_fields, get_field
+from django_visual_search.fields.registry import embedding_fields, get_field
+from django_visual_search.spaces.artifacts import DatabaseStore
 
 from .testshop.extractors import ColourExtractor
 from .testshop.models import DIMENSIONS, Product

@@ -7,14 +7,16 @@ import pytest
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from django_visual_search import search, serving, switching
-from django_visual_search.closeness import ConfidenceUnknown
-from django_visual_search.confidence import Confidence
+from django_visual_search import search
+from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.calibration import Calibration
 from django_visual_search.learning.curves import Curve
 from django_visual_search.models import ServingSpace
-from django_visual_search.registry import get_field
+from django_visual_search.search.closeness import ConfidenceUnknown
+from django_visual_search.search.confidence import Confidence
+from django_visual_search.spaces import serving
 from django_visual_search.storefront import search_by_photo
+from django_visual_search.training import switching
 
 from .conftest import embed_all, picture, picture_file
 from .heads import EXTRACTORS, LABEL, make_head

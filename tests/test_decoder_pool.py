@@ -9,9 +9,9 @@ import pytest
 from django.core.files.storage import FileSystemStorage
 
 from django_visual_search import images
-from django_visual_search.decoder_pool import TOGETHER, DecoderPool
-from django_visual_search.decoding import DecoderLost
 from django_visual_search.extractors import ExtractorSpec
+from django_visual_search.indexing.decoding.decoder import DecoderLost
+from django_visual_search.indexing.decoding.pool import TOGETHER, DecoderPool
 
 from .image_files import quadrants
 

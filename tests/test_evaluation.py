@@ -12,7 +12,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from django_visual_search import serving, spaces
 from django_visual_search.evaluation import OTHER_PICTURES, VIEWS, evaluate_field
 from django_visual_search.evaluation.floors import parse
 from django_visual_search.evaluation.gallery import load_gallery
@@ -22,13 +21,14 @@ from django_visual_search.evaluation.speed import ann_recall
 from django_visual_search.evaluation.text import lines
 from django_visual_search.extractors.backbone import BackboneExtractor
 from django_visual_search.extractors.heads import LinearHead
+from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.serialise import digest, head_bytes
 from django_visual_search.models import EmbeddingHead, ServingSpace
-from django_visual_search.nearest import nearest
-from django_visual_search.planning import forget_facts
-from django_visual_search.registry import get_field
 from django_visual_search.search import search_by_image
-from django_visual_search.spaces import wanted_extractor
+from django_visual_search.search.nearest import nearest
+from django_visual_search.search.planning import forget_facts
+from django_visual_search.spaces import heads, serving
+from django_visual_search.spaces.heads import wanted_extractor
 
 from .conftest import embed_all, picture_file
 from .test_evaluation_space import PICTURES, PRODUCTS, agree, by_ir_measures, save_photos
@@ -44,7 +44,7 @@ def nothing_remembered():
     forget_facts()
     yield
     serving.forget()
-    spaces.forget()
+    heads.forget()
 
 
 class CellExtractor(BackboneExtractor):
@@ -281,7 +281,7 @@ def head(settings):
     moved = {"changed_at": now, "effective_at": now, "finished_at": now}
     ServingSpace.objects.create(label=PICTURES, extractor="default", head=row, previous_extractor="default", **moved)
     serving.forget()
-    spaces.forget()
+    heads.forget()
     assert wanted_extractor(field).spec.key == row.key
     return row
 

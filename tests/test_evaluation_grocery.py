@@ -7,9 +7,9 @@ import pytest
 from django.core.management import call_command
 
 from django_visual_search.evaluation import OTHER_PICTURES, evaluate_field, measure_space
+from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason, check, rows
-from django_visual_search.registry import get_field
-from django_visual_search.spaces import wanted_extractor
+from django_visual_search.spaces.heads import wanted_extractor
 
 from . import grocery
 from .conftest import embed_all

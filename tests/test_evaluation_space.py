@@ -11,13 +11,13 @@ from ir_measures import AP, RR, Success, nDCG
 from PIL import Image
 
 from django_visual_search import images
-from django_visual_search.backends import extractor_of
 from django_visual_search.evaluation import OTHER_PICTURES, VIEWS, measure_space
 from django_visual_search.evaluation.sample import sample
 from django_visual_search.extractors.base import l2_normalise
+from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.augment import views
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
 
 from .conftest import picture, picture_file
 from .testshop.extractors import ColourExtractor

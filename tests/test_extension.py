@@ -13,8 +13,8 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
-from django_visual_search import database_checks
-from django_visual_search.extension import CreateVectorExtension, create_extension, extension_version
+from django_visual_search.checks import database as database_checks
+from django_visual_search.db.extension import CreateVectorExtension, create_extension, extension_version
 
 OTHER_SERVER = {"HOST": "127.0.0.1", "PORT": "5432", "USER": "postgres", "PASSWORD": ""}
 """A PostgreSQL without pgvector that lets ``postgres`` in; it is on some development machines only."""

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import transaction
 
-from django_visual_search import indexing, publishing
-from django_visual_search.registry import get_field
+from django_visual_search import indexing
+from django_visual_search.fields.registry import get_field
+from django_visual_search.indexing import publishing
 
 from .conftest import embed_all
 from .processes import RABBITMQ, REDIS, closed_port, need, shop, silent_broker, until  # noqa: F401

@@ -11,8 +11,8 @@ from django.core.serializers import serialize
 from django.db import DatabaseError, close_old_connections, connection, transaction
 
 from django_visual_search import indexing
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.registry import get_field
 from django_visual_search.tasks import embed
 
 from .conftest import embed_all

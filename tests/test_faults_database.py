@@ -15,10 +15,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 
 from django_visual_search import indexing, search
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann, rebuilding
 from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.registry import get_field
 
 from .conftest import embed_all
 from .processes import shop, until  # noqa: F401

@@ -8,8 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from django_visual_search import decoder_pool, indexing
+from django_visual_search import indexing
 from django_visual_search.indexing import claims
+from django_visual_search.indexing.decoding import pool
 from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import IndexingAttempt
 
@@ -107,8 +108,8 @@ def test_after_the_claim_was_made_and_before_it_is_known(monkeypatch):
 
 
 def test_in_the_middle_of_handing_pictures_to_the_decoders(monkeypatch):
-    submit = interrupting(decoder_pool.DecoderPool.submit)
-    monkeypatch.setattr(decoder_pool.DecoderPool, "submit", submit)
+    submit = interrupting(pool.DecoderPool.submit)
+    monkeypatch.setattr(pool.DecoderPool, "submit", submit)
     assert_stopped()
 
 
@@ -121,6 +122,6 @@ def test_while_progress_is_shown(monkeypatch):
 
 def test_and_the_connection_is_closed_by_it(monkeypatch):
     """As psycopg does where a statement that it cancels doesn't end in time."""
-    submit = interrupting(decoder_pool.DecoderPool.submit, before=lambda: connection.connection.close())
-    monkeypatch.setattr(decoder_pool.DecoderPool, "submit", submit)
+    submit = interrupting(pool.DecoderPool.submit, before=lambda: connection.connection.close())
+    monkeypatch.setattr(pool.DecoderPool, "submit", submit)
     assert_stopped()

@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 
 from django_visual_search import indexing
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
 
 from .processes import REDIS, closed_port, need, shop, silent_broker, until  # noqa: F401
 from .testshop.faulty import FAIL, numbered

@@ -11,9 +11,9 @@ from django.core.files.base import ContentFile
 from PIL import Image
 
 from django_visual_search import indexing
-from django_visual_search.backends import extractor_of
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
 
 from .processes import REDIS, need, shop, until  # noqa: F401
 from .testshop.faulty import FAIL, KILL, WAIT, numbered
@@ -132,7 +132,7 @@ def test_every_worker_process_has_decoders_of_its_own_and_they_end_with_it(shop)
     shop.configure(DECODERS=2)
     worker = shop.worker(processes=2)
     make(range(2), WAIT)
-    from django_visual_search.publishing import enqueue
+    from django_visual_search.indexing.publishing import enqueue
     from django_visual_search.tasks import embed
 
     # One waiting picture keeps one worker process busy, so the other takes the other.
@@ -150,15 +150,15 @@ def test_a_forked_child_has_a_pool_of_its_own_and_leaves_the_parents_alone(shop)
     field = get_field(LABEL)
     make([0])
     indexing.sweep(field)
-    from django_visual_search import decoder_pool
+    from django_visual_search.indexing.decoding import pool
 
-    parents = decoder_pool.get_pool()
+    parents = pool.get_pool()
     [decoder] = [d for d in parents.decoders if d.process]
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            mine = decoder_pool.get_pool()
+            mine = pool.get_pool()
             image = Product.objects.model(image="products/none.png").image
             try:
                 spec = extractor_of(field).spec

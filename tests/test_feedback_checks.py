@@ -3,8 +3,8 @@
 import pytest
 from django.core import checks
 
-from django_visual_search import checks as ours
-from django_visual_search.feedback_checks import check_feedback
+from django_visual_search.checks import project as ours
+from django_visual_search.checks.feedback import check_feedback
 
 HINT = "Give the dotted path of a function that takes the request and returns the visitor's IP address."
 

@@ -18,7 +18,7 @@ from django_visual_search.feedback import retention
 from django_visual_search.feedback.searches import write_searches
 from django_visual_search.feedback.sessions import session_of_user
 from django_visual_search.models import Evidence, Feedback, SearchLog
-from django_visual_search.results import SearchResults
+from django_visual_search.search import SearchResults
 from django_visual_search.tasks import aggregate
 
 from .conftest import embed_all, picture, picture_file

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_visual_search import feedback
 from django_visual_search.feedback.sessions import session_of_user
 from django_visual_search.models import Feedback
-from django_visual_search.results import SearchResults
+from django_visual_search.search import SearchResults
 
 from .testshop.models import Category, Item, Product, Spare
 from .visits import moved_to, ranking, token, visitor

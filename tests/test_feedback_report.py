@@ -13,8 +13,8 @@ from django_visual_search import feedback, search
 from django_visual_search.feedback import events as events_module
 from django_visual_search.feedback.sessions import network_of
 from django_visual_search.models import Feedback
-from django_visual_search.planning import forget_facts
-from django_visual_search.results import TOKEN_SALT, read_token
+from django_visual_search.search.planning import forget_facts
+from django_visual_search.search.results import TOKEN_SALT, read_token
 
 from .conftest import embed_all, picture_file
 from .testshop.models import (

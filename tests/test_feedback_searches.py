@@ -17,7 +17,8 @@ from django_visual_search import feedback, search
 from django_visual_search.feedback import privacy, searches
 from django_visual_search.feedback.sessions import session_of_user
 from django_visual_search.models import SearchLog
-from django_visual_search.results import SearchResults, read_token
+from django_visual_search.search import SearchResults
+from django_visual_search.search.results import read_token
 
 from .conftest import embed_all, picture_file
 from .testshop.models import Category, Product

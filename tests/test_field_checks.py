@@ -8,8 +8,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 from pgvector.django import HnswIndex, IvfflatIndex
 
-from django_visual_search.fields import EmbeddingField
-from django_visual_search.indexes import EmbeddingIndex
+from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
 SOURCE_HINT = (
     "Name an ImageField of this model (source='image') or of a model one one-to-one link away "

@@ -15,9 +15,9 @@ from django.test.utils import isolate_apps
 from pgvector.django import HalfVectorField, HnswIndex
 
 from django_visual_search import indexing
-from django_visual_search.fields import EmbeddingField, EmbeddingKeyField
-from django_visual_search.indexes import EmbeddingIndex
-from django_visual_search.registry import get_field
+from django_visual_search.fields import EmbeddingField, EmbeddingIndex
+from django_visual_search.fields.embedding import EmbeddingKeyField
+from django_visual_search.fields.registry import get_field
 
 from .conftest import embed_all, picture_file
 from .testshop.models import DIMENSIONS, Article, ArticleImage, ArticleImageEmbedding, Poster, Product, Shoe

@@ -12,9 +12,9 @@ from django.utils import timezone
 from PIL import Image
 
 from django_visual_search import findability, indexing
+from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason, rows, totals
 from django_visual_search.models import FindabilityFinding, IndexingAttempt, IndexingRun, ServingSpace
-from django_visual_search.registry import get_field
 from django_visual_search.tasks import check_findability
 
 from .conftest import embed_all, picture, picture_file

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from django_visual_search import gate
-from django_visual_search.gate import Busy, photo_slot, refuse_when_full
+from django_visual_search.storefront import gate
+from django_visual_search.storefront.gate import Busy, photo_slot, refuse_when_full
 
 
 @pytest.fixture(autouse=True)

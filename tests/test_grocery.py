@@ -13,12 +13,12 @@ from django.db import connection
 from django.test import override_settings
 
 from django_visual_search import images
-from django_visual_search.backends import extractor_of
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
 from django_visual_search.models import Artifact, IndexingRun, PictureFeatures
-from django_visual_search.planning import forget_facts
-from django_visual_search.registry import get_field
 from django_visual_search.search import search_by_image
+from django_visual_search.search.planning import forget_facts
+from django_visual_search.spaces.extractors import extractor_of
 
 from . import grocery
 from .testshop.models import Article, ArticleImage, ArticleImageEmbedding

@@ -8,10 +8,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_visual_search import indexing
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import runs
 from django_visual_search.indexing.runs import Run
 from django_visual_search.models import IndexingRun
-from django_visual_search.registry import get_field
 
 from .conftest import embed_all, picture_file
 from .testshop.models import Product

@@ -4,10 +4,10 @@ import pytest
 from django.core import checks
 from django.utils import timezone
 
-from django_visual_search import serving
-from django_visual_search.learning_checks import check_learning, check_serving
+from django_visual_search.checks.learning import check_learning, check_serving
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import ServingSpace
-from django_visual_search.registry import get_field
+from django_visual_search.spaces import serving
 
 from .heads import EXTRACTORS, LABEL, make_head
 

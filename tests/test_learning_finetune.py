@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from django_visual_search import images
-from django_visual_search.extractors import ExtractorUnavailable, _litert, export
+from django_visual_search.extractors import ExtractorUnavailable, export, litert
 from django_visual_search.learning.finetune import finetune
 from django_visual_search.learning.splits import Split
 
@@ -72,7 +72,7 @@ def oracle(run, photos, tmp_path_factory):
 def features(tuned, pictures: np.ndarray, folder: Path) -> np.ndarray:
     file = folder / "tuned.tflite"
     file.write_bytes(tuned.flatbuffer)
-    return _litert.Flatbuffer(file, threads=1)(pictures)
+    return litert.Flatbuffer(file, threads=1)(pictures)
 
 
 @needs_training
@@ -145,7 +145,7 @@ def test_it_stops_early_where_held_out_photos_are_found_worse(photos, tmp_path):
     assert (tuned.best_epoch, tuned.after, tuned.better) == (0, tuned.before, False)
     some, file = np.load(photos)[::7], tmp_path / "before.tflite"
     file.write_bytes(export.export(recipe(grocery.WEIGHTS)))
-    assert_same_features(features(tuned, some, tmp_path), _litert.Flatbuffer(file, threads=1)(some))
+    assert_same_features(features(tuned, some, tmp_path), litert.Flatbuffer(file, threads=1)(some))
 
 
 def start(folder: Path, photos: Path) -> subprocess.Popen:
@@ -162,7 +162,7 @@ def trainers(folder: Path) -> list[int]:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"learning._finetune" in command and str(folder).encode() in command:
+        if b"learning.finetune" in command and str(folder).encode() in command:
             found.append(int(process.name))
     return found
 

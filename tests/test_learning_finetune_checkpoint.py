@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from django_visual_search.learning import _finetune_checkpoint as checkpoint
+from django_visual_search.learning.finetune import checkpoint
 
 from .processes import ROOT
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.export import Recipe
-from django_visual_search.learning import _finetune_inputs
-from django_visual_search.learning._finetune_request import Request
-from django_visual_search.learning.finetune import finetune
+from django_visual_search.learning.finetune import finetune, inputs
+from django_visual_search.learning.finetune.options import FinetuneOptions
+from django_visual_search.learning.finetune.request import Request
 from django_visual_search.learning.splits import Split
-from django_visual_search.learning.tuned import FinetuneOptions
 
 RECIPE = Recipe("MobileNetV2", None, None, 64, "avg", None, {})
 PICTURES = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
@@ -56,7 +55,7 @@ def test_a_product_with_one_picture_is_learned_from():
 
 
 def test_of_too_many_values_those_with_the_most_pictures_are_learned_and_that_is_said(monkeypatch):
-    monkeypatch.setattr(_finetune_inputs, "MOST_CLASSES", 2)
+    monkeypatch.setattr(inputs, "MOST_CLASSES", 2)
     request = asked(labels={"product": list("abbbccdd")}, split=None)
     assert request.counts == (2,)
     assert request.classes[:, 0].tolist() == [-1, 0, 0, 0, 1, 1, -1, -1]

@@ -11,11 +11,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image
 
-from django_visual_search import feedback, gate, images
+from django_visual_search import feedback, images
 from django_visual_search.api.bodies import ROOM
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import Feedback, SearchLog
-from django_visual_search.previews import preview
-from django_visual_search.registry import get_field
+from django_visual_search.storefront import gate
+from django_visual_search.storefront.previews import preview
 
 from .conftest import embed_all, picture, picture_file
 from .testshop.models import Article, ArticleImage, Product

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from django_visual_search import progress
-from django_visual_search.progress import Progress
+from django_visual_search.management import progress
+from django_visual_search.management.progress import Progress
 
 
 @pytest.fixture

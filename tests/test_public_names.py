@@ -179,8 +179,7 @@ def test_permissions():
 def test_migrations_of_shops_import_nothing_of_ours():
     from django.db.migrations.writer import MigrationWriter
 
-    from django_visual_search.fields import EmbeddingField
-    from django_visual_search.indexes import EmbeddingIndex
+    from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
     for value in (EmbeddingField(source="image", dimensions=8), EmbeddingIndex(fields=["embedding"], name="n")):
         text, imports = MigrationWriter.serialize(value)

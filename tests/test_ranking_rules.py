@@ -9,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from django_visual_search import planning, search
+from django_visual_search import search
 from django_visual_search.models import RankingRule
-from django_visual_search.planning import forget_facts
+from django_visual_search.search import planning
+from django_visual_search.search.planning import forget_facts
 
 from .test_ranking_search import numbers, shop  # noqa: F401 - a fixture
 from .testshop.models import Category, FeaturedProduct, LongStory, Poster, Product, Story

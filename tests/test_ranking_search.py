@@ -11,11 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_visual_search import search
-from django_visual_search.backends import extractor_of
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import Evidence, RankingRule
-from django_visual_search.planning import forget_facts
-from django_visual_search.registry import get_field
-from django_visual_search.results import read_token
+from django_visual_search.search.planning import forget_facts
+from django_visual_search.search.results import read_token
+from django_visual_search.spaces.extractors import extractor_of
 
 from .conftest import embed_all, picture, picture_file
 from .testshop.models import (

@@ -16,10 +16,10 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from django_visual_search import feedback, search
-from django_visual_search.backends import extractor_of
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import Evidence, Feedback, SearchLog
-from django_visual_search.planning import forget_facts
-from django_visual_search.registry import get_field
+from django_visual_search.search.planning import forget_facts
+from django_visual_search.spaces.extractors import extractor_of
 
 from .shoppers import Shop, Shopper
 from .testshop.models import DIMENSIONS, Product

@@ -3,8 +3,8 @@
 import pytest
 from django.test.utils import isolate_apps
 
-from django_visual_search import registry
-from django_visual_search.registry import embedding_fields, fields_fed_by, fields_of_product, get_field
+from django_visual_search.fields import registry
+from django_visual_search.fields.registry import embedding_fields, fields_fed_by, fields_of_product, get_field
 
 from .testshop.models import (
     Article,

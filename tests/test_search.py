@@ -9,9 +9,9 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
 from django_visual_search import images, search
-from django_visual_search.backends import extractor_of
-from django_visual_search.registry import get_field
-from django_visual_search.results import read_token
+from django_visual_search.fields.registry import get_field
+from django_visual_search.search.results import read_token
+from django_visual_search.spaces.extractors import extractor_of
 
 from .conftest import embed_all, picture, picture_file
 from .testshop.models import (

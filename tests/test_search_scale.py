@@ -7,12 +7,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_visual_search import planning, search
-from django_visual_search.backends import extractor_of
+from django_visual_search import search
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
-from django_visual_search.nearest import Query, nearest
-from django_visual_search.planning import forget_facts
-from django_visual_search.registry import get_field
+from django_visual_search.search import planning
+from django_visual_search.search.nearest import Query, nearest
+from django_visual_search.search.planning import forget_facts
+from django_visual_search.spaces.extractors import extractor_of
 
 from .testshop.models import Article, ArticleImage, ArticleImageEmbedding, Product
 from .vectors import clustered, fill, nearest_by_numpy

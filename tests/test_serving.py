@@ -5,11 +5,12 @@ import datetime
 import pytest
 from django.utils import timezone
 
-from django_visual_search import indexing, serving, spaces
+from django_visual_search import indexing
 from django_visual_search.extractors import ExtractorUnavailable
+from django_visual_search.fields.registry import get_field
 from django_visual_search.models import EmbeddingHead, ServingSpace
-from django_visual_search.registry import get_field
-from django_visual_search.serving import Serving, Space
+from django_visual_search.spaces import heads, serving
+from django_visual_search.spaces.serving import Serving, Space
 
 from .heads import EXTRACTORS, LABEL, make_head
 from .testshop.models import Product
@@ -40,8 +41,8 @@ def row(head, *, begins=-60, finished=None, known=False):
 
 def test_without_a_row_the_settings_extractor_serves(field):
     assert serving.serving(field) == Serving(Space("default"))
-    assert spaces.wanted_key(field) == spaces.wanted_extractor(field).spec.key
-    assert spaces.wanted_extractor(field).head is None
+    assert heads.wanted_key(field) == heads.wanted_extractor(field).spec.key
+    assert heads.wanted_extractor(field).head is None
 
 
 def test_announced_then_moving_then_finished(field):
@@ -52,7 +53,7 @@ def test_announced_then_moving_then_finished(field):
     ServingSpace.objects.update(effective_at=timezone.now())
     serving.forget()
     assert serving.serving(field) == Serving(new, also=old)
-    assert spaces.wanted_key(field) == head.key == spaces.wanted_extractor(field).spec.key
+    assert heads.wanted_key(field) == head.key == heads.wanted_extractor(field).spec.key
     ServingSpace.objects.update(finished_at=timezone.now())
     serving.forget()
     assert serving.serving(field) == Serving(new)
@@ -78,7 +79,7 @@ def test_who_saves_a_product_never_asks(field, django_assert_num_queries):
     row(head)
     serving.forget()
     serving.serving(field)
-    spaces.forget()
+    heads.forget()
     with django_assert_num_queries(0):
         assert indexing.wanted_key(field, "a.jpg", at_any_age=True) == f"{head.key}:a.jpg"
     product = Product.objects.create(name="a", image="a.jpg", embedding_key=f"{head.key}:a.jpg")
@@ -88,9 +89,9 @@ def test_who_saves_a_product_never_asks(field, django_assert_num_queries):
 
 def test_a_head_is_read_once(field, django_assert_num_queries):
     row(make_head("one"))
-    first = spaces.wanted_extractor(field)
+    first = heads.wanted_extractor(field)
     with django_assert_num_queries(0):
-        assert spaces.wanted_extractor(field) is first
+        assert heads.wanted_extractor(field) is first
 
 
 def test_a_damaged_head_is_not_used(field):
@@ -98,19 +99,19 @@ def test_a_damaged_head_is_not_used(field):
     row(head)
     EmbeddingHead.objects.update(data=bytes(head.data)[:-4] + b"\0\0\0\0")
     with pytest.raises(ExtractorUnavailable, match=r"The head one can't be used: The stored array has the sha256"):
-        spaces.wanted_extractor(field)
+        heads.wanted_extractor(field)
 
 
 def test_a_head_for_other_features_is_not_used(field, settings):
     row(make_head("one"))
     settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": EXTRACTORS["tight"], "tight": EXTRACTORS["default"]}}
     with pytest.raises(ExtractorUnavailable, match=r"The head one was learned for the features classic-.* switch"):
-        spaces.wanted_extractor(get_field(LABEL))
+        heads.wanted_extractor(get_field(LABEL))
 
 
 def test_a_head_that_does_not_fit_is_refused(field):
-    extractor = spaces.wanted_extractor(field)
-    head = spaces.stored_head("default", make_head("one").pk).head
+    extractor = heads.wanted_extractor(field)
+    head = heads.stored_head("default", make_head("one").pk).head
     other = type(extractor)(dimensions=16)
     with pytest.raises(ValueError, match="The head gives 48 dimensions, not the 16 asked for"):
         other.with_head(head)

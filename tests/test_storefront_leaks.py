@@ -9,8 +9,8 @@ from django.template import Context, Template
 from django.test import RequestFactory
 from hypothesis import given
 
-from django_visual_search import results
 from django_visual_search.models import Feedback
+from django_visual_search.search import results
 
 from .conftest import picture
 from .staff import staff

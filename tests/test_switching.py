@@ -13,12 +13,15 @@ from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from django_visual_search import answering, indexing, planning, search, serving, switching
-from django_visual_search import results as search_results
+from django_visual_search import indexing, search
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import pruning
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
-from django_visual_search.registry import get_field
-from django_visual_search.spaces import extractor_of_space, wanted_key
+from django_visual_search.search import answer, planning
+from django_visual_search.search import results as search_results
+from django_visual_search.spaces import serving
+from django_visual_search.spaces.heads import extractor_of_space, wanted_key
+from django_visual_search.training import switching
 
 from .conftest import embed_all, picture, picture_file
 from .heads import EXTRACTORS, LABEL, make_head
@@ -203,7 +206,7 @@ class TestHalfWay:
     def test_ranks_are_merged_by_how_many_rows_each_space_has(self, field, spaces, products):
         for _ in indexing.embed(field, [product.pk for product in products[: COUNT - 2]]):
             pass
-        from django_visual_search import merging
+        from django_visual_search.search import merging
 
         merging.forget()
         hits = search.search_by_image(picture(3), "testshop.Product", limit=COUNT)
@@ -282,7 +285,7 @@ class TestExtractors:
         product = {"a moved product": moved, "a product": Product.objects.exclude(pk__in=moved)}.get(
             query, moved
         ).first()
-        asked, real = [], answering.nearest
+        asked, real = [], answer.nearest
 
         def then_all_move(*arguments, **options):
             found = real(*arguments, **options)
@@ -294,7 +297,7 @@ class TestExtractors:
                     serving._known.update(before)
             return found
 
-        monkeypatch.setattr(answering, "nearest", then_all_move)
+        monkeypatch.setattr(answer, "nearest", then_all_move)
         if query == "a photo":
             hits = search.search_by_image(picture(int(product.name)), "testshop.Product", limit=COUNT)
             assert (len(hits), hits[0].product) == (COUNT, product)

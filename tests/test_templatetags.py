@@ -15,7 +15,8 @@ from django.urls import include, path
 
 from django_visual_search import feedback, storefront
 from django_visual_search.models import Feedback, SearchLog
-from django_visual_search.results import SearchResults, read_token
+from django_visual_search.search import SearchResults
+from django_visual_search.search.results import read_token
 
 from .conftest import embed_all, picture_file
 from .testshop.models import (

@@ -11,12 +11,14 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from PIL import Image
 
-from django_visual_search import progress, search, switching
-from django_visual_search.backends import extractor_of
+from django_visual_search import search
+from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.augment import views
+from django_visual_search.management import progress
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
-from django_visual_search.registry import get_field
-from django_visual_search.spaces import wanted_extractor
+from django_visual_search.spaces.extractors import extractor_of
+from django_visual_search.spaces.heads import wanted_extractor
+from django_visual_search.training import switching
 from django_visual_search.training.liked_together import liked_together
 from django_visual_search.training.supervision import LIKED, PRODUCT, VIEWS, gather, usual_labels
 

@@ -7,13 +7,14 @@ import pytest
 from django.core.management import call_command
 from PIL import Image
 
-from django_visual_search import search, switching
+from django_visual_search import search
 from django_visual_search.evaluation import OTHER_PICTURES, measure_space
+from django_visual_search.fields.registry import get_field
 from django_visual_search.learning import strangers
 from django_visual_search.models import Artifact, EmbeddingHead
-from django_visual_search.registry import get_field
-from django_visual_search.serving import serving
-from django_visual_search.spaces import backbone_of, extractor_of_space, wanted_extractor
+from django_visual_search.spaces.heads import backbone_of, extractor_of_space, wanted_extractor
+from django_visual_search.spaces.serving import serving
+from django_visual_search.training import switching
 
 from . import grocery
 from .conftest import embed_all

@@ -6,9 +6,9 @@ import numpy as np
 from django.db import connection
 from pgvector import HalfVector
 
-from django_visual_search.backends import extractor_of
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.indexing import ann
+from django_visual_search.spaces.extractors import extractor_of
 
 
 def clustered(count: int, dimensions: int, clusters: int = 200, seed: int = 0, spread: float = 0.7):

@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from django.utils import timezone
 
 from django_visual_search.models import Evidence
-from django_visual_search.results import Place, Ranking
+from django_visual_search.search.results import Place, Ranking
 
 LABEL = "testshop.Product.embedding"
 

@@ -11,14 +11,14 @@ import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
-from ..candidates import candidates, embedded, products
+from ..db.statements import compile_query, execute_together
+from ..db.vectors import halfvec_text
 from ..fields import EmbeddingField
 from ..indexing import ann
-from ..planning import facts_of, make_plan
-from ..scans import OPERATORS
-from ..spaces import wanted_key
-from ..statements import compile_query, execute_together
-from ..vectors import halfvec_text
+from ..search.candidates import candidates, embedded, products
+from ..search.planning import facts_of, make_plan
+from ..search.sql import OPERATORS
+from ..spaces.heads import wanted_key
 
 TYPICAL_LIMIT = 24
 """Hits of the search that is planned here."""

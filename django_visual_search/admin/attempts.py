@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..fields import EmbeddingField
+from ..fields.registry import get_field
+from ..indexing.states import pictures
 from ..models import IndexingAttempt
-from ..registry import get_field
-from ..states import pictures
 from .products import Key, primary_key
 from .reindexing import MOST_SENT, Sent, send, tell
 from .rows_of_products import ReadOnly

@@ -14,9 +14,9 @@ from django.utils import timezone
 from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
+from ..indexing.states import NO_PICTURE, State, pictures
 from ..models import IndexingRun
-from ..spaces import wanted_extractor, wanted_key
-from ..states import NO_PICTURE, State, pictures
+from ..spaces.heads import wanted_extractor, wanted_key
 from .ann_facts import AnnFacts, ann_facts
 from .slow import kept_if_slow
 

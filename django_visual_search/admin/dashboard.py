@@ -14,9 +14,9 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
+from ..fields.registry import embedding_fields
+from ..indexing.states import State
 from ..models import Dashboard, IndexingAttempt
-from ..registry import embedding_fields
-from ..states import State
 from .coverage import Figures, figures
 from .feedback_plot import feedback_plot
 from .mixin import VisualSearchAdminMixin

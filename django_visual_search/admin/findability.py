@@ -18,10 +18,10 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from ..fields.registry import fields_of_product
 from ..findability import Reason, last_check, outdated, product_models, running, totals
+from ..indexing.publishing import enqueue
 from ..models import Findability
-from ..publishing import enqueue
-from ..registry import fields_of_product
 from ..tasks import check_findability
 from .coverage import Progress
 from .read_only import ReadOnlyAdmin

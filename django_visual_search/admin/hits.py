@@ -14,10 +14,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from ..presentation import picture_of, thumbnail_of, title_of
-from ..ranked import VISUAL
-from ..registry import get_field
-from ..results import SearchHit, SearchResults
+from ..fields.registry import get_field
+from ..ranking.types import VISUAL
+from ..search import SearchHit, SearchResults
+from ..storefront.presentation import picture_of, thumbnail_of, title_of
 
 REASONS: dict[str, Any] = {
     "feedback": _("liked by shoppers"),

@@ -15,10 +15,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..fields import EmbeddingField
+from ..fields.registry import fields_of_product, get_field
 from ..indexing.batches import batched
-from ..registry import fields_of_product, get_field
-from ..states import State, pictures
-from ..statuses import ProductStatus, statuses
+from ..indexing.states import State, pictures
+from ..indexing.statuses import ProductStatus, statuses
 from .neighbours import neighbours
 from .photo_form import StaffPhotoForm
 from .photo_page import photo_page

@@ -12,8 +12,8 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from .. import search
-from ..states import State
-from ..statuses import statuses
+from ..indexing.states import State
+from ..indexing.statuses import statuses
 from .hits import staff_hits
 from .status_badge import badge
 

@@ -15,13 +15,13 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from .. import feedback, search
-from ..backends import extractor_of
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
-from ..gate import Busy, photo_slot
 from ..images import ImageRefused
-from ..presentation import title_of
-from ..previews import preview
+from ..spaces.extractors import extractor_of
+from ..storefront.gate import Busy, photo_slot
+from ..storefront.presentation import title_of
+from ..storefront.previews import preview
 from .hits import change_address, staff_hits
 from .photo_form import StaffPhotoForm
 from .versions import BREADCRUMB_LIST

@@ -15,8 +15,8 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from ..presentation import title_of
-from ..registry import embedding_fields
+from ..fields.registry import embedding_fields
+from ..storefront.presentation import title_of
 from .products import model_of, primary_key
 
 PAGE = 20

@@ -13,8 +13,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..fields import EmbeddingField
-from ..presentation import thumbnail_of, title_of
-from ..registry import fields_of_product
+from ..fields.registry import fields_of_product
+from ..storefront.presentation import thumbnail_of, title_of
 from .hits import change_address
 
 SIDE = 40

@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from ..fields.registry import get_field, named_model
 from ..models import Evidence, Feedback, SearchLog
-from ..registry import get_field, named_model
 from .products import Key, model_of
 from .rows_of_products import ReadOnly
 

@@ -17,7 +17,7 @@ from ..conf import conf
 from ..fields import EmbeddingField
 from ..indexing import mark_stale
 from ..indexing.batches import batched
-from ..publishing import enqueue
+from ..indexing.publishing import enqueue
 from ..tasks import embed
 
 MARKED_TOGETHER = 500

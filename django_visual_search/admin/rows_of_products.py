@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
-from ..presentation import title_of
+from ..storefront.presentation import title_of
 from .products import Key, load_products, product_cell
 from .read_only import ReadOnlyAdmin
 

@@ -7,8 +7,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
-from ..states import State
-from ..statuses import ProductStatus
+from ..indexing.states import State
+from ..indexing.statuses import ProductStatus
 
 REASON_LENGTH = 90
 """Characters; the whole is in the tooltip."""

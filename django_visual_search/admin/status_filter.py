@@ -9,8 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from ..states import State
-from ..statuses import in_state
+from ..indexing.states import State
+from ..indexing.statuses import in_state
 
 
 class StatusFilter(admin.SimpleListFilter):

@@ -9,10 +9,10 @@ from django.core.paginator import Page
 from django.db.models import Model
 from django.utils.safestring import SafeString
 
+from ..fields.registry import get_field
 from ..findability import Reason, rows
 from ..findability.report import Row
-from ..presentation import thumbnail_of
-from ..registry import get_field
+from ..storefront.presentation import thumbnail_of
 from .products import SIDE, load_products, product_cell
 
 

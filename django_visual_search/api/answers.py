@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from .. import search
 from ..feedback import log_search
 from ..fields import EmbeddingField
-from ..results import SearchResults
+from ..search import SearchResults
 from .facets import facets
 from .inputs import Asked, names_of
 from .outputs import hits_as_data, notice

@@ -12,8 +12,8 @@ from rest_framework import status
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import JSONParser
 
-from ..backends import extractor_of
-from ..registry import embedding_fields
+from ..fields.registry import embedding_fields
+from ..spaces.extractors import extractor_of
 from .errors import Refused, too_large
 
 ROOM = 64 * 2**10

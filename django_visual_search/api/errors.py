@@ -14,10 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ParseError, ValidationError
 
-from ..closeness import ConfidenceUnknown
 from ..extractors import ExtractorUnavailable
-from ..gate import Busy
 from ..images import ImageRefused
+from ..search.closeness import ConfidenceUnknown
+from ..storefront.gate import Busy
 
 logger = logging.getLogger("django_visual_search.api")
 

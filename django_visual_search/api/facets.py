@@ -9,9 +9,9 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model, QuerySet
 
-from ..candidates import unlimited
 from ..fields import EmbeddingField
-from ..results import Ranking
+from ..search.candidates import unlimited
+from ..search.results import Ranking
 
 Facet = list[dict[str, Any]]
 

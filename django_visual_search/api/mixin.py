@@ -23,8 +23,8 @@ from rest_framework.views import APIView
 
 from .. import search
 from ..fields import EmbeddingField
-from ..gate import photo_slot, refuse_when_full
-from ..registry import fields_of_product, get_field
+from ..fields.registry import fields_of_product, get_field
+from ..storefront.gate import photo_slot, refuse_when_full
 from .answers import first_page, how, limits_of, next_page, own_parameters, read, without_parameters
 from .bodies import BoundedJSONParser, check_charset, check_photo_length, drain
 from .errors import Refused, as_api_exception, refusals

@@ -9,8 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from ..fields import EmbeddingField
-from ..presentation import address_of, picture_of, thumbnail_of, title_of
-from ..results import SearchHit, SearchResults
+from ..search import SearchHit, SearchResults
+from ..storefront.presentation import address_of, picture_of, thumbnail_of, title_of
 
 
 class PlainProductSerializer(serializers.Serializer):

@@ -15,7 +15,8 @@ from rest_framework.request import Request
 
 from ..conf import conf
 from ..fields import EmbeddingField
-from ..results import Place, Ranking, SearchResults, read_token
+from ..search import SearchResults
+from ..search.results import Place, Ranking, read_token
 from .errors import Refused
 
 CURSOR = "cursor"

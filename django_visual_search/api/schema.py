@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ..registry import embedding_fields
+from ..fields.registry import embedding_fields
 from .inputs import PhotoAndTextData, PhotoAndTextUpload, PhotoData, PhotoUpload, ReportSerializer, SimilarQuery
 from .outputs import CountedSerializer, HitSerializer, PageSerializer
 from .paging import CURSOR

@@ -12,9 +12,9 @@ from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import AllowAny
 from rest_framework.viewsets import GenericViewSet
 
-from ..candidates import unlimited
-from ..registry import embedding_fields
-from ..visibility import visible
+from ..fields.registry import embedding_fields
+from ..search.candidates import unlimited
+from ..storefront.visibility import visible
 from .mixin import VisualSearchMixin
 from .outputs import PlainProductSerializer
 from .schema import default_views_described

@@ -11,8 +11,8 @@ from django.db import router
 from django.db.models import BinaryField, F, Func
 from numpy.typing import NDArray
 
-from ..catalogue import Catalogue, read_catalogue
 from ..fields import EmbeddingField
+from .catalogue import Catalogue, read_catalogue
 from .labels import by_name, paths_of
 from .sample import sample
 from .space import Vectors, unit

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 
-from ..catalogue import Catalogue
+from .catalogue import Catalogue
 
 NAMES = ("name", "title")
 USUAL = "category"

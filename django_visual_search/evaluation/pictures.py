@@ -13,11 +13,11 @@ from django.core.exceptions import SuspiciousOperation
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..decoder_pool import get_pool
-from ..decoding import DecoderLost
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
 from ..images import ImageRefused
+from ..indexing.decoding.decoder import DecoderLost
+from ..indexing.decoding.pool import get_pool
 
 AHEAD = 2
 """Batches that are decoded while another is used."""

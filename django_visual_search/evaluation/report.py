@@ -14,8 +14,8 @@ from PIL import Image
 
 from .. import __version__
 from ..fields import EmbeddingField
-from ..registry import get_field
-from ..spaces import wanted_extractor
+from ..fields.registry import get_field
+from ..spaces.heads import wanted_extractor
 from .figures import Confusion, Evaluation, Task
 from .honesty import NAMES, caveats, held_out_rows
 from .photos import saved, thumbnails

@@ -12,8 +12,8 @@ from ..fields import EmbeddingField
 from ..learning.calibration import Calibration
 from ..learning.measures import PerQuery
 from ..models import EmbeddingHead
-from ..serving import serving
-from ..spaces import wanted_extractor
+from ..spaces.heads import wanted_extractor
+from ..spaces.serving import serving
 from .figures import Evaluation, Learned, Reliability, Task
 from .gallery import Gallery, load_gallery
 from .pictures import Unreadable

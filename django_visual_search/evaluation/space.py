@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..catalogue import read_catalogue
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..learning.augment import views
 from ..learning.measures import Metrics
+from .catalogue import read_catalogue
 from .pictures import Unreadable, decoded
 from .sample import pictures_each, sample
 from .tasks import OTHER_PICTURES, VIEWS, rank

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pgvector.django import CosineDistance, L2Distance, MaxInnerProduct
 
 from .. import images
-from ..candidates import candidates, embedded, fetch, product_pk, products
 from ..extractors import Extractor
 from ..fields import EmbeddingField
-from ..nearest import Query, nearest
+from ..search.candidates import candidates, embedded, fetch, product_pk, products
+from ..search.nearest import Query, nearest
 from .figures import AnnRecall, Latency
 from .gallery import Gallery
 

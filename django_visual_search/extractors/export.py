@@ -65,7 +65,7 @@ def missing(recipe: Recipe) -> str | None:
 
 
 def export(recipe: Recipe) -> bytes:
-    """The flatbuffer of ``recipe`` (see ``_build.build``): seconds to minutes and a GB or more, in another process.
+    """The flatbuffer of ``recipe`` (see ``build.build``): seconds to minutes and a GB or more, in another process.
 
     Raises ExtractorUnavailable, saying what to do, if it can't be made here.
     """
@@ -80,7 +80,7 @@ def export(recipe: Recipe) -> bytes:
         try:
             result = subprocess.run(
                 # -P: the current folder must not shadow Keras.
-                [interpreter(), "-P", "-m", f"{__package__}._build"],
+                [interpreter(), "-P", "-m", f"{__package__}.build"],
                 input=request,
                 capture_output=True,
                 text=True,
@@ -109,7 +109,7 @@ def export(recipe: Recipe) -> bytes:
 
 
 def explanation(recipe: Recipe, report: dict[str, Any]) -> str:
-    """What the user can do about a ``report`` of ``_build``."""
+    """What the user can do about a ``report`` of ``build``."""
     if report["kind"] == "download":
         return (
             f"The ImageNet weights of {recipe.application} are not here and could not be downloaded. Put the file "

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _litert, export
+from . import export, litert
 from .applications import APPLICATIONS, RESERVED, check_application, known_width
 from .backbone import BackboneExtractor
 from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
 from .views import WHOLE, check_views
 
 EXPORT_VERSION = 1
-"""Of what ``_build`` makes of a recipe; part of the names of exported models and of the keys."""
+"""Of what ``build`` makes of a recipe; part of the names of exported models and of the keys."""
 
 RETRY_SECONDS = 60
 """How long a failed export is remembered: each try imports TensorFlow, which takes seconds of a web request."""
@@ -109,12 +109,12 @@ class KerasExtractor(BackboneExtractor):
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._load()(images)
 
-    def _load(self) -> _litert.Flatbuffer:
-        loaded: _litert.Flatbuffer | None = self.__dict__.get("_loaded")
+    def _load(self) -> litert.Flatbuffer:
+        loaded: litert.Flatbuffer | None = self.__dict__.get("_loaded")
         if loaded is None:
-            if problem := _litert.missing():
+            if problem := litert.missing():
                 raise ExtractorUnavailable(problem)
-            loaded = self._loaded = _litert.flatbuffer(self._exported(), self.threads)
+            loaded = self._loaded = litert.flatbuffer(self._exported(), self.threads)
         return loaded
 
     def _exported(self) -> Path:
@@ -139,7 +139,7 @@ class KerasExtractor(BackboneExtractor):
 
     def missing(self) -> str | None:
         """Why a call would fail here, or None; asks the store only where no model could be exported."""
-        problem = _litert.missing()
+        problem = litert.missing()
         if problem is None and (problem := export.missing(self.recipe)) and self._store().get(self.artifact):
             return None
         return problem

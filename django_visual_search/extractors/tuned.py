@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _litert
+from . import litert
 from .backbone import BackboneExtractor
 from .base import ArtifactStore, ExtractorUnavailable
 
@@ -58,10 +58,10 @@ class TunedExtractor(BackboneExtractor):
             raise ExtractorUnavailable(problem)
         path = self.artifacts and self.artifacts.get(self.artifact)
         assert path
-        return _litert.flatbuffer(path, self.threads)(images)
+        return litert.flatbuffer(path, self.threads)(images)
 
     def missing(self) -> str | None:
-        problem = _litert.missing()
+        problem = litert.missing()
         if problem is None and (self.artifacts is None or self.artifacts.get(self.artifact) is None):
             problem = (
                 f"The fine-tuned model {self.artifact} is not in the database: switch to another head or extractor "

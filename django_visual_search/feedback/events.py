@@ -14,8 +14,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connections, models, router, transaction
 from django.utils.crypto import salted_hmac
 
+from ..db.statements import execute_together
 from ..models import Feedback
-from ..statements import execute_together
 from .offers import Showing
 from .weights import NETWORK_ROWS, SESSION_ROWS
 

@@ -10,8 +10,8 @@ from typing import Any
 from django.core import signing
 from django.db import models
 
-from ..registry import get_field
-from ..results import Ranking, read_token
+from ..fields.registry import get_field
+from ..search.results import Ranking, read_token
 from .errors import BadToken, NotOffered
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from django.db import Error, connections, models, router, transaction
 from django.utils import timezone
 
+from ..fields.registry import fields_of_product
 from ..models import Feedback
-from ..registry import fields_of_product
-from ..results import Ranking, SearchResults
+from ..search import SearchResults
+from ..search.results import Ranking
 from .attribution import search_behind
 from .events import event, is_recorded, store
 from .offers import Offer, Showing

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..models import SearchLog
-from ..results import SearchResults
+from ..search import SearchResults
 from .sessions import session_of
 
 logger = logging.getLogger("django_visual_search")

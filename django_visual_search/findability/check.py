@@ -17,7 +17,7 @@ from ..fields import EmbeddingField
 from ..indexing.report import Report
 from ..indexing.runs import Run
 from ..models import FindabilityFinding, IndexingRun
-from ..spaces import wanted_extractor
+from ..spaces.heads import wanted_extractor
 from .drowned import drowned
 from .duplicates import duplicate, threshold
 from .findings import store

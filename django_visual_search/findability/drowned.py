@@ -16,7 +16,7 @@ from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
 from ..learning.augment import altered
 from ..models import FindabilityFinding
-from ..nearest import Query, nearest
+from ..search.nearest import Query, nearest
 from .findings import finding
 
 TOP = 5

@@ -13,7 +13,7 @@ from ..evaluation.space import unit
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..models import FindabilityFinding
-from ..nearest import Query, nearest
+from ..search.nearest import Query, nearest
 from .findings import finding
 
 COPIES = 60

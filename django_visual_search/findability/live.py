@@ -10,9 +10,9 @@ from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet, TextField,
 from django.db.models.functions import Concat
 
 from ..fields import EmbeddingField
+from ..fields.registry import fields_of_product
+from ..indexing.states import State, pictures
 from ..models import IndexingAttempt
-from ..registry import fields_of_product
-from ..states import State, pictures
 from .reasons import Reason
 
 SIZE_CODE = "side"

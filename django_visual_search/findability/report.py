@@ -15,10 +15,10 @@ from django.utils.translation import gettext as _
 
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
+from ..fields.registry import embedding_fields, fields_of_product
+from ..indexing.statuses import statuses
 from ..models import FindabilityFinding, IndexingRun, ServingSpace
-from ..registry import embedding_fields, fields_of_product
-from ..spaces import wanted_extractor
-from ..statuses import statuses
+from ..spaces.heads import wanted_extractor
 from .drowned import TOP
 from .live import unfound
 from .reasons import CHECKED, Reason

@@ -16,9 +16,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.statements import Answer, Statement, execute_together
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
-from ..statements import Answer, Statement, execute_together
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from django.db import transaction
 from numpy.typing import NDArray
 
+from ..db.statements import execute_together
 from ..models import IndexingAttempt
-from ..statements import execute_together
 from .claims import Claim
 from .lookups import LOCK, Lookups
 

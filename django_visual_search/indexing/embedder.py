@@ -10,11 +10,11 @@ import numpy as np
 from django.db import connections
 from numpy.typing import NDArray
 
-from .. import feature_cache
 from ..conf import conf
 from ..extractors import Extractor
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
+from ..spaces import features
 from .batches import Batch
 from .claims import Claim
 
@@ -26,8 +26,8 @@ class Embedder:
         self.field = field
         self.extractor = extractor
         self.backbone = extractor if isinstance(extractor, BackboneExtractor) and conf.FEATURE_CACHE_ROWS else None
-        self.any_kept = self.backbone is not None and feature_cache.any_kept(field, self.backbone.features_key)
-        self._keeper: feature_cache.Keeper | None = None
+        self.any_kept = self.backbone is not None and features.any_kept(field, self.backbone.features_key)
+        self._keeper: features.Keeper | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="visual-search-infer")
 
     def load(self) -> None:
@@ -42,7 +42,7 @@ class Embedder:
         if self.backbone is None or not self.any_kept:
             return {}
         pictures = [(c.picture.object_id, c.picture.image) for c in claimed]
-        return feature_cache.read(self.field, self.backbone.features_key, pictures)
+        return features.read(self.field, self.backbone.features_key, pictures)
 
     def submit(self, batch: Batch) -> Future[NDArray[np.float32]]:
         """Begin to embed a batch."""
@@ -54,7 +54,7 @@ class Embedder:
             return
         places = [i for i, c in enumerate(batch.claimed) if c.picture.object_id in written]
         if self._keeper is None:
-            self._keeper = feature_cache.Keeper(self.field, self.backbone.features_key)
+            self._keeper = features.Keeper(self.field, self.backbone.features_key)
         pictures = [batch.claimed[i].picture for i in places]
         self._keeper.keep([(picture.object_id, picture.image) for picture in pictures], batch.made[places])
 

@@ -10,13 +10,13 @@ from django.db import Error as DatabaseFailure
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..decoding import DecoderLost
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused
 from . import claims
 from .batches import Batch
 from .claims import Claim
+from .decoding.decoder import DecoderLost
 from .embedder import Embedder
 from .lease import Lease
 from .lookups import Lookups

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connections, router
 from django.db.models import Exists
 
-from ..by_key import ByKey
+from ..db.by_key import ByKey
 from ..fields import EmbeddingField
 from .stale import attempts_at, stale, targets
 

@@ -10,9 +10,9 @@ from django.db import models, router, transaction
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Concat
 
-from .. import feature_cache
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from ..spaces import features
 
 PAGE = 1000
 
@@ -29,13 +29,13 @@ def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None
     if rows is None:
         attempts.delete()
         _mark_all(field, owners)
-        feature_cache.forget(field)
+        features.forget(field)
         return
     keys = list(rows)
     attempts.filter(object_id__in=[str(key) for key in keys]).delete()
     # A companion is found by its link's column, whatever that refers to.
     _mark(field, owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys}))
-    feature_cache.forget(field, keys)
+    features.forget(field, keys)
 
 
 def _mark_all(field: EmbeddingField, owners: QuerySet[Any]) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..decoder_pool import get_pool
 from ..fields import EmbeddingField
-from ..spaces import wanted_extractor
+from ..spaces.heads import wanted_extractor
 from . import claims
 from .batches import Batch, batched
 from .claims import Claim, Picture
+from .decoding.pool import get_pool
 from .embedder import Embedder
 from .inference import decoded, finish
 from .lease import Lease

@@ -8,15 +8,15 @@ from dataclasses import asdict
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 
-from .. import feature_cache
-from ..backends import extractor_of
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
-from ..serving import Space
-from ..spaces import extractor_of_space
+from ..spaces import features
+from ..spaces.extractors import extractor_of
+from ..spaces.heads import extractor_of_space
+from ..spaces.serving import Space
 
 EVERY_SECONDS = 3600.0
 VIEWS = 10
@@ -34,7 +34,7 @@ def prune(field: EmbeddingField) -> int:
         return 0
     _pruned[field.label] = time.monotonic()
     keys = set(_of_heads(field)) | set(_of_extractors(field))
-    return feature_cache.prune(field, [*keys, *(f"{key}+{number}" for key in keys for number in range(VIEWS))])
+    return features.prune(field, [*keys, *(f"{key}+{number}" for key in keys for number in range(VIEWS))])
 
 
 def _of_heads(field: EmbeddingField) -> list[str]:

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
-from ..serving import forget
+from ..spaces.serving import forget
 from .stale import claimed, pending
 
 

@@ -9,15 +9,15 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
-from .. import spaces
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from ..spaces import heads
 
 
 def wanted_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
     """The key that this field's vector has when it is current; ``at_any_age``: see ``serving``."""
-    return f"{spaces.wanted_key(field, at_any_age=at_any_age)}:{image_name}"
+    return f"{heads.wanted_key(field, at_any_age=at_any_age)}:{image_name}"
 
 
 def targets(field: EmbeddingField) -> QuerySet[Any]:
@@ -30,7 +30,7 @@ def targets(field: EmbeddingField) -> QuerySet[Any]:
     rows = field.target_model._base_manager.using(router.db_for_write(field.model))
     return rows.annotate(
         visual_image=name,
-        visual_wanted=Concat(Value(f"{spaces.wanted_key(field)}:"), name, output_field=models.TextField()),
+        visual_wanted=Concat(Value(f"{heads.wanted_key(field)}:"), name, output_field=models.TextField()),
     )
 
 

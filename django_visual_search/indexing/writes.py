@@ -9,10 +9,10 @@ import numpy as np
 from django.db import router, transaction
 from numpy.typing import NDArray
 
+from ..db.statements import execute_together
+from ..db.vectors import halfvec_text
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
-from ..statements import execute_together
-from ..vectors import halfvec_text
 from .claims import Claim
 from .companions import write_companions
 from .lookups import LOCK, Lookups

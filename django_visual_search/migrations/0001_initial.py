@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from django_visual_search.extension import CreateVectorExtension
+from ..db.extension import CreateVectorExtension
 
 
 class Migration(migrations.Migration):

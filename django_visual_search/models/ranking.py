@@ -9,7 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..registry import fields_of_product
+from ..fields.registry import fields_of_product
 
 
 class Evidence(models.Model):

@@ -10,9 +10,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from .. import cards, storefront
-from ..photo_form import photo_form_context
-from ..results import SearchResults
+from .. import storefront
+from ..search import SearchResults
+from ..storefront import cards
+from ..storefront.forms import photo_form_context
 
 register = template.Library()
 

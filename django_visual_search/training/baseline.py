@@ -13,8 +13,8 @@ from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..learning.lda import Settings
 from ..models import EmbeddingHead
-from ..serving import serving
-from ..spaces import backbone_of, extractor_of_space
+from ..spaces.heads import backbone_of, extractor_of_space
+from ..spaces.serving import serving
 from .features import catalogue_features, view_features
 from .supervision import PRODUCT, VIEWS, Supervision
 

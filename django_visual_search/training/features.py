@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .. import feature_cache
-from ..catalogue import Catalogue
+from ..evaluation.catalogue import Catalogue
 from ..evaluation.pictures import Unreadable, decoded
 from ..extractors import ExtractorSpec
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..learning.augment import views
+from ..spaces import features
 
 PAGE = 500
 """Kept features that are read at a time: 1.3 MB of them with 1,280 features."""
@@ -120,7 +120,7 @@ def _features(
     for row, numbers in kept.items():
         found.rows[place[row]], found.there[place[row]] = numbers, True
     left = [row for row in rows if row not in kept]
-    keeper = feature_cache.Keeper(field, features_key) if left else None
+    keeper = features.Keeper(field, features_key) if left else None
     batch: list[tuple[int, NDArray[np.uint8]]] = []
 
     def infer() -> None:
@@ -159,5 +159,5 @@ def _kept(
         page = rows[start : start + PAGE]
         wanted = {str(catalogue.keys[i]): i for i in page}
         pictures = [(key, catalogue.images[i]) for key, i in wanted.items()]
-        found |= {wanted[key]: row for key, row in feature_cache.read(field, features_key, pictures).items()}
+        found |= {wanted[key]: row for key, row in features.read(field, features_key, pictures).items()}
     return found

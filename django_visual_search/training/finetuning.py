@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from django.core.exceptions import ImproperlyConfigured
 
-from ..artifacts import DatabaseStore
-from ..backends import get_extractor
 from ..extractors import DirectoryStore
 from ..extractors.keras import KerasExtractor
 from ..extractors.tuned import TunedExtractor
-from ..feature_cache import Keeper
 from ..fields import EmbeddingField
 from ..learning.finetune import finetune
+from ..learning.finetune.options import FinetuneOptions, Tuned
 from ..learning.heads import Trained
 from ..learning.lda import learn
 from ..learning.plan import Plan, held_out
 from ..learning.selection import take
 from ..learning.splits import Split, unseen_pictures
-from ..learning.tuned import FinetuneOptions, Tuned
 from ..models import Artifact
+from ..spaces.artifacts import DatabaseStore
+from ..spaces.extractors import get_extractor
+from ..spaces.features import Keeper
 from . import heads
 from .baseline import Baseline
 from .features import Show

@@ -13,7 +13,6 @@ from django.db import router
 from numpy.typing import NDArray
 
 from .. import images
-from ..backends import get_extractor
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..learning import strangers
@@ -22,8 +21,9 @@ from ..learning.labels import grouping
 from ..learning.plan import Plan
 from ..learning.splits import Split
 from ..models import EmbeddingHead
-from ..serving import serving
-from ..spaces import backbone_of
+from ..spaces.extractors import get_extractor
+from ..spaces.heads import backbone_of
+from ..spaces.serving import serving
 from .baseline import Baseline
 from .supervision import LIKED, PRODUCT, Supervision
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import router
 
 from ..fields import EmbeddingField
-from ..knowledge import model_of
 from ..models import Evidence
+from ..ranking.reading import model_of
 
 LEAST_GAIN = 3.0
 """Of a pair: three clicks, or one product put into the cart. One click may be a slip."""

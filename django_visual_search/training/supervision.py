@@ -11,7 +11,7 @@ import numpy as np
 from django.core.exceptions import FieldDoesNotExist
 from numpy.typing import NDArray
 
-from ..catalogue import Catalogue, read_catalogue
+from ..evaluation.catalogue import Catalogue, read_catalogue
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
 from ..fields import EmbeddingField

@@ -8,8 +8,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from django_visual_search.fields import EmbeddingField
-from django_visual_search.indexes import EmbeddingIndex
+from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
 
 class Category(models.Model):

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from django_visual_search import feature_cache, indexing, search
-from django_visual_search.registry import get_field
+from django_visual_search import indexing, search
+from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces import features
 
 from .models import Photographed
 from .pictures import FIELD
@@ -27,7 +28,7 @@ def measure(photos: int) -> list[Line]:
         article.ask("embed", chosen[0])  # the first predict compiles
         for _ in range(3):
             taken["their embed"].append(sum(article.ask("embed", path) for path in chosen) / len(chosen))
-            feature_cache.forget(get_field(FIELD), keys)
+            features.forget(get_field(FIELD), keys)
             Photographed.objects.filter(pk__in=keys).update(embedding=None, embedding_key=None)
             taken["our embed"].append(seconds(lambda: list(indexing.embed(get_field(FIELD), keys))) / len(chosen))
         for path in chosen:

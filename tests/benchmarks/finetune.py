@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from django_visual_search import images
-from django_visual_search.extractors import _litert
+from django_visual_search.extractors import litert
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.export import Recipe
 from django_visual_search.learning.finetune import finetune
+from django_visual_search.learning.finetune.options import FinetuneOptions
 from django_visual_search.learning.lda import Settings, learn
 from django_visual_search.learning.selection import Embed, embed_by, measure
 from django_visual_search.learning.splits import Split
-from django_visual_search.learning.tuned import FinetuneOptions
 
 from .learning import DIMENSIONS, Shop, chosen, grocery, splits
 
@@ -70,7 +70,7 @@ def task(shop: Shop, name: str, split: Split, options: FinetuneOptions) -> None:
     spent = f"| {time.monotonic() - began:.0f} | {processor_seconds() - used:.0f} |"
     model = shop.folder / f"{name.replace(' ', '-')}.tflite"
     model.write_bytes(tuned.flatbuffer)
-    run = _litert.Flatbuffer(model, threads=1)
+    run = litert.Flatbuffer(model, threads=1)
     photos = np.load(file, mmap_mode="r")
     new, mirrored = (
         np.concatenate([run(np.ascontiguousarray(photos[i : i + 1, :, ::step])) for i in range(len(photos))])

@@ -2,8 +2,7 @@
 
 from django.db import models
 
-from django_visual_search.fields import EmbeddingField
-from django_visual_search.indexes import EmbeddingIndex
+from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
 DIMENSIONS = 256
 

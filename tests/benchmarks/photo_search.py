@@ -9,8 +9,8 @@ from django.db import connection
 from pgvector import HalfVector
 
 from django_visual_search import search
-from django_visual_search.backends import extractor_of
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
 
 from .pictures import FIELD, BareParts, enlarged
 from .reindex import embedded_catalogue

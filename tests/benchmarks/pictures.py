@@ -13,8 +13,8 @@ from django.conf import settings
 from PIL import Image
 
 from django_visual_search import images
-from django_visual_search.backends import extractor_of
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
 
 from .models import Photographed
 

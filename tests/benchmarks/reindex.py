@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import statistics
 
-from django_visual_search import feature_cache, indexing
+from django_visual_search import indexing
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
-from django_visual_search.registry import get_field
+from django_visual_search.spaces import features
 
 from .models import Photographed
 from .on_all_cores import on_all_cores
@@ -68,7 +69,7 @@ def embed_all(field, expected: int) -> None:
 
 def forget() -> None:
     """The vectors, and the features that are kept of the pictures: with them nothing would be decoded or inferred."""
-    feature_cache.forget(get_field(FIELD))
+    features.forget(get_field(FIELD))
     Photographed.objects.update(embedding=None, embedding_key=None)
 
 

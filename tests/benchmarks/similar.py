@@ -11,11 +11,11 @@ from django.db import connection
 from pgvector import HalfVector
 
 from django_visual_search import search
-from django_visual_search.backends import extractor_of
-from django_visual_search.candidates import candidates, embedded
-from django_visual_search.nearest import Query, nearest
-from django_visual_search.registry import get_field
-from django_visual_search.statements import compile_query
+from django_visual_search.db.statements import compile_query
+from django_visual_search.fields.registry import get_field
+from django_visual_search.search.candidates import candidates, embedded
+from django_visual_search.search.nearest import Query, nearest
+from django_visual_search.spaces.extractors import extractor_of
 from tests.vectors import clustered, fill
 
 from .models import Many

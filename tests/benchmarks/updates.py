@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from django.db import connection
 
+from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
-from django_visual_search.registry import get_field
 from tests.vectors import clustered, fill
 
 from .models import Bare, BareEmbedding, Full, Full70, Full85, Product

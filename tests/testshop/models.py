@@ -4,8 +4,7 @@ import uuid
 
 from django.db import models
 
-from django_visual_search.fields import EmbeddingField
-from django_visual_search.indexes import EmbeddingIndex
+from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
 DIMENSIONS = 48
 

@@ -24,8 +24,8 @@ from ...evaluation.served import LIMIT
 from ...evaluation.text import lines
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
-from ...progress import Progress
-from ...registry import embedding_fields, get_field
+from ...fields.registry import embedding_fields, get_field
+from ..progress import Progress
 
 REPORT = "visual-search-report.html"
 

@@ -13,10 +13,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
+from ...fields.registry import fields_of_product, get_field
 from ...findability import LIMIT, Reason, check, last_check, outdated, product_models, rows, totals
 from ...findability.report import Row
-from ...progress import Progress
-from ...registry import fields_of_product, get_field
+from ..progress import Progress
 
 MOST_ROWS = 10_000
 """Products of each reason in the JSON."""

@@ -15,12 +15,13 @@ from ... import indexing
 from ...conf import conf
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
-from ...indexing import ann, queueing
+from ...fields.registry import embedding_fields, get_field
+from ...indexing import ann
 from ...indexing.rebuilding import reindexing
 from ...indexing.runs import Run
 from ...models import IndexingAttempt, IndexingRun
-from ...progress import Progress
-from ...registry import embedding_fields, get_field
+from .. import workers
+from ..progress import Progress
 
 WORKER_PASSES = 3
 """Passes in which no worker gets anything done (each lasts ``LEASE_SECONDS``) before the command gives up."""
@@ -127,9 +128,9 @@ class Command(BaseCommand):
             # Asked first: what is claimed now and no longer when we look below is pending then.
             claimed = indexing.claimed(field).exists()
             if indexing.pending(field).exists():
-                processes = 0 if sync else queueing.worker_processes()
+                processes = 0 if sync else workers.worker_processes()
                 if processes:
-                    reports = queueing.embed_by_workers(field, batch_size, processes)
+                    reports = workers.embed_by_workers(field, batch_size, processes)
                 else:
                     reports = indexing.embed(field, indexing.pending_keys(field), batch_size=batch_size)
                     if not sync:

@@ -10,14 +10,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import indexing, switching
+from ... import indexing
 from ...conf import conf
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
+from ...fields.registry import get_field, only_field
 from ...models import EmbeddingHead
-from ...registry import get_field, only_field
-from ...serving import serving
-from ...spaces import key_of_space
+from ...spaces.heads import key_of_space
+from ...spaces.serving import serving
+from ...training import switching
 
 
 class Command(BaseCommand):

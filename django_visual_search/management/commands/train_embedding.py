@@ -10,15 +10,15 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from ...artifacts import cache_directory
 from ...extractors import ExtractorUnavailable
+from ...fields.registry import get_field, only_field
+from ...learning.finetune.options import FinetuneOptions
 from ...learning.heads import Trained
-from ...learning.tuned import FinetuneOptions
-from ...progress import Progress
-from ...registry import get_field, only_field
+from ...spaces.artifacts import cache_directory
 from ...training import finetuning, heads, keeping
 from ...training.baseline import baseline
 from ...training.supervision import gather, usual_labels
+from ..progress import Progress
 
 MOST = 50_000
 

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from PIL import Image
 
 from django_visual_search import search
-from django_visual_search.progress import Progress
+from django_visual_search.management.progress import Progress
 from example_project.shop import filling
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import Shot, write_all

@@ -1,0 +1,90 @@
+"""The embedding fields of this project, found in its models: the schema is the only declaration."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+from django.apps import apps
+from django.db import models
+
+from .embedding import EmbeddingField
+
+
+def embedding_fields() -> list[EmbeddingField]:
+    """Every EmbeddingField with a source, of every installed concrete model, in the models' order."""
+    return list(_loaded_fields() if apps.ready else _find_fields())
+
+
+def _find_fields() -> Iterator[EmbeddingField]:
+    return (
+        field
+        for model in apps.get_models()
+        if not model._meta.proxy
+        for field in model._meta.local_fields
+        if isinstance(field, EmbeddingField) and field.source
+    )
+
+
+@functools.cache
+def _loaded_fields() -> tuple[EmbeddingField, ...]:
+    # Every save and every search asks, and the models do not change once they are loaded.
+    return tuple(_find_fields())
+
+
+def get_field(label: str) -> EmbeddingField:
+    """The field called ``app.Model.field`` (case-insensitive).
+
+    ``app.Model`` is enough where that model has one embedding field, or products of that model are found by one; of
+    several, the field on the product's own table wins. Raises LookupError, naming the labels there are.
+    """
+    return _named(label, tuple(embedding_fields()))
+
+
+@functools.lru_cache(maxsize=256)
+def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
+    wanted = label.lower()
+    for field in fields:
+        if field.label.lower() == wanted:
+            return field
+    model = named_model(label)
+    if model is not None:
+        own = [field for field in fields if issubclass(model, field.model)]
+        found = own or [field for field in fields if issubclass(model, field.product_model)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise LookupError(f"{label!r} has several embedding fields; name one of {_labels(found)}.")
+    raise LookupError(f"There is no embedding field {label!r}. This project has: {_labels(fields) or 'none'}.")
+
+
+def only_field() -> EmbeddingField:
+    """The embedding field of a project that has one. Raises LookupError, naming those there are."""
+    fields = embedding_fields()
+    if len(fields) == 1:
+        return fields[0]
+    raise LookupError(f"Say which embedding field is meant; this project has: {_labels(fields) or 'none'}.")
+
+
+def named_model(label: str) -> type[models.Model] | None:
+    """The model that a label names where it names one, as a proxy whose manager decides what may be found."""
+    try:
+        return apps.get_model(label)
+    except (LookupError, ValueError):
+        return None
+
+
+def fields_of_product(model: type[models.Model]) -> list[EmbeddingField]:
+    """The fields by which products of this model (or its parents) are found, those on the product's own table first."""
+    found = [field for field in embedding_fields() if issubclass(model, field.product_model)]
+    return sorted(found, key=lambda field: field.product is not None)
+
+
+@functools.cache
+def fields_fed_by(model: type[models.Model]) -> tuple[EmbeddingField, ...]:
+    """The fields whose picture is on a table that saving an instance of ``model`` may write (itself or a parent)."""
+    return tuple(field for field in embedding_fields() if issubclass(model, field.image_field.model))
+
+
+def _labels(fields: Sequence[EmbeddingField]) -> str:
+    return ", ".join(field.label for field in fields)

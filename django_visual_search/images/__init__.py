@@ -1,0 +1,11 @@
+"""Turn the bytes of a picture into a clean, square RGB image.
+
+Entry function: ``load``. ``ImageOptions`` say what is accepted and how it is prepared; ``ImageRefused`` says, with a
+code and a sentence, why a file is not. May import: Pillow only. No Django and no NumPy, so that a decoder process
+starts fast.
+"""
+
+from .load import VERSION, load
+from .options import CODES, FITS, FORMATS, ImageOptions, ImageRefused, check_crop
+
+__all__ = ["CODES", "FITS", "FORMATS", "VERSION", "ImageOptions", "ImageRefused", "check_crop", "load"]

@@ -1,0 +1,170 @@
+"""From bytes to the pixels of a region, at no more than the resolution that is needed."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from .formats import exif_orientation, gif_size, jpeg_essentials, png_essentials, sniff, webp_size
+from .options import Box, ImageOptions, ImageRefused, check_pixels, check_size
+from .pixels import shrink
+
+# The plugin is called directly: Image.open would let other plugins see the bytes, adopt a phone's JPEG as MPO (several
+# pictures), and warn about pixels by its own global limit.
+PLUGINS = {
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "HEIC": ("pi_heif", "HeifImageFile"),
+}
+
+# Peak bytes per pixel while a picture is decoded whole (PNG: by mode). Measured with Pillow 13 and pi-heif 1.4: WebP
+# 16.7, AVIF 10.0 and HEIC 7.2 at 8 bits, with room for 10 bits in the latter two; GIF 1.1, as much for its disposal.
+DECODE_COST = {"WebP": 17, "AVIF": 13, "GIF": 2, "HEIC": 8.5}
+PNG_COST = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+
+# Each scan of a progressive JPEG passes over all coefficients, however few bytes it has: 0.35 ns per pixel measured for
+# one that is nearly empty. Encoders write about ten.
+MAX_SCAN_PIXELS = 1_000_000_000
+
+# Exif orientation: (swap x and y, then flip x, then flip y) from the picture as shown to as stored, and the way back.
+ORIENTATIONS: dict[int, tuple[bool, bool, bool, Image.Transpose | None]] = {
+    1: (False, False, False, None),
+    2: (False, True, False, Image.Transpose.FLIP_LEFT_RIGHT),
+    3: (False, True, True, Image.Transpose.ROTATE_180),
+    4: (False, False, True, Image.Transpose.FLIP_TOP_BOTTOM),
+    5: (True, False, False, Image.Transpose.TRANSPOSE),
+    6: (True, False, True, Image.Transpose.ROTATE_270),
+    7: (True, True, True, Image.Transpose.TRANSVERSE),
+    8: (True, True, False, Image.Transpose.ROTATE_90),
+}
+
+
+class Source:
+    """One picture's bytes, checked; ``render`` gives any region of it."""
+
+    def __init__(self, data: bytes, options: ImageOptions) -> None:
+        self.data, self.options = data, options
+        kind = sniff(data)
+        if kind is None or kind not in options.formats:
+            raise ImageRefused(
+                "format", f"The file is not a picture in an accepted format. Save it as {_either(options.formats)}."
+            )
+        self.format = kind
+        self.profile: bytes | None = None
+        self.exif: bytes | None = None
+        self.scans = 1
+        self.jpeg_cost = 0.0
+        self._before()
+        self._image = self._open()
+        self._check()
+        self.profile = self.profile or self._image.info.get("icc_profile")
+        self.orientation = exif_orientation(self.exif or self._image.info.get("exif")) if options.orient else 1
+        width, height = self._image.size
+        self.stored = width, height
+        self.shown = (height, width) if ORIENTATIONS[self.orientation][0] else (width, height)
+
+    def _before(self) -> None:
+        """Checks without which opening alone could take too much memory or time."""
+        if self.format == "PNG":
+            self.data, self.profile = png_essentials(self.data)
+        elif self.format in ("GIF", "WebP"):
+            width, height = (gif_size if self.format == "GIF" else webp_size)(self.data)
+            check_size(width, height, self.options)
+            check_pixels(width, height, DECODE_COST[self.format], self.options)
+        elif self.format == "JPEG":
+            jpeg = jpeg_essentials(self.data)
+            self.data, self.exif, self.scans = jpeg.data, jpeg.exif, jpeg.scans
+            if jpeg.frame not in (0xC0, 0xC1, 0xC2):
+                raise ImageRefused(
+                    "format", "This kind of JPEG (arithmetic or lossless) is not accepted. Save it again."
+                )
+
+    def _open(self) -> Any:
+        module, name = PLUGINS[self.format]
+        try:
+            plugin = importlib.import_module(module)
+        except ImportError:
+            if self.format != "HEIC":
+                raise
+            raise ImageRefused(
+                "heic",
+                "HEIC photos can't be read here. Send the photo as JPEG, or have django-visual-search[heic] installed.",
+            ) from None
+        if not getattr(plugin, "SUPPORTED", True):
+            raise ImageRefused(
+                "format", f"This server's Pillow was built without {self.format}. Save the picture as JPEG."
+            )
+        return getattr(plugin, name)(BytesIO(self.data))
+
+    def _check(self) -> None:
+        width, height = self._image.size
+        check_size(width, height, self.options)
+        if self.format != "JPEG":
+            check_pixels(width, height, self._cost(), self.options)
+        elif self.scans > 1:
+            # libjpeg then keeps every coefficient (two bytes each), whatever size it is asked for.
+            factors = [(layer[1], layer[2]) for layer in self._image.layer]
+            whole = max(a for a, _ in factors) * max(b for _, b in factors)
+            self.jpeg_cost = 2 * sum(a * b for a, b in factors) / max(1, whole)
+            check_pixels(width, height, self.jpeg_cost, self.options)
+            if width * height * self.scans > MAX_SCAN_PIXELS:
+                raise ImageRefused(
+                    "pixels", "The JPEG has too many passes for its size. Save it again, not progressive."
+                )
+
+    def _cost(self) -> float:
+        if self.format != "PNG":
+            return DECODE_COST[self.format]
+        # Byte 24 is the bit depth. 16 bits inflate to twice the bytes: this keeps time, not memory, within bounds.
+        return PNG_COST.get(self._image.mode, 4) * (2 if self.data[24] == 16 else 1)
+
+    def render(self, region: Box, want: int, *, shortest: bool) -> tuple[Image.Image, bool]:
+        """The region as shown (fractions), mode L, RGB or CMYK, upright; and whether a finer rendering exists.
+
+        Its longest (or shortest) side has at least ``want`` pixels and less than about twice that, or the file's own.
+        """
+        region = self._as_stored(region)
+        width, height = self.stored
+        side = (min if shortest else max)((region[2] - region[0]) * width, (region[3] - region[1]) * height)
+        scale, finest = 1, 1
+        if self.format == "JPEG":
+            room = self.options.max_memory - self.jpeg_cost * width * height
+            finest = next((s for s in (1, 2, 4) if 4 * width * height / s**2 <= room), 8)
+            scale = max(finest, next((s for s in (8, 4, 2) if side / s >= want), 1))
+            if self._image is None:
+                self._image = self._open()
+            self._image.draft(None, (max(1, width // scale), max(1, height // scale)))
+        image = self._image
+        image.load()
+        if self.format == "JPEG":
+            self._image = None  # a loaded JPEG can't be asked for another scale
+        across, down = image.width / width, image.height / height
+        left, top = math.floor(region[0] * image.width), math.floor(region[1] * image.height)
+        right, bottom = math.ceil(region[2] * image.width), math.ceil(region[3] * image.height)
+        factor = max(1, int(side * min(across, down) // want))
+        small = shrink(image, (left, top, right, bottom), factor, self.options.background)
+        turn = ORIENTATIONS[self.orientation][3]
+        return small.transpose(turn) if turn is not None else small, scale * factor > finest
+
+    def _as_stored(self, region: Box) -> Box:
+        swap, flip_x, flip_y, _ = ORIENTATIONS[self.orientation]
+        x0, y0, x1, y1 = region
+        if swap:
+            x0, y0, x1, y1 = y0, x0, y1, x1
+        if flip_x:
+            x0, x1 = 1 - x1, 1 - x0
+        if flip_y:
+            y0, y1 = 1 - y1, 1 - y0
+        return x0, y0, x1, y1
+
+
+def _either(formats: tuple[str, ...]) -> str:
+    *first, last = formats
+    return f"{', '.join(first)} or {last}" if first else last

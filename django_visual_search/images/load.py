@@ -1,0 +1,175 @@
+"""Bytes to a clean, square RGB picture. Pillow only: no Django and no numpy, so that a decoder process starts fast.
+
+Catalogue pictures and queries go through the same ``load``: bytes are sniffed and measured before a decoder sees them,
+decoded no larger than needed, turned upright, cropped, trimmed, denoised, scaled, converted to sRGB and made square.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from PIL import Image, ImageChops, ImageFilter
+
+from .decode import Source
+from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
+
+__all__ = ["CODES", "FITS", "FORMATS", "VERSION", "ImageOptions", "ImageRefused", "check_crop", "load"]
+
+VERSION = 1
+"""Raised whenever the same bytes and options give other pixels; part of every extractor's key."""
+
+OVERSAMPLE = 2  # decode at two to four times the final size, then filter down: draft() and box averages alone alias
+MIN_CONTENT = 0.05  # what is left by a trim must have this share of a side, or it was dust on an empty picture
+
+
+def load(
+    source: bytes | BinaryIO,
+    *,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
+    crop: Box | None = None,
+    size: int,
+) -> Image.Image:
+    """A clean RGB picture of exactly ``size`` x ``size`` pixels.
+
+    ``source`` is bytes or a binary file, read from where it stands, at most ``options.max_bytes + 1`` bytes. ``crop``
+    is ``(x0, y0, x1, y1)``, fractions 0 to 1 of the picture as shown, that is after its EXIF orientation.
+
+    Raises ImageRefused, and nothing else, for whatever the bytes or the crop are. What the file's own ``read`` raises
+    passes through: a storage that fails is no bad picture. A ``size`` below 1 is a ValueError.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size!r}.")
+    region = (0.0, 0.0, 1.0, 1.0) if crop is None else check_crop(crop)
+    data = _read(source, options.max_bytes)
+    try:
+        return _prepare(data, options, region, size)
+    except ImageRefused:
+        raise
+    except MemoryError:
+        raise ImageRefused(
+            "memory", "There was not enough memory for the picture. Scale it down and try again."
+        ) from None
+    except Exception as error:  # Pillow and its plugins raise a dozen kinds, struct.error and zlib.error among them
+        raise ImageRefused("corrupt", "The picture is truncated or broken. Save or photograph it again.") from error
+
+
+def _read(source: bytes | BinaryIO, max_bytes: int) -> bytes:
+    file = BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
+    parts, left = [], max_bytes + 1
+    while left > 0 and (part := file.read(left)):  # a raw stream may give less than it is asked for
+        parts.append(part)
+        left -= len(part)
+    data = b"".join(parts)
+    if not data:
+        raise ImageRefused("empty", "The file is empty. Choose a picture.")
+    if len(data) > max_bytes:
+        raise ImageRefused(
+            "too_large",
+            f"The file is larger than {max_bytes / 2**20:.3g} MB. Save the picture smaller or at a lower quality.",
+        )
+    return data
+
+
+def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Image.Image:
+    source = Source(data, options)
+    width, height = source.shown
+    if min((region[2] - region[0]) * width, (region[3] - region[1]) * height) < options.min_side:
+        raise ImageRefused(
+            "crop", f"The crop box is too small: at least {options.min_side} pixels on each side are needed."
+        )
+    shortest = options.fit != "pad"
+    picture, finer = source.render(region, OVERSAMPLE * size, shortest=shortest)
+    box = _content(picture, options.trim_tolerance, options.trim_margin) if options.trim else None
+    if box is not None:
+        picture, whole = picture.crop(box), picture.size
+        if finer and (min if shortest else max)(picture.size) < size:
+            # The borders took so much that what is left would be scaled up, and the file has more to give.
+            region = _within(region, box, whole)
+            picture, _ = source.render(region, OVERSAMPLE * size, shortest=shortest)
+    if options.denoise is not None:
+        picture = picture.filter(ImageFilter.MedianFilter(options.denoise))
+    picture = _scale(picture, size, options.fit)
+    picture = _to_srgb(picture, source.profile if options.icc else None)
+    if picture.size == (size, size):
+        return picture
+    square = Image.new("RGB", (size, size), options.background)
+    square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return square
+
+
+def _content(picture: Image.Image, tolerance: int, margin: float) -> tuple[int, int, int, int] | None:
+    """The box inside a border of one colour, and a margin; None if there is no such border or nothing else."""
+    right, bottom = picture.width - 1, picture.height - 1
+    corners = [picture.crop((x, y, x + 1, y + 1)).tobytes() for x in (0, right) for y in (0, bottom)]
+    channels = [sorted(values) for values in zip(*corners, strict=True)]
+    if any(values[-1] - values[0] > tolerance for values in channels):
+        return None
+    colour = tuple((values[1] + values[2]) // 2 for values in channels)
+    difference = ImageChops.difference(picture, Image.new(picture.mode, picture.size, colour))
+    largest, *others = difference.split()
+    for band in others:
+        largest = ImageChops.lighter(largest, band)
+    box = largest.point([0] * (tolerance + 1) + [255] * (255 - tolerance)).getbbox()
+    if box is None:
+        return None
+    wide, high = box[2] - box[0], box[3] - box[1]
+    if max(wide / picture.width, high / picture.height) < MIN_CONTENT:
+        return None
+    more = round(margin * max(wide, high))
+    box = max(0, box[0] - more), max(0, box[1] - more), min(right + 1, box[2] + more), min(bottom + 1, box[3] + more)
+    return box if box != (0, 0, *picture.size) else None
+
+
+def _within(region: Box, box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
+    """The pixel box of a picture of that size that shows the region, as fractions of what the region is a part of."""
+    wide, high = (region[2] - region[0]) / size[0], (region[3] - region[1]) / size[1]
+    return (
+        region[0] + box[0] * wide,
+        region[1] + box[1] * high,
+        min(1.0, region[0] + box[2] * wide),
+        min(1.0, region[1] + box[3] * high),
+    )
+
+
+def _scale(picture: Image.Image, size: int, fit: str) -> Image.Image:
+    """Fill the square (stretch, center-crop), or reach its border with the longest side (pad)."""
+    width, height = picture.size
+    to, box = (size, size), (0.0, 0.0, float(width), float(height))
+    if fit == "pad":
+        longest = max(width, height)
+        to = max(1, round(width * size / longest)), max(1, round(height * size / longest))
+    elif fit == "center-crop":
+        left, top = (width - min(width, height)) / 2, (height - min(width, height)) / 2
+        box = (left, top, width - left, height - top)
+    # Downwards Hamming is about as sharp as bicubic at half the cost, which is most of the time after decoding.
+    smaller = box[2] - box[0] >= to[0] and box[3] - box[1] >= to[1]
+    return picture.resize(to, Image.Resampling.HAMMING if smaller else Image.Resampling.BICUBIC, box=box)
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    transform = _transform(profile, picture.mode) if profile else None
+    if transform is None:
+        return picture.convert("RGB")
+    return transform.apply(picture)
+
+
+# Building a transform takes longer than applying it, and a shop's camera writes the same profile each time.
+@lru_cache(maxsize=4)
+def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
+    """To sRGB from the profile's colours, relative colorimetric; None if the profile is broken or for another mode."""
+    from PIL import ImageCms  # loads LittleCMS, which most pictures never need
+
+    try:
+        source: Any = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(mode, mode):
+            return None
+        return ImageCms.buildTransform(
+            source, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None

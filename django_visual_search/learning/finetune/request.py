@@ -1,0 +1,181 @@
+"""The inputs of a fine-tuning: checked, told apart by a digest, and written for the process that trains."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...extractors.export import Recipe
+from ...extractors.views import picture_size
+from ..labels import Labels, grouping
+from ..selection import answerable
+from ..splits import Indices, Split
+from .inputs import Pictures, below_zero, learned, opened, rows_of
+from .options import FinetuneOptions
+
+VERSION = 1
+"""Of what a checkpoint holds and of how it comes about; a new one begins anew."""
+
+CHUNK = 256
+"""Pictures that are hashed at a time."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Paths within the folder of one request."""
+
+    request: Path
+    output: Path
+    result: Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one training is made from. ``of`` checks it."""
+
+    recipe: Recipe
+    """With the size that is exported."""
+    options: FinetuneOptions
+    """With nothing left to be decided but ``precision``."""
+    pictures: NDArray[np.uint8]
+    path: Path | None
+    """Of the file that the pictures were given as."""
+    classes: NDArray[np.int32]
+    """``(n, labels)``: the class of each picture by the labels that can be learned, -1 for none."""
+    counts: tuple[int, ...]
+    """Classes of each of these labels."""
+    weights: tuple[float, ...]
+    arrays: dict[str, NDArray[Any]]
+    task: str
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        pictures: Pictures,
+        labels: Labels,
+        split: Split | None,
+        options: FinetuneOptions,
+        scenes: Indices | None,
+    ) -> Request:
+        """Raises ValueError, saying what is wrong, for inputs that make no sense."""
+        size = options.input_size or recipe.input_size
+        training_size = options.training_size or max(32, round(size * 5 / 7 / 32) * 32)
+        array, path = opened(pictures)
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
+            raise ValueError(f"Pictures are uint8 (n, s, s, 3), not {array.dtype} {array.shape}.")
+        if array.shape[1] != (side := picture_size(size, recipe.views)):
+            raise ValueError(f"Pictures of {array.shape[1]}² pixels are given for a model that takes {side}².")
+        count = len(array)
+        train, held = rows_of(split, count)
+        if scenes is not None and len(scenes) != count:
+            raise ValueError(f"There are {len(scenes)} scenes for {count} pictures.")
+        if unknown := sorted(set(options.weights) - set(labels)):
+            raise ValueError(f"There is no label {', '.join(unknown)} to weigh.")
+        notes: list[str] = []
+        classes, counts, weights = [], [], []
+        for name, values in labels.items():
+            own, number, dropped = learned(name, values, count, train)
+            if dropped:
+                notes.append(f"{name}: {dropped} values with the fewest pictures are not learned (at most {number})")
+            weight = float(options.weights.get(name, 1.0))
+            if not 0 <= weight < np.inf:
+                raise ValueError(f"The weight of label {name!r} must be 0 or more, not {weight}.")
+            if number < 2 or not weight:
+                if weight:
+                    notes.append(f"{name}: fewer than two values among the pictures to learn from, so left out")
+                continue
+            classes.append(own)
+            counts.append(number)
+            weights.append(weight)
+        if not classes:
+            raise ValueError("No label has two values among the pictures to learn from: nothing is to be told apart.")
+        labelled = np.stack(classes, axis=1)
+        taught = train[(labelled[train] >= 0).any(axis=1)]
+        if len(taught) < len(train):
+            notes.append(f"{len(train) - len(taught)} pictures have no label and are not learned from")
+        target = grouping("target", next(iter(labels.values())), count).classes.copy()
+        target[below_zero(next(iter(labels.values())))] = -1
+        found = [None if value < 0 else value for value in target.tolist()]
+        if split is not None and not len(answerable(found, split, scenes)):
+            raise ValueError(
+                "No held-out picture has another of its first label's value to be found, so nothing can be measured: "
+                "hold out others, or give split=None to learn from all pictures without measuring."
+            )
+        return cls(
+            recipe=replace(recipe, input_size=size),
+            options=replace(options, input_size=size, training_size=training_size),
+            pictures=array,
+            path=path,
+            classes=labelled,
+            counts=tuple(counts),
+            weights=tuple(weights),
+            arrays={
+                "classes": labelled,
+                "target": target,
+                "train": taught,
+                "held_out": held,
+                "scenes": np.arange(count) if scenes is None else np.asarray(scenes, np.intp),
+            },
+            task="" if split is None else split.task,
+            notes=tuple(notes),
+        )
+
+    @property
+    def digest(self) -> str:
+        """Of everything that the trained weights depend on: hex sha256."""
+        options = {**asdict(self.options), "seconds": None, "weights": self.weights}
+        recipe = {**asdict(self.recipe), "quantise": None}
+        if self.recipe.weights_sha256:
+            recipe["weights"] = None  # by content, so that moving the file changes nothing
+        facts = [VERSION, recipe, options, self.task, self.counts, self.pictures.shape]
+        found = hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode())
+        for name, array in sorted(self.arrays.items()):
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        for start in range(0, len(self.pictures), CHUNK):
+            found.update(np.ascontiguousarray(self.pictures[start : start + CHUNK]).data)
+        return found.hexdigest()
+
+    @contextlib.contextmanager
+    def written(self, parent: Path) -> Iterator[Files]:
+        """Write all that the process needs into a folder of its own in ``parent``; the checkpoint stays there after."""
+        folder = (parent / f"finetune-{self.digest[:16]}").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        files = Files(folder / "request.json", folder / "model.tflite", folder / "result.npz")
+        pictures = self.path or folder / "pictures.npy"
+        report = folder / "report.json"
+        for old in (files.output, files.result, report):
+            old.unlink(missing_ok=True)
+        np.savez(folder / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
+        if self.path is None:
+            np.save(pictures, self.pictures)
+        asked = {
+            "recipe": asdict(self.recipe),
+            "task": self.task,
+            "classes": self.counts,
+            "parent": os.getpid(),
+            "options": {**asdict(self.options), "weights": self.weights},
+            "pictures": str(pictures),
+            "arrays": str(folder / "arrays.npz"),
+            "output": str(files.output),
+            "checkpoint": str(folder / "checkpoint.npz"),
+            "result": str(files.result),
+            "report": str(report),
+        }
+        files.request.write_text(json.dumps(asked))
+        try:
+            yield files
+        finally:
+            if self.path is None:
+                pictures.unlink(missing_ok=True)

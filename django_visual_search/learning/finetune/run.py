@@ -1,0 +1,179 @@
+"""One training of a backbone: its epochs, what it says and measures meanwhile, and its export."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import checkpoint
+from .measure import Held
+from .schedule import advanced, epochs_in_time, factor
+
+SAYING_SECONDS = 30
+"""Between two messages within an epoch."""
+
+COMPARED = 16
+"""Pictures whose features are handed over, for the exported model to be compared with."""
+
+
+class Run:
+    """One training, from the start or from where it was stopped."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        from .training import Training
+
+        self.begun = time.monotonic()
+        self.request, self.options = request, request["options"]
+        self.pictures = np.load(request["pictures"], mmap_mode="r")
+        with np.load(request["arrays"]) as arrays:
+            self.classes: NDArray[np.int32] = arrays["classes"]
+            self.train: NDArray[np.intp] = arrays["train"]
+            self.held = Held.of(arrays, request["task"], self.options["measured"], self.options["seed"])
+        self.path = Path(request["checkpoint"])
+        self.training = Training(request["recipe"], self.options)
+        self.facts: dict[str, Any] = {
+            "epoch": 0,
+            "progress": 0.0,
+            "seconds": 0.0,
+            "history": [],
+            "stopped": None,
+            "before": None,
+            "best": {"epoch": 0, "mAP": None, "metrics": None},
+            "worse": 0,
+        }
+        self.best: list[NDArray[Any]] = []
+        self.spent_before = 0.0
+
+    @property
+    def spent(self) -> float:
+        return self.spent_before + time.monotonic() - self.begun
+
+    def start_or_resume(self) -> None:
+        stored = checkpoint.load(self.path)
+        if stored is None:
+            return self._start()
+        self.facts, arrays = stored
+        self.best = arrays.pop("best")
+        self.training.restore(arrays)
+        self.spent_before = self.facts["seconds"]
+        say(f"going on after epoch {self.facts['epoch']}, where an earlier run was stopped")
+
+    def _start(self) -> None:
+        from .loss import imprinted
+
+        say(f"measuring the backbone as it is, on {len(self.held.rows)} pictures")
+        training = self.training
+        training.use()
+        rng = np.random.default_rng(self.options["seed"])
+        first = rng.permutation(self.train)[: self.options["measured"]]
+        rows = np.union1d(first, self.held.rows)
+        computed = training.features(self.pictures, rows)
+        features = computed[np.searchsorted(rows, first)]
+        centre = features.mean(axis=0)
+        proxies = []
+        for i, count in enumerate(self.request["classes"]):
+            own = imprinted(features - centre, self.classes[first, i], count)
+            unseen = ~own.any(axis=1)
+            own[unseen] = rng.normal(size=(int(unseen.sum()), own.shape[1])) / np.sqrt(own.shape[1])
+            proxies.append(own)
+        training.begin(centre, proxies)
+        self._measured(0, computed[np.searchsorted(rows, self.held.rows)])
+        self.facts["before"] = self.facts["best"]["metrics"]
+        self._save()
+
+    def epochs(self) -> None:
+        """Train until the last epoch, the end of the time or of the patience."""
+        facts, options = self.facts, self.options
+        planned, began, already = options["epochs"], time.monotonic(), facts["epoch"]
+        while facts["stopped"] is None:
+            own = facts["epoch"] - already
+            each = (time.monotonic() - began) / own if own else self._each_before()
+            planned = epochs_in_time(options["epochs"], facts["epoch"], self.spent, each, options["seconds"])
+            if facts["epoch"] >= planned:
+                facts["stopped"] = "epochs" if planned == options["epochs"] else "seconds"
+                self._save()
+                break
+            self._epoch(planned, each)
+            if self.held and facts["worse"] >= options["patience"]:
+                facts["stopped"] = "patience"
+            self._save()
+
+    def _each_before(self) -> float:
+        """Seconds that an epoch took in an earlier process; 0 where none did."""
+        return float(np.mean([one["seconds"] for one in self.facts["history"]])) if self.facts["history"] else 0.0
+
+    def _epoch(self, planned: int, each: float) -> None:
+        facts, options, began = self.facts, self.options, time.monotonic()
+        number = facts["epoch"] + 1
+        # The order and the views of an epoch follow from its number, so that a resumed run makes the same.
+        rows = np.random.default_rng([options["seed"], number]).permutation(self.train)
+        batch = min(options["batch_size"], len(rows))
+        steps = len(rows) // batch
+        left, said, losses = steps * (planned - facts["epoch"]), began, []
+        for i in range(steps):
+            own = np.sort(rows[i * batch : (i + 1) * batch])
+            rate = options["learning_rate"] * factor(facts["progress"])
+            seed = (options["seed"], number * 1_000_003 + i)
+            losses.append(self.training.step(self.pictures[own], self.classes[own], rate, seed))
+            facts["progress"] = advanced(facts["progress"], left - i)
+            if i == 0:
+                first = time.monotonic()  # the step before this was compiled in
+            elif time.monotonic() - said > SAYING_SECONDS:
+                said = time.monotonic()
+                whole = each or (said - first) / i * steps
+                say(f"epoch {number} of {planned}, {i / steps:.0%}; {_left(left - i, steps, whole)}")
+        entry: dict[str, Any] = {"epoch": number, "loss": float(np.mean([float(one) for one in losses]))}
+        facts["epoch"] = number
+        if self.held and (number % options["measure_every"] == 0 or number >= planned):
+            self.training.use()
+            entry |= self._measured(number, self.training.features(self.pictures, self.held.rows))
+        entry["seconds"] = time.monotonic() - began
+        facts["history"].append(entry)
+        figures = "".join(f", {name} {entry[name]:.3f}" for name in ("R@1", "mAP") if name in entry)
+        rest = _left((planned - number) * steps, steps, entry["seconds"])
+        say(f"epoch {number} of {planned}: loss {entry['loss']:.3f}{figures}; {rest}")
+
+    def _measured(self, number: int, features: NDArray[np.float32]) -> dict[str, float]:
+        """Measure the weights in use by their features, and keep them if they are the best so far."""
+        facts = self.facts
+        metrics = self.held.metrics(features) if self.held else {}
+        value = metrics.get("mAP")
+        if not self.best or value is None or value > facts["best"]["mAP"]:
+            facts["best"] = {"epoch": number, "mAP": value, "metrics": metrics or None}
+            self.best, facts["worse"] = self.training.state()["average"], 0
+        else:
+            facts["worse"] += 1
+        return {name: metrics[name] for name in ("R@1", "mAP") if name in metrics}
+
+    def _save(self) -> None:
+        self.facts["seconds"] = self.spent
+        checkpoint.save(self.path, self.facts, {**self.training.state(), "best": self.best})
+
+    def export(self) -> None:
+        """Write the flatbuffer of the best epoch, and what is to be known of it."""
+        say("exporting")
+        request, training = self.request, self.training
+        if not self.held:
+            self.best = training.state()["average"]
+            self.facts["best"]["epoch"] = self.facts["epoch"]
+        training.use(self.best)
+        rows = np.sort(np.random.default_rng(self.options["seed"]).permutation(self.train)[: self.options["measured"]])
+        features = training.features(self.pictures, rows)
+        Path(request["output"]).write_bytes(training.flatbuffer(request["recipe"]["quantise"]))
+        self.facts["seconds"] = self.spent
+        some = {"rows": [rows[:COMPARED]], "features": [features[:COMPARED]], "mean": [features.mean(axis=0)]}
+        checkpoint.save(Path(request["result"]), self.facts, some)
+
+
+def _left(steps: int, an_epoch: int, seconds: float) -> str:
+    minutes = steps / an_epoch * seconds / 60
+    return "about a minute left" if minutes < 1.5 else f"about {minutes:.0f} minutes left"
+
+
+def say(message: str) -> None:
+    print(json.dumps(message), flush=True)

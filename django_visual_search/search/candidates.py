@@ -1,0 +1,170 @@
+"""Which rows a search may return: the table that owns the vectors, under one vector space and the caller's queryset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Manager, Model, QuerySet
+from django.db.models.query import ModelIterable
+from django.db.models.sql.datastructures import BaseTable
+
+from ..db.statements import Statement, compile_query
+from ..fields import EmbeddingField
+
+_everything: dict[tuple[EmbeddingField, str, tuple[str, ...]], Statement] = {}
+
+
+def products(field: EmbeddingField, within: Any | None, model: type[Model] | None = None) -> QuerySet[Any]:
+    """``within`` as a queryset of the field's products; None means the default manager of ``model``, or of theirs.
+
+    Raises ValueError for anything that does not yield products of this field.
+    """
+    if within is None:
+        named = model if model is not None and issubclass(model, field.product_model) else field.product_model
+        return named._default_manager.all()
+    if isinstance(within, Manager):
+        within = within.all()
+    if not isinstance(within, QuerySet):
+        raise ValueError(
+            f"'within' must be a queryset of {field.product_model._meta.label}, not {type(within).__name__}."
+        )
+    mine, theirs = field.product_model._meta.concrete_model, within.model._meta.concrete_model
+    if not (issubclass(mine, theirs) or issubclass(theirs, mine)):
+        raise ValueError(
+            f"'within' has {within.model._meta.label} rows, but {field.label} finds {field.product_model._meta.label}."
+        )
+    if within._fields is not None:
+        raise ValueError("'within' must yield products: leave .values() and .values_list() away.")
+    return within
+
+
+def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[Any], bool]:
+    """Rows whose product is in ``within``, and whether that narrows them.
+
+    Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
+    """
+    everything = _is_everything(within, field)
+    if field.product is None and _is_plain(within, field):
+        rows = _bare(within)
+    else:
+        rows = field.model._base_manager.all()
+        path = product_pk(field)
+        if not everything or field.product is None:
+            ordered = within.query.is_sliced or bool(within.query.distinct_fields)
+            rows = rows.filter(**{f"{path}__in": _bare(within, ordered).values("pk")})
+        else:
+            rows = rows.filter(**{f"{path}__isnull": False})
+    return rows, not everything
+
+
+def listed(
+    field: EmbeddingField, within: QuerySet[Any], using: str, columns: tuple[str, ...] = ()
+) -> tuple[Statement, bool]:
+    """The candidates as SQL giving (row's key, product's key, vector, vector's key), and whether ``within`` narrows.
+
+    ``columns``: attributes of the rows that it is to give too.
+    Compiled once where it does not. Raises EmptyResultSet where Django knows that nothing matches.
+    """
+    always = _is_everything(within, field)
+    if field.product is None:
+        always = always and _is_plain(within, field)
+    elif always:
+        always = not field.model._base_manager.all().query.where  # may depend on whoever asks
+    known = _everything.get((field, using, columns)) if always else None
+    if known:
+        return known, False
+    rows, filtered = candidates(field, within)
+    named = ("pk", product_pk(field), field.name, field.key_name, *columns)
+    statement = compile_query(rows.values_list(*named), using)
+    if always:
+        _everything[field, using, columns] = statement
+    return statement, filtered
+
+
+def product_pk(field: EmbeddingField) -> str:
+    """The path from a row to the primary key of its product, whatever column a foreign key refers to."""
+    return f"{field.product}__pk" if field.product else "pk"
+
+
+def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
+    """Whether ``within`` keeps every product: a child's queryset, for one, narrows without a condition."""
+    query = within.query
+    narrowed = query.where or query.is_sliced or query.combinator or query.distinct_fields or query.extra_tables
+    return not narrowed and issubclass(field.product_model, within.model._meta.concrete_model)
+
+
+def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str, exclude: Any) -> QuerySet[Any]:
+    """Those of the rows that have a vector of that space, and whose product is not ``exclude``."""
+    if exclude is not None:
+        rows = rows.exclude(**{product_pk(field): exclude})
+    return rows.filter(**{f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False})
+
+
+def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
+    """The products with these primary keys, as ``within`` selects and prefetches them: one query and its prefetches.
+
+    Their vectors are deferred: reading them takes as long as all the rest of the query.
+    """
+    found = unlimited(within)
+    if issubclass(found.model, field.model):
+        found = found.defer(field.name)
+    return {product.pk: product for product in found.filter(pk__in=keys)} if keys else {}
+
+
+def read_along(field: EmbeddingField, within: QuerySet[Any], using: str) -> bool:
+    """Whether products can be read with their distances, in one statement: ``within`` asks for nothing but columns."""
+    query = within.query
+    return (
+        field.product is None
+        and not within.model._meta.parents
+        and within.db == using
+        and type(within)._fetch_all is QuerySet._fetch_all
+        and within._iterable_class is ModelIterable  # type: ignore[attr-defined]
+        and not within._prefetch_related_lookups  # type: ignore[attr-defined]
+        and not within._known_related_objects  # type: ignore[attr-defined]
+        and not query.select_related
+        and not query.select_for_update
+        and query.deferred_loading == (frozenset(), True)
+        and _is_plain(within, field)
+    )
+
+
+def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:
+    """``within`` without its order and limits, so that some of its rows can be picked by their keys."""
+    if within.query.combinator:
+        return within.model._base_manager.filter(pk__in=within.values("pk"))
+    found = within._chain()
+    found.query.clear_limits()
+    found.query.distinct_fields = ()
+    return found.order_by()
+
+
+def fetch_rows(field: EmbeddingField, keys: list[str]) -> dict[str, Any]:
+    """The rows that own the vectors, with their pictures' rows, by key as text; none where products own them."""
+    if field.product is None or not keys:
+        return {}
+    rows = field.model._base_manager.defer(field.name)
+    if field.link is not None:
+        rows = rows.select_related(field.link.name)
+    return {str(row.pk): row for row in rows.filter(pk__in=keys)}
+
+
+def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
+    """Whether conditions can be added to ``within`` itself without changing its rows or repeating them."""
+    query = within.query
+    if within.model._meta.concrete_model is not field.model or query.is_sliced or query.combinator or query.distinct:
+        return False
+    if query.group_by is not None or query.extra or query.annotations:
+        return False
+    return all(
+        isinstance(table, BaseTable) or table.join_field.many_to_one or table.join_field.one_to_one
+        for table in query.alias_map.values()
+    )
+
+
+def _bare(within: QuerySet[Any], ordered: bool = False) -> QuerySet[Any]:
+    """Without what only matters for the products' own query."""
+    if within.query.combinator:
+        return within
+    rows = within.select_related(None).prefetch_related(None)
+    return rows if ordered else rows.order_by()

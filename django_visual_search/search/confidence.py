@@ -1,0 +1,70 @@
+"""How likely a hit is what the query shows: similarities, calibrated by what was learned with the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import router
+from django.db.models import Model
+
+from ..fields import EmbeddingField
+from ..learning.calibration import Calibration
+from ..ranking.types import Candidate
+from ..spaces.heads import StoredHead, stored_head
+from ..spaces.serving import serving
+
+
+class Confidence:
+    """The calibrations of the spaces that serve a field."""
+
+    def __init__(self, field: EmbeddingField) -> None:
+        self.field = field
+        using = router.db_for_read(field.model)
+        heads = [stored_head(using, space.head) for space in serving(field).live if space.head is not None]
+        self.by_key: dict[str, StoredHead] = {head.key: head for head in heads if head.calibration is not None}
+
+    def __bool__(self) -> bool:
+        """Whether any similarity can be told the likelihood of."""
+        return bool(self.by_key)
+
+    def of_hit(self, extractor_key: str, similarity: float, product: Model) -> float | None:
+        """The confidence of one hit, 0 to 1, or None where its space has no calibration. Asks the database nothing."""
+        head = self.by_key.get(extractor_key)
+        if head is None:
+            return None
+        return _confidence(head, similarity, self._category(head, product))
+
+    def of_candidates(self, candidates: Sequence[Candidate]) -> list[float | None]:
+        """The same of a search's candidates; one query where their categories matter."""
+        heads = [self.by_key.get(candidate.extractor_key) for candidate in candidates]
+        named = {head.category for head in heads if head is not None and head.category and head.tells_categories}
+        categories = {path: self._categories(path, [c.product_pk for c in candidates]) for path in named}
+        return [
+            None
+            if head is None
+            else _confidence(head, candidate.similarity, categories.get(head.category, {}).get(candidate.product_pk))
+            for head, candidate in zip(heads, candidates, strict=True)
+        ]
+
+    def _categories(self, path: str, keys: Iterable[Any]) -> dict[Any, str]:
+        found: dict[Any, str] = {}
+        products = self.field.product_model._base_manager.using(router.db_for_read(self.field.model))
+        for key, value in products.filter(pk__in=list(keys)).order_by("pk").values_list("pk", path):
+            found.setdefault(key, "" if value is None else str(value))
+        return found
+
+    def _category(self, head: StoredHead, product: Model) -> str | None:
+        try:
+            column = product._meta.get_field(head.category).attname if head.category else ""
+        except (FieldDoesNotExist, AttributeError):  # over a relation: asking would cost a query for each hit
+            return None
+        value = product.__dict__.get(column)
+        return None if value is None else str(value)
+
+
+def _confidence(head: StoredHead, similarity: float, category: str | None) -> float:
+    calibration: Calibration | None = head.calibration
+    assert calibration is not None
+    return float(calibration([similarity], None if category is None else [category])[0])

@@ -1,0 +1,158 @@
+"""What a search gives back: ranked hits, and a signed token of the ranking and of what was shown of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from django.core import signing
+
+TOKEN_SALT = "django_visual_search.results"
+TOKEN_MAX_AGE = 24 * 60 * 60  # seconds
+SIMILARITY_UNIT = 10_000
+"""Tokens carry similarities as whole numbers of 1 / SIMILARITY_UNIT."""
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One product that was found."""
+
+    product: Any
+    row: Any
+    """The row that owns the vector: the product itself, or the companion of the picture that matched."""
+    similarity: float
+    """Cosine (-1..1), 1 / (1 + distance) for ``l2``, or the inner product."""
+    rank: int
+    """1 for the first."""
+    reasons: tuple[str, ...] = ("visual",)
+    """Why it is where it is: "visual", and what rankers added, such as "feedback" or "pinned"."""
+    extractor_key: str = ""
+    """The vector space that the similarity was measured in."""
+    confidence: float | None = None
+    """The probability that it is what the query shows, 0 to 1; None where no calibration was learned."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of the ranking: enough to show the hit later, on another page."""
+
+    product_pk: str
+    row_pk: str
+    similarity: float
+    reasons: tuple[str, ...] = ("visual",)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The order that a search settled, deeper than what is shown of it, and how far it has been shown."""
+
+    label: str
+    """The embedding field."""
+    query_kind: str
+    """product, photo or text."""
+    query_id: str
+    """Primary key of the product asked about; empty for a photo."""
+    extractor_key: str
+    exact: bool
+    places: tuple[Place, ...] = ()
+    shown: int = 0
+    """How many places have been shown so far, on this page and the ones before."""
+    search: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Id of the search, the same for all its pages."""
+
+    @property
+    def more(self) -> bool:
+        """Whether there are places that have not been shown."""
+        return self.shown < len(self.places)
+
+    def sign(self) -> str:
+        reasons = [list(place.reasons) for place in self.places]
+        payload: dict[str, Any] = {
+            "f": self.label,
+            "q": [self.query_kind, self.query_id],
+            "x": self.extractor_key,
+            "e": int(self.exact),
+            "h": [place.product_pk for place in self.places],
+            "s": [round(place.similarity * SIMILARITY_UNIT) for place in self.places],
+            "n": self.shown,
+            "i": self.search,
+        }
+        if any(place.row_pk != place.product_pk for place in self.places):
+            payload["r"] = [place.row_pk for place in self.places]
+        if any(why != ["visual"] for why in reasons):
+            payload["w"] = reasons
+        return signing.dumps(payload, salt=TOKEN_SALT, compress=True)
+
+
+def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
+    """The ranking that a token carries; only its first ``shown`` places were offered to who has the token.
+
+    Raises django.core.signing.BadSignature (SignatureExpired after ``max_age`` seconds).
+    """
+    said = signing.loads(token, salt=TOKEN_SALT, max_age=max_age)
+    keys = said["h"]
+    rows, reasons = said.get("r", keys), said.get("w", [["visual"]] * len(keys))
+    places = tuple(
+        Place(key, row, similarity / SIMILARITY_UNIT, tuple(why))
+        for key, row, similarity, why in zip(keys, rows, said["s"], reasons, strict=True)
+    )
+    kind, query_id = said["q"]
+    return Ranking(said["f"], kind, query_id, said["x"], bool(said["e"]), places, said["n"], said["i"])
+
+
+class SearchResults:
+    """Iterates over SearchHit, best first; ``len()``, indexing and truth work as for a list."""
+
+    def __init__(self, hits: list[SearchHit], ranking: Ranking, vector: Any = None, left_out: int = 0) -> None:
+        self.hits = hits
+        self.ranking = ranking
+        """The whole order, of which the hits are a part."""
+        self.vector = vector
+        """What was searched with; None on later pages and where there was no vector."""
+        self.left_out = left_out
+        """How many of the nearest were not close enough, by ``min_similarity`` or ``min_confidence``."""
+
+    @property
+    def label(self) -> str:
+        """The embedding field that was searched."""
+        return self.ranking.label
+
+    @property
+    def extractor_key(self) -> str:
+        """The vector space that query and hits share; empty where there was no vector to search with."""
+        return self.ranking.extractor_key
+
+    @property
+    def exact(self) -> bool:
+        """Whether these are surely the nearest, rather than what the HNSW graph found."""
+        return self.ranking.exact
+
+    @property
+    def nothing_close(self) -> bool:
+        """Whether products were found, but none that is close enough."""
+        return not self.hits and self.left_out > 0
+
+    @property
+    def token(self) -> str:
+        """Signed, for feedback and for the next page: what was asked, and the ranking with what was shown of it."""
+        return self.ranking.sign()
+
+    def __iter__(self) -> Iterator[SearchHit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> SearchHit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[SearchHit]: ...
+
+    def __getitem__(self, index: int | slice) -> SearchHit | list[SearchHit]:
+        return self.hits[index]
+
+    def __repr__(self) -> str:
+        return f"<SearchResults: {len(self.hits)} of {self.label}, {'exact' if self.exact else 'approximate'}>"

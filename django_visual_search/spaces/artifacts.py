@@ -1,0 +1,68 @@
+"""Artifacts in the database, cached on this machine's disk: every process finds what one of them exported."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..conf import conf
+from ..extractors import DirectoryStore
+
+
+class DatabaseStore:
+    """An ``ArtifactStore`` over ``models.Artifact``. A local copy that does not have the row's sha256 is never used."""
+
+    def get(self, name: str) -> Path | None:
+        from ..models import Artifact
+
+        row = Artifact.objects.filter(name=name).only("sha256").first()
+        return None if row is None else self._local(row)
+
+    def _local(self, row: Any) -> Path:
+        cache = DirectoryStore(cache_directory())
+        local = cache.get(row.sha256)
+        if local is not None and _sha256(local.read_bytes()) == row.sha256:
+            return local
+        if local is not None:
+            local.unlink(missing_ok=True)
+        data = bytes(type(row).objects.using(row._state.db).values_list("data", flat=True).get(pk=row.pk))
+        if _sha256(data) != row.sha256:
+            raise RuntimeError(
+                f"The artifact {row.name!r} in the database does not have its sha256: it was damaged. Delete its row "
+                "in django_visual_search_artifact; the next process with TensorFlow exports it again."
+            )
+        return cache.put(row.sha256, data)
+
+    def put(self, name: str, data: bytes) -> Path:
+        from ..models import Artifact
+
+        # Not read back by name: that may ask a replica that does not have it yet.
+        row, _ = Artifact.objects.get_or_create(name=name, defaults={"sha256": _sha256(data), "data": data})
+        return self._local(row)
+
+
+def cache_directory() -> Path:
+    """Where copies of artifacts are kept on this machine (``VISUAL_SEARCH["CACHE_DIR"]``), made if it can be."""
+    if conf.CACHE_DIR:
+        return Path(conf.CACHE_DIR)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir()))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    directory = base / "django-visual-search"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # A web server's user often has no writable home.
+        directory = (
+            Path(tempfile.gettempdir()) / f"django-visual-search-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        )
+    return directory
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,124 @@
+"""Backbone features of pictures, kept in the database: another head needs no picture read or decoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from django.db import connections, router
+from django.db.models import Exists, OuterRef, Q, TextField
+from django.db.models.functions import Cast
+from numpy.typing import NDArray
+
+from ..conf import conf
+from ..db.by_key import ByKey
+from ..db.statements import Answer, Statement, execute_together
+from ..fields import EmbeddingField
+from ..models import PictureFeatures
+
+NUMBERS = "<f2"
+"""As features are stored: half the space of single precision."""
+
+
+def lookup(field: EmbeddingField, features_key: str, pictures: Sequence[tuple[str, str]]) -> Statement:
+    """SQL giving (object id, features) of those pictures, (object id, image name), whose features are kept."""
+    sql = (
+        f"SELECT kept.object_id, kept.features FROM {PictureFeatures._meta.db_table} AS kept "
+        "JOIN unnest(%s::text[], %s::text[]) AS wanted (object_id, image) USING (object_id, image) "
+        "WHERE kept.label = %s AND kept.features_key = %s"
+    )
+    return sql, ([key for key, _ in pictures], [image for _, image in pictures], field.label, features_key)
+
+
+def found(answer: Answer) -> dict[str, NDArray[np.float16]]:
+    """What ``lookup`` gave: object id -> ``(width,)``."""
+    return {object_id: np.frombuffer(bytes(data), NUMBERS) for object_id, data in answer}
+
+
+def read(
+    field: EmbeddingField, features_key: str, pictures: Sequence[tuple[str, str]]
+) -> dict[str, NDArray[np.float16]]:
+    """The kept features of those pictures, (object id, image name), by object id."""
+    connection = connections[router.db_for_write(field.model)]
+    return found(execute_together(connection, [lookup(field, features_key, pictures)])[0]) if pictures else {}
+
+
+def any_kept(field: EmbeddingField, features_key: str) -> bool:
+    """Whether features of that backbone are kept of any of the field's pictures."""
+    return bool(_kept(field).filter(features_key=features_key).exists())
+
+
+class Keeper:
+    """Keeps features of one field's pictures, as far as ``FEATURE_CACHE_ROWS`` allows."""
+
+    def __init__(self, field: EmbeddingField, features_key: str) -> None:
+        self.field = field
+        self.features_key = features_key
+        self.connection = connections[router.db_for_write(field.model)]
+        self.room = _room(field)
+        # A picture that was replaced under its own name has a key that no picture's name makes, until it is embedded.
+        self.replaced = ByKey(_replaced(field), "pk") if self.room else None
+
+    def keep(self, pictures: Sequence[tuple[str, str]], features: NDArray[np.float16]) -> None:
+        """Keep rows of ``features``, ``(n, width)``, as those of the pictures (object id, image name).
+
+        Not those of pictures that were replaced under the same name meanwhile. What is kept of a picture already stays.
+        """
+        pictures, features = pictures[: self.room], features[: self.room]
+        if self.replaced is None or not pictures:
+            return
+        table = PictureFeatures._meta.db_table
+        replaced, params = self.replaced.statement([key for key, _ in pictures])
+        # All features as one value, cut in pieces there: an array's elements would be quoted one by one.
+        sql = (
+            f"INSERT INTO {table} AS kept (label, features_key, object_id, image, features, written_at) "
+            "SELECT %s, %s, made.object_id, made.image, "
+            "substring(%s::bytea FROM (made.place::int - 1) * %s::int + 1 FOR %s::int), clock_timestamp() "
+            "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS made (object_id, image, place) "
+            f"WHERE made.object_id NOT IN (SELECT replaced.pk::text FROM ({replaced}) AS replaced (pk)) "
+            "ORDER BY made.object_id ON CONFLICT (label, features_key, object_id) DO UPDATE SET "
+            "image = EXCLUDED.image, features = EXCLUDED.features, written_at = EXCLUDED.written_at "
+            "WHERE kept.image <> EXCLUDED.image"
+        )
+        stored = features.astype(NUMBERS, copy=False)
+        size = stored.shape[1] * stored.itemsize
+        made = [key for key, _ in pictures], [image for _, image in pictures]
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, (self.field.label, self.features_key, stored.tobytes(), size, size, *made, *params))
+            self.room -= cursor.rowcount
+
+
+def forget(field: EmbeddingField, object_ids: Iterable[Any] | None = None) -> None:
+    """Drop the features of these rows (primary keys of the model that has the pictures), or of all."""
+    rows = _kept(field)
+    if object_ids is not None:
+        rows = rows.filter(object_id__in=[str(key) for key in object_ids])
+    rows.delete()
+
+
+def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
+    """Drop features that are of none of these backbones, and those of pictures whose row is gone. Returns how many."""
+    gone = ~Exists(
+        field.target_model._base_manager.annotate(visual_id=Cast("pk", TextField())).filter(
+            visual_id=OuterRef("object_id")
+        )
+    )
+    return int(_kept(field).filter(~Q(features_key__in=list(features_keys)) | gone).delete()[0])
+
+
+def _room(field: EmbeddingField) -> int:
+    most = int(conf.FEATURE_CACHE_ROWS)
+    return max(0, most - _kept(field).count()) if most else 0
+
+
+def _kept(field: EmbeddingField) -> Any:
+    return PictureFeatures.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+
+
+def _replaced(field: EmbeddingField) -> Any:
+    rows = field.target_model._base_manager.using(router.db_for_write(field.model))
+    if field.link is None:
+        return rows.filter(**{f"{field.key_name}__contains": ":?"})
+    mine = field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
+    return rows.filter(Exists(mine.filter(**{f"{field.key_name}__contains": ":?"})))

@@ -1,0 +1,122 @@
+"""From a vector space to the extractor that makes its vectors."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+
+from ..extractors import Extractor, ExtractorUnavailable
+from ..extractors.backbone import BackboneExtractor
+from ..extractors.heads import LinearHead
+from ..extractors.tuned import TunedExtractor
+from ..fields import EmbeddingField
+from ..learning.calibration import Calibration
+from ..learning.serialise import head_from
+from ..models import EmbeddingHead
+from .artifacts import DatabaseStore
+from .extractors import get_extractor
+from .serving import Space, serving
+
+
+@dataclass(frozen=True)
+class StoredHead:
+    """What a process needs of a ``models.EmbeddingHead``, whose numbers never change."""
+
+    name: str
+    key: str
+    features_key: str
+    head: LinearHead
+    backbone: dict[str, Any]
+    """Options of a TunedExtractor; empty where the head takes the features of the settings' extractor."""
+    calibration: Calibration | None = None
+    category: str = ""
+    """The path from the product to the label that the calibration tells apart by."""
+
+    @property
+    def tells_categories(self) -> bool:
+        """Whether any category has a curve of its own."""
+        return self.calibration is not None and bool(self.calibration.categories)
+
+
+def wanted_extractor(field: EmbeddingField) -> Extractor:
+    """The extractor that this field's vectors are made with now (``serving``). Raises as ``extractor_of_space``."""
+    return extractor_of_space(field, serving(field).wanted)
+
+
+def key_of_space(field: EmbeddingField, space: Space) -> str:
+    """The extractor key of a space's vectors. Reads no head. Raises ImproperlyConfigured as ``get_extractor`` does."""
+    return space.key or get_extractor(space.extractor, field.dimensions).spec.key
+
+
+def wanted_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
+    """The extractor key that this field's vectors are to have now; ``at_any_age``: see ``serving``."""
+    return key_of_space(field, serving(field, at_any_age=at_any_age).wanted)
+
+
+def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
+    """The extractor that makes a space's vectors for this field.
+
+    Raises ImproperlyConfigured as ``get_extractor`` does, and ExtractorUnavailable where a learned head no longer goes
+    with the settings.
+    """
+    base = get_extractor(space.extractor, field.dimensions)
+    if space.head is None:
+        return base
+    return _with_head(base, stored_head(router.db_for_read(field.model), space.head), field.dimensions)
+
+
+def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | None) -> BackboneExtractor:
+    """The extractor, without a head, whose features a head takes: the settings' one, or a fine-tuned one.
+
+    Raises ImproperlyConfigured for an extractor of the shop's own that has no features to learn from.
+    """
+    if not isinstance(base, BackboneExtractor):
+        raise ImproperlyConfigured(
+            f"{type(base).__name__} makes vectors in one step, so no head can be learned for it: make it a subclass of "
+            "django_visual_search.extractors.backbone.BackboneExtractor."
+        )
+    if not backbone:
+        return base
+    tuned = TunedExtractor(**backbone, dimensions=dimensions, artifacts=DatabaseStore())
+    # Pictures are prepared for it as they were for what it was tuned from.
+    tuned.image_options = base.image_options
+    return tuned
+
+
+@functools.lru_cache(maxsize=32)
+def stored_head(using: str, pk: int) -> StoredHead:
+    """A head from the database, read once. Raises ExtractorUnavailable where it is damaged or gone."""
+    row = EmbeddingHead.objects.using(using).filter(pk=pk).first()
+    if row is None:
+        raise ExtractorUnavailable(f"The head {pk} is not in the database any more.")
+    try:
+        head = head_from(bytes(row.data), row.sha256)
+        calibration = None if row.calibration is None else Calibration.from_json(row.calibration)
+    except ValueError as e:
+        raise ExtractorUnavailable(f"The head {row.name} can't be used: {e}") from e
+    category = str(next(iter(row.summary.get("labels", ())), ""))
+    return StoredHead(row.name, row.key, row.features_key, head, row.backbone, calibration, category)
+
+
+def _with_head(base: Extractor, stored: StoredHead, dimensions: int | None) -> Extractor:
+    known = base.__dict__.setdefault("_heads", {})
+    made: Extractor | None = known.get((stored.key, dimensions))
+    if made is None:
+        backbone = backbone_of(base, stored.backbone, dimensions)
+        if backbone.features_key != stored.features_key:
+            raise ExtractorUnavailable(
+                f"The head {stored.name} was learned for the features {stored.features_key}, but VISUAL_SEARCH"
+                f"['EXTRACTORS'] gives {backbone.features_key}: put the extractor's options back, or switch to another "
+                "head or extractor (`manage.py switch_embedding`)."
+            )
+        made = known[stored.key, dimensions] = backbone.with_head(stored.head)
+    return made
+
+
+def forget() -> None:
+    """Read heads again."""
+    stored_head.cache_clear()

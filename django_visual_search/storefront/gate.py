@@ -1,0 +1,85 @@
+"""How many photo searches one process runs at the same time; the others wait a moment, or are told to come back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+from collections.abc import Iterator
+
+from ..conf import conf
+
+WAIT_SECONDS = 0.5
+"""How long a photo search waits for a slot."""
+WAITING = 1
+"""How many wait at the same time: each holds a thread of the server, and others need threads too."""
+RETRY_SECONDS = (1, 4)
+"""Least and most seconds after which to try again, drawn at random so that those sent away don't come back at once."""
+
+
+class Busy(Exception):  # noqa: N818 (a state, not a fault)
+    """All slots of this process are taken. ``retry_after``: whole seconds after which to try again."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many photos are being searched by at the moment. Try again in a few seconds.")
+        self.retry_after = random.randint(*RETRY_SECONDS)
+
+
+class Gate:
+    def __init__(self) -> None:
+        self.freed = threading.Condition()
+        self.running = 0
+        self.waiting = 0
+
+    def enter(self, wait: float) -> None:
+        with self.freed:
+            if self._is_full():
+                self.refuse_when_full()
+                self.waiting += 1
+                try:
+                    if not self.freed.wait_for(lambda: not self._is_full(), wait):
+                        raise Busy
+                finally:
+                    self.waiting -= 1
+            self.running += 1
+
+    def refuse_when_full(self) -> None:
+        if self._is_full() and self.waiting >= WAITING:
+            raise Busy
+
+    def leave(self) -> None:
+        with self.freed:
+            self.running -= 1
+            self.freed.notify()
+
+    def _is_full(self) -> bool:
+        return bool(self.running >= conf.PHOTO_SEARCHES_AT_ONCE)
+
+
+@contextlib.contextmanager
+def photo_slot(wait: float = WAIT_SECONDS) -> Iterator[None]:
+    """Holds one of the process's ``PHOTO_SEARCHES_AT_ONCE`` slots. Raises Busy after ``wait`` seconds without one."""
+    gate = _gate
+    gate.enter(wait)
+    try:
+        yield
+    finally:
+        gate.leave()
+
+
+def refuse_when_full() -> None:
+    """Raises Busy where a photo search would not even find a place to wait: before anything is spent on it."""
+    _gate.refuse_when_full()
+
+
+_gate = Gate()
+
+
+def _reset() -> None:
+    global _gate
+    _gate = Gate()
+
+
+# A child starts with no searches of its own, and perhaps with a lock that nobody is left to release.
+os.register_at_fork(after_in_child=_reset)

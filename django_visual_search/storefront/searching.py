@@ -1,0 +1,138 @@
+"""What a shop's own pages need of a search: only what the visitor may see, logged, and never in the page's way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, BinaryIO
+
+from django.db import Error, connections, router
+from django.db.models import Manager, Model, QuerySet
+from django.http import HttpRequest
+
+from .. import feedback, search
+from ..conf import conf
+from ..db.savepoints import savepoint_along
+from ..fields import EmbeddingField
+from ..fields.registry import fields_of_product, get_field, named_model
+from ..search import SearchResults
+from ..search.confidence import Confidence
+from ..search.results import Ranking
+from .visibility import visible
+
+logger = logging.getLogger("django_visual_search")
+
+
+def similar_items(
+    product: Model | None,
+    request: HttpRequest | None = None,
+    *,
+    limit: int = 8,
+    within: Any = None,
+    field: str | None = None,
+    min_similarity: float | None = None,
+    min_confidence: float | None = None,
+) -> SearchResults:
+    """Visible products that look like ``product``, at most three queries; empty where it is None or has no vector.
+
+    ``within``: a queryset to stay in; None means all that is visible. The others: as for ``search.similar_to``.
+    Empty as well, with an error in the log, where the database fails: the page around it is worth more. (Inside a
+    transaction that the failure has ended, the error is raised: what the page wrote is lost.) What is wrong in the
+    call is raised: ValueError, LookupError as of ``search.similar_to``, TypeError for something that is no product.
+    """
+    if product is None:
+        return _nothing()
+    if not isinstance(product, Model):
+        raise TypeError(f"Similar items are asked for a product, not for {product!r}. Is the variable's name right?")
+    found = get_field(field) if field else _field_of(product)
+    model = type(product) if issubclass(type(product), found.product_model) else found.product_model
+    allowed = visible_within(model, request, within)
+    using = router.db_for_read(found.model)
+    started = time.perf_counter()
+    try:
+        with savepoint_along(using):
+            results = search.similar_to(
+                product,
+                limit=limit,
+                within=allowed,
+                field=found.label,
+                min_similarity=min_similarity,
+                min_confidence=min_confidence,
+            )
+    except Error:
+        if connections[using].needs_rollback:
+            raise
+        logger.exception("visual search: no similar items for %s %s", product._meta.label, product.pk)
+        return _nothing(found.label, str(product.pk))
+    _log(results, started, request)
+    return results
+
+
+def search_by_photo(
+    photo: bytes | BinaryIO,
+    label: str,
+    request: HttpRequest | None = None,
+    *,
+    limit: int = 24,
+    within: Any = None,
+    crop: tuple[float, float, float, float] | None = None,
+    min_similarity: float | None = None,
+    min_confidence: float | None = None,
+) -> SearchResults:
+    """Visible products that look like a photo. Call it in a ``gate.photo_slot()``: decoding takes memory.
+
+    ``within``: as for ``similar_items``. ``min_confidence``: ``MIN_CONFIDENCE`` where it isn't said and confidence was
+    learned. The others, and what is raised: as for ``search.search_by_image``.
+    """
+    field, model = get_field(label), named_model(label)
+    if model is None or not issubclass(model, field.product_model):
+        model = field.product_model
+    allowed = visible_within(model, request, within)
+    started = time.perf_counter()
+    how: dict[str, Any] = {"limit": limit, "within": allowed, "crop": crop, "min_similarity": min_similarity}
+    if min_confidence is None and Confidence(field):
+        min_confidence = conf.MIN_CONFIDENCE
+    results = search.search_by_image(photo, label, min_confidence=min_confidence, **how)
+    _log(results, started, request)
+    return results
+
+
+def visible_within(model: type[Model], request: HttpRequest | None, within: Any = None) -> Any:
+    """What the visitor may see, and of that only what is in ``within``, selected and prefetched as there.
+
+    Of a ``within`` that can't be narrowed (sliced, combined, distinct on fields) only the rows count.
+    """
+    allowed = visible(model, request)
+    if isinstance(within, Manager):
+        within = within.all()
+    if within is None:
+        return allowed
+    if not isinstance(within, QuerySet):
+        return within  # the search says what is wrong with it
+    if _is_rigid(within):
+        return allowed.filter(pk__in=within.values("pk"))
+    query = allowed.query
+    if not (query.where or query.extra_tables or _is_rigid(allowed)) and issubclass(within.model, model):
+        return within
+    return within.filter(pk__in=(allowed if _is_rigid(allowed) else allowed.order_by()).values("pk"))
+
+
+def _is_rigid(queryset: QuerySet[Any]) -> bool:
+    """Whether its order or its parts decide which rows it has."""
+    query = queryset.query
+    return bool(query.is_sliced or query.combinator or query.distinct_fields)
+
+
+def _field_of(product: Model) -> EmbeddingField:
+    fields = fields_of_product(type(product))
+    own = [field for field in fields if isinstance(product, field.model)]
+    return (own or fields or [get_field(product._meta.label)])[0]
+
+
+def _nothing(label: str = "", query_id: str = "") -> SearchResults:
+    return SearchResults([], Ranking(label, "product", query_id, "", True))
+
+
+def _log(results: SearchResults, started: float, request: HttpRequest | None) -> None:
+    if request is not None:  # else it is no person who looks
+        feedback.log_search(results, (time.perf_counter() - started) * 1000, request)

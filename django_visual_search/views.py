@@ -1,0 +1,125 @@
+"""A plain photo search page, for shops that don't make one of their own."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods
+from rest_framework.request import Request
+
+from .api.bodies import check_photo_length, drain
+from .api.errors import Refused
+from .api.throttles import PhotoThrottle
+from .extractors import ExtractorUnavailable
+from .fields import EmbeddingField
+from .images import ImageRefused
+from .spaces.extractors import extractor_of
+from .storefront import search_by_photo
+from .storefront.cards import cards
+from .storefront.forms import PhotoSearchForm, photo_search_address, searched_by_photo
+from .storefront.gate import Busy, photo_slot
+from .storefront.previews import preview
+
+HITS = 24
+AGAIN_SECONDS = 60
+"""When to come back where the extractor doesn't run: somebody has to do something first."""
+
+logger = logging.getLogger("django_visual_search")
+
+
+@csrf_exempt  # which is checked once the length is known: checking reads the body, however long it is
+@require_http_methods(["GET", "HEAD", "POST"])
+def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpResponse:
+    """The form and, after a POST of ``image``, the visible products that look like it, best first.
+
+    422 with the reason where the photo isn't accepted, 413 where the request is so long that it isn't read; with
+    Retry-After, 429 where the visitor sent too many (the rate "photo" of ``THROTTLE_RATES``, together with the API) and
+    503 where too many are searched by at the moment or the extractor doesn't run here; 404 for a model whose products
+    aren't found by pictures.
+    """
+    try:
+        field = searched_by_photo(f"{app_label}.{model_name}")
+    except LookupError as e:
+        raise Http404(str(e)) from e
+    try:
+        check_photo_length(request)
+        response: HttpResponse = _answer(request, field)
+    except Refused as refused:
+        form = PhotoSearchForm({}, {})
+        form.errors.clear()
+        form.add_error("image", str(refused.detail["detail"]))  # type: ignore[call-overload, index]
+        response = _page(request, field, form, status=refused.status_code)
+    if response.status_code >= 400:
+        drain(request)
+    return response
+
+
+@csrf_protect
+def _answer(request: HttpRequest, field: EmbeddingField) -> HttpResponse:
+    sent = (request.POST, request.FILES) if request.method == "POST" else ()
+    form = PhotoSearchForm(*sent)
+    found: dict[str, Any] = {}
+    status, retry_after = 200, None
+    if request.method == "POST":
+        try:
+            if not form.is_valid():
+                status = 422
+            elif (wait := _seconds_to_wait(request)) is not None:
+                form.add_error(None, _("You have searched by many photos. Please try again in a minute."))
+                status, retry_after = 429, wait
+            else:
+                found = _find(request, form, field)
+        except ImageRefused as refused:
+            form.add_error("image", str(refused))
+            status = 422
+        except Busy as busy:
+            form.add_error(None, _("Many people search by photo right now. Please try again in a few seconds."))
+            status, retry_after = 503, busy.retry_after
+        except ExtractorUnavailable:
+            logger.exception("visual search: no photo search by %s", field.label)
+            form.add_error(None, _("Photo search is not available at the moment. Please come back later."))
+            status, retry_after = 503, AGAIN_SECONDS
+    response = _page(request, field, form, found, status)
+    if retry_after is not None:
+        response["Retry-After"] = str(retry_after)
+    return response
+
+
+def _page(
+    request: HttpRequest, field: EmbeddingField, form: PhotoSearchForm, found: Any = None, status: int = 200
+) -> HttpResponse:
+    model = field.product_model
+    context = {
+        "form": form,
+        "action": photo_search_address(model),
+        "products": model._meta.verbose_name_plural,
+        "results": None,
+        **(found or {}),
+    }
+    return render(request, "visual_search/photo_search.html", context, status=status)
+
+
+def _find(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) -> dict[str, Any]:
+    # One byte more than is allowed, so that a file that is too large is seen to be
+    photo = form.cleaned_data["image"].read(extractor_of(field).spec.images.max_bytes + 1)
+    with photo_slot():
+        results = search_by_photo(photo, field.label, request, limit=HITS)
+        shown = preview(photo, field)
+    return {"results": results, "cards": cards(results), "preview": shown}
+
+
+def _seconds_to_wait(request: HttpRequest) -> int | None:
+    """None where the visitor may search now."""
+    asked = Request(request)
+    if user := getattr(request, "user", None):
+        asked.user = user
+    throttle = PhotoThrottle()
+    if throttle.allow_request(asked, None):
+        return None
+    return math.ceil(throttle.wait() or AGAIN_SECONDS)
