@@ -1,4 +1,9 @@
-"""The fast path: a saved picture is sent to Celery after the commit. The sweep finds whatever this misses."""
+"""The fast path: a saved picture is sent to Celery after the commit. The sweep finds whatever this misses.
+
+Deleting a picture's row while a worker writes its companion: the two must not meet in the middle.
+
+Staff see at once what a rule of theirs does: this process forgets the rules that it remembers.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,18 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.db import DatabaseError, connections, models, router, transaction
-from django.db.models.signals import post_save, pre_migrate
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_migrate
 
 from . import indexing
-from .changed_rules import watch_rules
 from .db.extension import before_migrate
-from .deletions import watch_deletions
 from .fields import EmbeddingField
 from .fields.checks import check_embedding_field
 from .fields.registry import embedding_fields, fields_fed_by
 from .indexing.publishing import enqueue
+from .models import RankingRule
+from .search.planning import forget_facts
 from .tasks import embed
 
 logger = logging.getLogger("django_visual_search")
@@ -158,3 +164,45 @@ def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) 
 
 def _send(field: EmbeddingField, key: str, replaced: bool) -> None:
     enqueue(embed, field.label, [key], **({"replaced": True} if replaced else {}))
+
+
+def watch_deletions(field: EmbeddingField) -> None:
+    """Receive ``pre_delete`` of the pictures that a companion of ours follows.
+
+    Django deletes companions first and the picture next. A companion that a worker inserts between the two would make
+    the shop's delete fail by its foreign key.
+    """
+    if field.link is None or field.link.remote_field.on_delete is not models.CASCADE:
+        return
+    pictures = field.target_model._meta.concrete_model
+    for model in apps.get_models():
+        if model._meta.concrete_model is pictures:
+            pre_delete.connect(
+                functools.partial(delete_companion, field),
+                sender=model,
+                weak=False,
+                dispatch_uid=f"django_visual_search.delete_companion.{field.label}",
+            )
+
+
+def delete_companion(field: EmbeddingField, instance: models.Model, using: str, **kwargs: Any) -> None:
+    """Lock the picture's row, which workers then pass over, and delete the companion that there may be by now."""
+    assert field.link is not None
+    with transaction.atomic(using=using):
+        row = field.target_model._base_manager.using(using).filter(pk=instance.pk)
+        row.select_for_update().values_list("pk").first()
+        # Not delete(): the signals of a companion are sent by the delete that follows.
+        companions = field.model._base_manager.using(using).filter(**{field.link.name: instance})
+        companions._raw_delete(using)
+
+
+def watch_rules() -> None:
+    """Called once the apps are ready."""
+    for signal in (post_save, post_delete):
+        signal.connect(forget_rules, sender=RankingRule, dispatch_uid="django_visual_search.forget_rules")
+
+
+def forget_rules(using: str | None = None, **kwargs: Any) -> None:
+    forget_facts()
+    # Until the commit, other threads still read the rules as they were.
+    transaction.on_commit(forget_facts, using=using, robust=True)

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from . import feedback, findability, indexing
 from .extractors import ExtractorUnavailable
-from .feedback.retention import purge_some
+from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
 from .indexing.decoding.pool import close_pool
 from .indexing.sweep import sweep_seconds

@@ -13,8 +13,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 from rest_framework.request import Request
 
-from .api.bodies import check_photo_length, drain
-from .api.errors import Refused
+from .api.bodies import Refused, check_photo_length, drain
 from .api.throttles import PhotoThrottle
 from .extractors import ExtractorUnavailable
 from .fields import EmbeddingField
@@ -22,9 +21,8 @@ from .images import ImageRefused
 from .spaces.extractors import extractor_of
 from .storefront import search_by_photo
 from .storefront.cards import cards
-from .storefront.forms import PhotoSearchForm, photo_search_address, searched_by_photo
+from .storefront.forms import PhotoSearchForm, photo_search_address, preview, searched_by_photo
 from .storefront.gate import Busy, photo_slot
-from .storefront.previews import preview
 
 HITS = 24
 AGAIN_SECONDS = 60

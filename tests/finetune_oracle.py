@@ -17,8 +17,7 @@ def main() -> None:
     import keras
 
     from django_visual_search.learning.finetune import checkpoint
-    from django_visual_search.learning.finetune.augmentation import Strength, views
-    from django_visual_search.learning.finetune.training import Training
+    from django_visual_search.learning.finetune.training import Strength, Training, views
 
     request = json.loads(Path(sys.argv[1]).read_text())
     pictures = np.load(sys.argv[3])

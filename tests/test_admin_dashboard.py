@@ -12,10 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from django_visual_search.admin.feedback_plot import DAYS, HEIGHT, feedback_plot
+from django_visual_search.admin.dashboard import DAYS, HEIGHT, feedback_plot
 from django_visual_search.fields.registry import embedding_fields, get_field
 from django_visual_search.indexing import ann
-from django_visual_search.indexing.states import State
+from django_visual_search.indexing.status import State
 from django_visual_search.models import Feedback, IndexingRun
 from django_visual_search.search.planning import forget_facts
 
@@ -107,8 +107,8 @@ class TestFigures:
         assert len(statements) <= 3 + 4 * len(embedding_fields())
 
     def test_a_slow_count_is_kept_for_a_while(self, client, products, monkeypatch):
-        monkeypatch.setattr("django_visual_search.admin.slow.SLOW_SECONDS", 0)
-        monkeypatch.setattr("django_visual_search.admin.slow.KEPT_TIMES", 10**4)
+        monkeypatch.setattr("django_visual_search.admin.ann_facts.SLOW_SECONDS", 0)
+        monkeypatch.setattr("django_visual_search.admin.ann_facts.KEPT_TIMES", 10**4)
         client.force_login(staff())
         assert figures_of(client.get(PAGE)).current == 3
         Product.objects.all().delete()

@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_visual_search import findability
-from django_visual_search.admin import slow
+from django_visual_search.admin import ann_facts
 from django_visual_search.admin.findability import PER_PAGE
 from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason
@@ -127,7 +127,7 @@ class TestPage:
 
     def test_queries_do_not_grow_with_the_products(self, client, monkeypatch):
         monkeypatch.setattr(serving, "KNOWN_SECONDS", 1e9)
-        monkeypatch.setattr(slow, "SLOW_SECONDS", 1e9)
+        monkeypatch.setattr(ann_facts, "SLOW_SECONDS", 1e9)
         client.force_login(staff())
         counts = []
         for size in (3, 20):

@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_visual_search import indexing
-from django_visual_search.admin import VisualSearchAdminMixin, reindexing
+from django_visual_search.admin import VisualSearchAdminMixin, attempts
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing.states import State
+from django_visual_search.indexing.status import State
 from django_visual_search.spaces.serving import serving
 
 from .conftest import embed_all, picture_file
@@ -245,7 +245,7 @@ class TestActions:
     def test_in_a_transaction_it_waits_for_the_commit(self, products, eager, django_capture_on_commit_callbacks):
         field = get_field(PRODUCTS)
         with django_capture_on_commit_callbacks() as callbacks:
-            result = reindexing.send(field, [product.pk for product in products])
+            result = attempts.send(field, [product.pk for product in products])
         assert (result.pictures, result.sent, len(callbacks)) == (4, 4, 1)
         assert {status(product).state for product in products} == {State.STALE}
         callbacks[0]()

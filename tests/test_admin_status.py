@@ -7,10 +7,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from django_visual_search import indexing
-from django_visual_search.admin.status_badge import badge
+from django_visual_search.admin.status import badge
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing.states import State
-from django_visual_search.indexing.statuses import ProductStatus, in_state, statuses
+from django_visual_search.indexing.status import ProductStatus, State, in_state, statuses
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.spaces.serving import serving
 

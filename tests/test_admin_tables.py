@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_visual_search import models, search
-from django_visual_search.indexing.states import State
+from django_visual_search.indexing.status import State
 from django_visual_search.models import Evidence, Feedback, IndexingAttempt, RankingRule, SearchLog
 
 from .conftest import embed_all, picture, picture_file

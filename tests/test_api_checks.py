@@ -4,7 +4,7 @@ import pytest
 from django.core import checks
 
 from django_visual_search.checks import project as ours
-from django_visual_search.checks import api
+from django_visual_search.checks import settings as api
 
 from .testshop import selectors
 

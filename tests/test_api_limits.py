@@ -11,7 +11,8 @@ from PIL import Image
 from rest_framework.settings import api_settings
 
 from django_visual_search import images
-from django_visual_search.api import bodies, errors
+from django_visual_search.api import bodies
+from django_visual_search.api import bodies as errors
 from django_visual_search.extractors import ExtractorUnavailable
 from django_visual_search.storefront.gate import photo_slot
 

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from django_visual_search import feedback, search
-from django_visual_search.api.paging import LONGEST
+from django_visual_search.api.answers import LONGEST
 from django_visual_search.search import results
 
 from .shop_api import (

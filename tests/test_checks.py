@@ -12,9 +12,9 @@ from django.db import connection, connections, models
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from django.test.utils import isolate_apps
 
-from django_visual_search.checks import project as ours
 from django_visual_search.checks import database as database_checks
 from django_visual_search.checks import extractors as extractor_checks
+from django_visual_search.checks import project as ours
 from django_visual_search.checks import settings as settings_checks
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField

@@ -9,11 +9,9 @@ from rest_framework.test import APIClient
 
 from django_visual_search import search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning.calibration import Calibration
-from django_visual_search.learning.curves import Curve
+from django_visual_search.learning.calibration import Calibration, Curve
 from django_visual_search.models import ServingSpace
-from django_visual_search.search.closeness import ConfidenceUnknown
-from django_visual_search.search.confidence import Confidence
+from django_visual_search.search.confidence import Confidence, ConfidenceUnknown
 from django_visual_search.spaces import serving
 from django_visual_search.storefront import search_by_photo
 from django_visual_search.training import switching

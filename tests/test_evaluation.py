@@ -115,7 +115,7 @@ class TestFigures:
             asked.append([str(hit.product.pk) for hit in results])
             return results
 
-        monkeypatch.setattr("django_visual_search.evaluation.searched.search_by_image", listening)
+        monkeypatch.setattr("django_visual_search.evaluation.altered.search_by_image", listening)
         evaluation = evaluate_field(get_field(PRODUCTS), seed=4)
         keys = [str(pk) for pk in Product.objects.order_by("pk").values_list("pk", flat=True)]
         assert [task.name for task in evaluation.tasks] == [VIEWS]

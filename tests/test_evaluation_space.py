@@ -12,7 +12,7 @@ from PIL import Image
 
 from django_visual_search import images
 from django_visual_search.evaluation import OTHER_PICTURES, VIEWS, measure_space
-from django_visual_search.evaluation.sample import sample
+from django_visual_search.evaluation.catalogue import sample
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.augment import views

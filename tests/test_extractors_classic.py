@@ -9,7 +9,7 @@ from django.conf import settings
 from PIL import Image, ImageDraw
 
 from django_visual_search import images
-from django_visual_search.extractors import descriptors
+from django_visual_search.extractors import classic
 from django_visual_search.extractors.classic import SHARES, WIDTH, ClassicExtractor
 
 GROCERY = settings.SHARED / "data" / "grocery"
@@ -168,11 +168,11 @@ def test_a_little_less_light_changes_colour_a_little():
 def test_lab_agrees_with_scikit_image():
     color = pytest.importorskip("skimage.color")
     colours = np.random.default_rng(0).integers(0, 256, (500, 1, 3), dtype=np.uint8)
-    np.testing.assert_allclose(descriptors.srgb_to_lab(colours), color.rgb2lab(colours), atol=0.05)
+    np.testing.assert_allclose(classic.srgb_to_lab(colours), color.rgb2lab(colours), atol=0.05)
 
 
 def test_colours_belong_to_bins_wholly_and_near_colours_share_them():
-    bins = descriptors.colour_bins(8, 14)
+    bins = classic.colour_bins(8, 14)
     assert bins.total == 456
     np.testing.assert_allclose(bins.shares.sum(axis=1), 1)
     assert (bins.shares >= 0).all()
@@ -184,17 +184,17 @@ def test_binary_patterns_of_a_corner_worked_by_hand():
     # second of the uniform codes in order); everything else sees nothing brighter (code 0, the first).
     grey = np.zeros((6, 6), np.float32)
     grey[0, 0] = 200
-    histogram = descriptors.binary_patterns(grey, scales=1)
+    histogram = classic.binary_patterns(grey, scales=1)
     assert histogram[1] == pytest.approx(1 / 16)
     assert histogram[0] == pytest.approx(15 / 16)
-    assert len(histogram) == descriptors.PATTERNS
+    assert len(histogram) == classic.PATTERNS
 
 
 @pytest.mark.parametrize(("degrees", "bin_"), [(0, 0), (45, 2), (90, 4), (135, 6)])
 def test_edges_go_to_the_bin_of_their_orientation(degrees, bin_):
     y, x = np.mgrid[:64, :64].astype(np.float32)
     wave = np.sin((x * np.cos(np.radians(degrees)) + y * np.sin(np.radians(degrees))) / 4)
-    energy = descriptors.edge_orientations(wave[1:-1, 1:-1].astype(np.float32), 1, 8)
+    energy = classic.edge_orientations(wave[1:-1, 1:-1].astype(np.float32), 1, 8)
     assert energy.argmax() == bin_
 
 

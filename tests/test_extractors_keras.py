@@ -15,8 +15,7 @@ from django.conf import settings
 
 from django_visual_search import images
 from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable, export
-from django_visual_search.extractors.applications import APPLICATIONS
-from django_visual_search.extractors.keras import KerasExtractor
+from django_visual_search.extractors.keras import APPLICATIONS, KerasExtractor
 
 GROCERY = settings.SHARED / "data" / "grocery"
 WEIGHTS = settings.SHARED / "weights" / "keras" / "models"

@@ -16,7 +16,8 @@ from django.db import connection, connections, transaction
 
 from django_visual_search import indexing, search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing import ann, rebuilding
+from django_visual_search.indexing import ann
+from django_visual_search.indexing import ann as rebuilding
 from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import IndexingAttempt
 

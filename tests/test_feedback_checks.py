@@ -4,7 +4,7 @@ import pytest
 from django.core import checks
 
 from django_visual_search.checks import project as ours
-from django_visual_search.checks.feedback import check_feedback
+from django_visual_search.checks.settings import check_feedback
 
 HINT = "Give the dotted path of a function that takes the request and returns the visitor's IP address."
 

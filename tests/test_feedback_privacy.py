@@ -14,7 +14,7 @@ from django.test import Client
 from PIL import Image
 
 from django_visual_search import feedback, search
-from django_visual_search.feedback import retention
+from django_visual_search.feedback import privacy
 from django_visual_search.feedback.searches import write_searches
 from django_visual_search.feedback.sessions import session_of_user
 from django_visual_search.models import Evidence, Feedback, SearchLog
@@ -338,7 +338,7 @@ class TestRetention:
     def test_the_setting(self, years, settings):
         settings.VISUAL_SEARCH = {"FEEDBACK_DAYS": 30}
         with moved_to(NOW):
-            retention.purge()
+            privacy.purge()
         assert self.left()["events"] == [1]
 
     def test_less_than_none(self):
@@ -346,22 +346,22 @@ class TestRetention:
             call_command("purge_feedback", "--days", "-1")
 
     def test_in_pieces(self, years, monkeypatch):
-        monkeypatch.setattr(retention, "CHUNK", 1)
+        monkeypatch.setattr(privacy, "CHUNK", 1)
         with moved_to(NOW):
-            assert retention.purge(30) == {"events": 9, "searches": 3, "evidence": 3}
+            assert privacy.purge(30) == {"events": 9, "searches": 3, "evidence": 3}
 
     def test_the_task_keeps_to_it_by_itself(self, years, monkeypatch):
-        monkeypatch.setattr(retention, "CHUNK", 1)
-        monkeypatch.setattr(retention, "_evidence_purged", None)
+        monkeypatch.setattr(privacy, "CHUNK", 1)
+        monkeypatch.setattr(privacy, "_evidence_purged", None)
         with moved_to(NOW):
             aggregate()
-            assert Feedback.objects.count() == 12 - retention.CHUNKS_OF_A_SWEEP
+            assert Feedback.objects.count() == 12 - privacy.CHUNKS_OF_A_SWEEP
             aggregate()
         assert self.left() == {"events": [1, 179], "searches": [1, 179], "evidence": [1, 179]}
 
     def test_the_task_looks_for_old_evidence_once_an_hour(self, years, monkeypatch, django_assert_num_queries):
-        monkeypatch.setattr(retention, "_evidence_purged", None)
+        monkeypatch.setattr(privacy, "_evidence_purged", None)
         with moved_to(NOW):
-            retention.purge_some()
+            privacy.purge_some()
             with django_assert_num_queries(2):
-                retention.purge_some()
+                privacy.purge_some()

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model, login
 from django.contrib.sessions.backends.db import SessionStore
 
 from django_visual_search import feedback
-from django_visual_search.feedback import addresses
+from django_visual_search.feedback import sessions
 from django_visual_search.feedback.sessions import (
     network_of,
     period_of,
@@ -155,9 +155,9 @@ class TestPeriods:
 class TestProxies:
     @pytest.fixture(autouse=True)
     def forget(self):
-        addresses._say_that_all_look_the_same.cache_clear()
+        sessions._say_that_all_look_the_same.cache_clear()
         yield
-        addresses._say_that_all_look_the_same.cache_clear()
+        sessions._say_that_all_look_the_same.cache_clear()
 
     def test_headers_are_not_believed(self, caplog):
         request = visitor("8.8.8.8", HTTP_X_FORWARDED_FOR="9.9.9.9")

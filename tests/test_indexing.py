@@ -8,8 +8,7 @@ from django.db import connection
 from django_visual_search import indexing
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import claims
-from django_visual_search.indexing.claims import Picture
-from django_visual_search.indexing.lease import Lease
+from django_visual_search.indexing.claims import Lease, Picture
 from django_visual_search.models import IndexingAttempt
 
 from .conftest import embed_all, picture, picture_file

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.learning.augment import ALTERATIONS, altered, views
-from django_visual_search.learning.strangers import drawn
+from django_visual_search.learning.first_hits import drawn
 
 
 @pytest.fixture

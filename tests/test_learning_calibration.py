@@ -9,8 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
-from django_visual_search.learning.calibration import FEWEST, TRUST, Calibration, brier, calibrate, calibration_error
-from django_visual_search.learning.curves import Curve
+from django_visual_search.learning.calibration import (
+    FEWEST,
+    TRUST,
+    Calibration,
+    Curve,
+    brier,
+    calibrate,
+    calibration_error,
+)
 
 
 def pairs(count=4000, seed=0, middle=0.6):

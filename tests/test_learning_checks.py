@@ -4,7 +4,7 @@ import pytest
 from django.core import checks
 from django.utils import timezone
 
-from django_visual_search.checks.learning import check_learning, check_serving
+from django_visual_search.checks.extractors import check_learning, check_serving
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import ServingSpace
 from django_visual_search.spaces import serving

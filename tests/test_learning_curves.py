@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from django_visual_search.learning import curves
-from django_visual_search.learning.curves import KNOTS, Curve, curve, isotonic, platt
+from django_visual_search.learning import calibration
+from django_visual_search.learning.calibration import KNOTS, Curve, curve, isotonic, platt
 
 SIMILARITIES = st.lists(st.tuples(st.floats(-1, 1), st.booleans(), st.floats(0.01, 100)), min_size=1, max_size=60).map(
     lambda rows: tuple(np.array(column, float) for column in zip(*rows, strict=True))
@@ -58,8 +58,8 @@ def test_similarity_for_is_the_lowest_with_that_probability(pairs, confidence):
 
 
 def test_isotonic_steps_are_those_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(curves, "DOUBT", 0.0)
-    monkeypatch.setattr(curves, "KNOTS", 10_000)
+    monkeypatch.setattr(calibration, "DOUBT", 0.0)
+    monkeypatch.setattr(calibration, "KNOTS", 10_000)
     rng = np.random.default_rng(0)
     x, y, _ = logistic(400)
     x = x.round(2)  # with ties
@@ -76,7 +76,7 @@ def test_isotonic_steps_are_those_of_scikit_learn(monkeypatch):
 def test_few_pairs_are_drawn_towards_the_rate_of_all():
     x = np.r_[np.linspace(0, 0.4, 97), [0.9, 0.91, 0.92]]
     y = np.r_[np.zeros(97), np.ones(3)]
-    assert isotonic(x, y, np.ones(100)).probabilities[-1] == pytest.approx((3 + curves.DOUBT * 0.03) / 5, abs=1e-6)
+    assert isotonic(x, y, np.ones(100)).probabilities[-1] == pytest.approx((3 + calibration.DOUBT * 0.03) / 5, abs=1e-6)
 
 
 def test_platt_is_the_logistic_regression_of_scikit_learn():

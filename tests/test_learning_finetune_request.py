@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.export import Recipe
-from django_visual_search.learning.finetune import finetune, inputs
+from django_visual_search.learning.finetune import finetune
+from django_visual_search.learning.finetune import request as inputs
 from django_visual_search.learning.finetune.options import FinetuneOptions
 from django_visual_search.learning.finetune.request import Request
 from django_visual_search.learning.splits import Split

@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_visual_search.learning.finetune.schedule import RESERVE_SECONDS, WARM_UP, advanced, epochs_in_time, factor
+from django_visual_search.learning.finetune.checkpoint import RESERVE_SECONDS, WARM_UP, advanced, epochs_in_time, factor
 
 
 def test_it_rises_to_one_and_falls_to_nothing():

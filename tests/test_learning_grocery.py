@@ -12,10 +12,9 @@ import pytest
 
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.learning.heads import train_head
+from django_visual_search.learning.labels import one_blas_thread
 from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.plan import Plan
-from django_visual_search.learning.requirements import one_blas_thread
-from django_visual_search.learning.selection import embed_by, measure
+from django_visual_search.learning.selection import Plan, embed_by, measure
 from django_visual_search.learning.splits import unseen_pictures
 
 from . import grocery

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning import heads, learn_confidence
+from django_visual_search.learning import first_hits as learn_confidence
+from django_visual_search.learning import heads
 from django_visual_search.learning.calibration import calibrate
+from django_visual_search.learning.first_hits import first_hits
 from django_visual_search.learning.heads import train_head
-from django_visual_search.learning.lda import HeadLearner, Settings, learn
+from django_visual_search.learning.lda import HeadLearner, Moments, Settings, learn
 from django_visual_search.learning.metrics import evaluate
-from django_visual_search.learning.moments import Moments
-from django_visual_search.learning.pairs import first_hits
-from django_visual_search.learning.plan import Plan
-from django_visual_search.learning.selection import embed_by, take
+from django_visual_search.learning.selection import Plan, embed_by, take
 from django_visual_search.learning.splits import unseen_pictures
 
 WIDTH = 16

@@ -8,8 +8,7 @@ from scipy.linalg import eigh, subspace_angles
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from django_visual_search.learning.lda import HeadLearner, Settings, learn
-from django_visual_search.learning.moments import Moments
+from django_visual_search.learning.lda import HeadLearner, Moments, Settings, learn
 from django_visual_search.learning.selection import embed_by
 
 WIDTH = 12

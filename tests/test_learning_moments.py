@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from django_visual_search.learning import moments
-from django_visual_search.learning.moments import Moments
+from django_visual_search.learning import lda
+from django_visual_search.learning.lda import Moments
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def rebuilt(values, axes):
 
 def test_total_and_variance_are_those_of_numpy(shop, monkeypatch):
     features, labels = shop
-    for at_once in (moments.AT_ONCE, 11):
-        monkeypatch.setattr(moments, "AT_ONCE", at_once)
+    for at_once in (lda.AT_ONCE, 11):
+        monkeypatch.setattr(lda, "AT_ONCE", at_once)
         found = Moments(features.astype(np.float32), labels)
         plain = features.astype(np.float32).astype(float)
         np.testing.assert_allclose(found.total, np.cov(plain.T, bias=True), rtol=1e-9)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning import pairs
-from django_visual_search.learning.pairs import STRANGERS, first_hits
+from django_visual_search.learning import first_hits as pairs
+from django_visual_search.learning.first_hits import STRANGERS, first_hits
 
 
 def at(*degrees):

@@ -6,7 +6,7 @@ import sys
 import pytest
 from threadpoolctl import threadpool_info
 
-from django_visual_search.learning.requirements import INSTALL, missing, one_blas_thread, require
+from django_visual_search.learning.labels import INSTALL, missing, one_blas_thread, require
 
 PROGRAM = """
 import importlib.machinery

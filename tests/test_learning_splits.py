@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_visual_search.learning import scenes as scenes_module
-from django_visual_search.learning.scenes import near_duplicates
-from django_visual_search.learning.splits import unseen_pictures, unseen_products
+from django_visual_search.learning import splits as scenes_module
+from django_visual_search.learning.splits import near_duplicates, unseen_pictures, unseen_products
 
 
 @st.composite

@@ -7,7 +7,7 @@ from PIL import Image
 
 from django_visual_search import images
 from django_visual_search.extractors.classic import ClassicExtractor
-from django_visual_search.learning.strangers import SIDE, drawn
+from django_visual_search.learning.first_hits import SIDE, drawn
 
 
 def test_pictures_are_drawn_alike_each_time_and_differently_by_seed():

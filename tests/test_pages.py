@@ -16,7 +16,7 @@ from django_visual_search.api.bodies import ROOM
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import Feedback, SearchLog
 from django_visual_search.storefront import gate
-from django_visual_search.storefront.previews import preview
+from django_visual_search.storefront.forms import preview
 
 from .conftest import embed_all, picture, picture_file
 from .testshop.models import Article, ArticleImage, Product

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_visual_search.conf import conf
-from django_visual_search.feedback.weights import NETWORK_PRODUCT_SESSIONS, PRODUCT_GAIN
+from django_visual_search.feedback.events import NETWORK_PRODUCT_SESSIONS, PRODUCT_GAIN
 from django_visual_search.ranking import diversity, feedback, merchandise, mmr
-from django_visual_search.ranking.by_feedback import ONE_NETWORK, opinions
-from django_visual_search.ranking.distance import SAME
-from django_visual_search.ranking.types import Candidate, RankingContext, Rule
+from django_visual_search.ranking.rankers import ONE_NETWORK, opinions
+from django_visual_search.ranking.types import SAME, Candidate, RankingContext, Rule
 
 METRICS = ["cosine", "l2", "ip"]
 COUNTS = st.floats(0, 1000) | st.just(0.0)

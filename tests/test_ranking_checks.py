@@ -7,8 +7,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_visual_search.checks.project import check_project
-from django_visual_search.checks.ranking import check_ranking
-from django_visual_search.ranking import feedback, loading, merchandise
+from django_visual_search.checks.settings import check_ranking
+from django_visual_search.ranking import feedback, merchandise, rankers
 
 HINT = 'Write dotted paths of functions, such as ["django_visual_search.ranking.feedback"], or [] for none.'
 OURS = "django_visual_search.ranking"
@@ -33,14 +33,14 @@ def test_the_default_is_sound(settings):
     assert check_ranking() == []
     settings.VISUAL_SEARCH = {}
     assert check_ranking() == []
-    assert loading.rankers_for(None) == (feedback, merchandise)
+    assert rankers.rankers_for(None) == (feedback, merchandise)
 
 
 @pytest.mark.parametrize("ranking", [[], (), [own], [f"{__name__}.own", f"{OURS}.diversity"], ["feedback"]])
 def test_what_may_be_listed(settings, ranking):
     configure(settings, RANKING=ranking)
     assert check_ranking() == []
-    assert len(loading.rankers_for(None)) == len(ranking)
+    assert len(rankers.rankers_for(None)) == len(ranking)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_no_ranker(settings, name, problem):
     assert (message.id, message.hint) == ("visual_search.E015", HINT)
     if not isinstance(name, int | dict):
         with pytest.raises(ImproperlyConfigured):
-            loading.rankers_for(None)
+            rankers.rankers_for(None)
 
 
 @pytest.mark.parametrize(("ranking", "kind"), [(f"{OURS}.feedback", "str"), (None, "NoneType"), ({}, "dict")])

@@ -19,8 +19,7 @@ from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
 from django_visual_search.spaces.extractors import extractor_of
 from django_visual_search.spaces.heads import wanted_extractor
 from django_visual_search.training import switching
-from django_visual_search.training.liked_together import liked_together
-from django_visual_search.training.supervision import LIKED, PRODUCT, VIEWS, gather, usual_labels
+from django_visual_search.training.supervision import LIKED, PRODUCT, VIEWS, gather, liked_together, usual_labels
 
 from .conftest import embed_all, picture
 from .testshop.models import Article, ArticleImage, ArticleImageEmbedding, Category, Product

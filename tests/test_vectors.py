@@ -1,6 +1,6 @@
 import numpy as np
 
-from django_visual_search.db.vectors import halfvec_text
+from django_visual_search.db.statements import halfvec_text
 
 
 def test_every_half_precision_number_survives():

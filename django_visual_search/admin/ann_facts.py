@@ -1,24 +1,48 @@
-"""What an embedding field's ANN index is like, and whether searches go through it."""
+"""Counts of very large tables: what took long is not asked again at once, however often the page is loaded.
+
+What an embedding field's ANN index is like, and whether searches go through it.
+"""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
+from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
-from ..db.statements import compile_query, execute_together
-from ..db.vectors import halfvec_text
+from ..db.statements import compile_query, execute_together, halfvec_text
 from ..fields import EmbeddingField
 from ..indexing import ann
 from ..search.candidates import candidates, embedded, products
 from ..search.planning import facts_of, make_plan
 from ..search.sql import OPERATORS
 from ..spaces.heads import wanted_key
+
+SLOW_SECONDS = 0.5
+KEPT_TIMES = 20
+"""What took so long is kept for so many times as long."""
+
+
+def kept_if_slow(key: str, count: Callable[[], Any]) -> Any:
+    """What ``count`` returns; from Django's cache where counting took more than SLOW_SECONDS a moment ago."""
+    key = f"django_visual_search.{key}"
+    known = cache.get(key)
+    if known is not None:
+        return known
+    started = time.monotonic()
+    value = count()
+    seconds = time.monotonic() - started
+    if seconds > SLOW_SECONDS:
+        cache.set(key, value, seconds * KEPT_TIMES)
+    return value
+
 
 TYPICAL_LIMIT = 24
 """Hits of the search that is planned here."""

@@ -1,33 +1,102 @@
-"""The page of products that can't be found: what the database says now, and what the latest check found out."""
+"""Rows of products that can't be found, for a page of the admin.
+
+The page of products that can't be found: what the database says now, and what the latest check found out.
+"""
 
 from __future__ import annotations
 
 import datetime
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from celery import current_app
 from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..fields.registry import fields_of_product
-from ..findability import Reason, last_check, outdated, product_models, running, totals
+from ..fields.registry import fields_of_product, get_field
+from ..findability import Reason, last_check, outdated, product_models, rows, running, totals
+from ..findability.report import Row
 from ..indexing.publishing import enqueue
 from ..models import Findability
+from ..storefront.cards import thumbnail_of
 from ..tasks import check_findability
-from .coverage import Progress
-from .read_only import ReadOnlyAdmin
-from .slow import kept_if_slow
-from .unfound import Rows, shown
-from .versions import BREADCRUMB_LIST
+from .ann_facts import kept_if_slow
+from .base import BREADCRUMB_LIST, ReadOnlyAdmin
+from .dashboard import Progress
+from .products import SIDE, load_products, product_cell
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row as it is printed."""
+
+    row: Row
+    product: SafeString
+    other: SafeString | str
+    picture: str
+    """Address of the picture that was checked, where the product's own is another; empty where it isn't known."""
+
+
+class Rows:
+    """All rows of some reasons, for a Paginator: only those of its page are read."""
+
+    def __init__(self, model: type[Model], counts: dict[Reason, int]) -> None:
+        self.model = model
+        self.counts = counts
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __getitem__(self, wanted: slice) -> list[Row]:
+        found: list[Row] = []
+        first = 0
+        for reason, count in self.counts.items():
+            start, stop = max(wanted.start - first, 0), min(wanted.stop - first, count)
+            if start < stop:
+                found += rows(self.model, reason, start, stop - start)
+            first += count
+        return found
+
+
+def shown(site: AdminSite, model: type[Model], page: Page) -> list[Shown]:
+    """The rows of a page, with links to the products as far as this admin site has them."""
+    found = list(page.object_list)
+    products = load_products((model, key) for row in found for key in (row.product, row.other) if key)
+    return [
+        Shown(
+            row,
+            product_cell(site, products.get((model, row.product)), row.product),
+            product_cell(site, products.get((model, row.other)), row.other) if row.other else "",
+            _picture(row),
+        )
+        for row in found
+    ]
+
+
+def _picture(row: Row) -> str:
+    """A small version of the picture that was checked."""
+    if not row.image:
+        return ""
+    try:
+        field = get_field(row.label)
+    except LookupError:  # not there any more
+        return ""
+    if field.product is None and field.link is None:
+        return ""  # the product's own, which is shown anyway
+    image = field.image_field
+    return thumbnail_of(image.attr_class(None, image, row.image), 2 * SIDE)
+
 
 PER_PAGE = 25
 RELOAD_SECONDS = 5

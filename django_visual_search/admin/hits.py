@@ -1,23 +1,32 @@
-"""Hits as staff see them: with the fields they look at, the way to the product's page, and the shop's own links."""
+"""Hits as staff see them: with the fields they look at, the way to the product's page, and the shop's own links.
+
+The panel on a product's page: what looks like it, as staff may see it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.admin.utils import display_for_field, display_for_value, label_for_field, lookup_field, quote
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from .. import search
 from ..fields.registry import get_field
+from ..indexing.status import State, statuses
 from ..ranking.types import VISUAL
 from ..search import SearchHit, SearchResults
-from ..storefront.presentation import picture_of, thumbnail_of, title_of
+from ..storefront.cards import picture_of, thumbnail_of, title_of
+from .status import badge
 
 REASONS: dict[str, Any] = {
     "feedback": _("liked by shoppers"),
@@ -99,3 +108,20 @@ def _display(name: str, product: Model, model_admin: Any) -> Any:
         return display_for_field(value, field, empty) if not field.remote_field else value or empty
     empty = getattr(attribute, "empty_value_display", empty)
     return display_for_value(value, empty, getattr(attribute, "boolean", False))
+
+
+def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeString:
+    """The product's status and its nearest neighbours, in the order that shoppers get them."""
+    field = model_admin.get_visual_search_field()
+    limit = model_admin.visual_search_neighbours_shown
+    within = model_admin.get_visual_search_queryset(request)
+    results = search.similar_to(product, limit=limit, within=within, field=field.label)
+    status = statuses(model_admin.model, [product.pk])[product.pk]
+    context = {
+        "status": badge(status, told=True),
+        "has_vector": status.counts[State.CURRENT] + status.counts[State.STALE] > 0,
+        "hits": staff_hits(model_admin, request, results),
+        "exact": results.exact,
+        "more": f"{model_admin.visual_search_address}?{urlencode({'product': quote(product.pk)})}",
+    }
+    return render_to_string("visual_search/admin/neighbours.html", context, request=request)

@@ -16,15 +16,12 @@ from django.utils.translation import gettext_lazy
 
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, get_field
-from ..indexing.batches import batched
-from ..indexing.states import State, pictures
-from ..indexing.statuses import ProductStatus, statuses
-from .neighbours import neighbours
-from .photo_form import StaffPhotoForm
-from .photo_page import photo_page
-from .reindexing import MOST_SENT, Sent, send, tell
-from .status_badge import badge
-from .status_filter import StatusFilter
+from ..indexing.claims import batched
+from ..indexing.status import ProductStatus, State, pictures, statuses
+from .attempts import MOST_SENT, Sent, send, tell
+from .hits import neighbours
+from .photo_page import StaffPhotoForm, photo_page
+from .status import StatusFilter, badge
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as Base

@@ -1,4 +1,7 @@
-"""Staff's search by photo, or by a product's own picture: a page beside the product list."""
+"""The form by which staff search by photo.
+
+Staff's search by photo, or by a product's own picture: a page beside the product list.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,99 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from .. import feedback, search
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused
 from ..spaces.extractors import extractor_of
+from ..storefront.cards import title_of
+from ..storefront.forms import preview
 from ..storefront.gate import Busy, photo_slot
-from ..storefront.presentation import title_of
-from ..storefront.previews import preview
+from .base import BREADCRUMB_LIST
 from .hits import change_address, staff_hits
-from .photo_form import StaffPhotoForm
-from .versions import BREADCRUMB_LIST
+
+SIDES = ("left", "top", "right", "bottom")
+LIMITS = (24, 48, 96)
+
+
+def _percent(label: Any, default: int) -> forms.IntegerField:
+    attributes = {"placeholder": default, "min": 0, "max": 100}
+    return forms.IntegerField(
+        label=label, required=False, min_value=0, max_value=100, widget=forms.NumberInput(attributes)
+    )
+
+
+class StaffPhotoForm(forms.Form):
+    """A photo, the part of it to look at, and how many hits. A subclass may add fields of the shop's own."""
+
+    photo = forms.FileField(
+        label=_("Photo"),
+        widget=forms.FileInput({"accept": "image/*"}),
+        error_messages={
+            "required": _("Choose a photo first."),
+            "empty": _("The file is empty. Choose a picture."),
+            "invalid": _("Choose a photo first."),
+        },
+    )
+    left = _percent(_("Left"), 0)
+    top = _percent(_("Top"), 0)
+    right = _percent(_("Right"), 100)
+    bottom = _percent(_("Bottom"), 100)
+    limit = forms.TypedChoiceField(
+        label=_("Hits"),
+        coerce=int,
+        choices=[(n, n) for n in LIMITS],
+        initial=LIMITS[0],
+        required=False,
+        empty_value=LIMITS[0],
+    )
+
+    @staticmethod
+    def limit_of(said: Any) -> int:
+        """The number of hits that a query string asks for, of those there are to choose from."""
+        return next((limit for limit in LIMITS if str(limit) == said.get("limit")), LIMITS[0])
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        given = [cleaned.get(side) for side in SIDES]
+        cleaned["crop"] = None
+        if any(value is not None for value in given) and not any(side in self.errors for side in SIDES):
+            left, top, right, bottom = (d if v is None else v for v, d in zip(given, (0, 0, 100, 100), strict=True))
+            if left >= right or top >= bottom:
+                self.add_error(
+                    None, _("Of the part to look at, left must be less than right, and top less than bottom.")
+                )
+            elif (left, top, right, bottom) != (0, 0, 100, 100):
+                cleaned["crop"] = (left / 100, top / 100, right / 100, bottom / 100)
+        return cleaned
+
+    @property
+    def crop_fields(self) -> list[Any]:
+        return [self[side] for side in SIDES]
+
+    @property
+    def part_is_given(self) -> bool:
+        """Whether the fields for the part have to be seen: something is in them, right or wrong."""
+        return any(field.value() not in (None, "") for field in self.crop_fields)
+
+    @property
+    def own_fields(self) -> list[Any]:
+        """Those that the shop added."""
+        return [self[name] for name in self.own_names]
+
+    @property
+    def own_names(self) -> list[str]:
+        return [name for name in self.fields if name not in StaffPhotoForm.base_fields]
+
 
 AGAIN_SECONDS = 60
 
@@ -55,11 +133,13 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         except ImageRefused as refused:
             form.add_error("photo", str(refused))
         except Busy as busy:
-            form.add_error(None, _("Too many photos are being searched by at the moment. Try again in a few seconds."))
+            form.add_error(
+                None, gettext("Too many photos are being searched by at the moment. Try again in a few seconds.")
+            )
             status, retry_after = 503, busy.retry_after
         except ExtractorUnavailable as unavailable:
             logger.exception("visual search: no photo search by %s", field.label)
-            form.add_error(None, _("Photo search can't run here: %(reason)s") % {"reason": unavailable})
+            form.add_error(None, gettext("Photo search can't run here: %(reason)s") % {"reason": unavailable})
             status, retry_after = 503, AGAIN_SECONDS
         said: Any = form.cleaned_data if hasattr(form, "cleaned_data") else {}
     else:
@@ -123,7 +203,7 @@ def _context(
     return {
         **model_admin.admin_site.each_context(request),
         **found,
-        "title": _("Search by photo"),
+        "title": gettext("Search by photo"),
         "subtitle": None,
         "opts": opts,
         "app_label": opts.app_label,

@@ -20,9 +20,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..models import RankingRule
-from .product_choice import ProductChoice, ProductSelect, choice_of, products_view, split_choice, visible_products
-from .products import Key, model_of
-from .rows_of_products import RowsOfProducts
+from .base import RowsOfProducts
+from .products import (
+    Key,
+    ProductChoice,
+    ProductSelect,
+    choice_of,
+    model_of,
+    products_view,
+    split_choice,
+    visible_products,
+)
 
 HIT, QUERY = 0, 1
 NAMES = ("object_id", "query_id")

@@ -1,4 +1,7 @@
-"""How many of the hits have which category, brand or whatever else the viewset names."""
+"""Text beside a photo narrows what is searched, as a search box over the viewset's ``search_fields`` would.
+
+How many of the hits have which category, brand or whatever else the viewset names.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,29 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model, QuerySet
+from rest_framework.filters import SearchFilter, search_smart_split
+from rest_framework.request import Request
 
 from ..fields import EmbeddingField
 from ..search.candidates import unlimited
 from ..search.results import Ranking
+
+
+class TextFilter(SearchFilter):
+    """DRF's own, with the text given instead of read from the address."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def get_search_terms(self, request: Request) -> list[str]:
+        terms: list[str] = search_smart_split(self.text)
+        return terms
+
+
+def narrowed(queryset: QuerySet[Any], text: str, request: Request, view: Any) -> QuerySet[Any]:
+    """Of the products those whose ``search_fields`` have every word of the text."""
+    return TextFilter(text).filter_queryset(request, queryset, view)
+
 
 Facet = list[dict[str, Any]]
 

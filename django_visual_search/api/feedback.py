@@ -13,12 +13,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from .. import feedback
-from .bodies import BoundedJSONParser, PlainTextJSONParser, check_charset, check_length, drain
-from .errors import Refused, as_api_exception
+from .bodies import (
+    BoundedJSONParser,
+    PlainTextJSONParser,
+    Refused,
+    as_api_exception,
+    check_charset,
+    check_length,
+    drain,
+)
 from .inputs import ReportSerializer
-from .origins import is_foreign
 from .schema import feedback_described
-from .throttles import FeedbackThrottle
+from .throttles import FeedbackThrottle, is_foreign
 
 LONGEST = 256 * 2**10
 """Bytes of a report: a token of a thousand long keys, and an event for each."""

@@ -1,4 +1,9 @@
-"""What a search takes: fields that answer nonsense with what would make sense, and the serializers of both actions."""
+"""Schemas of the serializers' fields for OpenAPI, where drf-spectacular is installed; without it they do nothing.
+
+Which query parameters an action takes: its own and those of the viewset's filters. Others are refused.
+
+What a search takes: fields that answer nonsense with what would make sense, and the serializers of both actions.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,88 @@ import binascii
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
 from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.settings import api_settings
 
 from ..images import ImageRefused, check_crop
-from .schema_fields import ARRAY_OF_FOUR, BINARY, DATA_URL, STRING, shown_as
+
+STRING: dict[str, Any] = {"type": "string", "example": "0.1,0.1,0.9,0.9"}
+ARRAY_OF_FOUR: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 0, "maximum": 1},
+    "minItems": 4,
+    "maxItems": 4,
+}
+BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+DATA_URL: dict[str, Any] = {"type": "string", "pattern": "^data:[a-z/+.-]*;base64,[A-Za-z0-9+/]*={0,2}$"}
+
+Decorator = Callable[[Any], Any]
+
+# Asked of the settings: importing drf-spectacular takes long, and it may be installed for something else.
+IS_INSTALLED = "drf_spectacular" in settings.INSTALLED_APPS
+
+
+def shown_as(schema: dict[str, Any]) -> Decorator:
+    """For a serializer field: its schema."""
+    if not IS_INSTALLED:
+        return as_it_is
+    from drf_spectacular.utils import extend_schema_field
+
+    return extend_schema_field(schema)
+
+
+def as_it_is(something: Any) -> Any:
+    return something
+
+
+def check_parameters(request: Request, view: Any, queryset: QuerySet[Any], own: Iterable[str]) -> None:
+    """Raises ValidationError for parameters that nobody reads: a filter with a typing error would narrow nothing.
+
+    The viewset's ``visual_search_parameters`` names those that filters of the shop's own read without declaring them;
+    None lets everything pass.
+    """
+    further = getattr(view, "visual_search_parameters", ())
+    if further is None:
+        return
+    known = {*own, *further, *_of_filters(view, queryset), *_of_rest_framework(view)}
+    if unknown := sorted(set(request.query_params) - known):
+        message = _("There is no such parameter. There are: %(known)s.") % {"known": ", ".join(sorted(known))}
+        raise ValidationError({name: [message] for name in unknown}, code="unknown")
+
+
+def _of_rest_framework(view: Any) -> Iterator[str]:
+    if api_settings.URL_FORMAT_OVERRIDE:
+        yield api_settings.URL_FORMAT_OVERRIDE
+    version = getattr(view.versioning_class, "version_param", None)
+    if version:
+        yield version
+
+
+def _of_filters(view: Any, queryset: QuerySet[Any]) -> Iterator[str]:
+    for backend in (make() for make in getattr(view, "filter_backends", ())):
+        for attribute in ("search_param", "ordering_param"):
+            if hasattr(backend, attribute):
+                yield getattr(backend, attribute)
+        if hasattr(backend, "get_filterset_class"):  # django-filter
+            filterset = backend.get_filterset_class(view, queryset)
+            for name, declared in filterset.base_filters.items() if filterset else ():
+                widget = declared.extra.get("widget") or declared.field_class.widget
+                suffixes = getattr(widget, "suffixes", None) or [""]
+                yield from (f"{name}_{suffix}" if suffix else name for suffix in suffixes)
+        elif hasattr(backend, "get_schema_operation_parameters"):
+            yield from (declared["name"] for declared in backend.get_schema_operation_parameters(view))
+
 
 LONGEST_NUMBER = 40  # characters; Python takes long to read longer ones
 

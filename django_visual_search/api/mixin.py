@@ -25,14 +25,11 @@ from .. import search
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, get_field
 from ..storefront.gate import photo_slot, refuse_when_full
-from .answers import first_page, how, limits_of, next_page, own_parameters, read, without_parameters
-from .bodies import BoundedJSONParser, check_charset, check_photo_length, drain
-from .errors import Refused, as_api_exception, refusals
-from .inputs import SimilarQuery, names_of, photo_serializer, upload_serializer
-from .paging import CURSOR
-from .parameters import check_parameters
+from .answers import CURSOR, first_page, how, limits_of, next_page, own_parameters, read, without_parameters
+from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, drain, refusals
+from .facets import narrowed
+from .inputs import SimilarQuery, check_parameters, names_of, photo_serializer, upload_serializer
 from .schema import photo_page_described, photo_search_described, similar_described
-from .text import narrowed
 from .throttles import PhotoThrottle, SimilarThrottle
 
 if TYPE_CHECKING:

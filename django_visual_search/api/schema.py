@@ -8,10 +8,18 @@ from typing import Any
 from rest_framework import serializers
 
 from ..fields.registry import embedding_fields
-from .inputs import PhotoAndTextData, PhotoAndTextUpload, PhotoData, PhotoUpload, ReportSerializer, SimilarQuery
-from .outputs import CountedSerializer, HitSerializer, PageSerializer
-from .paging import CURSOR
-from .schema_fields import IS_INSTALLED, Decorator, as_it_is
+from .answers import CURSOR, CountedSerializer, HitSerializer, PageSerializer
+from .inputs import (
+    IS_INSTALLED,
+    Decorator,
+    PhotoAndTextData,
+    PhotoAndTextUpload,
+    PhotoData,
+    PhotoUpload,
+    ReportSerializer,
+    SimilarQuery,
+    as_it_is,
+)
 
 
 class PageOfHits(PageSerializer):

@@ -14,9 +14,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from ..fields.registry import embedding_fields
 from ..search.candidates import unlimited
-from ..storefront.visibility import visible
+from ..storefront.searching import visible
+from .answers import PlainProductSerializer
 from .mixin import VisualSearchMixin
-from .outputs import PlainProductSerializer
 from .schema import default_views_described
 
 

@@ -45,13 +45,25 @@ from django.db import connections, router
 from ..fields import EmbeddingField
 from ..fields.checks import check_embedding_field
 from ..fields.registry import embedding_fields
-from .api import check_included_urls, check_limits
 from .database import check_extension, check_indexes
-from .extractors import check_dimensions, check_extractor, check_runtime, check_runtime_and_store
-from .feedback import check_feedback
-from .learning import check_learning, check_serving
-from .ranking import check_ranking
-from .settings import check_broker, check_keys, check_pillow, check_visible
+from .extractors import (
+    check_dimensions,
+    check_extractor,
+    check_learning,
+    check_runtime,
+    check_runtime_and_store,
+    check_serving,
+)
+from .settings import (
+    check_broker,
+    check_feedback,
+    check_included_urls,
+    check_keys,
+    check_limits,
+    check_pillow,
+    check_ranking,
+    check_visible,
+)
 
 TAG = "visual_search"
 

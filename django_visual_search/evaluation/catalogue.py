@@ -1,15 +1,23 @@
-"""The pictures of a field as training and evaluation see them: whose they are, and what they are labelled with."""
+"""The pictures of a field as training and evaluation see them: whose they are, and what they are labelled with.
+
+What queries are told apart by, such as categories, in the words of people.
+
+Which pictures are measured with: a seeded sample, so that measuring ends in minutes however large the shop is.
+"""
 
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 from django.db.models import Manager, Model
+from numpy.typing import NDArray
 
 from ..fields import EmbeddingField
 
@@ -132,3 +140,107 @@ def _check_path(model: type[Model], path: str) -> None:
             names = ", ".join(sorted(f.name for f in model._meta.get_fields() if f.concrete and not f.primary_key))
             raise LookupError(f"{model._meta.label} has no {path!r} to learn from. It has: {names}.") from e
         at = at.related_model or at
+
+
+NAMES = ("name", "title")
+USUAL = "category"
+
+
+def usual_labels(model: type[Model]) -> list[str]:
+    """``["category"]`` where the product has one, else nothing."""
+    try:
+        model._meta.get_field(USUAL)
+    except FieldDoesNotExist:
+        return []
+    return [USUAL]
+
+
+def paths_of(model: type[Model], labels: Sequence[str]) -> list[str]:
+    """The paths to read for these labels: each one, and for a relation the name of what it leads to."""
+    return [path for label in labels for path in (label, _named(model, label)) if path]
+
+
+def by_name(model: type[Model], catalogue: Catalogue, labels: Sequence[str]) -> dict[str, list[str]]:
+    """By label: a name a picture, "" for none. Two things of one name stay two."""
+    return {label: _names(catalogue, label, _named(model, label)) for label in labels}
+
+
+def _names(catalogue: Catalogue, label: str, named: str | None) -> list[str]:
+    keys = catalogue.labels[label]
+    if named is None:
+        return keys
+    names = catalogue.labels[named]
+    meant: dict[str, set[str]] = defaultdict(set)
+    for key, name in zip(keys, names, strict=True):
+        meant[name].add(key)
+    return [
+        name if name and len(meant[name]) == 1 else (f"{name} ({key})".strip() if key else "")
+        for key, name in zip(keys, names, strict=True)
+    ]
+
+
+def _named(model: type[Model], path: str) -> str | None:
+    """The path to the name of what ``path`` leads to; None where it leads to no row, or to one without a name."""
+    at: Any = model
+    for part in path.split("__"):
+        try:
+            at = at._meta.get_field(part)
+        except (FieldDoesNotExist, AttributeError):
+            return None  # read_catalogue says what is wrong with it
+        at = at.related_model or at
+    if not hasattr(at, "_meta"):  # a column
+        return None
+    names = {field.name for field in at._meta.get_fields()}
+    return next((f"{path}__{name}" for name in NAMES if name in names), None)
+
+
+Indices = NDArray[np.intp]
+
+FEWEST = 2
+"""Pictures of a product that has as many: with one alone, none of its others could be found."""
+
+
+def sample(products: Sequence[str], limit: int, seed: int = 0) -> Indices:
+    """At most ``limit`` pictures, of as many products as can be, ascending.
+
+    ``products``: whose each picture is; "" for those of none, which are left out. Where a product has many pictures,
+    some of them are drawn. Raises ValueError for a limit below 1.
+    """
+    if limit < 1:
+        raise ValueError(f"The limit must be at least 1 picture, not {limit}.")
+    by_product: dict[str, list[int]] = defaultdict(list)
+    for row, product in enumerate(products):
+        if product:
+            by_product[product].append(row)
+    owned = list(by_product.values())
+    if sum(map(len, owned)) <= limit:
+        return np.sort(np.array([row for rows in owned for row in rows], np.intp))
+    rng = np.random.default_rng(seed)
+    most = _most([len(rows) for rows in owned], limit)
+    chosen: list[int] = []
+    for i in rng.permutation(len(owned)):
+        rows = owned[i]
+        drawn = rng.permutation(rows)[:most] if len(rows) > most else rows
+        if len(chosen) + len(drawn) > limit:
+            if len(chosen) == limit:
+                break
+            # One picture of a product that has others would be a query with nothing to find.
+            if len(rows) > 1 and limit - len(chosen) < FEWEST and chosen:
+                continue
+        chosen += [int(row) for row in drawn[: limit - len(chosen)]]
+    return np.sort(np.array(chosen, np.intp))
+
+
+def _most(counts: list[int], limit: int) -> int:
+    """Pictures of one product at most: as many as let all products in, and FEWEST at least."""
+    sizes = np.array(counts)
+    fitting = [most for most in range(FEWEST, max(counts) + 1) if np.minimum(sizes, most).sum() <= limit]
+    return max(fitting, default=FEWEST)
+
+
+def pictures_each(products: Sequence[str]) -> NDArray[np.intp]:
+    """For each picture, how many there are of its product; 0 for those of none."""
+    counts: dict[str, int] = defaultdict(int)
+    for product in products:
+        counts[product] += 1
+    return np.array([counts[product] if product else 0 for product in products], np.intp)

@@ -7,7 +7,7 @@ from dataclasses import field as dataclass_field
 from datetime import datetime
 from typing import Any
 
-from ..learning.measures import Metrics
+from ..learning.metrics import Metrics
 
 
 @dataclass(frozen=True)

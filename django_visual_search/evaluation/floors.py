@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..learning.measures import KS, NDCG_AT
+from ..learning.metrics import KS, NDCG_AT
 from .figures import Evaluation
 from .speed import K
 

@@ -12,9 +12,7 @@ from django.db.models import BinaryField, F, Func
 from numpy.typing import NDArray
 
 from ..fields import EmbeddingField
-from .catalogue import Catalogue, read_catalogue
-from .labels import by_name, paths_of
-from .sample import sample
+from .catalogue import Catalogue, by_name, paths_of, read_catalogue, sample
 from .space import Vectors, unit
 
 MOST = 100_000

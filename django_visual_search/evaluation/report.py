@@ -16,13 +16,13 @@ from .. import __version__
 from ..fields import EmbeddingField
 from ..fields.registry import get_field
 from ..spaces.heads import wanted_extractor
+from .altered import DEPTH
 from .figures import Confusion, Evaluation, Task
-from .honesty import NAMES, caveats, held_out_rows
-from .photos import saved, thumbnails
+from .pictures import saved, thumbnails
 from .plots import bars_plot, latency_plot, reliability_plot, robustness_plot
-from .searched import DEPTH
+from .space import described
 from .stored import SHOWN
-from .tasks import described
+from .text import NAMES, caveats, held_out_rows
 
 SIDE = 120
 """Pixels of a thumbnail."""

@@ -10,20 +10,18 @@ from django.db import router
 
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration
-from ..learning.measures import PerQuery
+from ..learning.metrics import PerQuery
 from ..models import EmbeddingHead
 from ..spaces.heads import wanted_extractor
 from ..spaces.serving import serving
+from .altered import altered_views, robustness
+from .catalogue import Indices, pictures_each, sample
 from .figures import Evaluation, Learned, Reliability, Task
 from .gallery import Gallery, load_gallery
 from .pictures import Unreadable
-from .reliability import reliability
-from .robustness import robustness
-from .sample import Indices, pictures_each, sample
-from .searched import altered_views
-from .speed import ann_recall, latency
+from .space import OTHER_PICTURES, VIEWS, described, same_label
+from .speed import ann_recall, latency, reliability
 from .stored import by_label, confusion, other_pictures, same, worst
-from .tasks import OTHER_PICTURES, VIEWS, described, same_label
 
 LIMIT = 500
 ROBUSTNESS_LIMIT = 60

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..learning.measures import Metrics, PerQuery
+from ..learning.metrics import Metrics, PerQuery
+from .catalogue import pictures_each
 from .figures import Confusion, Hit, Worst
 from .gallery import Gallery
-from .sample import pictures_each
-from .tasks import OTHER_PICTURES, rank
+from .space import OTHER_PICTURES, rank
 
 SHOWN = 5
 """Hits of a query that went wrong."""

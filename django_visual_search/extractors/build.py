@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .views import WHOLE, picture_size
+from .backbone import WHOLE, picture_size
 
 STALLED_SECONDS = 20
 """A download of weights is given up when nothing has come for so long."""

@@ -1,15 +1,153 @@
-"""Colour, texture and shape without a network: no weights, no download, no TensorFlow."""
+"""Colour, texture and shape of a picture as histograms (NumPy only).
+
+Colour, texture and shape without a network: no weights, no download, no TensorFlow.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import itertools
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import descriptors
 from .backbone import BackboneExtractor
 from .base import ArtifactStore
+
+Floats = NDArray[np.float32]
+
+LEVELS = 16
+"""Steps of each of R, G and B before colours are looked up: 17 apart, a third of the finest Lab bin."""
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of R, G, B in grey (ITU-R BT.601)."""
+
+PATTERNS = 59
+NOISE = 1.0  # grey levels by which a neighbour must be brighter, or JPEG noise fills flat areas with patterns
+
+
+def srgb_to_lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
+    """CIE L*a*b* under D65 of sRGB 0..255, both ``(…, 3)`` (IEC 61966-2-1 and CIE 15:2004)."""
+    c = np.asarray(rgb, np.float64) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    xyz = linear @ to_xyz.T / np.array([0.95047, 1.0, 1.08883])
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = np.moveaxis(f, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+class ColourBins(NamedTuple):
+    """The Lab bins that each of ``LEVELS**3`` colours belongs to, the corners around it: arrays ``(LEVELS**3, 8)``."""
+
+    bins: NDArray[np.int_]
+    shares: NDArray[np.float64]
+    """How much of a colour goes to each bin; rows sum to 1."""
+    total: int
+    """How many bins there are."""
+
+
+@functools.cache
+def colour_bins(lightness_bins: int, step: int) -> ColourBins:
+    """``lightness_bins`` along L* and bins ``step`` apart along a* and b*, except those that hardly any colour reaches.
+
+    They are triangles that overlap by half, so that a small change of light moves a little of a histogram and not a
+    whole bin.
+    """
+    levels = np.arange(LEVELS) * (255 / (LEVELS - 1))
+    lab = srgb_to_lab(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3))
+    reach = 110 // step + 1  # a* and b* of sRGB lie within ±110
+    position = np.stack(
+        [lab[:, 0] / 100 * (lightness_bins - 1), lab[:, 1] / step + reach, lab[:, 2] / step + reach], axis=-1
+    )
+    lower = np.floor(position)
+    shape = (lightness_bins + 1, 2 * reach + 2, 2 * reach + 2)
+    corners = list(itertools.product((0, 1), repeat=3))
+    bins = np.stack([np.ravel_multi_index((lower + corner).astype(int).T, shape) for corner in corners], axis=-1)
+    shares = np.stack([np.prod(1 - np.abs(position - lower - corner), axis=-1) for corner in corners], axis=-1)
+    reached = np.bincount(bins.ravel(), shares.ravel()) > 3
+    shares *= reached[bins]
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return ColourBins(np.maximum(np.cumsum(reached) - 1, 0)[bins], shares, int(reached.sum()))
+
+
+def colours(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The colour of each pixel as a row of ``colour_bins``: uint8 ``(s, s, 3)`` to ``(s, s)``."""
+    step = 255 // (LEVELS - 1)
+    r, g, b = np.moveaxis(((np.arange(256) + step // 2) // step).astype(np.int32)[picture], -1, 0)
+    return np.asarray((r * LEVELS + g) * LEVELS + b)
+
+
+@functools.cache
+def cells(side: int, grid: int) -> NDArray[np.int32]:
+    """Which of ``grid`` x ``grid`` cells each pixel lies in, ``(side, side)``."""
+    row = np.arange(side, dtype=np.int32) * grid // side
+    return np.asarray(row[:, None] * grid + row, dtype=np.int32)
+
+
+def colour_histogram(colour: NDArray[np.int32], grid: int, bins: ColourBins) -> Floats:
+    """Histogram over ``bins`` in each cell of the grid, ``(grid * grid * bins.total,)``."""
+    size = grid * grid * LEVELS**3
+    counts = np.bincount((cells(len(colour), grid) * LEVELS**3 + colour).ravel(), minlength=size)
+    # Only the few hundred colours that are there: a matrix product would wake BLAS threads, which stall on busy cores.
+    found = np.flatnonzero(counts)
+    cell, known = np.divmod(found, LEVELS**3)
+    index = cell[:, None] * bins.total + bins.bins[known]
+    weight = counts[found, None] * bins.shares[known]
+    return np.bincount(index.ravel(), weight.ravel(), minlength=grid * grid * bins.total).astype(np.float32)
+
+
+@functools.cache
+def _uniform() -> NDArray[np.int32]:
+    codes = np.arange(256)
+    changes = np.array([int(code ^ (code >> 1 | (code & 1) << 7)).bit_count() for code in codes])
+    table = np.full(256, PATTERNS - 1, np.int32)
+    table[changes <= 2] = np.arange(PATTERNS - 1)
+    return table
+
+
+def binary_patterns(grey: Floats, scales: int = 3) -> Floats:
+    """Local binary patterns, which neighbours of a pixel are brighter than it, at octaves: ``(scales * PATTERNS,)``.
+
+    The 58 uniform patterns have a bin each, the others share one (T. Ojala, M. Pietikäinen and T. Mäenpää,
+    "Multiresolution gray-scale and rotation invariant texture classification with local binary patterns", 2002).
+    """
+    histograms = []
+    for _ in range(scales):
+        side = len(grey)
+        centre = grey[1:-1, 1:-1] + NOISE
+        code = np.zeros(centre.shape, np.uint8)
+        for bit, (dy, dx) in enumerate([(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]):
+            neighbour = grey[1 + dy : side - 1 + dy, 1 + dx : side - 1 + dx]
+            code |= (neighbour > centre).view(np.uint8) << np.uint8(bit)
+        counts = np.bincount(_uniform()[code].ravel(), minlength=PATTERNS)
+        histograms.append(counts / counts.sum())
+        even = grey[: side // 2 * 2, : side // 2 * 2]
+        grey = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
+    return np.concatenate(histograms).astype(np.float32)
+
+
+def edge_orientations(grey: Floats, grid: int, bins: int) -> Floats:
+    """Edge strength by orientation (0 to 180 degrees) in each cell, ``(grid * grid * bins,)``.
+
+    Histograms of oriented gradients (N. Dalal and B. Triggs, 2005), with linear interpolation between orientations.
+    """
+    dy, dx = np.zeros_like(grey), np.zeros_like(grey)
+    dy[1:-1] = grey[2:] - grey[:-2]
+    dx[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
+    strength = np.hypot(dx, dy)
+    angle = np.mod(np.arctan2(dy, dx), np.pi) * (bins / np.pi)
+    lower = angle.astype(np.int32)
+    share = angle - lower
+    cell = cells(len(grey), grid) * bins
+    energy = np.zeros(grid * grid * bins)
+    for index, weight in ((lower % bins, 1 - share), ((lower + 1) % bins, share)):
+        energy += np.bincount((cell + index).ravel(), (strength * weight).ravel(), minlength=len(energy))
+    return energy.astype(np.float32)
+
 
 VERSION = 1
 """Raised whenever the same pixels give other features; part of every key."""
@@ -64,13 +202,13 @@ class ClassicExtractor(BackboneExtractor):
 
 def _describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The blocks of a picture, uint8 ``(s, s, 3)``, in a row, of length 1 altogether unless there are no edges."""
-    colour = descriptors.colours(picture)
-    grey = picture @ descriptors.LUMA
+    colour = colours(picture)
+    grey = picture @ LUMA
     blocks = {
-        "colour": descriptors.colour_histogram(colour, 1, descriptors.colour_bins(8, 14)),
-        "layout": descriptors.colour_histogram(colour, 2, descriptors.colour_bins(4, 28)),
-        "texture": descriptors.binary_patterns(grey),
-        "shape": descriptors.edge_orientations(grey, 4, 8),
+        "colour": colour_histogram(colour, 1, colour_bins(8, 14)),
+        "layout": colour_histogram(colour, 2, colour_bins(4, 28)),
+        "texture": binary_patterns(grey),
+        "shape": edge_orientations(grey, 4, 8),
     }
     return np.concatenate(
         [np.sqrt(block * (SHARES[name] / max(float(block.sum()), 1e-9))) for name, block in blocks.items()]

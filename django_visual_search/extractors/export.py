@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .backbone import WHOLE, picture_size
 from .base import ExtractorUnavailable
-from .views import WHOLE, picture_size
 
 TIMEOUT_SECONDS = 900
 """For a whole export, download of the weights included; MobileNetV2 takes 10 s, ConvNeXtXLarge about 2 minutes."""

@@ -1,9 +1,8 @@
 """What shoppers did with what they were shown: taken in, kept without knowing who they are, and summed up."""
 
-from .errors import BadEvent, BadToken, NotOffered
+from .events import BadEvent, BadToken, NotOffered
 from .evidence import aggregate
-from .recording import record
-from .reporting import Report, report
+from .recording import Report, record, report
 from .searches import log_search
 from .sessions import session_of
 

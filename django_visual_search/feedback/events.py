@@ -1,4 +1,14 @@
-"""Makes and stores events: the same thing said twice is one event."""
+"""Why feedback is not taken. All are ValueErrors whose text says what is wrong.
+
+What an event is worth, and how much of it may come from one visitor or one network.
+
+A click is the unit: the evidence's gain per look is then the chance of a click, corrected for position, and more where
+shoppers did more than click.
+
+What a search showed to whom: read from its signed token, or from its results.
+
+Makes and stores events: the same thing said twice is one event.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +16,130 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
+from django.core import signing
 from django.db import connections, models, router, transaction
 from django.utils.crypto import salted_hmac
 
 from ..db.statements import execute_together
+from ..fields.registry import get_field
 from ..models import Feedback
-from .offers import Showing
-from .weights import NETWORK_ROWS, SESSION_ROWS
+from ..search.results import Ranking, read_token
+
+
+class BadToken(ValueError):  # noqa: N818
+    """The token was not made here, was altered, or is too old."""
+
+
+class NotOffered(ValueError):  # noqa: N818
+    """The search did not show the product."""
+
+
+class BadEvent(ValueError):  # noqa: N818
+    """Not an event, or not one that may be said here."""
+
+
+Kind: Any = Feedback.Kind
+
+WORTH = {
+    Kind.CLICK: 1.0,
+    Kind.FAVOURITE: 2.0,
+    Kind.CART: 3.0,
+    Kind.PURCHASE: 5.0,
+    Kind.SKIP: -1.0,
+    Kind.RETURN: -4.0,
+}
+"""Gain of each kind, on top of what came before.
+
+Of those who click, a few in a hundred buy, so a purchase says more than a click, and so on in between. The numbers grow
+slower than the odds do, or a single purchase would outweigh all clicks. A return takes back most of the purchase, but
+not all: by its looks the product was what the shopper wanted. A skip takes back a click.
+"""
+
+BROWSER_KINDS = (Kind.IMPRESSION, Kind.CLICK, Kind.FAVOURITE, Kind.CART, Kind.SKIP)
+"""What a shopper's browser may say; purchase and return are the shop's to say."""
+
+LOOKED_AT = (Kind.CLICK, Kind.FAVOURITE, Kind.CART, Kind.PURCHASE, Kind.SKIP)
+"""Who does this has seen the product: the event brings its impression along."""
+
+# Anybody can make a browser say anything, so what browsers say is bounded, for one period (SESSION_DAYS) in which a
+# visitor keeps his or her pseudonym. What is beyond these bounds is kept, and counts for nothing.
+PRODUCT_GAIN = 3.0
+"""Most that one session adds to a product, over all queries: as much as a cart. The least is a skip."""
+SESSION_GAIN = 20.0
+"""Gain (regardless of sign) after which nothing of a session counts, impressions neither, so that the rates of gain to
+looks stay as they are: about the clicks of a long evening."""
+NETWORK_SESSIONS = 20
+"""Sessions of one network that count: those of a household or an office, not of a machine with many User-Agents."""
+NETWORK_PRODUCT_SESSIONS = 1
+"""Sessions of one network that count for one product: a machine can be as many visitors as it likes."""
+
+SESSION_ROWS = 1_000
+NETWORK_ROWS = 10_000
+"""Events of one session and of one network that are kept in a period; the log says when others were dropped."""
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How a search showed one product; empty where no search is known."""
+
+    label: str = ""
+    extractor_key: str = ""
+    query_kind: str = ""
+    query_id: str = ""
+    search: uuid.UUID | None = None
+    rank: int | None = None
+    similarity: float | None = None
+
+
+class Offer:
+    """The products that a search has shown so far. Raises LookupError where its field is not there any more."""
+
+    def __init__(self, ranking: Ranking) -> None:
+        self.ranking = ranking
+        self.model: type[models.Model] = get_field(ranking.label).product_model._meta.concrete_model
+        """The products' concrete model."""
+        # A place may be left blank where only its number matters.
+        shown = ranking.places[: ranking.shown]
+        self._ranks = {place.product_pk: rank for rank, place in enumerate(shown, 1) if place.product_pk}
+
+    def showing_of(self, product_pk: str) -> Showing:
+        """Raises NotOffered for a product that was not shown."""
+        rank = self._ranks.get(product_pk)
+        if rank is None:
+            raise NotOffered(f"The search did not show a product with the primary key {product_pk[:100]!r}.")
+        ranking = self.ranking
+        return Showing(
+            ranking.label,
+            ranking.extractor_key,
+            ranking.query_kind,
+            ranking.query_id,
+            uuid.UUID(ranking.search),
+            rank,
+            ranking.places[rank - 1].similarity,
+        )
+
+
+def read_offer(token: Any) -> tuple[Offer, datetime]:
+    """What a token says was shown, and when. Raises BadToken."""
+    if not isinstance(token, str):
+        raise BadToken("The token must be text, as the search gave it.")
+    try:
+        offer = Offer(read_token(token))
+    except signing.SignatureExpired as e:
+        raise BadToken("The token is too old. Search again.") from e
+    except (signing.BadSignature, UnicodeError) as e:
+        raise BadToken("The token is not valid. Send it as the search gave it.") from e
+    except LookupError as e:
+        raise BadToken("The token is of a search that is not there any more. Search again.") from e
+    signed_at = signing.b62_decode(token.rsplit(":", 2)[1])
+    return offer, datetime.fromtimestamp(signed_at, UTC)
+
 
 logger = logging.getLogger("django_visual_search")
 

@@ -1,12 +1,10 @@
 """Keeps vectors current: what is stale, claims and attempts, decode and inference, compare-and-set writes."""
 
 from .claims import quarantine_lost
-from .marking import mark_stale
 from .pipeline import embed
-from .report import Report
-from .settling import settle
-from .stale import claimed, outdated, pending, stale, wanted_key
-from .sweep import forget_needless, pending_keys, sweep
+from .runs import Report
+from .stale import claimed, mark_stale, outdated, pending, stale, wanted_key
+from .sweep import forget_needless, pending_keys, settle, sweep
 
 __all__ = [
     "Report",

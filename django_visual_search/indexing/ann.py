@@ -1,15 +1,24 @@
-"""The ANN index around bulk writes: feeding HNSW row by row is many times slower than building it once at the end."""
+"""The ANN index around bulk writes: feeding HNSW row by row is many times slower than building it once at the end.
+
+An ANN index that a killed reindex left dropped is built again by the next sweep, once nobody reindexes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import DatabaseError, connections, router
+from django.db import Error as DatabaseFailure
+from django.utils import timezone
 from pgvector.django import HnswIndex, IvfflatIndex
 
 from ..conf import conf
 from ..fields import EmbeddingField
+from ..models import IndexingRun
 
 # Below so many rows, or this share of the table, the index is fed: dropping it would slow every search down for little.
 REBUILD_ROWS = 2000
@@ -123,3 +132,53 @@ def _drop(field: EmbeddingField, name: str) -> None:
     connection = _connection(field)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
+
+
+# An index that is missing long after may be one that the shop has declared since and not migrated yet.
+LOST_HOURS = 24
+
+
+@contextlib.contextmanager
+def reindexing(field: EmbeddingField) -> Iterator[None]:
+    """While a command works on this field, no sweep builds its index.
+
+    By a lock of the database session, which ends with the command however that ends. If a sweep is building, the
+    command goes on without it: dropping an index waits for those who build.
+    """
+    connection = connections[router.db_for_write(field.model)]
+    with _locked(connection, field, "_shared"):
+        yield
+
+
+def rebuild_lost(field: EmbeddingField) -> list[str]:
+    """Build the indexes that a command dropped and did not live to build; their names. Not in a transaction.
+
+    Safe to run at the same time in several processes: one of them builds, the others return.
+    """
+    connection = connections[router.db_for_write(field.model)]
+    since = timezone.now() - datetime.timedelta(hours=LOST_HOURS)
+    unfinished = IndexingRun.objects.using(connection.alias).filter(
+        label=field.label, kind=IndexingRun.Kind.COMMAND, finished_at=None, updated_at__gte=since
+    )
+    if connection.in_atomic_block or not unfinished.exists() or not missing_indexes(field):
+        return []
+    with _locked(connection, field, "") as alone:
+        built = build_indexes(field) if alone else []
+        if built:
+            analyze(field)
+        return built
+
+
+@contextlib.contextmanager
+def _locked(connection: Any, field: EmbeddingField, shared: str) -> Iterator[bool]:
+    """Never waits: whoever waited for an advisory lock would hold a snapshot, and concurrent builds wait for those."""
+    name = [f"django_visual_search: {field.label}"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_try_advisory_lock{shared}(hashtextextended(%s, 0))", name)
+        [held] = cursor.fetchone()
+    try:
+        yield held
+    finally:
+        if held:
+            with contextlib.suppress(DatabaseFailure), connection.cursor() as cursor:
+                cursor.execute(f"SELECT pg_advisory_unlock{shared}(hashtextextended(%s, 0))", name)

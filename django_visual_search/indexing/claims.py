@@ -2,18 +2,31 @@
 
 Celery alone can't do this: ``acks_late`` runs a task that kills its worker once and loses it, ``reject_on_worker_lost``
 for ever.
+
+Keeps the claims of a running batch: slow work is not lost work.
+
+Pictures go in batches: keys as they come, and what is known of a batch on its way to vectors.
 """
 
 from __future__ import annotations
 
 import datetime
+import logging
+import time
 import uuid
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import numpy as np
+from django.db import Error as DatabaseFailure
 from django.db import connections, router, transaction
 from django.db.models import F
 from django.utils import timezone
+from numpy.typing import NDArray
 
 from ..conf import conf
 from ..db.statements import Answer, Statement, execute_together
@@ -158,3 +171,112 @@ def _update_unlocked(attempts: Any, values: dict[str, Any]) -> int:
 def _now(lease: float = 0) -> dict[str, Any]:
     now = timezone.now()
     return {"leased_until": now + datetime.timedelta(seconds=lease), "updated_at": now}
+
+
+logger = logging.getLogger("django_visual_search")
+
+SHORTEST_WAIT = 0.05  # seconds
+
+
+class Lease:
+    """Renews claims while their pictures are decoded and inferred, three times as often as they would end."""
+
+    def __init__(self, field: EmbeddingField) -> None:
+        self.field = field
+        self.held: list[Claim] = []
+        self.renewed = time.monotonic()
+
+    def expect(self, pictures: list[Picture]) -> str:
+        """The token for claims on these pictures that are about to be made.
+
+        They count as held from now on: an interruption may come between the claim and the knowledge of it, and what
+        was claimed by then is to be given back too.
+        """
+        token = str(uuid.uuid4())
+        self.held = [*self.held, *(Claim(picture, token, 0) for picture in pictures)]
+        return token
+
+    def hold(self, claimed: list[Claim]) -> None:
+        """Keep these claims from now on, and no others."""
+        self.held = claimed
+        self.renew()
+
+    def give_back(self) -> None:
+        """Release what is held, if the database still answers; what is settled stays so."""
+        connection = connections[router.db_for_write(self.field.model)]
+        held, self.held = self.held, []
+        if not held:
+            return
+        try:
+            try:
+                release(self.field, held)
+            except DatabaseFailure:
+                if connection.in_atomic_block:
+                    raise
+                connection.close()  # an interruption in the middle of a statement can leave it unusable
+                release(self.field, held)
+        except DatabaseFailure:
+            logger.warning("visual search: claims on %s not given back; they end with their lease", self.field.label)
+
+    def renew(self) -> None:
+        """Renew them if it is time."""
+        now = time.monotonic()
+        if self.held and now - self.renewed > conf.LEASE_SECONDS / 3:
+            renew(self.field, self.held)
+            self.renewed = now
+
+    def wait(self, future: Future[Any]) -> Any:
+        """The future's result, or what it raises."""
+        while True:
+            try:
+                return future.result(timeout=max(SHORTEST_WAIT, conf.LEASE_SECONDS / 3))
+            except TimeoutError:
+                if future.done():  # it is the work that timed out
+                    raise
+                self.renew()
+
+    def wait_for_all(self, pending: list[Future[Any]]) -> None:
+        """Until each has a result or an exception. Waking up once a picture would take 50 microseconds each time."""
+        while futures.wait(pending, timeout=max(SHORTEST_WAIT, conf.LEASE_SECONDS / 3)).not_done:
+            self.renew()
+
+
+def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Tuples of ``size`` keys, the last one shorter. (``itertools.batched`` comes with Python 3.12.)"""
+    iterator = iter(keys)
+    while batch := tuple(islice(iterator, size)):
+        yield batch
+
+
+@dataclass
+class Batch:
+    """Claimed pictures, and the memory that the decoders fill with them."""
+
+    claimed: list[Claim]
+    memory: NDArray[np.uint8]
+    """``(n, s, s, 3)``, ``n >= len(claimed)``: used again once the batch is written, for new memory costs page faults,
+    a tenth of a millisecond a picture."""
+    decoded: list[Future[None]]
+    """Done when that picture's pixels are there, or raises why it has none."""
+    vectors: Future[NDArray[np.float32]] | None = None
+    """None until they are being inferred."""
+    features: NDArray[np.float16] | None = None
+    """``(len(claimed), width)``: kept ones, which need no pixels; None where they are to be made."""
+    made: NDArray[np.float16] | None = None
+    """Those that were made, to be kept."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """``(len(claimed), s, s, 3)``"""
+        return self.memory[: len(self.claimed)]
+
+    def only(self, places: list[int]) -> Batch:
+        """The pictures at these places, not yet being inferred."""
+        if len(places) == len(self.claimed):
+            return Batch(self.claimed, self.memory, self.decoded, features=self.features)
+        return Batch(
+            [self.claimed[i] for i in places],
+            self.memory[places] if self.features is None else self.memory,
+            [self.decoded[i] for i in places],
+            features=None if self.features is None else self.features[places],
+        )

@@ -13,14 +13,11 @@ from ..conf import conf
 from ..fields import EmbeddingField
 from ..spaces.heads import wanted_extractor
 from . import claims
-from .batches import Batch, batched
-from .claims import Claim, Picture
+from .claims import Batch, Claim, Lease, Picture, batched
 from .decoding.pool import get_pool
-from .embedder import Embedder
-from .inference import decoded, finish
-from .lease import Lease
-from .lookups import Lookups
-from .report import Report
+from .embedder import Embedder, decoded, finish
+from .runs import Report
+from .stale import Lookups
 from .writes import clear
 
 Reports = Generator[Report, None, None]

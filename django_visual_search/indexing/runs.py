@@ -1,8 +1,14 @@
-"""How far the latest sweep or reindex of a field is, written down for the admin's dashboard, sparingly."""
+"""What became of pictures.
+
+How far the latest sweep or reindex of a field is, written down for the admin's dashboard, sparingly.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 from django.db import connections, router
@@ -10,7 +16,32 @@ from django.utils import timezone
 
 from ..fields import EmbeddingField
 from ..models import IndexingRun
-from .report import Report
+
+
+@dataclass
+class Report:
+    """What became of pictures: counts, and why some have no vector."""
+
+    done: int = 0
+    skipped: int = 0
+    """Current already, held by another process, or changed while they were worked on."""
+    cleared: int = 0
+    refused: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    reasons: Counter[str] = dataclass_field(default_factory=Counter)
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was settled."""
+        return bool(self.done or self.cleared or self.refused or self.failed or self.quarantined)
+
+    def add(self, other: Report) -> None:
+        """Add another report's counts."""
+        for name in ("done", "skipped", "cleared", "refused", "failed", "quarantined"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.reasons.update(other.reasons)
+
 
 WRITE_SECONDS = 2.0
 

@@ -1,18 +1,26 @@
-"""Which vectors are not those of their pictures: one comparison in SQL, true at any time."""
+"""Which vectors are not those of their pictures: one comparison in SQL, true at any time.
+
+What a batch asks of the ORM, compiled once: Django takes longer over such a query than PostgreSQL to answer it.
+
+Makes current vectors count as stale: for pictures replaced under the same name, and for ``--force``.
+"""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable
 from typing import Any
 
-from django.db import models, router
+from django.db import connections, models, router, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.statements import ByKey
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
-from ..spaces import heads
+from ..spaces import features, heads
 
 
 def wanted_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
@@ -87,3 +95,71 @@ def attempts_at(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
     return IndexingAttempt.objects.filter(
         label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("visual_wanted")
     )
+
+
+LOCK = "FOR NO KEY UPDATE SKIP LOCKED"
+"""Appended to the query for ``targets``: against changes of the picture, wherever in a chain of tables it lies; foreign
+keys to the rows stay possible."""
+
+
+class Lookups:
+    """The queries of one run over a field."""
+
+    def __init__(self, field: EmbeddingField) -> None:
+        self.field = field
+        self.connection = connections[router.db_for_write(field.model)]
+        rows = stale(field).annotate(visual_tried=Exists(attempts_at(field).filter(attempts__gt=0)))
+        self.stale = ByKey(rows, "pk", "visual_image", "visual_wanted", "visual_tried")
+        """(key, image, wanted vector's key, whether an earlier attempt at that began and did not finish)"""
+        self.wanted = ByKey(stale(field), "pk", "visual_wanted")
+        """(key, wanted vector's key)"""
+        linked = [field.link.target_field.attname] if field.link else []
+        self.targets = ByKey(targets(field).order_by("pk"), "pk", "visual_image", *linked)
+        """(key, image), stale or not, and what a companion's link refers to, where there are companions"""
+
+
+PAGE = 1000
+
+
+def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None:
+    """Make current vectors count as stale, and give what was refused or quarantined new attempts.
+
+    Vectors stay searchable. ``rows``: primary keys of the rows that have the pictures; None means all, page by page. A
+    worker that is busy with one of them will not write its vector.
+    """
+    using = router.db_for_write(field.model)
+    attempts = IndexingAttempt.objects.using(using).filter(label=field.label)
+    owners = field.model._base_manager.using(using).filter(**{f"{field.key_name}__isnull": False})
+    if rows is None:
+        attempts.delete()
+        _mark_all(field, owners)
+        features.forget(field)
+        return
+    keys = list(rows)
+    attempts.filter(object_id__in=[str(key) for key in keys]).delete()
+    # A companion is found by its link's column, whatever that refers to.
+    _mark(field, owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys}))
+    features.forget(field, keys)
+
+
+def _mark_all(field: EmbeddingField, owners: QuerySet[Any]) -> None:
+    """Keeps no row locked for long, and never waits for a lock while it holds another."""
+    locked: list[Any] = []
+    page = list(owners.order_by("pk").values_list("pk", flat=True)[:PAGE])
+    while page:
+        with transaction.atomic(using=owners.db):
+            found = owners.filter(pk__in=page).select_for_update(skip_locked=True, no_key=True)
+            free = list(found.values_list("pk", flat=True))
+            _mark(field, owners.filter(pk__in=free))
+        locked += set(page) - set(free)
+        page = list(owners.filter(pk__gt=page[-1]).order_by("pk").values_list("pk", flat=True)[:PAGE])
+    for key in locked:
+        _mark(field, owners.filter(pk=key))
+
+
+def _mark(field: EmbeddingField, owners: QuerySet[Any]) -> None:
+    prefix = models.Func(
+        F(field.key_name), Value(":"), Value(1), function="split_part", output_field=models.TextField()
+    )
+    # No image has this name, so the key matches none; the extractor's part is kept, so the row can still be found.
+    owners.update(**{field.key_name: Concat(prefix, Value(f":?{uuid.uuid4().hex}"), output_field=models.TextField())})

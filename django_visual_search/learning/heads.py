@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from ..extractors.heads import LinearHead
 from .calibration import Calibration
-from .labels import Labels
+from .first_hits import learn_confidence
+from .labels import Labels, one_blas_thread
 from .lda import Learned, Settings, learn
-from .learn_confidence import learn_confidence
-from .measures import Metrics
-from .plan import Plan, check, splits_of
-from .requirements import one_blas_thread
-from .selection import Tried, answerable, choose, learned_embed, measure
+from .metrics import Metrics
+from .selection import Plan, Tried, answerable, check, choose, learned_embed, measure, splits_of
 from .splits import Indices, Split
 
 Progress = Callable[[str], None]

@@ -16,10 +16,9 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..fields import EmbeddingField
-from ..indexing.batches import batched
-from ..indexing.claims import quarantine_lost
+from ..indexing.claims import batched, quarantine_lost
 from ..indexing.publishing import connect, enqueue
-from ..indexing.report import Report
+from ..indexing.runs import Report
 from ..indexing.stale import SETTLED, without
 from ..indexing.sweep import pending_keys
 from ..models import IndexingAttempt

@@ -5,7 +5,7 @@ that a search may return; the *plan* is an exact scan or a scan of the HNSW grap
 similarity and rank; a *ranking* is all places of a result, of which a page shows some.
 """
 
-from .questions import next_page, search_by_image, similar_to
+from .answer import next_page, search_by_image, similar_to
 from .results import SearchHit, SearchResults
 
 __all__ = ["SearchHit", "SearchResults", "next_page", "search_by_image", "similar_to"]

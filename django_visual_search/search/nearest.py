@@ -18,8 +18,7 @@ from ..ranking.types import Candidate, Rule, Wishes
 from ..spaces.serving import asked, learn, serving
 from .candidates import listed, read_along
 from .planning import Plan, facts_of, make_plan
-from .rows import RowReader, columns_of
-from .sql import COMPLETE, PINNED, SCANNED, Columns, graph, joined, scan
+from .sql import COMPLETE, PINNED, SCANNED, Columns, RowReader, columns_of, graph, joined, scan
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..db.by_key import ByKey
-from ..db.statements import Answer, Statement, execute_together
+from ..db.statements import Answer, ByKey, Statement, execute_together
 from ..fields import EmbeddingField
 from ..models import PictureFeatures
 

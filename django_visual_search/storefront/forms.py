@@ -1,7 +1,13 @@
-"""The form by which shoppers send a photo: two ways to choose one, no script needed."""
+"""The form by which shoppers send a photo: two ways to choose one, no script needed.
+
+The photo that was searched with, shown back without being kept.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -10,8 +16,10 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 
+from .. import images
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
+from ..spaces.extractors import extractor_of
 
 
 class PhotoSearchForm(forms.Form):
@@ -66,3 +74,28 @@ def photo_search_address(model: type[Model]) -> str:
             'The photo search form leads nowhere: add path("visual-search/", include("django_visual_search.urls")) to '
             "the project's URLs, or give the form an action."
         ) from e
+
+
+SIDE = 360
+"""Pixels."""
+QUALITY = 82
+MEMORY = 100 * 2**20
+"""Most bytes that decoding for it may take: any JPEG, 12 megapixels of HEIC. Above, it costs more than it is worth."""
+
+
+def preview(photo: bytes, field: EmbeddingField, side: int = SIDE) -> str:
+    """The photo's middle as a data URL of a square JPEG, whatever its format: few browsers show HEIC.
+
+    Empty where that would take too much. Raises images.ImageRefused for what is not accepted as a photo at all.
+    """
+    options = extractor_of(field).spec.images
+    small = replace(options, trim=False, fit="center-crop", max_memory=min(MEMORY, options.max_memory))
+    try:
+        picture = images.load(photo, options=small, size=side)
+    except images.ImageRefused as refused:
+        if refused.code == "pixels":
+            return ""
+        raise
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

@@ -1,4 +1,7 @@
-"""What a shop's own pages need of a search: only what the visitor may see, logged, and never in the page's way."""
+"""What a shop's own pages need of a search: only what the visitor may see, logged, and never in the page's way.
+
+Which products a visitor may see: the shop's own word, for every interface.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import logging
 import time
 from typing import Any, BinaryIO
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections, router
 from django.db.models import Manager, Model, QuerySet
 from django.http import HttpRequest
+from django.utils.module_loading import import_string
 
 from .. import feedback, search
 from ..conf import conf
@@ -18,7 +23,6 @@ from ..fields.registry import fields_of_product, get_field, named_model
 from ..search import SearchResults
 from ..search.confidence import Confidence
 from ..search.results import Ranking
-from .visibility import visible
 
 logger = logging.getLogger("django_visual_search")
 
@@ -136,3 +140,25 @@ def _nothing(label: str = "", query_id: str = "") -> SearchResults:
 def _log(results: SearchResults, started: float, request: HttpRequest | None) -> None:
     if request is not None:  # else it is no person who looks
         feedback.log_search(results, (time.perf_counter() - started) * 1000, request)
+
+
+def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[Any]:
+    """What ``VISUAL_SEARCH["VISIBLE"]`` gives for the model or its nearest parent; else its default manager's rows.
+
+    Raises ImproperlyConfigured where the callable can't be imported or gives something else than a queryset.
+    """
+    entries = {str(label).lower(): path for label, path in conf.VISIBLE.items()}
+    for ancestor in model.__mro__:
+        path = entries.get(ancestor._meta.label_lower) if hasattr(ancestor, "_meta") else None
+        if path is None:
+            continue
+        try:
+            queryset = (import_string(path) if isinstance(path, str) else path)(request)
+        except ImportError as e:
+            raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {e}") from e
+        if isinstance(queryset, Manager):
+            queryset = queryset.all()
+        if not isinstance(queryset, QuerySet):
+            raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {path!r} must return a queryset, not {queryset!r}.")
+        return queryset
+    return model._default_manager.all()

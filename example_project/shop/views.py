@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_visual_search import images, storefront
 from django_visual_search.extractors import ExtractorUnavailable
 from django_visual_search.fields.registry import get_field
+from django_visual_search.storefront.forms import preview
 from django_visual_search.storefront.gate import Busy, photo_slot
-from django_visual_search.storefront.previews import preview
 
 from .forms import FilterForm, PhotoSearchForm
 from .models import Product

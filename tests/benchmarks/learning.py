@@ -35,14 +35,12 @@ from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.extractors.heads import orthonormal
 from django_visual_search.extractors.keras import KerasExtractor
-from django_visual_search.learning import strangers
+from django_visual_search.learning import first_hits
 from django_visual_search.learning.calibration import brier, calibration_error
 from django_visual_search.learning.heads import train_head
 from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.plan import Plan
-from django_visual_search.learning.scenes import near_duplicates
-from django_visual_search.learning.selection import Embed, embed_by, measure
-from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
+from django_visual_search.learning.selection import Embed, Plan, embed_by, measure
+from django_visual_search.learning.splits import Split, near_duplicates, unseen_pictures, unseen_products
 
 if not settings.configured:
     settings.configure(SHARED=Path(__file__).resolve().parents[3] / "shared")
@@ -81,7 +79,7 @@ class Shop:
 
     def drawn(self, name: str) -> np.ndarray:
         """The same of drawn pictures, which confidence is learned from."""
-        return self._of(name, "drawn", lambda: [as_jpeg(picture) for picture in strangers.drawn(120)])
+        return self._of(name, "drawn", lambda: [as_jpeg(picture) for picture in first_hits.drawn(120)])
 
     def foreign(self, name: str) -> np.ndarray:
         """The same of other pictures that show nothing a grocery sells, which confidence is measured with."""
@@ -134,7 +132,7 @@ class Shop:
 def foreign_pictures() -> list[tuple[str, bytes]]:
     """Kind and bytes of pictures from other worlds: drawn ones, and photos that libraries bring with parts of them."""
     rng = np.random.default_rng(5)
-    found = [("drawn", picture) for picture in strangers.drawn(160, seed=5)]
+    found = [("drawn", picture) for picture in first_hits.drawn(160, seed=5)]
     for photo in library_photos():
         found.append(("photo", photo))
         for _ in range(4):

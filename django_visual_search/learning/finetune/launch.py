@@ -17,9 +17,8 @@ from ...extractors.base import ExtractorUnavailable
 from ..labels import Labels
 from ..splits import Indices, Split
 from . import checkpoint
-from .inputs import Pictures
 from .options import FinetuneOptions, Tuned
-from .request import Request
+from .request import Pictures, Request
 
 LEAST_COSINE = 1 - 1e-4
 """Between features by Keras and by the exported model, as for every export; the weights as int8 may differ more."""

@@ -1,8 +1,17 @@
-"""What is trained: a whole backbone and the proxies of the labels, step by step, with all of its state at hand."""
+"""Altered views of a batch of pictures in TensorFlow operations: as ``augment`` does, on the device that trains.
+
+Normalised softmax: a picture's features are drawn to the proxy of each of its labels and away from all others.
+
+A. Zhai and H.-Y. Wu, "Classification is a strong baseline for deep metric learning", 2019: the logits are cosines times
+a scale. Features are centred first: behind a ReLU all point one way, and cosines would hardly differ.
+
+What is trained: a whole backbone and the proxies of the labels, step by step, with all of its state at hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,9 +20,132 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ...extractors import build
-from ...extractors.views import picture_size
-from . import loss
-from .augmentation import Strength, views
+from ...extractors.backbone import picture_size
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How much views may differ from their pictures.
+
+    ``zoom``: the least and the largest share of a picture's side that a view shows. ``shift``: of the side, beyond what
+    is left by the zoom. ``rotation``: degrees. ``light``: brightness, contrast and saturation by up to that share.
+    ``tint``: each colour by up to that share. ``erased``: the chance that a rectangle is covered, as by a hand.
+    """
+
+    zoom: tuple[float, float] = (0.6, 1.1)
+    aspect: float = 0.1
+    shift: float = 0.05
+    rotation: float = 15.0
+    light: float = 0.35
+    tint: float = 0.08
+    flip: bool = True
+    erased: float = 0.25
+
+
+def views(pictures: Any, size: int, strength: Strength, seed: Any) -> Any:
+    """One view of each picture: ``(b, s, s, 3)`` to float32 ``(b, size, size, 3)`` from 0 to 255.
+
+    ``seed``: int32 ``(2,)``; equal seeds give equal views.
+    """
+    batch, side = tf.shape(pictures)[0], pictures.shape[1]
+    draws = iter(tf.unstack(tf.random.experimental.stateless_split(seed, 10)))
+    found = _moved(tf.cast(pictures, tf.float32), batch, side, size, strength, draws)
+    found = _lit(found, batch, strength, draws)
+    return _erased(found, batch, size, strength, draws) if strength.erased else found
+
+
+def _uniform(batch: Any, draws: Any, low: float, high: float, columns: int = 1) -> Any:
+    return tf.random.stateless_uniform((batch, columns), next(draws), low, high)
+
+
+def _moved(pictures: Any, batch: Any, side: int, size: int, strength: Strength, draws: Any) -> Any:
+    """Flip, rotation, zoom and shift as one projection, so that pixels are resampled once."""
+    zoom = _uniform(batch, draws, *strength.zoom)
+    stretch = _uniform(batch, draws, -strength.aspect, strength.aspect)
+    angle = _uniform(batch, draws, -1.0, 1.0) * (strength.rotation * 3.14159265 / 180)
+    flip = tf.where(_uniform(batch, draws, 0.0, 1.0) < 0.5, -1.0, 1.0) if strength.flip else tf.ones((batch, 1))
+    reach = tf.maximum(1 - zoom, 0.0) / 2 + strength.shift
+    shift = _uniform(batch, draws, -1.0, 1.0, 2) * reach * side
+    wide, high = zoom * (1 + stretch) * side / size, zoom * (1 - stretch) * side / size
+    a0, a1 = flip * wide * tf.cos(angle), -high * tf.sin(angle)
+    b0, b1 = flip * wide * tf.sin(angle), high * tf.cos(angle)
+    middle, target = (side - 1) / 2, (size - 1) / 2
+    a2 = middle + shift[:, :1] - (a0 + a1) * target
+    b2 = middle + shift[:, 1:] - (b0 + b1) * target
+    nothing = tf.zeros((batch, 2))
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pictures,
+        transforms=tf.concat([a0, a1, a2, b0, b1, b2, nothing], axis=1),
+        output_shape=(size, size),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )
+
+
+def _lit(pictures: Any, batch: Any, strength: Strength, draws: Any) -> Any:
+    """Contrast around the picture's mean, saturation around its grey, brightness and tint, in one linear map."""
+    light = 1 + _uniform(batch, draws, -strength.light, strength.light, 3)
+    tint = 1 + _uniform(batch, draws, -strength.tint, strength.tint, 3)
+    bright, contrast, colour = (light[:, i][:, None, None, None] for i in range(3))
+    mean = tf.reduce_mean(pictures, axis=(1, 2, 3), keepdims=True)
+    grey = tf.reduce_mean(pictures, axis=3, keepdims=True)
+    found = grey + (pictures - grey) * colour
+    found = (mean + (found - mean) * contrast) * bright * tint[:, None, None, :]
+    return tf.clip_by_value(found, 0.0, 255.0)
+
+
+def _erased(pictures: Any, batch: Any, size: int, strength: Strength, draws: Any) -> Any:
+    """A grey rectangle over some (Z. Zhong et al., "Random erasing data augmentation", 2020)."""
+    numbers = tf.random.stateless_uniform((batch, 5), next(draws))
+    half = (0.1 + 0.15 * numbers[:, :2]) * size
+    centre = numbers[:, 2:4] * size
+    place = tf.range(size, dtype=tf.float32)
+    across = tf.abs(place[None] - centre[:, :1]) < half[:, :1]
+    down = tf.abs(place[None] - centre[:, 1:]) < half[:, 1:]
+    covered = down[:, :, None] & across[:, None, :] & (numbers[:, 4] < strength.erased)[:, None, None]
+    return tf.where(covered[..., None], 127.0, pictures)
+
+
+Array = NDArray[np.float32]
+
+
+def imprinted(features: Array, classes: NDArray[np.int32], count: int) -> Array:
+    """First proxies of a label: the mean of each class's centred unit features, ``(count, f)`` (H. Qi et al.,
+    "Low-shot learning with imprinted weights", 2018)."""
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    known = classes >= 0
+    sums = np.zeros((count, features.shape[1]), np.float32)
+    np.add.at(sums, classes[known], unit[known])
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def loss(
+    features: Any,
+    centre: Any,
+    classes: Any,
+    proxies: Sequence[Any],
+    weights: Sequence[float],
+    scale: float,
+    smoothing: float,
+) -> Any:
+    """The weighted mean over labels, a scalar.
+
+    ``features``: float32 ``(b, f)``; ``centre``: ``(f,)``; ``classes``: int32 ``(b, labels)``, -1 where a picture has
+    none; ``proxies``: by label, ``(classes, f)``.
+    """
+    unit = tf.math.l2_normalize(features - centre, axis=1)
+    total = tf.constant(0.0)
+    for i, (own, weight) in enumerate(zip(proxies, weights, strict=True)):
+        logits = scale * tf.matmul(unit, tf.math.l2_normalize(own, axis=1), transpose_b=True)
+        target = classes[:, i]
+        known = tf.cast(target >= 0, tf.float32)
+        likely = tf.nn.log_softmax(logits)
+        right = tf.gather(likely, tf.maximum(target, 0), axis=1, batch_dims=1)
+        each = -(1 - smoothing) * right - smoothing * tf.reduce_mean(likely, axis=1)
+        total += weight * tf.reduce_sum(each * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+    return total / sum(weights)
+
 
 Arrays = list[NDArray[Any]]
 
@@ -78,7 +210,7 @@ class Training:
         altered = views(pictures, options["training_size"], self.strength, seed)
         with tf.GradientTape() as tape:
             features = tf.cast(self.backbone(self.preprocess(altered), training=False), tf.float32)
-            value = loss.loss(
+            value = loss(
                 features, self.centre, classes, self.proxies, options["weights"], options["scale"], options["smoothing"]
             )
         trained = [*self.weights, *self.proxies]

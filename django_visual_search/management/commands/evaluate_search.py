@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from ... import __version__
 from ...evaluation import evaluate_field
+from ...evaluation.catalogue import usual_labels
 from ...evaluation.figures import Evaluation
 from ...evaluation.floors import Floor, parse
-from ...evaluation.labels import usual_labels
 from ...evaluation.plots import missing
 from ...evaluation.report import write_report
 from ...evaluation.served import LIMIT

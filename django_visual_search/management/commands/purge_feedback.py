@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ...conf import conf
-from ...feedback.retention import purge
+from ...feedback.privacy import purge
 
 
 class Command(BaseCommand):

@@ -17,7 +17,7 @@ from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.registry import embedding_fields, get_field
 from ...indexing import ann
-from ...indexing.rebuilding import reindexing
+from ...indexing.ann import reindexing
 from ...indexing.runs import Run
 from ...models import IndexingAttempt, IndexingRun
 from .. import workers

@@ -15,8 +15,9 @@ from ...fields.registry import get_field, only_field
 from ...learning.finetune.options import FinetuneOptions
 from ...learning.heads import Trained
 from ...spaces.artifacts import cache_directory
-from ...training import finetuning, heads, keeping
-from ...training.baseline import baseline
+from ...training import finetuning, heads
+from ...training import heads as keeping
+from ...training.heads import baseline
 from ...training.supervision import gather, usual_labels
 from ..progress import Progress
 

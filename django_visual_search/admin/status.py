@@ -1,14 +1,22 @@
-"""How a status looks: a coloured word, how many pictures it is about, and why."""
+"""How a status looks: a coloured word, how many pictures it is about, and why.
+
+The filter of the shop's product list by status.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from ..indexing.states import State
-from ..indexing.statuses import ProductStatus
+from ..indexing.status import ProductStatus, State, in_state
 
 REASON_LENGTH = 90
 """Characters; the whole is in the tooltip."""
@@ -22,7 +30,11 @@ def badge(status: ProductStatus, *, told: bool = False) -> SafeString:
     count = status.counts[state]
     label = state.label
     if status.pictures > 1 and count < status.pictures:
-        label = _("%(state)s, %(count)d of %(total)d") % {"state": label, "count": count, "total": status.pictures}
+        label = gettext("%(state)s, %(count)d of %(total)d") % {
+            "state": label,
+            "count": count,
+            "total": status.pictures,
+        }
     short = Truncator(reason).chars(REASON_LENGTH) if state in TOLD or not status.pictures else ""
     shown = reason if told else short
     return format_html(
@@ -32,3 +44,15 @@ def badge(status: ProductStatus, *, told: bool = False) -> SafeString:
         label,
         format_html('<span class="visual-search-reason" title="{}">{}</span>', reason, shown) if shown else "",
     )
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = _("visual search")
+    parameter_name = "visual_search"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(state.value, state.label) for state in State]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return in_state(queryset, State(value)) if value in set(State) else queryset

@@ -1,17 +1,39 @@
-"""What the admins of our own tables share: rows that name products, shown with them; rows that nobody edits by hand."""
+"""What differs between the Django versions that the admin pages run under.
+
+The base of admins whose rows or pages are only looked at.
+
+What the admins of our own tables share: rows that name products, shown with them; rows that nobody edits by hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+import django
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
-from ..storefront.presentation import title_of
+from ..storefront.cards import title_of
 from .products import Key, load_products, product_cell
-from .read_only import ReadOnlyAdmin
+
+BREADCRUMB_LIST = django.VERSION >= (6, 1)
+"""Whether the admin's breadcrumbs are a list rather than text with arrows."""
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Nobody adds, changes or deletes rows here; who may view them is up to Django's permissions."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
 
 KEPT = "_visual_search_products"
 
