@@ -28,6 +28,8 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_modifyitems(config, items):
     parallel.refuse_alike(items)
+    for item in items:
+        item.add_marker(item.path.parent.name)  # unit, integration or acceptance
     if hasattr(config, "workerinput"):  # one of several processes
         items.sort(key=lambda item: parallel.place_of(item.nodeid))
 

@@ -1,4 +1,4 @@
-"""The small fine-tuning of tests/test_learning_finetune.py; also a program of its own: ``PHOTOS WEIGHTS FOLDER``."""
+"""The small fine-tuning of test_learning_finetune.py; also a program of its own: ``PHOTOS WEIGHTS FOLDER``."""
 
 from __future__ import annotations
 

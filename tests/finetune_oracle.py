@@ -1,4 +1,4 @@
-"""Plain Keras beside a fine-tuning, in a process of its own, for tests/test_learning_finetune.py: ``REQUEST OUTPUT``.
+"""Plain Keras beside a fine-tuning, in a process of its own, for test_learning_finetune.py: ``REQUEST OUTPUT``.
 
 Writes to OUTPUT: features, by the documented way, of weights between those before and those that the checkpoint holds
 as the best; how far the weights that aren't trained moved in a few steps; and altered views.

@@ -1,4 +1,4 @@
-"""Plain Keras in a process of its own, as tests/test_extractors_keras.py compares with: features the documented way."""
+"""Plain Keras in a process of its own, as test_extractors_keras.py compares with: features the documented way."""
 
 from __future__ import annotations
 

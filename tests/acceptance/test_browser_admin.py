@@ -1,0 +1,381 @@
+"""The admin of the example shop in a real browser, under a strict policy: what staff do from morning to evening."""
+
+import re
+import signal
+import time
+
+import pytest
+
+from ..browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ..example import demo_shop  # noqa: F401
+from .test_example_celery import BROKER, broker  # noqa: F401
+
+PRODUCTS = "/admin/shop/product/"
+DASHBOARD = "/admin/django_visual_search/dashboard/"
+FINDABILITY = "/admin/django_visual_search/findability/"
+# Pictures still under way when the page was left, and choices when more was typed
+LEAVING = r"ERR_ABORTED .*/(media|products|autocomplete)/"
+# Django's own pages: styles that its calendar and select2 write into elements
+DJANGO = r"inline style .*(static/admin|/change/|/add/)|favicon"
+STATES = """
+import uuid
+from django.utils import timezone
+from django_visual_search import indexing
+from django_visual_search.models import IndexingAttempt
+from django_visual_search.registry import get_field
+from example_project.shop.models import Product
+field = get_field("shop.Product.embedding")
+stale, missing, refused, quarantined = Product.objects.order_by("-created", "-pk")[1:5]
+indexing.mark_stale(field, [stale.pk])
+Product.objects.filter(pk__in=[missing.pk, refused.pk, quarantined.pk]).update(embedding=None, embedding_key=None)
+for row, state, message in (
+    (refused, "refused", "The picture is truncated or broken. Save or photograph it again."),
+    (quarantined, "quarantined", "Each of 3 attempts to embed this picture ended with its worker lost."),
+):
+    IndexingAttempt.objects.create(
+        label=field.label, object_id=row.pk, key=indexing.wanted_key(field, row.image.name), token=uuid.uuid4(),
+        state=state, code="corrupt", message=message, leased_until=timezone.now(), attempts=3,
+    )
+print(stale.pk, missing.pk)
+"""
+FEEDBACK = """
+import datetime, random, uuid
+from django.contrib.contenttypes.models import ContentType
+from django.utils import timezone
+from django_visual_search.models import Feedback
+from example_project.shop.models import Product
+rng, now, kind = random.Random(1), timezone.now(), ContentType.objects.get_for_model(Product)
+events = {"impression": 90, "click": 7, "favourite": 2, "cart": 2, "purchase": 1}
+Feedback.objects.bulk_create(
+    Feedback(
+        kind=name, created_at=now - datetime.timedelta(days=day, seconds=60), content_type=kind,
+        object_id=str(rng.randrange(1, 99)), digest=uuid.uuid4().hex,
+    )
+    for day in range(30) for name, usual in events.items() for _ in range(round(usual * rng.uniform(0.2, 1.8)))
+)
+print(Feedback.objects.count())
+"""
+UNFOUND = """
+import io
+from django.core.files.base import ContentFile
+from PIL import Image
+from example_project.shop.models import Product
+tea = Product.objects.get(sku="TEA-004")
+tiny = io.BytesIO()
+Image.new("RGB", (4, 4), "red").save(tiny, "PNG")
+with tea.image.open() as file:
+    copy = file.read()
+for sku, data in (("BARE", None), ("TINY", tiny.getvalue()), ("BROKEN", b"no picture"), ("COPY", copy)):
+    one = Product(name=f"Unfound {sku}", slug=sku, sku=sku, category=tea.category, brand=tea.brand, price=1)
+    if data:
+        one.image.save(f"{sku}.jpg", ContentFile(data), save=False)
+    one.save()
+print(tea.name)
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(demo_shop):  # noqa: F811
+    demo_shop.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
+    demo_shop.python(
+        "from django.contrib.auth.models import User; User.objects.create_superuser('staff', password='of the shop')"
+    )
+    with demo_shop.server() as demo_shop.address:
+        yield demo_shop
+
+
+@pytest.fixture
+def working(browser, shop):  # noqa: F811
+    """Opens a page of the admin as somebody who is logged in."""
+    pages = []
+
+    def go(address, **options):
+        expected = [LEAVING, DJANGO, *options.pop("expected", ())]
+        context = opened(browser, expected=expected, **options)
+        page = context.__enter__()
+        pages.append(context)
+        page.goto(shop.address + "/admin/login/?next=" + address)
+        page.fill("#id_username", "staff")
+        page.fill("#id_password", "of the shop")
+        page.click("input[type=submit]")
+        page.wait_for_url(shop.address + address)
+        return page
+
+    yield go
+    for context in pages:
+        context.__exit__(None, None, None)
+
+
+def status(page, name):
+    row = page.locator("#result_list tbody tr", has_text=name)
+    return row.locator(".visual-search-status").inner_text()
+
+
+def search_by(page, photo, **fields):
+    page.set_input_files("#id_photo", str(photo))
+    for name, value in fields.items():
+        page.fill(f"#id_{name}", value)
+    page.click(".visual-search-form input[type=submit]")
+    page.wait_for_selector(".visual-search-asked")
+
+
+def hits(page):
+    return page.locator(".visual-search-staff .visual-search-title").all_inner_texts()
+
+
+def test_a_day_in_the_shop(working, shop):
+    """Add a product, see it searchable, embed it again, find it by photo."""
+    photo = shop.state / "photos" / "tea-004-table.jpg"
+    page = working(PRODUCTS)
+    page.click(".object-tools .addlink")
+    page.fill("#id_name", "Teapot of the day")
+    page.fill("#id_sku", "DAY-001")
+    page.fill("#id_price", "12.50")
+    page.fill("#id_stock", "3")
+    for field, typed in (("category", "Teapots"), ("brand", "Casa Olmo")):
+        page.click(f".field-{field} .select2-selection")
+        page.keyboard.type(typed)
+        page.locator(".select2-results__option--highlighted", has_text=typed).click()
+    page.set_input_files("#id_image", str(photo))
+    page.click("input[name=_save]")
+    page.wait_for_selector(".messagelist .success")
+    assert status(page, "Teapot of the day") == "current"
+
+    page.locator("#result_list .field-name a", has_text="Teapot of the day").click()
+    page.wait_for_selector(".visual-search-panel")
+    assert page.locator(".visual-search-panel li").count() == 8
+    page.click("text=View on site")
+    page.wait_for_load_state()
+    assert page.locator("[data-visual-search-product]").count() == 8
+    assert "Teapot of the day" in page.title()
+
+    key = "from example_project.shop.models import *; p = Product.objects.filter(sku='DAY-001'); "
+    shop.python(key + "p.update(embedding_key='other:x')")
+    page.goto(shop.address + PRODUCTS)
+    assert status(page, "Teapot of the day") == "stale"
+    page.locator("#result_list tbody tr", has_text="Teapot of the day").locator(".action-select").check()
+    page.select_option("select[name=action]", "visual_search_reindex")
+    page.click("button[name=index]")
+    page.wait_for_selector(".messagelist li")
+    assert "1 picture was worked on here and now" in page.inner_text(".messagelist")
+    assert status(page, "Teapot of the day") == "current"
+    assert shop.python(key + "print(p.get().embedding_key.endswith(p.get().image.name))") == "True"
+
+    page.click("text=Search by photo")
+    search_by(page, photo)
+    assert hits(page)[0] == "Teapot of the day"
+    first = page.locator(".visual-search-staff li").first
+    assert re.search(r"1\.000\s+SKU\s+DAY-001\s+Stock\s+3\s+Price\s+12\.50", first.inner_text())
+    first.locator("text=Search with this picture").click()
+    page.wait_for_selector("text=Looks like Teapot of the day")
+    assert len(hits(page)) == 24
+    assert "Teapot of the day" not in hits(page)
+    shop.python(key + "p.get().delete()")
+
+
+def test_a_customer_writes_in_with_a_photo(working, shop):
+    """Staff draw a box around what matters, and see this customer's orders and the coupons that run."""
+    email, name = shop.python(
+        "from example_project.shop.models import *; line = OrderLine.objects.get_or_create("
+        "order=Order.objects.get_or_create(email='new@example.com')[0], "
+        "product=Product.objects.get(sku='TEA-004'), price=5)[0]; print(line.order.email, line.product.name, sep='|')"
+    ).split("|")
+    page = working(f"{PRODUCTS}visual-search/", viewport={"width": 1280, "height": 1100})
+    shot(page, "admin-photo-empty")
+    page.set_input_files("#id_photo", str(shop.state / "photos" / "tea-004-table.jpg"))
+    canvas = page.locator(".visual-search-canvas")
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    corners = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in ((0.1, 0.2), (0.9, 0.9))]
+    page.mouse.move(*corners[1])
+    page.mouse.down()
+    page.mouse.move(*corners[0], steps=4)
+    page.mouse.up()
+    drawn = [int(page.input_value(f"#id_{side}")) for side in ("left", "top", "right", "bottom")]
+    assert drawn == pytest.approx([10, 20, 90, 90], abs=1)
+    page.fill("#id_customer", email)
+    shot(page, "admin-photo-box")
+    page.click(".visual-search-form input[type=submit]")
+    page.wait_for_selector(".visual-search-asked")
+    assert "by a part of the photo" in page.inner_text(".visual-search-asked")
+    assert [int(page.input_value(f"#id_{side}")) for side in ("left", "top", "right", "bottom")] == drawn
+    assert hits(page)[0] == name
+    first = page.locator(".visual-search-staff li").first
+    assert re.search(r"Order \d+, .* 1 x", first.inner_text())
+    assert "TEATIME (-10 %)" in first.inner_text()
+    page.wait_for_load_state("networkidle")
+    shot(page, "admin-photo")
+    first.locator("a", has_text="Order").click()
+    page.wait_for_url("**/admin/shop/order/*/change/")
+    assert page.input_value("#id_email") == email
+
+
+def test_a_photo_that_is_none(working, shop):
+    page = working(f"{PRODUCTS}visual-search/", expected=["422"])
+    note = shop.state / "note.txt"
+    note.write_text("no picture")
+    search_by = page.locator(".visual-search-form input[type=submit]")
+    page.set_input_files("#id_photo", str(note))
+    assert page.locator(".visual-search-canvas").is_hidden()
+    search_by.click()
+    page.wait_for_selector(".errornote")
+    shot(page, "admin-photo-refused")
+    assert page.locator(".form-row.errors .errorlist").inner_text().strip()
+
+
+def test_every_state(working, shop):
+    stale, missing, *_ = shop.python(STATES).split()
+    page = working(PRODUCTS)
+    found = page.locator(".visual-search-status").all_inner_texts()[:6]
+    assert found == ["current", "stale", "missing", "refused", "quarantined", "current"]
+    assert "truncated or broken" in page.locator(".visual-search-reason").first.inner_text()
+    shot(page, "admin-list", full_page=False)
+    page.click("#changelist-filter >> text=refused")
+    page.wait_for_url("**/?visual_search=refused")
+    assert page.locator("#result_list tbody tr").count() == 1
+    shot(working(PRODUCTS, dark=True), "admin-list-dark", full_page=False)
+
+    page.goto(f"{shop.address}/admin/django_visual_search/indexingattempt/")
+    assert page.locator("#result_list tbody tr").count() == 2
+    shot(page, "admin-attempts")
+    for mark in page.locator(".action-select").all():
+        mark.check()
+    page.select_option("select[name=action]", "retry")
+    page.click("button[name=index]")
+    page.wait_for_selector(".messagelist li")
+    assert "2 pictures were worked on" in page.inner_text(".messagelist")
+    page.goto(shop.address + PRODUCTS)
+    found = page.locator(".visual-search-status").all_inner_texts()[:6]
+    assert found == ["current", "stale", "missing", "current", "current", "current"]
+    for key in (stale, missing):
+        page.locator(f".action-select[value='{key}']").check()
+    page.select_option("select[name=action]", "visual_search_reindex")
+    page.click("button[name=index]")
+    page.wait_for_selector(".messagelist li")
+    assert set(page.locator(".visual-search-status").all_inner_texts()) == {"current"}
+
+
+def test_a_rule_made_by_name(working, shop):
+    page = working("/admin/django_visual_search/rankingrule/add/", dark=True)
+    page.select_option("#id_kind", "pin")
+    page.fill("#id_slot", "1")
+    for field, typed in (("object_id", "SOF-002"), ("query_id", "TEA-004")):
+        page.click(f".field-{field} .select2-selection")
+        page.keyboard.type(typed)
+        # Not by a function in the page: the policy forbids to evaluate text.
+        page.wait_for_selector(".select2-results__option[role=option]:only-child")
+        if field == "object_id":
+            shot(page, "admin-rule-choice-dark")
+        page.click(".select2-results__option[role=option]")
+    page.click("input[name=_continue]")
+    page.wait_for_selector(".messagelist .success")
+    assert page.locator(".field-pictures img").count() == 2
+    shot(page, "admin-rule-dark")
+    page.locator(".field-pictures a").last.click()
+    page.wait_for_selector(".visual-search-panel")
+    assert page.locator(".visual-search-panel li").first.inner_text().split("\n")[-1].endswith("pinned")
+    page.wait_for_load_state("networkidle")
+    shot(page, "admin-product-dark")
+    page.goto(f"{shop.address}/admin/django_visual_search/rankingrule/")
+    shot(page, "admin-rules-dark")
+    shop.python("from django_visual_search.models import *; RankingRule.objects.all().delete()")
+
+
+@pytest.mark.parametrize(("name", "options"), [("", {}), ("-dark", {"dark": True}), ("-narrow", {"viewport": MOBILE})])
+def test_dashboard(working, shop, name, options):
+    if not name:
+        shop.python(FEEDBACK)
+    page = working("/admin/", **options)
+    page.click(f"#content-main a[href='{DASHBOARD}']")
+    page.wait_for_selector(".visual-search-field")
+    assert page.locator(".visual-search-share strong").all_inner_texts() == ["100\xa0%", "100\xa0%"]
+    assert "336 of 336 pictures have their vectors" in page.inner_text("#content-main")
+    assert page.locator(".visual-search-chart").count() == 7
+    first = page.locator(".visual-search-chart rect:not(.visual-search-day)").first
+    assert first.bounding_box()["height"] > 1
+    assert wider_than_the_window(page) == 0
+    shot(page, f"admin-dashboard{name}")
+    page.goto(f"{shop.address}{PRODUCTS}visual-search/")
+    search_by(page, shop.state / "photos" / "sne-010-table.jpg")
+    assert len(hits(page)) == 24
+    assert wider_than_the_window(page) == 0
+    page.wait_for_load_state("networkidle")
+    shot(page, f"admin-photo{name}")
+
+
+def test_the_dashboard_follows_a_reindex(working, shop):
+    """It loads anew by itself while the command works, and says how far that is."""
+    program = (
+        "from django_visual_search.models import IndexingRun; from django.utils import timezone; import datetime; "
+        "now = timezone.now(); IndexingRun.objects.filter(label='shop.Product.embedding').update("
+        "started_at=now - datetime.timedelta(seconds=8), updated_at=now, finished_at={}, total=336, done={})"
+    )
+    shop.python(program.format("None", 120))
+    page = working(DASHBOARD)
+    assert "120 of 336 pictures" in page.inner_text("#content-main")
+    shot(page, "admin-dashboard-running")
+    shop.python(program.format("now", 336))
+    end = time.monotonic() + 20
+    while "336 pictures embedded" not in page.inner_text("#content-main"):
+        assert time.monotonic() < end
+        page.wait_for_timeout(200)
+    assert page.locator("meta[http-equiv=refresh]").count() == 0
+
+
+@pytest.fixture
+def staffed(shop, broker, monkeypatch):  # noqa: F811
+    """The shop with a broker, and one worker."""
+    monkeypatch.setitem(shop.environment, "CELERY_BROKER_URL", BROKER)
+    celery = ("-m", "celery", "-A", "example_project")
+    with shop.start(*celery, "purge", "-f", "-Q", "visual_search") as purge:
+        purge.communicate(timeout=60)
+    log = shop.folder / "worker.log"
+    with log.open("w") as output:
+        worker = shop.start(
+            *(*celery, "worker", "-Q", "visual_search", "-c", "1", "-l", "INFO"), stdout=output, start_new_session=True
+        )
+    try:
+        with shop.server() as address:
+            monkeypatch.setattr(shop, "address", address)
+            yield shop
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(60)
+
+
+@pytest.mark.services
+def test_a_worker_checks_what_can_not_be_found(staffed, working):
+    """Started on the page, which then follows it by itself, and shows what it found."""
+    name = staffed.python(UNFOUND)
+    page = working(FINDABILITY)
+    content = lambda: page.inner_text("#content-main")  # noqa: E731
+    assert content().count("none yet") == 2, "a check of each embedding field"
+    page.click("input[value='Check now']")
+    page.wait_for_selector(".messagelist .success")
+    assert "as soon as a worker is free" in page.inner_text(".messagelist")
+    seen, end = set(), time.monotonic() + 300
+    while content().count(" ago: ") < 2:
+        assert time.monotonic() < end, (staffed.folder / "worker.log").read_text()
+        now = re.findall(r"(\d+) of 337 products", content())
+        if now and not seen:
+            shot(page, "admin-findability-running")
+        seen.update(now)
+        page.wait_for_timeout(300)
+    assert len(seen) > 1, "how far it is"
+    assert page.locator("meta[http-equiv=refresh]").count() == 0
+    found = page.locator(".visual-search-unfound tbody tr")
+    rows = {row.locator("td").first.inner_text().strip(): row.inner_text() for row in found.all()}
+    for sku, why in (("BARE", "No picture"), ("TINY", "Too small"), ("BROKEN", "Picture refused")):
+        assert why in rows[f"Unfound {sku}"]
+    page.click(".visual-search-choices >> text=Duplicate picture")
+    page.wait_for_url("**reason=duplicate*")
+    twins = [set(row.locator("a").all_inner_texts()) for row in found.all()]
+    assert twins.count({name, "Unfound COPY"}) == 2
+    page.wait_for_load_state("networkidle")
+    shot(page, "admin-findability")
+    page.set_viewport_size(MOBILE)
+    assert wider_than_the_window(page) == 0
+    shot(page, "admin-findability-narrow")
+    staffed.python(
+        "from example_project.shop.models import *; Product.objects.filter(name__startswith='Unfound ').delete()"
+    )

@@ -1,0 +1,278 @@
+"""The shop in a real browser: what shoppers see and click arrives, photo search works, and pages fit the window."""
+
+import json
+import time
+
+import pytest
+
+from ..browser import DESKTOP, MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ..example import demo_shop  # noqa: F401
+
+PHOTO_PAGE = "/visual-search/photo/shop/product/"
+HIT = "[data-visual-search-product]"
+LEAVING = r"ERR_ABORTED .*/(media|feedback)/"  # what was still under way when the page was left; beacons go on
+NO_ICON = r"404 .*/favicon\.ico"  # the app's page leaves it to the shop
+
+
+@pytest.fixture(scope="module")
+def shop(demo_shop):  # noqa: F811
+    demo_shop.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
+    sku = "from example_project.shop.models import *; print(Product.objects.get(sku='TEA-004').get_absolute_url())"
+    demo_shop.product = demo_shop.python(sku)
+    with demo_shop.server() as demo_shop.address:
+        yield demo_shop
+
+
+@pytest.fixture(autouse=True)
+def forget(shop):
+    shop.python("from django_visual_search.models import *; Feedback.objects.all().delete()")
+
+
+def rows(shop, kind=None, count=None):
+    """The events in the database, once there are ``count`` of that kind."""
+    program = (
+        "import json; from django_visual_search.models import Feedback; print(json.dumps(list("
+        "Feedback.objects.order_by('id').values('kind', 'object_id', 'query_kind', 'query_id', 'rank'))))"
+    )
+    end = time.monotonic() + 15
+    while True:
+        found = [row for row in json.loads(shop.python(program)) if kind in (None, row["kind"])]
+        if count is None or len(found) >= count or time.monotonic() > end:
+            assert count is None or len(found) == count, found
+            return found
+
+
+def offered(page):
+    return page.locator(HIT).evaluate_all("hits => hits.map(hit => hit.dataset.visualSearchProduct)")
+
+
+def see(page, hit=0, seconds=1.3):
+    page.locator(HIT).nth(hit).scroll_into_view_if_needed()
+    page.wait_for_timeout(seconds * 1000)
+
+
+class TestReporting:
+    def test_what_is_seen_and_clicked(self, browser, shop):  # noqa: F811
+        """Under a strict policy, in a browser without cookies."""
+        with opened(browser, cookies=False, expected=[LEAVING]) as page:
+            sent = []
+            page.on("request", lambda request: "/feedback/" in request.url and sent.append(request))
+            page.goto(shop.address + shop.product)
+            keys = offered(page)
+            assert len(keys) == 8
+            see(page)
+            with page.expect_navigation():
+                page.locator(HIT).nth(2).click()
+            (click,) = rows(shop, "click", 1)
+            assert (click["object_id"], click["rank"], click["query_kind"]) == (keys[2], 3, "product")
+            seen = rows(shop, "impression")
+            assert {row["object_id"]: row["rank"] for row in seen}.items() <= dict(
+                zip(keys, range(1, 9), strict=True)
+            ).items()
+            assert len(seen) >= 4
+            assert "cookie" not in sent[0].all_headers()
+            assert page.context.cookies() == []
+
+    def test_only_what_was_in_sight(self, browser, shop):  # noqa: F811
+        with opened(browser, MOBILE) as page:
+            page.goto(shop.address + shop.product)
+            page.wait_for_timeout(1500)
+            see(page, 1)
+            page.wait_for_timeout(3200)
+            assert 2 <= len(rows(shop, "impression")) <= 4
+            page.locator(HIT).nth(7).scroll_into_view_if_needed()
+            page.mouse.wheel(0, -3000)
+            page.wait_for_timeout(4500)
+            assert len(rows(shop)) <= 4, "the last ones were not in sight for a second"
+
+    def test_nothing_is_lost_when_the_page_is_left(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            page.goto(shop.address + shop.product)
+            see(page)
+            page.goto(shop.address)
+            assert rows(shop, "impression")
+
+    def test_keyboard_and_middle_button(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            page.goto(shop.address + shop.product)
+            keys = offered(page)
+            with page.context.expect_page():
+                page.locator(HIT).nth(1).click(button="middle")
+            page.locator(HIT).nth(5).click(button="right")
+            page.locator(HIT).nth(3).focus()
+            with page.expect_navigation():
+                page.keyboard.press("Enter")
+            assert {row["object_id"] for row in rows(shop, "click", 2)} == {keys[1], keys[3]}
+
+    def test_once_each(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            sent = []
+            page.on("request", lambda request: "/feedback/" in request.url and sent.append(request.post_data_json))
+            page.goto(shop.address + shop.product)
+            page.evaluate("document.addEventListener('click', event => event.preventDefault())")
+            for _ in range(3):
+                page.locator(HIT).first.click()
+            page.evaluate("""() => new Promise(loaded => {
+                const again = document.createElement('script');
+                again.src = document.querySelector('script[src*=feedback]').src;
+                again.onload = loaded;
+                document.head.append(again);
+            })""")
+            page.locator(HIT).first.click()
+            assert [event["kind"] for body in sent for event in body["events"]].count("click") == 1
+
+    def test_hits_that_come_later_and_buttons(self, browser, shop):  # noqa: F811
+        with opened(browser) as page:
+            page.goto(shop.address + shop.product)
+            keys = offered(page)
+            page.evaluate("""() => {
+                const list = document.querySelector('[data-visual-search-token]'), html = list.innerHTML;
+                list.replaceChildren();
+                setTimeout(() => {
+                    list.innerHTML = html;
+                    for (const hit of list.children) {
+                        const key = hit.querySelector('a').dataset.visualSearchProduct;
+                        hit.dataset.visualSearchHit = '';
+                        for (const name of ['dismiss', 'favourite', 'cart']) {
+                            const button = document.createElement('button');
+                            button.setAttribute(`data-visual-search-${name}`, key);
+                            button.textContent = name;
+                            hit.append(button);
+                        }
+                    }
+                }, 300);
+            }""")
+            see(page)
+            page.locator("[data-visual-search-favourite]").nth(1).click()
+            page.locator("[data-visual-search-cart]").nth(2).click()
+            page.locator("[data-visual-search-dismiss]").nth(0).click()
+            assert offered(page) == keys[1:]
+            assert page.evaluate("document.activeElement.dataset.visualSearchDismiss") == keys[1]
+            said = {(row["kind"], row["object_id"], row["rank"]) for row in rows(shop) if row["kind"] != "impression"}
+            assert said == {("favourite", keys[1], 2), ("cart", keys[2], 3), ("skip", keys[0], 1)}
+
+    @pytest.mark.parametrize("asked", ["globalPrivacyControl: true", "doNotTrack: '1'"])
+    def test_who_asks_not_to_be_tracked_is_not(self, asked, browser, shop):  # noqa: F811
+        name, value = asked.split(": ")
+        with opened(browser, expected=[LEAVING]) as page:
+            page.add_init_script(f"Object.defineProperty(Navigator.prototype, '{name}', {{get: () => {value}}})")
+            page.goto(shop.address + shop.product)
+            see(page)
+            with page.expect_navigation():
+                page.locator(HIT).first.click()
+            page.wait_for_timeout(500)
+            assert rows(shop) == []
+
+    def test_purchase_is_traced_back_to_the_search(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            page.goto(shop.address + shop.product)
+            stocked = page.locator(HIT).nth(4)
+            key = offered(page)[4]
+            with page.expect_navigation():
+                stocked.click()
+            page.get_by_role("button", name="Buy").click()
+            page.get_by_text("Thank you.").wait_for()
+            shot(page, "bought")
+            (purchase,) = rows(shop, "purchase", 1)
+            assert (purchase["object_id"], purchase["rank"], purchase["query_kind"]) == (key, 5, "product")
+
+
+class TestPhotoSearch:
+    @pytest.fixture
+    def photo(self, shop):
+        return shop.state / "photos" / "tea-004-table.jpg"
+
+    def test_the_shops_own_page(self, photo, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            page.goto(f"{shop.address}/photo-search/")
+            page.get_by_label("Your photo").set_input_files(photo)
+            page.get_by_role("button", name="Find similar products").click()
+            assert page.locator("img.query").evaluate("image => image.naturalWidth") == 360
+            assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+            key = offered(page)[1]
+            with page.expect_navigation():
+                page.locator(HIT).nth(1).click()
+            (click,) = rows(shop, "click", 1)
+            assert click == {"kind": "click", "object_id": key, "query_kind": "photo", "query_id": "", "rank": 2}
+            page.go_back()
+            assert page.locator(HIT).count() == 24
+
+    @pytest.mark.parametrize("viewport", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
+    def test_the_apps_page(self, viewport, photo, browser, shop):  # noqa: F811
+        mobile = viewport is MOBILE
+        with opened(browser, viewport, has_touch=mobile, is_mobile=mobile, expected=[LEAVING, NO_ICON]) as page:
+            page.goto(shop.address + PHOTO_PAGE)
+            camera = page.get_by_label("Or take one")
+            assert camera.is_visible() is mobile
+            (camera if mobile else page.get_by_label("Choose a photo")).set_input_files(photo)
+            page.get_by_role("button", name="Search by photo").click()
+            assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+            assert page.get_by_alt_text("The photo you searched with").is_visible()
+            assert camera.is_visible() is mobile
+            with page.expect_navigation():
+                page.locator(HIT).nth(3).click()
+            (click,) = rows(shop, "click", 1)
+            assert (click["rank"], click["query_kind"]) == (4, "photo")
+
+    def test_refused_photo(self, browser, shop, tmp_path):  # noqa: F811
+        (tmp_path / "note.jpg").write_text("this is no picture")
+        with opened(browser, expected=["status of 422", NO_ICON]) as page:
+            page.goto(shop.address + PHOTO_PAGE)
+            page.get_by_label("Choose a photo").set_input_files(tmp_path / "note.jpg")
+            page.get_by_role("button", name="Search by photo").click()
+            assert page.get_by_role("alert").is_visible()
+
+    def test_without_scripts(self, photo, browser, shop):  # noqa: F811
+        with opened(browser, java_script_enabled=False, expected=[NO_ICON]) as page:
+            page.goto(shop.address + PHOTO_PAGE)
+            page.get_by_label("Choose a photo").set_input_files(photo)
+            page.get_by_role("button", name="Search by photo").click()
+            assert page.locator(HIT).count() == 24
+
+
+def test_a_long_name_breaks_no_page(browser, shop):  # noqa: F811
+    long = "Donaudampfschifffahrtsgesellschaftskapitaensmuetzenbaender <b>&amp;"
+    rename = "from example_project.shop.models import *; p = Product.objects.filter(sku='TEA-004'); "
+    name = shop.python(rename + f"print(p.get().name); p.update(name={long!r})")
+    try:
+        with opened(browser, MOBILE, expected=[LEAVING, NO_ICON]) as page:
+            for path in (f"/?q={long[:12]}", shop.product, PHOTO_PAGE):
+                page.goto(shop.address + path)
+                if path == PHOTO_PAGE:
+                    photo = shop.state / "photos" / "tea-004-table.jpg"
+                    page.get_by_label("Choose a photo").set_input_files(photo)
+                    page.get_by_role("button", name="Search by photo").click()
+                    page.locator(HIT).first.wait_for()
+                assert page.get_by_text(long).first.is_visible(), path
+                assert wider_than_the_window(page) == 0, path
+    finally:
+        shop.python(rename + f"p.update(name={name!r})")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
+def test_pages_fit_the_window(viewport, dark, browser, shop, request):  # noqa: F811
+    mobile = viewport is MOBILE
+    name = request.node.callspec.id
+    photo = shop.state / "photos" / "tea-004-table.jpg"
+    expected = [LEAVING, NO_ICON, "status of 422"]
+    with opened(browser, viewport, dark=dark, has_touch=mobile, is_mobile=mobile, expected=expected) as page:
+        for path, button, label in (
+            (shop.product, None, "product"),
+            ("/photo-search/", "Find similar products", "photo-search"),
+            (PHOTO_PAGE, "Search by photo", "photo-page"),
+        ):
+            page.goto(shop.address + path)
+            shots = [label]
+            for sent in (b"", photo.read_bytes()) if button else ():
+                page.locator("input[type=file]").first.set_input_files(
+                    {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": sent or b"no picture"}
+                )
+                page.get_by_role("button", name=button).click()
+                page.wait_for_load_state()
+                assert wider_than_the_window(page) == 0, path
+                shot(page, f"{label}-{name}-{'found' if sent else 'refused'}")
+            assert wider_than_the_window(page) == 0, path
+            page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
+            page.wait_for_load_state("networkidle")
+            shot(page, f"{shots[0]}-{name}")

@@ -1,0 +1,95 @@
+"""The example with a broker: a worker for the queue, the beat schedule, and what is said without one."""
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from ..conftest import missing_service, picture
+from ..example import example, make_example  # noqa: F401
+
+BROKER = os.environ.get("TEST_EXAMPLE_BROKER", "redis://127.0.0.1:6379/7")
+SAVE = """
+from pathlib import Path
+from django.core.files.base import ContentFile
+from example_project.shop.models import *
+category, _ = Category.objects.get_or_create(name="C", slug="c")
+brand, _ = Brand.objects.get_or_create(name="B", slug="b")
+product = Product(name="P", slug="{sku}", sku="{sku}", category=category, brand=brand, price=1)
+product.image.save("{sku}.jpg", ContentFile(Path("{file}").read_bytes()))
+product.refresh_from_db()
+print(product.embedding is not None)
+"""
+HAS = "from example_project.shop.models import *; print(Product.objects.get(sku='{sku}').embedding is not None)"
+
+
+@pytest.fixture
+def broker():
+    redis = pytest.importorskip("redis")
+    try:
+        with redis.Redis.from_url(BROKER, socket_connect_timeout=1) as client:
+            client.ping()
+    except redis.RedisError as e:
+        missing_service(f"Redis does not answer: {e}")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(picture(5))
+    return path
+
+
+@pytest.mark.services
+def test_worker_and_beat(example, broker, file):  # noqa: F811
+    example.environment["CELERY_BROKER_URL"] = BROKER
+    example.manage("migrate", "-v0")
+    with example.start("-m", "celery", "-A", "example_project", "purge", "-f", "-Q", "visual_search") as purge:
+        purge.communicate(timeout=60)
+    # Saved while no worker runs: it waits in the queue
+    assert example.python(SAVE.format(sku="one", file=file)) == "False"
+    # Put there without a signal: only the sweep finds it
+    example.python(
+        "from example_project.shop.models import *; p = Product.objects.get(sku='one'); image = p.image.name;"
+        "Product.objects.bulk_create([Product(name='Q', slug='two', sku='two', category=p.category, brand=p.brand,"
+        " price=1, image=image)])"
+    )
+    log = example.folder / "worker.log"
+    with log.open("w") as output:
+        worker = example.start(
+            *("-m", "celery", "-A", "example_project", "worker", "-Q", "visual_search", "-B", "-c", "2", "-l", "INFO"),
+            stdout=output,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + 90
+        for sku in ("one", "two"):
+            while example.python(HAS.format(sku=sku)) != "True":
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.5)
+        assert "django_visual_search.sweep" in log.read_text()
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(60)
+
+
+def test_without_a_broker_tasks_run_inline_after_commit(file):
+    shop = make_example()
+    try:
+        shop.manage("migrate", "-v0")
+        assert shop.python(SAVE.format(sku="one", file=file)) == "True"
+    finally:
+        shutil.rmtree(shop.folder)
+
+
+def test_options_of_the_broker_have_timeouts(example):  # noqa: F811
+    program = "from django.conf import settings; print(settings.CELERY_BROKER_TRANSPORT_OPTIONS)"
+    for url, option in (
+        ("redis://h/0", "socket_timeout"),
+        ("rediss://h/0", "socket_timeout"),
+        ("amqp://h", "read_timeout"),
+    ):
+        example.environment["CELERY_BROKER_URL"] = url
+        assert option in example.python(program)

@@ -1,0 +1,155 @@
+"""``manage.py demo`` from nothing, and the pages of the shop that it fills, over HTTP."""
+
+import http.cookiejar
+import re
+import urllib.request
+import uuid
+
+import pytest
+from PIL import Image
+
+from ..example import demo_shop, get  # noqa: F401
+
+COUNT = "from example_project.shop.models import *; print(Product.objects.count(), ProductImage.objects.count(), "
+COUNT += "Category.objects.count(), Product.objects.filter(embedding=None).count())"
+
+
+@pytest.fixture(scope="module")
+def filled(demo_run, demo_shop):  # noqa: F811
+    demo_shop.first, demo_shop.left = demo_run.first, demo_run.left
+    demo_shop.sheet = demo_run.folder / "demo-results.png"
+    return demo_shop
+
+
+def test_demo_from_nothing(filled):
+    assert filled.left == [], "the demo left something running"
+    hits = re.findall(r"^  (\d)\. (-?\d\.\d{3})  ([A-Z]{3}-\d{3})  \S", filled.first, re.M)
+    assert len(hits) == 18
+    for first in (0, 6, 12):
+        scores = [float(score) for _, score, _ in hits[first : first + 6]]
+        assert scores == sorted(scores, reverse=True)
+    assert "3 of 3 photos found theirs first" in filled.first
+    assert "inline, after commit" in filled.first
+    assert "manage.py runserver" in filled.first
+    with Image.open(filled.sheet) as sheet:
+        assert sheet.width > 1000
+        assert len(sheet.convert("RGB").getcolors(1 << 24)) > 5000
+    products, pictures, categories, without = map(int, filled.python(COUNT).split())
+    assert products >= 300
+    assert categories >= 10
+    assert pictures > 100
+    assert without == 0
+
+
+def test_demo_again_changes_nothing(filled):
+    before = filled.python(COUNT)
+    second = filled.manage("demo")
+    assert "Drawing 0 of" in second
+    assert "0 done, 336 skipped" in second
+    assert filled.python(COUNT) == before
+    assert re.findall(r"^  \d\. .*", second, re.M) == re.findall(r"^  \d\. .*", filled.first, re.M)
+
+
+def test_interrupted_drawing_is_completed(filled):
+    drawn = filled.state / "media" / "products" / "drawn"
+    (drawn / "mug-001.jpg").unlink()
+    assert "Drawing 1 of 336" in filled.manage("demo")
+    assert (drawn / "mug-001.jpg").stat().st_size > 5000
+
+
+def test_pages(filled):
+    with filled.server() as address:
+        status, page = get(f"{address}/")
+        assert (status, page.count('class="card"')) == (200, 24)
+        assert "Page 1 of 14" in page
+        assert "<img" in page
+        assert not re.findall(r'(?:src|href)="https?:', page), "no assets from elsewhere"
+        status, mugs = get(f"{address}/?category=mugs&max_price=20&order=price")
+        prices = [float(price) for price in re.findall(r"€ (\d+\.\d\d)", mugs)]
+        assert prices == sorted(prices)
+        assert 0 < len(prices) < 22
+        assert max(prices) <= 20
+        assert get(f"{address}/?category=none&min_price=x&page=zzz")[0] == 200
+        link = re.search(r'href="(/products/[^"]+)"', mugs).group(1)
+        status, product = get(address + link)
+        assert status == 200
+        assert product.count('class="card"') == 8
+        assert link not in product.split("Similar items")[1], "never itself"
+        assert get(f"{address}/products/none/")[0] == 404
+        media = re.search(r'src="(/media/[^"]+)"', product).group(1)
+        with urllib.request.urlopen(address + media) as picture:
+            assert picture.headers["content-type"] == "image/jpeg"
+        assert get(f"{address}/admin/login/")[0] == 200
+        assert "embedded inline" in (filled.folder / "server.log").read_text()
+
+
+def post(address, name, data, **fields):
+    jar = http.cookiejar.CookieJar()
+    with urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar)).open(f"{address}/photo-search/") as form:
+        form.read()
+    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+        for key, value in {"csrfmiddlewaretoken": token, **fields}.items()
+    ]
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename="{name}"\r\n\r\n'.encode()
+    body = b"".join([*parts, head, data, f"\r\n--{boundary}--\r\n".encode()])
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Cookie": f"csrftoken={token}"}
+    return get(f"{address}/photo-search/", body, headers)
+
+
+def test_photo_search(filled):
+    photo = (filled.state / "photos" / "tea-004-table.jpg").read_bytes()
+    with filled.server() as address:
+        status, page = post(address, "tea.jpg", photo)
+        assert status == 200
+        assert page.count('class="card"') == 24
+        assert "tea-004" in re.search(r'class="card">\s*<a href="([^"]+)"', page).group(1)
+        assert 'src="data:image/jpeg;base64,' in page
+        status, page = post(address, "tea.jpg", photo, category="mugs")
+        names = re.findall(r'class="card">\s*<a href="([^"]+)"', page)
+        assert len(names) == 21
+        assert all("mug-0" in name for name in names)
+        for name, data in (("note.jpg", b"this is no picture"), ("empty.jpg", b""), ("half.jpg", photo[:900])):
+            status, page = post(address, name, data)
+            assert status == 422, name
+            assert 'class="error"' in page
+            assert "Traceback" not in page
+
+
+def test_unpublished_product_is_not_found(filled):
+    filled.python(
+        "from example_project.shop.models import *; Product.objects.filter(sku='TEA-004').update(is_published=False)"
+    )
+    photo = (filled.state / "photos" / "tea-004-table.jpg").read_bytes()
+    try:
+        with filled.server() as address:
+            _, page = post(address, "tea.jpg", photo)
+            assert page.count('class="card"') == 24
+            assert "tea-004" not in page
+    finally:
+        program = "from example_project.shop.models import *; Product.objects.update(is_published=True)"
+        filled.python(program)
+
+
+def test_saving_a_product_embeds_it_inline(filled):
+    program = """
+from django.core.files import File
+from django.conf import settings
+from example_project.shop.models import *
+one = Product.objects.get(sku="MUG-002")
+new = Product(name="New", slug="new", sku="NEW", category=one.category, brand=one.brand, price=5)
+with open(settings.MEDIA_ROOT / one.image.name, "rb") as file:
+    new.image.save("new.jpg", File(file))
+new.refresh_from_db()
+one.refresh_from_db()
+print(new.embedding == one.embedding, new.embedding is not None)
+new.delete()
+"""
+    assert filled.python(program) == "True True"
+
+
+def test_migrations_are_complete_and_checks_clean(filled):
+    assert "No changes detected" in filled.manage("makemigrations", "--check")
+    assert "no issues" in filled.manage("check", "--database", "default")

@@ -1,0 +1,141 @@
+"""A save neither fails nor waits because of the broker, and what was not sent is found by the sweep."""
+
+import logging
+import statistics
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import transaction
+
+from django_visual_search import indexing
+from django_visual_search.fields.registry import get_field
+from django_visual_search.indexing import publishing
+
+from ..conftest import embed_all
+from ..processes import RABBITMQ, REDIS, closed_port, need, shop, silent_broker, until  # noqa: F401
+from ..proxy import Proxy
+from ..testshop.faulty import numbered
+from ..testshop.models import Article, ArticleImage, Product
+
+
+def messages(shop):  # noqa: F811 (the fixture)
+    """How many tasks wait in the shop's queue."""
+    from ..testshop.celery import app
+
+    with app.connection_for_write() as connection:
+        return connection.default_channel.queue_declare(
+            shop.settings.VISUAL_SEARCH["QUEUE"], passive=True
+        ).message_count
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+@pytest.mark.parametrize("fault", ["refused", "silent"])
+def test_a_save_with_a_dead_broker_succeeds_within_a_second(shop, scheme, fault, caplog):  # noqa: F811
+    with silent_broker() as port:
+        shop.use_broker(f"{scheme}://127.0.0.1:{port if fault == 'silent' else closed_port()}")
+        seconds = []
+        with caplog.at_level(logging.WARNING, "django_visual_search"):
+            for number in range(5):
+                picture = numbered(number)
+                started = time.perf_counter()
+                Product.objects.create(image=picture)
+                seconds.append(time.perf_counter() - started)
+    print(f"{scheme} {fault}: {[round(1000 * s, 1) for s in seconds]} ms")
+    assert max(seconds) <= 1.0
+    assert [record.getMessage().startswith("visual search: the broker did not take") for record in caplog.records] == [
+        True
+    ]
+    assert embed_all().done == 5
+
+
+@pytest.fixture(params=[REDIS, RABBITMQ])
+def proxy(request, shop):  # noqa: F811
+    """The shop's broker behind a proxy."""
+    need(request.param)
+    url = urlsplit(request.param)
+    with Proxy((url.hostname, url.port)) as proxy:
+        shop.use_broker(request.param.replace(f":{url.port}/", f":{proxy.port}/"))
+        yield proxy
+        publishing.close_idle()
+
+
+def test_a_save_when_the_broker_falls_silent(shop, proxy):  # noqa: F811
+    """The connection is open already: the case of a broker's machine that freezes."""
+    Product.objects.create(image=numbered(0))
+    assert messages(shop) == 1
+    proxy.freeze()
+    seconds = []
+    for number in range(1, 4):
+        picture = numbered(number)
+        started = time.perf_counter()
+        Product.objects.create(image=picture)
+        seconds.append(time.perf_counter() - started)
+    print(f"{shop.broker}: {[round(1000 * s, 1) for s in seconds]} ms")
+    assert max(seconds) <= 1.0
+    assert embed_all().done == 4
+
+
+def test_a_connection_that_the_broker_closed_is_replaced(shop, proxy):  # noqa: F811
+    Product.objects.create(image=numbered(0))
+    proxy.cut()
+    until(lambda: not proxy.ends, 5, "the cut")
+    for number in range(1, 3):
+        Product.objects.create(image=numbered(number))
+    until(lambda: messages(shop) >= 2, 5, "the messages' arrival")
+    assert embed_all().done == 3
+
+
+@pytest.mark.parametrize("url", [REDIS, RABBITMQ])
+def test_a_save_with_a_healthy_broker_sends_the_work_and_costs_little(shop, url):  # noqa: F811
+    need(url)
+    shop.use_broker(url)
+    field = get_field("testshop.Product.embedding")
+
+    def save(number, send):
+        product = Product(image=numbered(number))
+        product.image.save(f"{number}.png", product.image.file, save=False)
+        started = time.perf_counter()
+        with transaction.atomic():
+            product.save()
+            if not send:
+                transaction.set_rollback(True)
+        return 1000 * (time.perf_counter() - started)
+
+    save(0, True)  # connects
+    cost = [save(number, True) for number in range(1, 41)]
+    bare = [save(number, False) for number in range(41, 81)]
+    print(f"{url}: save {statistics.median(cost):.2f} ms, without sending {statistics.median(bare):.2f} ms")
+    until(lambda: messages(shop) == 41, 5, "all messages' arrival")
+    assert indexing.pending(field).count() == 41
+
+
+def test_a_save_is_no_reason_to_look_at_a_companion_unless_the_picture_is_another(shop):  # noqa: F811
+    need(REDIS)
+    article = Article.objects.create(title="a")
+    made = ArticleImage.objects.create(article=article, original=numbered(0))
+    assert messages(shop) == 1
+    loaded = ArticleImage.objects.get()
+    loaded.display_order = 3
+    loaded.save()
+    assert messages(shop) == 1
+    loaded.original.save("1.png", numbered(1))
+    assert messages(shop) == 2
+    loaded = ArticleImage.objects.get()
+    loaded.original = made.original.name
+    loaded.save()
+    assert messages(shop) == 3
+    ArticleImage(pk=made.pk, article=article, original=loaded.original.name).save()
+    assert messages(shop) == 4, "it doesn't know what the row had"
+    ArticleImage.objects.defer("original").get().save()
+    assert messages(shop) == 4
+
+
+def test_a_rollback_sends_nothing(shop):  # noqa: F811
+    need(REDIS)
+    Product.objects.create(image=numbered(0))
+    before = messages(shop)
+    with transaction.atomic():
+        Product.objects.create(image=numbered(1))
+        transaction.set_rollback(True)
+    assert messages(shop) == before == 1

@@ -1,0 +1,252 @@
+"""The page of products that can't be found: true, bounded, and only for who may see it."""
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_visual_search import findability
+from django_visual_search.admin import ann_facts
+from django_visual_search.admin.findability import PER_PAGE
+from django_visual_search.fields.registry import get_field
+from django_visual_search.findability import Reason
+from django_visual_search.models import FindabilityFinding, IndexingRun, ServingSpace
+from django_visual_search.spaces import serving
+
+from ..conftest import embed_all, picture_file
+from ..staff import staff
+from ..testshop.celery import app
+from ..testshop.models import Article, ArticleImage, Product
+from .test_admin_status import PICTURES, PRODUCTS, attempt
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/admin/django_visual_search/findability/"
+MODEL = f"{PAGE}?model=testshop.Product"
+VIEW, CHECK = "django_visual_search.view_findability", "django_visual_search.check_findability"
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    cache.clear()
+
+
+@pytest.fixture
+def eager():
+    """Tasks run here and now, as in a project without a broker."""
+    app.set_default()
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
+
+
+def shown(response):
+    return [(one.row.product, one.row.reason) for one in response.context["shown"]]
+
+
+def sent(monkeypatch, taken=True):
+    """What is sent to Celery from now on; a broker that takes it, or doesn't."""
+    tasks = []
+    monkeypatch.setattr(
+        "django_visual_search.admin.findability.enqueue", lambda task, *args: tasks.append((task.name, *args)) or taken
+    )
+    return tasks
+
+
+class TestPage:
+    def test_every_reason_with_its_count_and_products(self, client):
+        bare = Product.objects.create(name="Bare")
+        made = [Product.objects.create(name=f"Product {n}", image=picture_file(n)) for n in range(4)]
+        copy = Product.objects.create(name="Copy", image=picture_file(3, "copy.jpg"))
+        embed_all()
+        findability.check(get_field(PRODUCTS), seed=0)
+        Product.objects.filter(pk=made[0].pk).update(embedding=None, embedding_key=None)
+        attempt(PRODUCTS, made[0], made[0].image, "refused")
+        client.force_login(staff())
+        response = client.get(MODEL)
+        counts = {reason: count for reason, count, _, _ in response.context["reasons"]}
+        assert {reason: count for reason, count in counts.items() if count} == {
+            Reason.NO_PICTURE: 1,
+            Reason.REFUSED: 1,
+            Reason.DUPLICATE: 2,
+        }
+        duplicates = {(str(made[3].pk), Reason.DUPLICATE), (str(copy.pk), Reason.DUPLICATE)}
+        found = shown(response)
+        assert found[:2] == [(str(bare.pk), Reason.NO_PICTURE), (str(made[0].pk), Reason.REFUSED)]
+        assert set(found[2:]) == duplicates
+        page = response.content.decode()
+        assert f'href="/admin/testshop/product/{copy.pk}/change/"' in page
+        assert copy.image.url in page
+        (only,) = [address for reason, _, address, _ in response.context["reasons"] if reason is Reason.DUPLICATE]
+        assert set(shown(client.get(PAGE + only))) == duplicates
+
+    def test_a_check_before_a_switch_says_nothing(self, client):
+        Product.objects.create(name="one", image=picture_file(1))
+        Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
+        embed_all()
+        now = timezone.now()
+        space = ServingSpace.objects.create(
+            label=PRODUCTS,
+            extractor="default",
+            previous_extractor="default",
+            changed_at=now,
+            effective_at=now,
+            finished_at=now,
+        )
+        findability.check(get_field(PRODUCTS), seed=0)
+        client.force_login(staff())
+        switched = "Its vectors were switched since"
+        assert switched not in client.get(MODEL).content.decode()
+        assert findability.totals(Product)[Reason.DUPLICATE] == 2
+        space.effective_at = timezone.now() + timezone.timedelta(minutes=1)
+        space.save()
+        assert switched not in client.get(MODEL).content.decode(), "not yet"
+        space.effective_at = timezone.now()
+        space.save()
+        assert switched in client.get(MODEL).content.decode()
+
+    def test_nothing_to_tell(self, client):
+        client.force_login(staff())
+        page = client.get(MODEL).content.decode()
+        assert "Every product can be found, as far as is known." in page
+        assert "none yet: look-alikes and duplicates are not known" in page
+        assert "No product with this reason." in client.get(f"{MODEL}&reason=stale").content.decode()
+
+    def test_pages_go_on_from_one_reason_to_the_next(self, client):
+        bare = [Product.objects.create(name=f"Bare {n}") for n in range(PER_PAGE - 3)]
+        waiting = [Product.objects.create(name=f"New {n}", image=picture_file(1, f"{n}.jpg")) for n in range(8)]
+        client.force_login(staff())
+        expected = [(str(one.pk), Reason.NO_PICTURE) for one in bare]
+        expected += [(str(one.pk), Reason.MISSING) for one in waiting]
+        first, second = client.get(MODEL), client.get(f"{MODEL}&p=2")
+        assert shown(first) == expected[:PER_PAGE]
+        assert shown(second) == expected[PER_PAGE:]
+        assert "p=2" in first.content.decode()
+        assert shown(client.get(f"{MODEL}&p=nonsense&reason=nonsense")) == expected[:PER_PAGE]
+
+    def test_queries_do_not_grow_with_the_products(self, client, monkeypatch):
+        monkeypatch.setattr(serving, "KNOWN_SECONDS", 1e9)
+        monkeypatch.setattr(ann_facts, "SLOW_SECONDS", 1e9)
+        client.force_login(staff())
+        counts = []
+        for size in (3, 20):
+            Product.objects.bulk_create(Product(name=f"Bare {n}") for n in range(size))
+            client.get(MODEL)
+            with CaptureQueriesContext(connection) as captured:
+                client.get(MODEL)
+            counts.append(len(captured))
+        assert counts[0] == counts[1]
+
+    def test_the_picture_that_was_checked_is_shown(self, client):
+        made = [Article.objects.create(title=f"A{n}") for n in range(2)]
+        pictures = [ArticleImage.objects.create(article=a, original=picture_file(1, f"{a.pk}.jpg")) for a in made]
+        embed_all(PICTURES)
+        findability.check(get_field(PICTURES), seed=0)
+        client.force_login(staff())
+        page = client.get(f"{PAGE}?model=testshop.Article").content.decode()
+        assert all(picture.original.url in page for picture in pictures)
+
+    def test_a_running_check_shows_how_far_it_is(self, client):
+        now = timezone.now()
+        run = IndexingRun.objects.create(
+            label=PRODUCTS, kind="findability", started_at=now, updated_at=now, total=1200, done=300
+        )
+        client.force_login(staff())
+        response = client.get(MODEL)
+        assert "300 of 1200 products" in response.content.decode().replace(",", "")
+        assert response.context["reload_seconds"] == 5
+        IndexingRun.objects.filter(pk=run.pk).update(updated_at=now - timezone.timedelta(hours=2))
+        assert "without having ended" in client.get(MODEL).content.decode()
+
+    def test_a_product_that_is_gone(self, client):
+        made = [Product.objects.create(name=str(n), image=picture_file(1, f"{n}.jpg")) for n in range(2)]
+        embed_all()
+        findability.check(get_field(PRODUCTS), seed=0)
+        gone = str(made[0].pk)
+        made[0].delete()
+        client.force_login(staff())
+        page = client.get(MODEL).content.decode()
+        assert f'<span class="visual-search-gone">{gone}</span>' in page
+
+    def test_names_are_escaped(self, client):
+        made = [Product.objects.create(name="<script>x</script>", image=picture_file(1, f"{n}.jpg")) for n in range(2)]
+        embed_all()
+        findability.check(get_field(PRODUCTS), seed=0)
+        FindabilityFinding.objects.update(other_id="<b>")
+        client.force_login(staff())
+        page = client.get(MODEL).content.decode()
+        assert len(made) == 2
+        assert "<script>x" not in page
+        assert "<b>" not in page
+
+
+class TestPermissions:
+    def test_who_may_not_look(self, client):
+        client.force_login(staff("testshop.view_product"))
+        assert client.get(PAGE).status_code == 403
+        client.force_login(staff(VIEW))
+        page = client.get(MODEL).content.decode()
+        assert "There are no products that you may look at." in page
+
+    def test_only_products_that_one_may_look_at(self, client):
+        Article.objects.create(title="Secret article")
+        Product.objects.create(name="Bare")
+        client.force_login(staff(VIEW, "testshop.view_product"))
+        page = client.get(f"{PAGE}?model=testshop.Article").content.decode()
+        assert "Article" not in page
+        assert "Bare" in page or "Product object" in page
+
+    def test_there_are_no_rows_to_edit(self, client):
+        client.force_login(staff())
+        assert client.get(f"{PAGE}add/").status_code == 404
+        assert client.get(f"{PAGE}1/change/").status_code == 404
+
+    def test_who_may_start_a_check(self, client, monkeypatch):
+        tasks = sent(monkeypatch)
+        client.force_login(staff(VIEW, "testshop.view_product"))
+        assert "Check now" not in client.get(MODEL).content.decode()
+        assert client.post(MODEL).status_code == 403
+        client.force_login(staff(VIEW, CHECK, "testshop.view_product"))
+        assert "Check now" in client.get(MODEL).content.decode()
+        response = client.post(MODEL, follow=True)
+        assert "The check begins as soon as a worker is free." in response.content.decode()
+        assert tasks == [("django_visual_search.check_findability", PRODUCTS)]
+
+    def test_the_page_waits_for_the_check_that_it_asked_for(self, client, monkeypatch):
+        sent(monkeypatch)
+        client.force_login(staff())
+        before = timezone.now() - timezone.timedelta(hours=1)
+        run = IndexingRun.objects.create(
+            label=PRODUCTS, kind="findability", started_at=before, updated_at=before, finished_at=before
+        )
+        address = client.post(MODEL).url
+        loads = lambda: client.get(PAGE + address).context["reload_seconds"]  # noqa: E731
+        assert loads() == 5
+        assert client.get(MODEL).context["reload_seconds"] is None
+        for expected, started in ((5, before), (None, timezone.now())):
+            IndexingRun.objects.filter(pk=run.pk).update(started_at=started, finished_at=started, updated_at=started)
+            assert loads() == expected
+        IndexingRun.objects.all().delete()
+        for asked in (0, "x", 10**30, 10**12):
+            assert client.get(f"{MODEL}&asked={asked}").context["reload_seconds"] is None
+
+    def test_a_check_that_goes_on_is_not_started_again(self, client, monkeypatch):
+        tasks = sent(monkeypatch)
+        now = timezone.now()
+        IndexingRun.objects.create(label=PRODUCTS, kind="findability", started_at=now, updated_at=now, total=9)
+        client.force_login(staff())
+        assert "going on already" in client.post(MODEL, follow=True).content.decode()
+        assert tasks == []
+
+    def test_a_broker_that_is_away(self, client, monkeypatch):
+        sent(monkeypatch, taken=False)
+        client.force_login(staff())
+        assert "nothing was started" in client.post(MODEL, follow=True).content.decode()
+
+    def test_without_workers_the_command_is_named(self, client, monkeypatch, eager):
+        tasks = sent(monkeypatch)
+        client.force_login(staff())
+        assert "findability_report" in client.get(MODEL).content.decode()
+        assert "findability_report" in client.post(MODEL, follow=True).content.decode()
+        assert tasks == []

@@ -1,0 +1,158 @@
+"""How sure a hit is, and answers that are empty for want of one that is sure enough."""
+
+import json
+from functools import partial
+
+import pytest
+from django.urls import reverse
+from rest_framework.test import APIClient
+
+from django_visual_search import search
+from django_visual_search.fields.registry import get_field
+from django_visual_search.learning.calibration import Calibration, Curve
+from django_visual_search.models import ServingSpace
+from django_visual_search.search.confidence import Confidence, ConfidenceUnknown
+from django_visual_search.spaces import serving
+from django_visual_search.storefront import search_by_photo
+from django_visual_search.training import switching
+
+from ..conftest import embed_all, picture, picture_file
+from ..heads import EXTRACTORS, LABEL, make_head
+from ..testshop.models import Category, Product
+
+pytestmark = pytest.mark.django_db
+COUNT = 10
+
+
+def calibration(**categories):
+    """Straight lines from similarity 0.2 (nothing) to 0.9 (certain), and other ones for categories."""
+    curve = Curve((0.2, 0.9), (0.0, 1.0), 100)
+    return Calibration("isotonic", curve, categories).as_json()
+
+
+@pytest.fixture
+def field(settings, monkeypatch):
+    settings.VISUAL_SEARCH = {
+        "EXTRACTORS": EXTRACTORS,
+        "VISIBLE": {"testshop.Product": "tests.testshop.selectors.visible_products"},
+    }
+    monkeypatch.setattr(switching, "GRACE", 0)
+    hats, shoes = (Category.objects.create(name=name) for name in ("hats", "shoes"))
+    for i in range(COUNT):
+        Product.objects.create(name=str(i), image=picture_file(i), category=hats if i % 2 else shoes)
+    return get_field(LABEL)
+
+
+def serve(field, **columns):
+    head = make_head("one", **columns)
+    switching.announce(field, switching.space_named(field, "one"))
+    embed_all()
+    return head
+
+
+def test_nothing_was_learned(field):
+    embed_all()
+    assert [hit.confidence for hit in search.search_by_image(picture(0), LABEL, limit=3)] == [None] * 3
+    with pytest.raises(ConfidenceUnknown, match=r"was never learned, so there is no min_confidence: run .manage.py"):
+        search.search_by_image(picture(0), LABEL, min_confidence=0.5)
+
+
+def test_each_hit_has_the_confidence_of_its_similarity(field):
+    serve(field, calibration=calibration())
+    hits = search.search_by_image(picture(0), LABEL, limit=COUNT)
+    for hit in hits:
+        assert hit.confidence == pytest.approx(min(1, max(0, (hit.similarity - 0.2) / 0.7)), abs=1e-6)
+    assert hits[0].confidence == 1.0
+
+
+def test_what_is_not_sure_enough_is_left_out(field):
+    serve(field, calibration=calibration())
+    every = search.search_by_image(picture(0), LABEL, limit=COUNT)
+    sure = search.search_by_image(picture(0), LABEL, limit=COUNT, min_confidence=0.5)
+    assert [hit.product for hit in sure] == [hit.product for hit in every if hit.confidence >= 0.5]
+    assert 0 < len(sure) < COUNT
+    assert sure.left_out == COUNT - len(sure)
+    assert not sure.nothing_close
+
+
+def test_nothing_is_close_enough(field):
+    serve(field, calibration=Calibration("isotonic", Curve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+    hits = search.search_by_image(picture(0), LABEL, min_confidence=0.5)
+    assert len(hits) == 0
+    assert hits.nothing_close
+    assert not search.search_by_image(picture(0), LABEL, within=Product.objects.none()).nothing_close
+
+
+def test_by_category(field, django_assert_max_num_queries):
+    hats = Category.objects.get(name="hats")
+    unsure = Curve((-1.0, 1.0), (0.1, 0.1), 100)
+    serve(field, calibration=calibration(**{str(hats.pk): unsure}), summary={"labels": ["category"]})
+    hits = search.search_by_image(picture(1), LABEL, limit=COUNT)
+    assert {hit.confidence for hit in hits if hit.product.category_id == hats.pk} == {0.1}
+    assert max(hit.confidence for hit in hits if hit.product.category_id != hats.pk) > 0.1
+    with django_assert_max_num_queries(4):
+        sure = search.search_by_image(picture(1), LABEL, limit=COUNT, min_confidence=0.11)
+    assert "hats" not in {hit.product.category.name for hit in sure}
+
+
+def test_later_pages_have_it_too(field):
+    serve(field, calibration=calibration())
+    results = search.search_by_image(picture(0), LABEL, limit=4, depth=COUNT)
+    page = search.next_page(results.ranking, limit=4)
+    assert all(0 <= hit.confidence <= results[-1].confidence for hit in page)
+
+
+def test_half_way_each_space_has_its_own(field):
+    embed_all()
+    serve(field, calibration=calibration())
+    ServingSpace.objects.update(finished_at=None)
+    serving.forget()
+    old = Product.objects.get(name="3")
+    tight = serving.serving(field).also
+    assert tight is not None
+    assert len(Confidence(field).by_key) == 1
+    assert len(search.similar_to(old, limit=COUNT, min_confidence=0.0)) == COUNT - 1
+
+
+class TestAPI:
+    @pytest.fixture
+    def post(self, field):
+        address = reverse("visual_search:search-by-image", args=["testshop", "product"])
+        return partial(APIClient().post, address, format="multipart")
+
+    def test_confidence_and_notice(self, field, post):
+        serve(field, calibration=calibration())
+        answer = post({"image": picture_file(0), "limit": 3}).json()
+        assert answer["results"][0]["confidence"] == 1.0
+        assert answer["notice"] is None
+        few = post({"image": picture_file(0), "min_confidence": "0.999"}).json()
+        assert [hit["rank"] for hit in few["results"]] == [1]
+        assert few["notice"] is None
+
+    def test_an_irrelevant_photo_gets_an_empty_answer_that_says_so(self, field, post):
+        serve(field, calibration=Calibration("isotonic", Curve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+        answer = post({"image": picture_file(0), "min_confidence": "0.5"}).json()
+        assert answer["results"] == []
+        assert answer["notice"] == {
+            "code": "nothing_close_enough",
+            "detail": "Nothing here looks enough like what was asked for.",
+        }
+
+    def test_never_learned(self, field, post):
+        embed_all()
+        answer = post({"image": picture_file(0), "min_confidence": "0.5"})
+        assert answer.status_code == 400
+        assert answer.json() == {"min_confidence": ["How sure a hit is has not been learned here."]}
+
+    @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "x", "1e400"])
+    def test_nonsense(self, field, post, value):
+        answer = post({"image": picture_file(0), "min_confidence": value})
+        assert answer.status_code == 400
+        assert "min_confidence" in json.dumps(answer.json())
+
+
+def test_pages_of_the_shop_use_the_setting(field, settings):
+    serve(field, calibration=Calibration("isotonic", Curve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+    assert len(search_by_photo(picture(0), "testshop.Product")) == COUNT
+    settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "MIN_CONFIDENCE": 0.5}
+    assert search_by_photo(picture(0), "testshop.Product").nothing_close

@@ -1,0 +1,117 @@
+"""What serves a field, and when a process comes to know of it."""
+
+import datetime
+
+import pytest
+from django.utils import timezone
+
+from django_visual_search import indexing
+from django_visual_search.extractors import ExtractorUnavailable
+from django_visual_search.fields.registry import get_field
+from django_visual_search.models import EmbeddingHead, ServingSpace
+from django_visual_search.spaces import heads, serving
+from django_visual_search.spaces.serving import Serving, Space
+
+from ..heads import EXTRACTORS, LABEL, make_head
+from ..testshop.models import Product
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def field(settings):
+    settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
+    return get_field(LABEL)
+
+
+def row(head, *, begins=-60, finished=None, known=False):
+    now = timezone.now()
+    if not known:
+        serving.forget()  # whoever made the head has asked
+    return ServingSpace.objects.create(
+        label=LABEL,
+        extractor="default",
+        head=head,
+        previous_extractor="tight",
+        changed_at=now,
+        effective_at=now + datetime.timedelta(seconds=begins),
+        finished_at=finished,
+    )
+
+
+def test_without_a_row_the_settings_extractor_serves(field):
+    assert serving.serving(field) == Serving(Space("default"))
+    assert heads.wanted_key(field) == heads.wanted_extractor(field).spec.key
+    assert heads.wanted_extractor(field).head is None
+
+
+def test_announced_then_moving_then_finished(field):
+    head = make_head("one")
+    new, old = Space("default", head.pk, head.key), Space("tight")
+    switch = row(head, begins=60)
+    assert serving.serving(field) == Serving(old, also=new)
+    ServingSpace.objects.update(effective_at=timezone.now())
+    serving.forget()
+    assert serving.serving(field) == Serving(new, also=old)
+    assert heads.wanted_key(field) == head.key == heads.wanted_extractor(field).spec.key
+    ServingSpace.objects.update(finished_at=timezone.now())
+    serving.forget()
+    assert serving.serving(field) == Serving(new)
+    assert serving.serving(field).live == (new,)
+    assert str(switch) == f"{LABEL}: one"
+
+
+def test_is_known_for_a_while_without_asking(field, monkeypatch, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        serving.serving(field)
+        serving.serving(field)
+    row(make_head("one"), known=True)
+    assert serving.serving(field).also is None
+    monkeypatch.setattr(serving, "KNOWN_SECONDS", -1)
+    assert serving.serving(field).also is not None
+
+
+def test_who_saves_a_product_never_asks(field, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert serving.serving(field, at_any_age=True) == Serving(Space("default"))
+        assert indexing.wanted_key(field, "a.jpg", at_any_age=True).endswith(":a.jpg")
+    head = make_head("one")
+    row(head)
+    serving.forget()
+    serving.serving(field)
+    heads.forget()
+    with django_assert_num_queries(0):
+        assert indexing.wanted_key(field, "a.jpg", at_any_age=True) == f"{head.key}:a.jpg"
+    product = Product.objects.create(name="a", image="a.jpg", embedding_key=f"{head.key}:a.jpg")
+    with django_assert_num_queries(1):
+        product.save()
+
+
+def test_a_head_is_read_once(field, django_assert_num_queries):
+    row(make_head("one"))
+    first = heads.wanted_extractor(field)
+    with django_assert_num_queries(0):
+        assert heads.wanted_extractor(field) is first
+
+
+def test_a_damaged_head_is_not_used(field):
+    head = make_head("one")
+    row(head)
+    EmbeddingHead.objects.update(data=bytes(head.data)[:-4] + b"\0\0\0\0")
+    with pytest.raises(ExtractorUnavailable, match=r"The head one can't be used: The stored array has the sha256"):
+        heads.wanted_extractor(field)
+
+
+def test_a_head_for_other_features_is_not_used(field, settings):
+    row(make_head("one"))
+    settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": EXTRACTORS["tight"], "tight": EXTRACTORS["default"]}}
+    with pytest.raises(ExtractorUnavailable, match=r"The head one was learned for the features classic-.* switch"):
+        heads.wanted_extractor(get_field(LABEL))
+
+
+def test_a_head_that_does_not_fit_is_refused(field):
+    extractor = heads.wanted_extractor(field)
+    head = heads.stored_head("default", make_head("one").pk).head
+    other = type(extractor)(dimensions=16)
+    with pytest.raises(ValueError, match="The head gives 48 dimensions, not the 16 asked for"):
+        other.with_head(head)

@@ -1,0 +1,265 @@
+"""``train_embedding``: learns from a shop's pictures, labels and feedback, and keeps what it learned."""
+
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from PIL import Image
+
+from django_visual_search import search
+from django_visual_search.fields.registry import get_field
+from django_visual_search.learning.augment import views
+from django_visual_search.management import progress
+from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
+from django_visual_search.spaces.extractors import extractor_of
+from django_visual_search.spaces.heads import wanted_extractor
+from django_visual_search.training import switching
+from django_visual_search.training.supervision import LIKED, PRODUCT, VIEWS, gather, liked_together, usual_labels
+
+from ..conftest import embed_all, picture
+from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Category, Product
+
+pytestmark = pytest.mark.django_db
+ARTICLES = "testshop.ArticleImageEmbedding.embedding"
+COUNT, EACH = 12, 4
+COLOURS = "tests.testshop.extractors.ColourBackbone"
+EXTRACTORS = {"default": {"BACKEND": COLOURS}, "tight": {"BACKEND": COLOURS, "OPTIONS": {"shift": 20}}}
+
+
+def base_picture(seed):
+    return Image.open(io.BytesIO(picture(seed, size=96))).convert("RGB")
+
+
+def as_file(image, name):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return ContentFile(file.getvalue(), name=name)
+
+
+@pytest.fixture(autouse=True)
+def extractors(settings):
+    settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
+
+
+@pytest.fixture
+def articles():
+    """Articles of two kinds, each with several photos of the same thing."""
+    kinds = [Category.objects.create(name=name) for name in ("hats", "shoes")]
+    made = []
+    for i in range(COUNT):
+        article = Article.objects.create(title=str(i), category=kinds[i % 2])
+        for n, view in enumerate(views(base_picture(i), EACH, [i])):
+            ArticleImage.objects.create(article=article, original=as_file(view, f"{i}-{n}.jpg"))
+        made.append(article)
+    return made
+
+
+def train(*arguments, **options):
+    output = io.StringIO()
+    call_command("train_embedding", *arguments, stdout=output, stderr=output, **options)
+    return output.getvalue()
+
+
+def kept():
+    """Features of the backbones; training keeps others beside, by which it tells scenes apart."""
+    return PictureFeatures.objects.filter(features_key__startswith="colours-")
+
+
+def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
+    said = train(ARTICLES)
+    [head] = EmbeddingHead.objects.all()
+    assert head.state == EmbeddingHead.State.CANDIDATE
+    assert head.label == ARTICLES
+    assert f"Kept as {head.name} ({head.key}). To make it serve: manage.py switch_embedding {head.name}" in said
+    assert f"{COUNT * EACH} pictures" in said
+    assert "category: 2 of them on 48 pictures" in said
+    tasks = {one["task"]: one for one in head.metrics}
+    assert set(tasks) == {"unseen pictures", "unseen products"}
+    for one in tasks.values():
+        assert 0 < one["held_out"] < COUNT * EACH
+        assert set(one["before"]) >= {"R@1", "mAP", "queries"}
+    assert head.summary["labels"] == ["category"]
+    assert head.baseline_key == extractor_of(get_field(ARTICLES)).spec.key
+    monkeypatch.setattr(switching, "GRACE", 0)
+    call_command("switch_embedding", head.name, sync=True, force=True, stdout=io.StringIO(), stderr=io.StringIO())
+    assert wanted_extractor(get_field(ARTICLES)).spec.key == head.key
+    hits = search.search_by_image(as_file(base_picture(3), "x.jpg"), ARTICLES, limit=3)
+    assert hits[0].product == articles[3]
+    assert hits.extractor_key == head.key
+    assert_compared_fairly(said, train(ARTICLES, dry_run=True))
+    assert "flatters" not in train(ARTICLES, extractor="tight", dry_run=True)
+
+
+def assert_compared_fairly(first, second):
+    """The second training says of what serves what the first said of it: figures of pictures that weren't learned."""
+    before = [line.removeprefix("before  ") for line in re.findall("before  .*", second)]
+    assert before == [line.removeprefix("after   ") for line in re.findall("after   .*", first)]
+    assert "flatters" not in second
+
+
+def test_a_second_head_is_compared_with_one_like_the_first_that_does_not_know_what_is_held_out(articles, monkeypatch):
+    monkeypatch.setattr(switching, "GRACE", 0)
+    first = train(ARTICLES, labels="")
+    call_command("switch_embedding", EmbeddingHead.objects.get().name, sync=True, force=True, stdout=io.StringIO())
+    assert_compared_fairly(first, train(ARTICLES, labels="category", name="second"))
+    # One of which it isn't known how it was learned can't be made anew.
+    EmbeddingHead.objects.exclude(name="second").update(summary={})
+    assert "that flatters the figures 'before'" in train(ARTICLES, name="third", seed=1)
+    assert EmbeddingHead.objects.get(name="third").summary["flattered"]
+
+
+def test_what_was_learned_depends_on_nothing_but_the_pictures(articles):
+    train(ARTICLES)
+    [head] = EmbeddingHead.objects.all()
+    said = train(ARTICLES, name="other")
+    assert f"It is the same head as {head.name}, which is there already." in said
+    assert EmbeddingHead.objects.count() == 1
+
+
+def test_the_second_head_decodes_nothing(articles, media):
+    train(ARTICLES)
+    assert kept().count() == COUNT * EACH
+    shutil.rmtree(media)
+    said = train(ARTICLES, labels="")
+    assert f"{COUNT * EACH} pictures\n" in said
+    assert "not read" not in said
+
+
+def test_indexing_and_training_share_features(articles, media):
+    train(ARTICLES, dry_run=True)
+    kept().delete()
+    embed_all(ARTICLES)
+    assert kept().count() == COUNT * EACH
+    shutil.rmtree(media)
+    assert "Kept as" in train(ARTICLES)
+
+
+def test_a_dry_run_keeps_no_head(articles):
+    assert "Dry run" in train(ARTICLES, dry_run=True)
+    assert not EmbeddingHead.objects.exists()
+
+
+def test_every_round_over_the_pictures_says_how_far_it_is(articles, monkeypatch):
+    """The pictures, and again for what tells scenes apart; views of single pictures are rounds of their own."""
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    assert train(ARTICLES, dry_run=True).count(f"{COUNT * EACH}/{COUNT * EACH} pictures") == 2
+    for i in range(COUNT):
+        Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"))
+    assert train("testshop.Product", dry_run=True).count(f"{COUNT}/{COUNT} pictures") == 1 + VIEWS
+
+
+def test_products_with_one_picture_are_learned_from_by_views(monkeypatch):
+    for i in range(COUNT):
+        Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"))
+    said = train("testshop.Product")
+    assert f"{COUNT} pictures and {COUNT * VIEWS} altered views of products with one" in said
+    [head] = EmbeddingHead.objects.all()
+    assert [one["task"] for one in head.metrics] == ["unseen pictures", "unseen products"]
+    assert kept().count() == COUNT * (1 + VIEWS)
+
+
+def test_pictures_that_can_not_be_read_are_left_out_and_counted(articles, media):
+    first = ArticleImage.objects.order_by("pk").first()
+    first.original.storage.delete(first.original.name)
+    said = train(ARTICLES, dry_run=True)
+    assert f"{COUNT * EACH - 1} pictures" in said
+    assert "not read: 1: The storage has no such file." in said
+
+
+def test_what_shoppers_liked_together(articles):
+    def liked(one, other, gain, exposure=10.0):
+        Evidence.objects.create(
+            model="testshop.article",
+            query_id=str(articles[one].pk),
+            object_id=str(articles[other].pk),
+            gain=gain,
+            exposure=exposure,
+            as_of=timezone.now(),
+        )
+
+    liked(0, 1, 5.0)
+    liked(2, 1, 9.0)
+    liked(3, 4, 1.0)  # a slip
+    liked(5, 5, 9.0)
+    liked(6, 7, 4.0)
+    field = get_field(ARTICLES)
+    pairs = liked_together(field)
+    assert set(pairs) == {str(articles[i].pk) for i in (1, 2, 6, 7)}
+    assert pairs[str(articles[1].pk)] == pairs[str(articles[2].pk)] != pairs[str(articles[6].pk)]
+    given = gather(field, extractor_of(field), ["category"], most=1000, seed=0, show=lambda done, total: None)
+    assert list(given.labels) == [PRODUCT, "category", LIKED]
+    together = {product for product, pair in zip(given.labels[PRODUCT], given.labels[LIKED], strict=True) if pair}
+    assert together == set(pairs)
+    assert "liked together: 2 of them on 16 pictures" in train(ARTICLES, dry_run=True)
+
+
+def test_no_more_pictures_than_allowed_and_products_whole(articles):
+    field = get_field(ARTICLES)
+    given = gather(field, extractor_of(field), [], most=4 * EACH, seed=0, show=lambda done, total: None)
+    assert np.unique(given.labels[PRODUCT], return_counts=True)[1].tolist() == [EACH] * 4
+
+
+def test_another_extractor_is_compared_with_what_serves(articles):
+    said = train(ARTICLES, extractor="tight")
+    [head] = EmbeddingHead.objects.all()
+    assert head.extractor == "tight"
+    assert head.baseline_key == extractor_of(get_field(ARTICLES)).spec.key
+    assert head.features_key in said
+    assert kept().values("features_key").distinct().count() == 2
+
+
+def test_usual_labels():
+    assert usual_labels(get_field("testshop.Product")) == ["category"]
+    assert usual_labels(get_field("testshop.Spare")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ([], {}, "Say which embedding field is meant; this project has: testshop.Product"),
+        ([ARTICLES], {"labels": "colour"}, "testshop.Article has no 'colour' to learn from. It has: .*category"),
+        ([ARTICLES], {"extractor": "x"}, "There is no extractor 'x'"),
+        (
+            [ARTICLES],
+            {"method": "finetune"},
+            "Only a KerasExtractor can be fine-tuned; 'default' is a ColourB",
+        ),
+        (["testshop.Poster"], {}, "testshop.Poster.embedding has no pictures to learn from"),
+    ],
+)
+def test_what_makes_no_sense_is_said(articles, arguments, options, message):
+    with pytest.raises(CommandError, match=message):
+        train(*arguments, **options)
+
+
+def test_a_name_that_is_taken(articles):
+    train(ARTICLES, name="mine")
+    ArticleImage.objects.order_by("pk").first().delete()
+    with pytest.raises(CommandError, match="There is a head 'mine' already: choose another name"):
+        train(ARTICLES, name="mine")
+
+
+def test_an_extractor_without_features(articles, settings):
+    settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": "tests.testshop.extractors.ColourExtractor"}}}
+    with pytest.raises(CommandError, match="ColourExtractor makes vectors in one step, so no head can be learned"):
+        train(ARTICLES)
+
+
+def test_companions_get_their_vectors_by_the_head(articles, monkeypatch):
+    embed_all(ARTICLES)
+    train(ARTICLES, name="mine")
+    monkeypatch.setattr(switching, "GRACE", 0)
+    call_command("switch_embedding", "mine", sync=True, force=True, stdout=io.StringIO(), stderr=io.StringIO())
+    head = EmbeddingHead.objects.get()
+    keys = {key.partition(":")[0] for key in ArticleImageEmbedding.objects.values_list("embedding_key", flat=True)}
+    assert keys == {head.key}
+    features = dict(kept().values_list("object_id", "features"))
+    extractor = wanted_extractor(get_field(ARTICLES))
+    for row in ArticleImageEmbedding.objects.all():
+        vector = extractor.project(np.frombuffer(bytes(features[str(row.pk)]), "<f2")[None])[0]
+        np.testing.assert_allclose(row.embedding, vector, atol=1e-3)

@@ -1,0 +1,83 @@
+"""Pictures go to a decoder several at a time, and each gets its own pixels or its own reason why not."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.files.storage import FileSystemStorage
+
+from django_visual_search import images
+from django_visual_search.extractors import ExtractorSpec
+from django_visual_search.indexing.decoding.decoder import DecoderLost
+from django_visual_search.indexing.decoding.pool import TOGETHER, DecoderPool
+
+from ..image_files import quadrants
+
+SPEC = ExtractorSpec(key="test", dimensions=8, input_size=32, images=images.ImageOptions())
+
+
+class Storage(FileSystemStorage):
+    """Reading ``killer.png`` kills the decoder that would get it, as some pictures do."""
+
+    def _open(self, name, mode="rb"):
+        if name == "killer.png":
+            os.kill(self.pool.decoders[0].process.pid, signal.SIGKILL)
+        return super()._open(name, mode)
+
+
+@pytest.fixture
+def storage(settings, tmp_path):
+    settings.VISUAL_SEARCH = settings.VISUAL_SEARCH | {"DECODERS": 1}
+    storage = Storage(tmp_path)
+    storage.pool = DecoderPool()
+    yield storage
+    storage.pool.close()
+
+
+def save(storage, count):
+    names = [f"{i}.png" for i in range(count)]
+    for i, name in enumerate(names):
+        quadrants().rotate(90 * i).save(storage.path(name))
+    return names
+
+
+def right(storage, name):
+    with open(storage.path(name), "rb") as file:
+        return np.asarray(images.load(file, options=SPEC.images, size=SPEC.input_size))
+
+
+def test_each_picture_gets_its_own_pixels(storage):
+    names = save(storage, 3 * TOGETHER + 1)
+    into = np.zeros((len(names) + 5, 32, 32, 3), np.uint8)
+    for name, future, pixels in zip(names, storage.pool.submit(storage, names, SPEC, into), into, strict=False):
+        assert future.result(60) is None
+        assert np.array_equal(pixels, right(storage, name))
+    assert not into[len(names) :].any()
+
+
+def test_what_is_wrong_with_one_is_not_with_its_neighbours(storage):
+    names = save(storage, 2 * TOGETHER)
+    bad = {3: FileNotFoundError, 5: images.ImageRefused, 6: DecoderLost}
+    names[3] = "missing.png"
+    Path(storage.path(names[5])).write_bytes(b"not a picture")
+    os.rename(storage.path("6.png"), storage.path("killer.png"))
+    names[6] = "killer.png"
+    into = np.zeros((len(names), 32, 32, 3), np.uint8)
+    futures = storage.pool.submit(storage, names, SPEC, into)
+    for i, (name, future) in enumerate(zip(names, futures, strict=True)):
+        if i in bad:
+            with pytest.raises(bad[i]):
+                future.result(60)
+        else:
+            assert future.result(60) is None
+            assert np.array_equal(into[i], right(storage, name))
+
+
+def test_what_waits_for_a_pool_that_closes_is_cancelled(storage):
+    names = save(storage, 50 * TOGETHER)
+    futures = storage.pool.submit(storage, names, SPEC, np.zeros((len(names), 32, 32, 3), np.uint8))
+    storage.pool.close()
+    assert all(future.done() for future in futures)
+    assert futures[-1].cancelled()

@@ -1,0 +1,69 @@
+"""Bad and extreme files, each in a fresh process: refused with its code or embedded, within 300 MB and 2 seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_visual_search import images
+from django_visual_search.images import ImageRefused, load
+
+from .. import image_files as files
+from ..image_cases import CASES, EMBEDDED, MEASURE, measure
+from ..image_files import encode, png, quadrants
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused_or_embedded_within_bounds(name: str) -> None:
+    make, expected = CASES[name]
+    if "HEIC" in name:
+        pytest.importorskip("pi_heif", reason="needs the heic extra")
+    outcome, seconds, megabytes = measure(make())
+    assert outcome == expected
+    assert megabytes <= 300
+    assert seconds <= 2
+
+
+@pytest.mark.parametrize(
+    "name", ["empty", "SVG", "half a JPEG", "1 x 1 PNG", "60000 x 1 JPEG", "colour PNG of 9000 x 9000"]
+)
+def test_the_message_is_a_sentence_that_says_what_to_do(name: str) -> None:
+    make, expected = CASES[name]
+    with pytest.raises(ImageRefused) as refusal:
+        load(make(), size=32)
+    assert refusal.value.code == expected
+    assert expected in images.CODES
+    sentences = str(refusal.value).split(". ")
+    assert len(sentences) >= 2 or "Crop" in sentences[0]
+    assert str(refusal.value).endswith(".")
+
+
+def test_every_code_is_met() -> None:
+    met = {code for _, code in CASES.values()} - {EMBEDDED}
+    # these three have tests of their own
+    assert met | {"heic", "crop", "memory"} == set(images.CODES)
+
+
+def test_wrong_extension_plays_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(encode(quadrants(), "PNG"))
+    with path.open("rb") as file:
+        assert load(file, size=32).getpixel((2, 2)) == files.RED
+
+
+def test_heic_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)  # makes the import fail as if it were not installed
+    with pytest.raises(ImageRefused, match=r"django-visual-search\[heic\]") as refusal:
+        load(files.HEIC, size=32)
+    assert refusal.value.code == "heic"
+
+
+def test_out_of_memory_has_its_code() -> None:
+
+    script = MEASURE.replace("(2**30, 2**30)", "(200 * 2**20, 200 * 2**20)")
+    done = subprocess.run([sys.executable, "-c", script], input=png(7200, 7200), capture_output=True, cwd=files.ROOT)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.startswith(b'["memory"')
