@@ -25,6 +25,7 @@ from .fields.registry import embedding_fields, fields_fed_by
 from .indexing.publishing import enqueue
 from .models import RankingRule
 from .search.planning import forget_facts
+from .spaces.heads import wanted_embedding_key
 from .tasks import embed
 
 logger = logging.getLogger("django_visual_search")
@@ -155,7 +156,7 @@ def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) 
     if field.key_name in instance.get_deferred_fields():
         return True
     try:
-        return bool(getattr(instance, field.key_name) != indexing.wanted_key(field, image.name, at_any_age=True))
+        return bool(getattr(instance, field.key_name) != wanted_embedding_key(field, image.name, at_any_age=True))
     except Exception:
         # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
         logger.exception("visual search: the extractor of %s", field.label)

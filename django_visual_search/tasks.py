@@ -15,7 +15,7 @@ from .extractors import ExtractorUnavailable
 from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
 from .indexing.decoding.pool import close_pool
-from .indexing.sweep import sweep_seconds
+from .indexing.sweeping import sweep_seconds
 
 logger = logging.getLogger("django_visual_search")
 

@@ -23,7 +23,7 @@ from ..indexing import ann
 from ..search.candidates import candidates, embedded, products
 from ..search.planning import facts_of, make_plan
 from ..search.sql import OPERATORS
-from ..spaces.heads import wanted_key
+from ..spaces.heads import wanted_extractor_key
 
 SLOW_SECONDS = 0.5
 KEPT_TIMES = 20
@@ -116,7 +116,7 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
 
 def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
     """The index in PostgreSQL's plan of the search, under the settings that a search has."""
-    rows = embedded(field, rows, wanted_key(field), None)
+    rows = embedded(field, rows, wanted_extractor_key(field), None)
     allowed, params = compile_query(rows.values_list("pk", field.name), connection.alias)
     width = field.dimensions or 1
     query = halfvec_text(np.full(width, width**-0.5))

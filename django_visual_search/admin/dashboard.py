@@ -33,7 +33,7 @@ from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields
 from ..indexing.status import NO_PICTURE, State, pictures
 from ..models import Dashboard, Feedback, IndexingAttempt, IndexingRun
-from ..spaces.heads import wanted_extractor, wanted_key
+from ..spaces.heads import wanted_extractor, wanted_extractor_key
 from .ann_facts import AnnFacts, ann_facts, kept_if_slow
 from .base import BREADCRUMB_LIST, ReadOnlyAdmin
 from .mixin import VisualSearchAdminMixin
@@ -188,7 +188,7 @@ def figures(field: EmbeddingField) -> Figures:
     counts: dict[str, int] = dict.fromkeys(State, 0)
     key, problem, without, found = "", "", 0, None
     try:
-        key = wanted_key(field)
+        key = wanted_extractor_key(field)
         problem = _problem(field)
         counted = dict(kept_if_slow(f"counts.{field.label}.{key}", partial(_count_states, field)))
         without = counted.pop(NO_PICTURE, 0)

@@ -12,6 +12,7 @@ from django.db.models import BinaryField, F, Func
 from numpy.typing import NDArray
 
 from ..fields import EmbeddingField
+from ..fields.keys import in_space
 from .catalogue import Catalogue, by_name, paths_of, read_catalogue, sample
 from .space import Vectors, unit
 
@@ -64,7 +65,7 @@ def load_gallery(
     there = np.zeros(len(rows), bool)
     key = "pk" if field.link is None else f"{field.link.name}__pk"
     stored = field.model._base_manager.using(router.db_for_read(field.model))
-    stored = stored.filter(**{f"{field.key_name}__startswith": f"{space}:", f"{field.name}__isnull": False})
+    stored = stored.filter(in_space(field.key_name, space), **{f"{field.name}__isnull": False})
     stored = stored.annotate(visual_bytes=Func(F(field.name), function="halfvec_send", output_field=BinaryField()))
     for pk, data in stored.order_by().values_list(key, "visual_bytes").iterator():
         place = rows.get(pk)

@@ -3,8 +3,8 @@
 from .claims import quarantine_lost
 from .pipeline import embed
 from .runs import Report
-from .stale import claimed, mark_stale, outdated, pending, stale, wanted_key
-from .sweep import forget_needless, pending_keys, settle, sweep
+from .stale import claimed, mark_stale, outdated, pending, stale
+from .sweeping import forget_needless, pending_keys, settle, sweep
 
 __all__ = [
     "Report",
@@ -19,5 +19,4 @@ __all__ = [
     "settle",
     "stale",
     "sweep",
-    "wanted_key",
 ]

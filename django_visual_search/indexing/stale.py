@@ -7,7 +7,6 @@ Makes current vectors count as stale: for pictures replaced under the same name,
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,13 +18,10 @@ from django.utils import timezone
 from ..conf import conf
 from ..db.statements import ByKey
 from ..fields import EmbeddingField
+from ..fields.keys import marked
 from ..models import IndexingAttempt
-from ..spaces import features, heads
-
-
-def wanted_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
-    """The key that this field's vector has when it is current; ``at_any_age``: see ``serving``."""
-    return f"{heads.wanted_key(field, at_any_age=at_any_age)}:{image_name}"
+from ..spaces import features
+from ..spaces.heads import wanted_embedding_key
 
 
 def targets(field: EmbeddingField) -> QuerySet[Any]:
@@ -38,7 +34,7 @@ def targets(field: EmbeddingField) -> QuerySet[Any]:
     rows = field.target_model._base_manager.using(router.db_for_write(field.model))
     return rows.annotate(
         visual_image=name,
-        visual_wanted=Concat(Value(f"{heads.wanted_key(field)}:"), name, output_field=models.TextField()),
+        visual_wanted=Concat(Value(wanted_embedding_key(field, "")), name, output_field=models.TextField()),
     )
 
 
@@ -158,8 +154,4 @@ def _mark_all(field: EmbeddingField, owners: QuerySet[Any]) -> None:
 
 
 def _mark(field: EmbeddingField, owners: QuerySet[Any]) -> None:
-    prefix = models.Func(
-        F(field.key_name), Value(":"), Value(1), function="split_part", output_field=models.TextField()
-    )
-    # No image has this name, so the key matches none; the extractor's part is kept, so the row can still be found.
-    owners.update(**{field.key_name: Concat(prefix, Value(f":?{uuid.uuid4().hex}"), output_field=models.TextField())})
+    owners.update(**{field.key_name: marked(field.key_name)})

@@ -22,10 +22,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..fields import EmbeddingField
+from ..fields.keys import split_key
 from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
 from ..search.candidates import product_pk
-from ..spaces.heads import wanted_key
+from ..spaces.heads import wanted_extractor_key
 from .stale import targets
 
 
@@ -169,7 +170,7 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
                 status.counts[State.STALE] += 1
                 status.reasons.setdefault(State.STALE, str(e))
             continue
-        current = wanted_key(field)
+        current = wanted_extractor_key(field)
         values = rows.values_list("visual_product", "visual_state", "visual_image", "visual_key", "visual_attempt")
         for product, state, image, key, attempt in values:
             found[product].counts[state] += 1
@@ -193,7 +194,7 @@ def _reason(image: str, key: str | None, attempt: dict[str, Any] | None, extract
         return gettext("The picture was removed; its vector goes with the next sweep.")
     if key is None:
         return gettext("It waits to be embedded.")
-    if not key.startswith(f"{extractor_key}:"):
+    if split_key(key)[0] != extractor_key:
         return gettext("Its vector is by another extractor, and waits to be made again.")
     return gettext("The picture was replaced, or is to be embedded again.")
 

@@ -20,7 +20,7 @@ from ..indexing.claims import batched, quarantine_lost
 from ..indexing.publishing import connect, enqueue
 from ..indexing.runs import Report
 from ..indexing.stale import SETTLED, without
-from ..indexing.sweep import pending_keys
+from ..indexing.sweeping import pending_keys
 from ..models import IndexingAttempt
 
 logger = logging.getLogger("django_visual_search")

@@ -10,6 +10,7 @@ from django.db.models.sql.datastructures import BaseTable
 
 from ..db.statements import Statement, compile_query
 from ..fields import EmbeddingField
+from ..fields.keys import in_space
 
 _everything: dict[tuple[EmbeddingField, str, tuple[str, ...]], Statement] = {}
 
@@ -97,7 +98,7 @@ def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str, exc
     """Those of the rows that have a vector of that space, and whose product is not ``exclude``."""
     if exclude is not None:
         rows = rows.exclude(**{product_pk(field): exclude})
-    return rows.filter(**{f"{field.key_name}__startswith": f"{extractor_key}:", f"{field.name}__isnull": False})
+    return rows.filter(in_space(field.key_name, extractor_key), **{f"{field.name}__isnull": False})
 
 
 def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:

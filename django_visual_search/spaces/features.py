@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..conf import conf
 from ..db.statements import Answer, ByKey, Statement, execute_together
 from ..fields import EmbeddingField
+from ..fields.keys import is_marked
 from ..models import PictureFeatures
 
 NUMBERS = "<f2"
@@ -118,6 +119,6 @@ def _kept(field: EmbeddingField) -> Any:
 def _replaced(field: EmbeddingField) -> Any:
     rows = field.target_model._base_manager.using(router.db_for_write(field.model))
     if field.link is None:
-        return rows.filter(**{f"{field.key_name}__contains": ":?"})
+        return rows.filter(is_marked(field.key_name))
     mine = field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
-    return rows.filter(Exists(mine.filter(**{f"{field.key_name}__contains": ":?"})))
+    return rows.filter(Exists(mine.filter(is_marked(field.key_name))))

@@ -14,6 +14,7 @@ from ..extractors.backbone import BackboneExtractor
 from ..extractors.heads import LinearHead
 from ..extractors.tuned import TunedExtractor
 from ..fields import EmbeddingField
+from ..fields.keys import embedding_key
 from ..learning.calibration import Calibration
 from ..learning.serialise import head_from
 from ..models import EmbeddingHead
@@ -52,9 +53,14 @@ def key_of_space(field: EmbeddingField, space: Space) -> str:
     return space.key or get_extractor(space.extractor, field.dimensions).spec.key
 
 
-def wanted_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
-    """The extractor key that this field's vectors are to have now; ``at_any_age``: see ``serving``."""
+def wanted_extractor_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
+    """Return the extractor key that this field's vectors should have now; ``at_any_age``: see ``serving``."""
     return key_of_space(field, serving(field, at_any_age=at_any_age).wanted)
+
+
+def wanted_embedding_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
+    """Return the key that the vector of this picture should have now; ``at_any_age``: see ``serving``."""
+    return embedding_key(wanted_extractor_key(field, at_any_age=at_any_age), image_name)
 
 
 def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:

@@ -25,7 +25,8 @@ LABEL = "testshop.Product.embedding"
 COMPANION = "testshop.ArticleImageEmbedding.embedding"
 SWEEP = f"""
 import django; django.setup()
-from django_visual_search import indexing, registry
+from django_visual_search import indexing
+from django_visual_search.fields import registry
 indexing.sweep(registry.get_field({LABEL!r}))
 """
 

@@ -40,7 +40,7 @@ Product.objects.bulk_create(Product(name=str(n), image=name) for n in range({row
 LOOK = """
 import django; django.setup()
 from django_visual_search.indexing import ann
-from django_visual_search.registry import get_field
+from django_visual_search.fields.registry import get_field
 from tests.testshop.models import Product
 print("embedded", Product.objects.exclude(embedding=None).count())
 print("missing", len(ann.missing_indexes(get_field({label!r}))))

@@ -179,7 +179,7 @@ def test_decoders_end_when_a_process_that_has_forked_is_killed(shop):  # noqa: F
     make(range(3))
     script = (
         "import django, os, time; django.setup()\n"
-        "from django_visual_search import indexing\nfrom django_visual_search.registry import get_field\n"
+        "from django_visual_search import indexing\nfrom django_visual_search.fields.registry import get_field\n"
         f"indexing.sweep(get_field({LABEL!r}))\n"
         "os.fork()\nprint('forked', flush=True)\ntime.sleep(60)"
     )

@@ -6,11 +6,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from django_visual_search import indexing
 from django_visual_search.admin.status import badge
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing.status import ProductStatus, State, in_state, statuses
 from django_visual_search.models import IndexingAttempt
+from django_visual_search.spaces.heads import wanted_embedding_key
 from django_visual_search.spaces.serving import serving
 
 from ..conftest import embed_all, picture_file
@@ -38,7 +38,7 @@ def attempt(label, row, image, state, message="why", **values):
     return IndexingAttempt.objects.create(
         label=label,
         object_id=str(row.pk),
-        key=indexing.wanted_key(get_field(label), image.name),
+        key=wanted_embedding_key(get_field(label), image.name),
         token=uuid.uuid4(),
         state=state,
         message=message,
@@ -229,7 +229,7 @@ def test_one_query_for_a_page(django_assert_num_queries):
 def test_the_filter_agrees_with_the_column(model):
     """Every product is in the list of its own status and in no other."""
     label = PRODUCTS if model is Product else PICTURES
-    key = indexing.wanted_key(get_field(label), "")
+    key = wanted_embedding_key(get_field(label), "")
     rows = []
     for n, states in enumerate(
         [[], [None], ["current"], ["stale"], ["missing"], ["refused"], ["quarantined"], ["removed"]]
@@ -279,7 +279,7 @@ def test_the_filter_agrees_with_the_column(model):
 def test_a_misconfigured_extractor_does_not_take_the_list_away(product, settings):
     settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": "no.such.Extractor"}}}
     with pytest.raises(ImproperlyConfigured):
-        indexing.wanted_key(get_field(PRODUCTS), "x")
+        wanted_embedding_key(get_field(PRODUCTS), "x")
     assert "EXTRACTORS" in status(product).reason
 
 

@@ -6,10 +6,12 @@ from django.core.files.base import ContentFile
 from django.db import connection
 
 from django_visual_search import indexing
+from django_visual_search.fields.keys import split_key
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import claims
 from django_visual_search.indexing.claims import Lease, Picture
 from django_visual_search.models import IndexingAttempt
+from django_visual_search.spaces.heads import wanted_embedding_key, wanted_extractor_key
 
 from ..conftest import embed_all, picture, picture_file
 from ..testshop.models import (
@@ -58,7 +60,7 @@ class TestEveryShape:
         assert not indexing.stale(field).exists()
         vector, key = owner.values_list("embedding", "embedding_key").get()
         assert len(vector) == 48
-        assert key == indexing.wanted_key(field, image_of(row).name)
+        assert key == wanted_embedding_key(field, image_of(row).name)
         assert not IndexingAttempt.objects.exists()
 
     def test_a_replaced_picture_is_stale(self, label):
@@ -92,7 +94,7 @@ class TestEveryShape:
         image.save(name.rpartition("/")[2], ContentFile(picture(2)))
         assert image.name == name
         key = owner.values_list("embedding_key", flat=True).get()
-        assert key.partition(":")[0] == indexing.wanted_key(get_field(label), "").rstrip(":"), "still searchable"
+        assert split_key(key)[0] == wanted_extractor_key(get_field(label)), "still searchable"
         assert embed_all(label).done == 1
         assert owner.values_list("embedding", flat=True).get() != before
 
@@ -160,7 +162,7 @@ def test_a_claim_is_renewed_while_its_batch_waits(settings):
     settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LEASE_SECONDS": 0.6}
     field = get_field("testshop.Product")
     product = Product.objects.create(image=picture_file(1))
-    key = indexing.wanted_key(field, product.image.name)
+    key = wanted_embedding_key(field, product.image.name)
     claimed, _ = claims.claim(field, [Picture(str(product.pk), product.image.name, key)])
     lease = Lease(field)
     lease.hold(claimed)

@@ -5,11 +5,11 @@ import datetime
 import pytest
 from django.utils import timezone
 
-from django_visual_search import indexing
 from django_visual_search.extractors import ExtractorUnavailable
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import EmbeddingHead, ServingSpace
 from django_visual_search.spaces import heads, serving
+from django_visual_search.spaces.heads import wanted_embedding_key
 from django_visual_search.spaces.serving import Serving, Space
 
 from ..heads import EXTRACTORS, LABEL, make_head
@@ -41,7 +41,7 @@ def row(head, *, begins=-60, finished=None, known=False):
 
 def test_without_a_row_the_settings_extractor_serves(field):
     assert serving.serving(field) == Serving(Space("default"))
-    assert heads.wanted_key(field) == heads.wanted_extractor(field).spec.key
+    assert heads.wanted_extractor_key(field) == heads.wanted_extractor(field).spec.key
     assert heads.wanted_extractor(field).head is None
 
 
@@ -53,7 +53,7 @@ def test_announced_then_moving_then_finished(field):
     ServingSpace.objects.update(effective_at=timezone.now())
     serving.forget()
     assert serving.serving(field) == Serving(new, also=old)
-    assert heads.wanted_key(field) == head.key == heads.wanted_extractor(field).spec.key
+    assert heads.wanted_extractor_key(field) == head.key == heads.wanted_extractor(field).spec.key
     ServingSpace.objects.update(finished_at=timezone.now())
     serving.forget()
     assert serving.serving(field) == Serving(new)
@@ -74,14 +74,14 @@ def test_is_known_for_a_while_without_asking(field, monkeypatch, django_assert_n
 def test_who_saves_a_product_never_asks(field, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert serving.serving(field, at_any_age=True) == Serving(Space("default"))
-        assert indexing.wanted_key(field, "a.jpg", at_any_age=True).endswith(":a.jpg")
+        assert wanted_embedding_key(field, "a.jpg", at_any_age=True).endswith(":a.jpg")
     head = make_head("one")
     row(head)
     serving.forget()
     serving.serving(field)
     heads.forget()
     with django_assert_num_queries(0):
-        assert indexing.wanted_key(field, "a.jpg", at_any_age=True) == f"{head.key}:a.jpg"
+        assert wanted_embedding_key(field, "a.jpg", at_any_age=True) == f"{head.key}:a.jpg"
     product = Product.objects.create(name="a", image="a.jpg", embedding_key=f"{head.key}:a.jpg")
     with django_assert_num_queries(1):
         product.save()

@@ -15,12 +15,12 @@ from django.db import connections
 
 from django_visual_search import indexing, search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing import sweep
+from django_visual_search.indexing.sweeping import prune
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
 from django_visual_search.search import answer, planning
 from django_visual_search.search import results as search_results
 from django_visual_search.spaces import serving
-from django_visual_search.spaces.heads import extractor_of_space, wanted_key
+from django_visual_search.spaces.heads import extractor_of_space, wanted_extractor_key
 from django_visual_search.training import switching
 
 from ..conftest import embed_all, picture, picture_file
@@ -78,7 +78,7 @@ def half_way(field, products):
 class TestHeads:
     def test_switch_and_rollback_decode_nothing(self, field, products, media):
         first = answers()
-        before = wanted_key(field)
+        before = wanted_extractor_key(field)
         head = make_head("one")
         shutil.rmtree(media)
         said = run("one")
@@ -267,10 +267,10 @@ class TestHalfWay:
 
 class TestExtractors:
     def test_to_another_extractor_and_back_from_kept_features(self, field, products, media):
-        first, before = answers(), wanted_key(field)
+        first, before = answers(), wanted_extractor_key(field)
         run("tight", LABEL, force=True)
         assert before not in keys()
-        assert keys() == {wanted_key(field): COUNT}
+        assert keys() == {wanted_extractor_key(field): COUNT}
         shutil.rmtree(media)
         run(rollback=True, target=LABEL)
         assert keys() == {before: COUNT}
@@ -281,7 +281,7 @@ class TestExtractors:
     def test_rows_that_move_while_a_search_goes_on_are_found(self, field, products, monkeypatch, query, known):
         switching.announce(field, switching.space_named(field, "tight"))
         half_way(field, products)
-        moved = Product.objects.filter(embedding_key__startswith=wanted_key(field))
+        moved = Product.objects.filter(embedding_key__startswith=wanted_extractor_key(field))
         product = {"a moved product": moved, "a product": Product.objects.exclude(pk__in=moved)}.get(
             query, moved
         ).first()
@@ -303,7 +303,7 @@ class TestExtractors:
             assert (len(hits), hits[0].product) == (COUNT, product)
         else:
             assert len(search.similar_to(product, limit=COUNT - 1)) == COUNT - 1
-        assert keys() == {wanted_key(field): COUNT}
+        assert keys() == {wanted_extractor_key(field): COUNT}
         assert len(asked) == (3 if known == "what was" else 2)
 
     def test_a_product_that_was_read_before_a_switch(self, field, products):
@@ -312,7 +312,7 @@ class TestExtractors:
         fresh = run("tight", LABEL, force=True) and search.similar_to(Product.objects.get(name="3"), limit=8)
         hits = search.similar_to(product, limit=8)
         assert [hit.product for hit in hits] == [hit.product for hit in fresh]
-        assert hits.extractor_key == wanted_key(field)
+        assert hits.extractor_key == wanted_extractor_key(field)
 
     def test_a_product_with_nothing_near_it_costs_three_queries(self, products, django_assert_max_num_queries):
         planning.forget_facts()
@@ -396,7 +396,7 @@ class TestRefused:
         said = run("tight", LABEL)
         assert "measuring what serves now and tight with up to 1000 pictures" in said
         assert said.count("altered views") == 2
-        assert keys() == {wanted_key(field): COUNT}
+        assert keys() == {wanted_extractor_key(field): COUNT}
 
     def test_unknown(self, field, products):
         make_head("one")
@@ -474,18 +474,17 @@ def test_as_many_features_are_kept_as_the_setting_allows(settings, db, most):
     assert PictureFeatures.objects.count() == most
 
 
-def test_features_that_no_head_will_ask_for_go(field, products, monkeypatch):
+def test_features_that_no_head_will_ask_for_go(field, products):
     one, two = make_head("one"), make_head("two", seed=2, alias="tight")
     run("tight", LABEL, force=True)
     assert PictureFeatures.objects.count() == 2 * COUNT
     PictureFeatures.objects.filter(features_key=one.features_key).update(features_key="of-old")
     deleted = products[0]
     Product.objects.filter(pk=deleted.pk).delete()
-    monkeypatch.setattr(sweep, "_pruned", {})
-    assert sweep.prune(field) == COUNT + 1
+    assert prune(field, every_seconds=0) == COUNT + 1
     assert set(PictureFeatures.objects.values_list("features_key", flat=True)) == {two.features_key}
     PictureFeatures.objects.update(features_key="of-old")
-    assert sweep.prune(field) == 0, "not again within the hour"
+    assert prune(field) == 0, "not again within the hour"
 
 
 def vectors_of(extractor):
@@ -554,7 +553,7 @@ def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypat
     embed_all()
     Product.objects.filter(name__startswith="x").update(is_published=False)
     planning.forget_facts()
-    old, head = wanted_key(field), make_head("one")
+    old, head = wanted_extractor_key(field), make_head("one")
     spaces = [
         extractor_of_space(field, s) for s in (serving.serving(field).wanted, switching.space_named(field, "one"))
     ]

@@ -15,6 +15,7 @@ from ... import indexing
 from ...conf import conf
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
+from ...fields.keys import split_key
 from ...fields.registry import embedding_fields, get_field
 from ...indexing import ann
 from ...indexing.ann import reindexing
@@ -163,7 +164,7 @@ class Command(BaseCommand):
         )
         bad = bad.exclude(attempts=0, message="")  # given back: among those that are left
         for attempt in bad.order_by("object_id")[:20]:
-            image = attempt.key.partition(":")[2]
+            _, image = split_key(attempt.key)
             self.stdout.write(f"  {attempt.state}: {attempt.object_id} ({image}): {attempt.message} [{attempt.code}]")
         count = bad.count()
         if count > 20:

@@ -60,19 +60,18 @@ def settle(field: EmbeddingField) -> bool:
     return True
 
 
-EVERY_SECONDS = 3600.0
 VIEWS = 10
 """Altered views of a picture whose features are kept, at most; their key is the backbone's with a number."""
 
 _pruned: dict[str, float] = {}
 
 
-def prune(field: EmbeddingField) -> int:
-    """Once in EVERY_SECONDS and process. Returns how many went.
+def prune(field: EmbeddingField, *, every_seconds: float = 3600.0) -> int:
+    """Drop features that no head will ask for, at most once in ``every_seconds`` and process. Return how many went.
 
     Kept are those of the settings' extractor, of what serves and served before, and of every head that was not retired.
     """
-    if time.monotonic() - _pruned.get(field.label, -EVERY_SECONDS) < EVERY_SECONDS:
+    if time.monotonic() - _pruned.get(field.label, -every_seconds) < every_seconds:
         return 0
     _pruned[field.label] = time.monotonic()
     keys = set(_of_heads(field)) | set(_of_extractors(field))
