@@ -61,8 +61,8 @@ def test_a_damaged_one_is_refused(tmp_path, how):
 def test_two_processes_never_train_from_one_checkpoint(tmp_path):
     lock = tmp_path / "c.lock"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom django_visual_search.learning import _finetune_checkpoint\n"
-        "with _finetune_checkpoint.alone(Path(sys.argv[1]), 0.1):\n    print('inside')"
+        "import sys\nfrom pathlib import Path\nfrom django_visual_search.learning.finetune import checkpoint\n"
+        "with checkpoint.alone(Path(sys.argv[1]), 0.1):\n    print('inside')"
     )
 
     def other():

@@ -24,11 +24,11 @@ sys.meta_path[:] = [Hidden if finder is importlib.machinery.PathFinder else find
 import numpy as np
 from django_visual_search.extractors.base import ExtractorUnavailable
 from django_visual_search.learning.calibration import Calibration, calibrate
-from django_visual_search.learning.curves import Curve
+from django_visual_search.learning.calibration import Curve
 from django_visual_search.learning.heads import train_head
-from django_visual_search.learning.plan import Plan
+from django_visual_search.learning.selection import Plan
 from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.requirements import INSTALL, missing
+from django_visual_search.learning.labels import INSTALL, missing
 
 assert missing() == INSTALL
 features, labels = np.random.default_rng(0).standard_normal((30, 6)), {"product": np.repeat(np.arange(6), 5)}
