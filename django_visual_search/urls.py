@@ -2,14 +2,14 @@
 
 from django.urls import path
 
-from . import views as pages
-from .api import views
+from .api import viewset
 from .api.feedback import FeedbackView
+from .views import photo_search
 
 app_name = "visual_search"
 urlpatterns = [
     path("feedback/", FeedbackView.as_view(), name="feedback"),
-    path("photo/<str:app_label>/<str:model_name>/", pages.photo_search, name="photo_search"),
-    path("<str:app_label>/<str:model_name>/search-by-image/", views.search_by_image, name="search-by-image"),
-    path("<str:app_label>/<str:model_name>/<path:product>/similar/", views.similar, name="similar"),
+    path("photo/<str:app_label>/<str:model_name>/", photo_search, name="photo_search"),
+    path("<str:app_label>/<str:model_name>/search-by-image/", viewset.search_by_image, name="search-by-image"),
+    path("<str:app_label>/<str:model_name>/<path:product>/similar/", viewset.similar, name="similar"),
 ]

@@ -1,4 +1,11 @@
-"""The REST API: a mixin for the shop's own viewset, and ready-made views for shops without an API."""
+"""The REST API over Django REST framework.
+
+Entry: ``VisualSearchMixin`` (``mixin``) adds *similar items* and *search by photo* to the shop's own viewset;
+``viewset`` has the same for shops without an API, ``feedback`` takes reports from browsers.
+
+A search's way: ``bodies`` refuses what is too long, ``inputs`` validates, ``filters`` says which products count,
+``answers`` makes a page of hits with its cursor and ``facets``. ``schema`` describes all that for OpenAPI.
+"""
 
 from .mixin import VisualSearchMixin
 

@@ -1,6 +1,6 @@
-"""What can go wrong, in the shapes of Django REST framework.
+"""Errors as Django REST framework's exceptions, and request bodies.
 
-Request bodies: refused by their length before they are read, parsed without surprises, drained when refused.
+A body is refused by its length before it is read, parsed as bounded UTF-8, and drained when refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STATUS = {
 
 
 class Refused(APIException):
-    """Answered as ``{"detail": "a sentence", "code": "for programs"}``."""
+    """A response ``{"detail": "a sentence", "code": "for programs"}``."""
 
     def __init__(self, message: Any, code: str, status_code: int = status.HTTP_400_BAD_REQUEST) -> None:
         super().__init__({"detail": ErrorDetail(message, code), "code": code})
@@ -76,14 +76,17 @@ def refusals() -> Iterator[None]:
 
 
 def as_api_exception(exc: Exception) -> Exception:
-    """What is no fault of ours, as an APIException: what Django raises while it reads a request that is too large,
-    malformed or cut off, and a confidence that was asked for and never learned."""
+    """Return the APIException for a fault of the client; other exceptions unchanged.
+
+    That is what Django raises while it reads a request that is too large, malformed or cut off, and a confidence that
+    was never learned.
+    """
     if isinstance(exc, RequestDataTooBig):
         return Refused(
             _("The request's data is too large. Send the photo as a file, by multipart/form-data."), "too_large", 413
         )
     if isinstance(exc, ConfidenceUnknown):
-        return ValidationError({"min_confidence": [_("How sure a hit is has not been learned here.")]}, code="unknown")
+        return ValidationError({"min_confidence": [_("Confidence has not been learned here.")]}, code="unknown")
     if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
         return Refused(_("The request has too many fields."), "too_many_fields")
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):
@@ -99,7 +102,7 @@ CHUNK = 256 * 2**10
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON, nested so deep that Python gives up on it included."""
+    """JSON; one that is nested too deeply for Python is a ParseError."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
@@ -109,13 +112,13 @@ class BoundedJSONParser(JSONParser):
 
 
 class PlainTextJSONParser(BoundedJSONParser):
-    """JSON sent as ``text/plain``: a browser sends that across origins without asking first."""
+    """JSON as ``text/plain``, which a browser sends across origins without a preflight."""
 
     media_type = "text/plain"
 
 
 def check_charset(request: HttpRequest) -> None:
-    """JSON and forms are UTF-8. Python has codecs that Django takes for charsets and can't decode a form with."""
+    """Refuse JSON and forms that aren't UTF-8: Django accepts codecs of Python that can't decode a form."""
     if request.encoding and codecs.lookup(request.encoding).name not in ("utf-8", "ascii"):
         raise UnsupportedMediaType(request.content_type, _("The request must be in UTF-8."))
 
@@ -123,7 +126,7 @@ def check_charset(request: HttpRequest) -> None:
 def check_photo_length(request: HttpRequest) -> None:
     """Refuse by ``Content-Length``, before anything is read. Django itself reads no more than that many bytes.
 
-    A file may have the extractor's ``max_bytes``; whatever else there is, is held in memory and goes by Django's
+    A file may have the extractor's ``max_bytes``; everything else is held in memory, limited by Django's
     ``DATA_UPLOAD_MAX_MEMORY_SIZE``.
     """
     most = max((extractor_of(field).spec.images.max_bytes for field in embedding_fields()), default=0) + ROOM
@@ -134,20 +137,21 @@ def check_photo_length(request: HttpRequest) -> None:
 
 
 def check_length(request: HttpRequest, most: int, hint: Any = "") -> None:
-    said = request.META.get("CONTENT_LENGTH")
-    if not said and request.META.get("HTTP_TRANSFER_ENCODING"):
-        message = _("Send the request with a Content-Length: what comes in chunks is not read.")  # by Django, that is
+    """Refuse a body of more than ``most`` bytes, or of unknown length."""
+    declared = request.META.get("CONTENT_LENGTH")
+    if not declared and request.META.get("HTTP_TRANSFER_ENCODING"):
+        message = _("Send the request with a Content-Length: a chunked body is not read.")  # by Django, that is
         raise Refused(message, "no_length", status.HTTP_411_LENGTH_REQUIRED)
     try:
-        length = int(said or 0)
+        length = int(declared or 0)
     except ValueError:
-        return  # Django reads nothing then
+        return  # Django reads nothing
     if length > most:
         raise too_large(most, hint)
 
 
 def drain(request: HttpRequest) -> None:
-    """Read what is left of a body. Where a server closes a connection with bytes unread, the client sees no answer."""
+    """Read the rest of a body. Where a server closes a connection with bytes unread, the client sees no response."""
     left = DRAINED
     try:
         while left > 0 and (part := request.read(min(CHUNK, left))):

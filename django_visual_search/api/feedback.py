@@ -1,4 +1,4 @@
-"""``POST feedback/``: what a shopper's browser says about the hits that a search showed."""
+"""``POST feedback/``: what a shopper's browser reports about the hits of a search."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .bodies import (
 )
 from .inputs import ReportSerializer
 from .schema import feedback_described
-from .throttles import FeedbackThrottle, is_foreign
+from .throttles import FeedbackThrottle, is_cross_site
 
-LONGEST = 256 * 2**10
-"""Bytes of a report: a token of a thousand long keys, and an event for each."""
+LONGEST_REPORT = 256 * 2**10
+"""Bytes: a token of a thousand long keys, and an event for each."""
 
-CODES = {
+ERROR_CODES = {
     feedback.BadToken: "bad_token",
     feedback.NotOffered: "not_offered",
     feedback.BadEvent: "bad_event",
@@ -37,10 +37,10 @@ CODES = {
 
 
 class FeedbackView(APIView):
-    """Takes JSON, also as ``text/plain``, which is what ``navigator.sendBeacon`` may send anywhere without asking.
+    """Takes JSON, also as ``text/plain``, which ``navigator.sendBeacon`` may send to any origin without a preflight.
 
-    Nobody logs in here: what a report may say is in its signed token, so it needs no cookie and no CSRF token. But a
-    browser must report from a page of the shop, or any site could make its visitors vote in the shop's rankings.
+    Nobody logs in here: the signed token limits the report, so it needs no cookie and no CSRF token. But a browser
+    must report from a page of the shop, or any site could make its visitors vote in the shop's rankings.
     """
 
     authentication_classes = ()
@@ -50,21 +50,21 @@ class FeedbackView(APIView):
 
     @feedback_described
     def post(self, request: Request) -> Response:
-        """Say what a shopper did with hits: impression, click, favourite, cart or skip."""
-        said = ReportSerializer(data=request.data)
-        said.is_valid(raise_exception=True)
-        events = [(event["kind"], event["product"]) for event in said.validated_data["events"]]
+        """Report what a shopper did with hits: impression, click, favourite, cart or skip."""
+        sent = ReportSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        events = [(event["kind"], event["product"]) for event in sent.validated_data["events"]]
         try:
-            report = feedback.report(request._request, said.validated_data["token"], events)
-        except tuple(CODES) as e:
-            raise Refused(str(e), CODES[type(e)]) from e
+            report = feedback.report(request._request, sent.validated_data["token"], events)
+        except tuple(ERROR_CODES) as e:
+            raise Refused(str(e), ERROR_CODES[type(e)]) from e
         return Response({"counted": report.counted}, status.HTTP_202_ACCEPTED)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         check_charset(request._request)
-        check_length(request._request, LONGEST)
-        if is_foreign(request._request):
-            message = _("Report from a page of this site, or name the page's origin in CSRF_TRUSTED_ORIGINS.")
+        check_length(request._request, LONGEST_REPORT)
+        if is_cross_site(request._request):
+            message = _("Report from a page of this site, or add the page's origin to CSRF_TRUSTED_ORIGINS.")
             raise Refused(message, "foreign_origin", status.HTTP_403_FORBIDDEN)
         super().initial(request, *args, **kwargs)
 

@@ -1,6 +1,6 @@
 """``VisualSearchMixin`` for a GenericViewSet of products: ``GET {pk}/similar/`` and ``POST search-by-image/``.
 
-What may be found is what the viewset lists: its queryset through its filter backends, with its permissions, throttles,
+Hits are products that the viewset lists: its queryset through its filter backends, with its permissions, throttles,
 page sizes and serializer. Searching by photo changes nothing, so it needs the permissions of a GET.
 """
 
@@ -25,10 +25,18 @@ from .. import search
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, get_field
 from ..storefront.gate import photo_slot, refuse_when_full
-from .answers import CURSOR, first_page, how, limits_of, next_page, own_parameters, read, without_parameters
+from .answers import (
+    CURSOR,
+    first_page_response,
+    limits_context,
+    next_page_response,
+    own_parameters,
+    search_arguments,
+    validated,
+)
 from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, drain, refusals
-from .facets import narrowed
-from .inputs import SimilarQuery, check_parameters, names_of, photo_serializer, upload_serializer
+from .filters import check_parameters, filter_by_text, without_query_string
+from .inputs import SearchOptions, names_of, photo_serializer, upload_serializer
 from .schema import photo_page_described, photo_search_described, similar_described
 from .throttles import PhotoThrottle, SimilarThrottle
 
@@ -42,7 +50,7 @@ THROTTLES = {
     "search_by_image": PhotoThrottle,
     "search_by_image_page": SimilarThrottle,
 }
-"""By action of the mixin."""
+"""By the mixin's action."""
 
 
 class VisualSearchMixin(Base):
@@ -51,30 +59,31 @@ class VisualSearchMixin(Base):
     visual_search_field: str | None = None
     """Label of the embedding field, where the products have several; by default one on their own table."""
     visual_search_facets: Sequence[str] = ()
-    """Fields by whose values hits are counted: ``"category"``, ``"brand__country"``, ``"tags__name"``."""
+    """Fields whose values are counted among the hits: ``"category"``, ``"brand__country"``, ``"tags__name"``."""
     visual_search_parameters: Sequence[str] | None = ()
     """Query parameters that filters of the shop's own read without declaring them; None accepts any."""
+    _ignores_query_string = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         order = cls.__mro__
         if APIView in order and order.index(APIView) < order.index(VisualSearchMixin):
-            raise TypeError(f"{cls.__name__}: VisualSearchMixin comes before the viewset, or its limits do not hold.")
+            raise TypeError(f"{cls.__name__}: VisualSearchMixin must come before the viewset, or its limits fail.")
 
     @similar_described
     @action(detail=True, methods=["get"], url_path="similar", url_name="similar")
     def similar(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Products that look like this one, best first."""
         queryset = self.get_queryset()
-        check_parameters(request, self, queryset, (CURSOR, *names_of(SimilarQuery)))
+        check_parameters(request, self, queryset, (CURSOR, *names_of(SearchOptions)))
         product = self.get_similar_object()
         field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
         if CURSOR in request.query_params:
-            return next_page(self, field, within, ["product"], str(product.pk))
-        asked = read(self, SimilarQuery, own_parameters(request, SimilarQuery))
+            return next_page_response(self, field, within, ["product"], str(product.pk))
+        options = validated(self, SearchOptions, own_parameters(request))
         started = time.monotonic()
-        results = search.similar_to(product, within=within, field=field.label, **how(asked))
-        return first_page(self, results, field, within, started, asked["limit"])
+        results = search.similar_to(product, within=within, field=field.label, **search_arguments(options))
+        return first_page_response(self, results, field, within, started, options["limit"])
 
     @photo_search_described
     @action(
@@ -88,42 +97,46 @@ class VisualSearchMixin(Base):
         """Products that look like a photo, best first."""
         queryset = self.get_queryset()
         check_parameters(request, self, queryset, ())
-        asked = read(self, photo_serializer(request, self), request.data)
+        options = validated(self, photo_serializer(request, self), request.data)
         field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
-        text = asked.get("text")
+        text = options.get("text")
         if text:
-            within = narrowed(within, text, request, self)
+            within = filter_by_text(within, text, request, self)
         with refusals(), photo_slot():
             started = time.monotonic()
             results = search.search_by_image(
-                asked["image"], field.label, within=within, crop=asked.get("crop"), **how(asked)
+                options["image"], field.label, within=within, crop=options.get("crop"), **search_arguments(options)
             )
             if text:
                 results.ranking = replace(results.ranking, query_kind="text")
-            # The answer takes as long as the search, so it is made within the slot.
-            return first_page(self, results, field, within, started, asked["limit"])
+            # The response takes as long as the search, so it is made within the slot.
+            return first_page_response(self, results, field, within, started, options["limit"])
 
     @photo_page_described
     @search_by_image.mapping.get
     def search_by_image_page(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A further page of a search by photo: the address that `next` gave."""
+        """A further page of a search by photo, at the URL in `next`."""
         queryset = self.get_queryset()
         check_parameters(request, self, queryset, (CURSOR, "limit"))
         if CURSOR not in request.query_params:
-            message = _("Send the photo by POST. GET goes on with a search, at the address that its 'next' gave.")
+            message = _("Send the photo by POST. GET continues a search, at the URL in its 'next'.")
             raise Refused(message, "cursor_missing")
         within = self.filter_queryset(queryset)
-        return next_page(self, self.get_visual_search_field(), within, ["photo", "text"])
+        return next_page_response(self, self.get_visual_search_field(), within, ["photo", "text"])
 
     def get_similar_object(self) -> Any:
-        """The product asked about, if the visitor may see it. Filters in the address narrow the hits, not this."""
-        self._as_if_without_parameters = True
+        """Return the product whose similar items to find, if the visitor may see it. Raise Http404.
+
+        Filters in the URL narrow the hits, not this product.
+        """
+        self._ignores_query_string = True
         try:
             return self.get_object()
         finally:
-            self._as_if_without_parameters = False
+            self._ignores_query_string = False
 
     def get_visual_search_field(self) -> EmbeddingField:
+        """Return the embedding field to search by."""
         if self.visual_search_field:
             return get_field(self.visual_search_field)
         model = self.get_queryset().model
@@ -131,16 +144,16 @@ class VisualSearchMixin(Base):
             raise ImproperlyConfigured(f"{model._meta.label} has no embedding field to search by.")
         return found[0]
 
-    # What a viewset does at every request, and these actions a little otherwise
+    # Hooks of every viewset that the mixin's actions change
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if self.action == "search_by_image":
             with refusals():
                 refuse_when_full()
             check_charset(request._request)
-            check_photo_length(request._request)  # authentication may read the body
+            check_photo_length(request._request)  # before authentication, which may read the body
         if self.action in THROTTLES and any("\0" in str(value) for value in kwargs.values()):
-            raise Http404  # PostgreSQL has no such text
+            raise Http404  # PostgreSQL takes no NUL in text
         super().initial(request, *args, **kwargs)
 
     def check_permissions(self, request: Request) -> None:
@@ -151,19 +164,25 @@ class VisualSearchMixin(Base):
         return [*super().get_throttles(), *([ours()] if ours else [])]
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not getattr(self, "_as_if_without_parameters", False):
+        if not self._ignores_query_string:
             return super().filter_queryset(queryset)
-        with without_parameters(self.request):
+        request = self.request  # type: ignore[has-type]
+        self.request = without_query_string(request)
+        try:
             return super().filter_queryset(queryset)
+        finally:
+            self.request = request
 
     def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
-        """The products' serializer; without any, where a photo is POSTed, that of the photo.
+        """Return the products' serializer; without products, where a photo is POSTed, the photo's.
 
-        So OPTIONS and the forms of DRF's browsable API ask for it.
+        OPTIONS and the forms of DRF's browsable API need the latter.
         """
         if args or "instance" in kwargs or getattr(self, "action_map", {}).get("post") != "search_by_image":
             return super().get_serializer(*args, **kwargs)
-        return upload_serializer(self)(*args, context={**self.get_serializer_context(), **limits_of(self)}, **kwargs)
+        return upload_serializer(self)(
+            *args, context={**self.get_serializer_context(), **limits_context(self)}, **kwargs
+        )
 
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(as_api_exception(exc) if self.action in THROTTLES else exc)
@@ -172,6 +191,6 @@ class VisualSearchMixin(Base):
         if self.action == "search_by_image" and response.status_code >= 400:
             drain(request._request)
             if response.get("Retry-After"):
-                # A server that is busy is no fault: Django would log each 503 as an error, and send mail about it.
+                # Busy is not a fault: Django would log each 503 as an error, and send mail about it.
                 response._has_been_logged = True
         return super().finalize_response(request, response, *args, **kwargs)

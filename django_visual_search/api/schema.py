@@ -1,4 +1,4 @@
-"""Descriptions of the actions for OpenAPI, where drf-spectacular is installed; without it they do nothing."""
+"""OpenAPI descriptions of the actions, for drf-spectacular; without it the decorators do nothing."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from typing import Any
 from rest_framework import serializers
 
 from ..fields.registry import embedding_fields
-from .answers import CURSOR, CountedSerializer, HitSerializer, PageSerializer
+from .answers import CURSOR, HitSerializer, PageSerializer
 from .inputs import (
-    IS_INSTALLED,
+    HAS_SPECTACULAR,
+    CountedSerializer,
     Decorator,
     PhotoAndTextData,
     PhotoAndTextUpload,
     PhotoData,
     PhotoUpload,
     ReportSerializer,
-    SimilarQuery,
-    as_it_is,
+    SearchOptions,
+    unchanged,
 )
 
 
 class PageOfHits(PageSerializer):
-    """Stands in a description for PageSerializer with hits whose product is as the view's serializer shows it."""
+    """Placeholder for a PageSerializer whose hits have the view's product serializer."""
 
 
 @functools.cache
 def page_of(product: type[serializers.BaseSerializer], name: str) -> type[serializers.Serializer]:
-    """PageSerializer with ``results``, hits whose ``product`` is that serializer's."""
+    """Return a PageSerializer with ``results``: hits whose ``product`` has the given serializer."""
     hit = type(f"{name}HitSerializer", (HitSerializer,), {"product": product(), "__doc__": HitSerializer.__doc__})
     results = {"results": hit(many=True), "__doc__": PageSerializer.__doc__}
     return type(f"{name}HitsSerializer", (PageSerializer,), results)
 
 
-similar_described: Decorator = as_it_is
-photo_search_described: Decorator = as_it_is
-photo_page_described: Decorator = as_it_is
-feedback_described: Decorator = as_it_is
-default_views_described: Decorator = as_it_is
+similar_described: Decorator = unchanged
+photo_search_described: Decorator = unchanged
+photo_page_described: Decorator = unchanged
+feedback_described: Decorator = unchanged
+default_views_described: Decorator = unchanged
 
-if IS_INSTALLED:
+if HAS_SPECTACULAR:
     from drf_spectacular.extensions import OpenApiSerializerExtension
     from drf_spectacular.types import OpenApiTypes
     from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
@@ -63,7 +64,7 @@ if IS_INSTALLED:
             return type(serializer), auto_schema._get_serializer_name(serializer, direction)
 
     class TextExtension(OpenApiSerializerExtension):
-        """Leaves ``text`` away where the view has no ``search_fields``."""
+        """Omits ``text`` where the view has no ``search_fields``."""
 
         target_class = PhotoAndTextUpload
         without: Any = PhotoUpload
@@ -83,44 +84,47 @@ if IS_INSTALLED:
         without = PhotoData
 
     ERRORS = {
-        400: "A parameter or field makes no sense; the answer says which, and what would.",
-        403: "The report comes from a page of another site.",
+        400: "A parameter or field is wrong; the response says which, and what would be right.",
+        403: "The report comes from another site's page.",
         404: "There is no such product, or not for this visitor.",
         411: "The request has no `Content-Length`.",
         413: "The photo or the request is too large.",
         415: "The file is not a picture of an accepted format, or the request is of another type.",
-        429: "Too many requests from this visitor; the header `Retry-After` says when to come back.",
-        503: "Too many photos are searched by at the moment; `Retry-After` says when to come back. Or it can't run.",
+        429: "Too many requests from this visitor; the header `Retry-After` says when to try again.",
+        503: "Too many photo searches are running (try again after `Retry-After`), or photo search can't run.",
     }
 
-    def _answers(success: Any, *codes: int) -> dict[int, Any]:
+    def _responses(success: Any, *codes: int) -> dict[int, Any]:
         return success | {code: OpenApiResponse(OpenApiTypes.OBJECT, ERRORS[code]) for code in codes}
 
-    CURSOR_PARAMETER = OpenApiParameter(CURSOR, str, description="Goes on with a search: take the address in `next`.")
+    CURSOR_PARAMETER = OpenApiParameter(CURSOR, str, description="Continues a search; part of the URL in `next`.")
     LIMIT_PARAMETER = OpenApiParameter("limit", {"type": "integer", "minimum": 1}, description="Hits on a page.")
 
     similar_described = extend_schema(
-        parameters=[SimilarQuery, CURSOR_PARAMETER],
-        responses=_answers({200: PageOfHits}, 400, 404, 429),
+        parameters=[SearchOptions, CURSOR_PARAMETER],
+        responses=_responses({200: PageOfHits}, 400, 404, 429),
         filters=True,
     )
     photo_search_described = extend_schema(
         request={"multipart/form-data": PhotoAndTextUpload, "application/json": PhotoAndTextData},
-        responses=_answers({200: PageOfHits}, 400, 404, 411, 413, 415, 429, 503),
+        responses=_responses({200: PageOfHits}, 400, 404, 411, 413, 415, 429, 503),
         filters=True,
     )
     photo_page_described = extend_schema(
-        parameters=[OpenApiParameter(CURSOR, str, required=True, description="From `next`."), LIMIT_PARAMETER],
-        responses=_answers({200: PageOfHits}, 400, 404, 429),
+        parameters=[
+            OpenApiParameter(CURSOR, str, required=True, description="From the URL in `next`."),
+            LIMIT_PARAMETER,
+        ],
+        responses=_responses({200: PageOfHits}, 400, 404, 429),
         filters=True,
     )
     feedback_described = extend_schema(
         request={"application/json": ReportSerializer, "text/plain": OpenApiTypes.STR},
-        responses=_answers({202: CountedSerializer}, 400, 403, 411, 413, 415, 429),
+        responses=_responses({202: CountedSerializer}, 400, 403, 411, 413, 415, 429),
     )
 
     PRODUCTS = {field.product_model._meta for field in embedding_fields()}
-    WHICH = [
+    MODEL_PARAMETERS = [
         OpenApiParameter(name, {"type": "string", "enum": sorted(values)}, OpenApiParameter.PATH)
         for name, values in (
             ("app_label", {opts.app_label for opts in PRODUCTS}),
@@ -131,4 +135,4 @@ if IS_INSTALLED:
     def default_views_described(view: Any) -> Any:
         key = OpenApiParameter("product", str, OpenApiParameter.PATH, description="The product's primary key.")
         view = extend_schema_view(similar=extend_schema(parameters=[key]))(view)
-        return extend_schema(parameters=WHICH)(view)
+        return extend_schema(parameters=MODEL_PARAMETERS)(view)

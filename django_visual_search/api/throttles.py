@@ -1,6 +1,6 @@
-"""How often one visitor may ask: a rate for each kind of request, from ``VISUAL_SEARCH["THROTTLE_RATES"]``.
+"""Limits on who sends requests: a rate for each visitor, and no reports from pages of other sites.
 
-Whose page a browser reports from: any site could make its own visitors speak as if they were the shop's.
+``VISUAL_SEARCH["THROTTLE_RATES"]`` has a rate for each kind of request: similar, photo and feedback.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import UserRateThrottle
 
 from ..conf import DEFAULTS, conf
-from ..feedback.sessions import address_of, is_inside, visitor_part
+from ..feedback.sessions import client_address, is_local, visitor_part
 
 
 class VisualSearchThrottle(UserRateThrottle):
-    """By user, or by address for the anonymous. A rate of None is no limit.
+    """A rate by user, or by address for the anonymous. None is no limit.
 
-    The address is that of ``VISUAL_SEARCH["CLIENT_ADDRESS"]``; without it, what DRF takes for it (``NUM_PROXIES``).
-    Where neither is set and the connection comes from the open internet, it is the connection's: DRF would believe a
-    header that anybody can write.
+    The address is that of ``VISUAL_SEARCH["CLIENT_ADDRESS"]``, else DRF's (``NUM_PROXIES``). Where neither is set and
+    the connection comes from the open internet, it is the connection's: DRF would trust a header that anybody can
+    write.
     """
 
     kind = ""
@@ -34,9 +34,9 @@ class VisualSearchThrottle(UserRateThrottle):
         return rate
 
     def get_ident(self, request: Request) -> str:
-        direct = api_settings.NUM_PROXIES is None and not is_inside(str(request.META.get("REMOTE_ADDR") or ""))
-        address = str(address_of(request) if conf.CLIENT_ADDRESS or direct else super().get_ident(request))
-        # A header can be longer and stranger than a cache's key may be.
+        direct = api_settings.NUM_PROXIES is None and not is_local(str(request.META.get("REMOTE_ADDR") or ""))
+        address = str(client_address(request) if conf.CLIENT_ADDRESS or direct else super().get_ident(request))
+        # A header can be longer and stranger than a cache key may be.
         return hashlib.sha256(visitor_part(address).encode()).hexdigest()
 
     @property
@@ -58,29 +58,29 @@ class FeedbackThrottle(VisualSearchThrottle):
     kind = "feedback"
 
 
-OWN = ("same-origin", "same-site", "none")
-"""Values of Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/) that a page of another site never has."""
+SAME_SITE = ("same-origin", "same-site", "none")
+"""Values of Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/) that a page of another site never sends."""
 
 
-def is_foreign(request: HttpRequest) -> bool:
-    """Whether the page is of another site, and not of one that ``CSRF_TRUSTED_ORIGINS`` names.
+def is_cross_site(request: HttpRequest) -> bool:
+    """Return whether a browser sends this from another site's page, and ``CSRF_TRUSTED_ORIGINS`` doesn't name it.
 
-    Browsers write both headers, and pages can't. Programs that are no browsers write what they like or nothing, but
-    have only their own address to speak from.
+    Browsers write both headers, and pages can't. Other programs write anything or nothing, but report from their own
+    address only.
     """
     origin, site = (request.META.get(f"HTTP_{name}", "") for name in ("ORIGIN", "SEC_FETCH_SITE"))
-    if site in OWN or not (origin or site):
+    if site in SAME_SITE or not (origin or site):
         return False
     try:
-        said = urlsplit(origin.lower())
+        sender = urlsplit(origin.lower())
     except ValueError:
         return True
-    if any(_matches(said, urlsplit(trusted.lower())) for trusted in settings.CSRF_TRUSTED_ORIGINS):
+    if any(_matches(sender, urlsplit(trusted.lower())) for trusted in settings.CSRF_TRUSTED_ORIGINS):
         return False
-    # Browsers that say no more than the origin are older than 2023.
-    return bool(site) or said.netloc != request.get_host().lower()
+    # Browsers that send only the origin are older than 2023.
+    return bool(site) or sender.netloc != request.get_host().lower()
 
 
-def _matches(said: tuple[str, ...], trusted: tuple[str, ...]) -> bool:
-    """Scheme and host; ``*.example.com`` stands for all its subdomains."""
-    return said[0] == trusted[0] and is_same_domain(said[1], trusted[1].removeprefix("*"))
+def _matches(sender: tuple[str, ...], trusted: tuple[str, ...]) -> bool:
+    """Compare scheme and host; ``*.example.com`` stands for all its subdomains."""
+    return sender[0] == trusted[0] and is_same_domain(sender[1], trusted[1].removeprefix("*"))

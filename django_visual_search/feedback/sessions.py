@@ -32,7 +32,7 @@ NETWORK_PREFIX = 48
 """Bits of an IPv6 address that one customer of a provider may have to himself (RFC 6177)."""
 
 
-def address_of(request: Any) -> str:
+def client_address(request: Any) -> str:
     """The visitor's address: what ``VISUAL_SEARCH["CLIENT_ADDRESS"]`` says, else what the connection came from.
 
     Headers such as X-Forwarded-For are not believed: whoever sends a request writes them.
@@ -41,7 +41,7 @@ def address_of(request: Any) -> str:
     if function is not None:
         return str((import_string(function) if isinstance(function, str) else function)(request) or "")
     address = str(request.META.get("REMOTE_ADDR") or "")
-    if ("HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META) and is_inside(address):
+    if ("HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META) and is_local(address):
         _say_that_all_look_the_same()
     return address
 
@@ -55,7 +55,7 @@ def _say_that_all_look_the_same() -> None:
     )
 
 
-def is_inside(address: str) -> bool:
+def is_local(address: str) -> bool:
     """Whether it is of this machine or network; a Unix socket has none."""
     found = _parsed(address)
     return found is None or not found.is_global
@@ -108,7 +108,7 @@ def session_of_user(user: Any, at: datetime | None = None) -> str:
 
 def network_of(request: Any, at: datetime | None = None) -> str:
     """The pseudonym of the network that a visitor comes from, whoever is logged in there."""
-    return pseudonym(NETWORK, network_part(address_of(request)), period_of(at))
+    return pseudonym(NETWORK, network_part(client_address(request)), period_of(at))
 
 
 def identity_of(request: Any) -> str:
@@ -121,7 +121,7 @@ def user_identity(user: Any) -> str:
 
 
 def visitor_identity(request: Any) -> str:
-    return "\0".join(["visitor", visitor_part(address_of(request)), request.META.get("HTTP_USER_AGENT", "")])
+    return "\0".join(["visitor", visitor_part(client_address(request)), request.META.get("HTTP_USER_AGENT", "")])
 
 
 def user_of(request: Any) -> Any:

@@ -5,7 +5,7 @@ from django.core.cache import cache
 from django.core.exceptions import FieldDoesNotExist
 
 from django_visual_search import search
-from django_visual_search.api.facets import facets
+from django_visual_search.api.facets import count_facets
 from django_visual_search.fields.registry import get_field
 
 from ..shop_api import FIELD, make_articles, make_products, photo, search_by_photo
@@ -79,7 +79,7 @@ class TestPaths:
         return search.search_by_image(photo(), label, limit=5, depth=100, within=within).ranking
 
     def count(self, path, within, label=FIELD):
-        return as_counts(facets([path], get_field(label), within, self.ranking(within, label))[path])
+        return as_counts(count_facets([path], get_field(label), within, self.ranking(within, label))[path])
 
     def test_over_a_relation(self, shop):
         assert self.count("category__name", Product.objects.all()) == {"Hats": 8, "Bags": 7, None: 5}
@@ -89,7 +89,7 @@ class TestPaths:
         within = Product.objects.filter(is_published=True).select_related("category").prefetch_related("tags")
         ranking = self.ranking(within)
         with django_assert_num_queries(1):
-            facets([path], get_field(FIELD), within, ranking)
+            count_facets([path], get_field(FIELD), within, ranking)
 
     @pytest.mark.parametrize(
         "within",

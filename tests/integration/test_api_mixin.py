@@ -5,7 +5,7 @@ import re
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from rest_framework import viewsets
+from rest_framework import filters, viewsets
 from rest_framework.permissions import (
     BasePermission,
     DjangoModelPermissionsOrAnonReadOnly,
@@ -17,7 +17,7 @@ from django_visual_search import search
 from django_visual_search.api import VisualSearchMixin
 from django_visual_search.models import RankingRule, SearchLog
 
-from ..shop_api import data_url, ids, make_posters, make_products, photo, post_json, search_by_photo
+from ..shop_api import all_pages, data_url, ids, make_posters, make_products, photo, post_json, search_by_photo
 from ..testshop.api import ProductViewSet
 from ..testshop.models import Category, Product, Tag
 
@@ -168,6 +168,44 @@ class TestFilters:
         assert answer.json() == {name: [f"There is no such parameter. There are: {known}."]}
         assert search_by_photo(client, f"{PHOTO}?{name}=1").status_code == 400
 
+    @pytest.mark.parametrize("name", ["utm_source", "gclid", "fbclid", "msclkid", "_ga", "ref", "mc_cid"])
+    def test_tracking_parameters_are_ignored(self, client, name):
+        products = make_products(8)
+        plain, tracked = similar(client, products[0]), similar(client, products[0], price_max=5, **{name: "x" * 100})
+        assert tracked.status_code == 200
+        assert len(ids(tracked)) == len(ids(plain)) == 5
+        assert len(all_pages(client, tracked)) == 5
+        assert search_by_photo(client, f"{PHOTO}?{name}=1").status_code == 200
+        assert similar(client, products[0], **{f"{name}{name}": "1"}).status_code == (200 if name[0] == "u" else 400)
+
+    def test_a_tracking_parameter_of_the_shops_own_is_a_filter(self, client, monkeypatch):
+        monkeypatch.setattr(ProductViewSet, "visual_search_parameters", ["ref"])
+        products = make_products(8)
+        assert "ref=a" in similar(client, products[0], limit=2, ref="a").json()["next"]
+
+    def test_the_request_keeps_its_parameters(self, client, monkeypatch):
+        """Filters don't narrow the product asked about, and get a copy of the request for that."""
+        listed, filtered = [], []
+
+        class Spy(filters.BaseFilterBackend):
+            def filter_queryset(self, request, queryset, view):
+                filtered.append((request.query_params.dict(), request.GET.dict(), str(request.user)))
+                return queryset
+
+        def get_queryset(view):
+            listed.append(view.request.query_params.dict())
+            return Product.objects.all()
+
+        products = make_products(8)
+        monkeypatch.setattr(ProductViewSet, "filter_backends", [Spy])
+        monkeypatch.setattr(ProductViewSet, "get_queryset", get_queryset)
+        monkeypatch.setattr(ProductViewSet, "visual_search_parameters", ["x"])
+        answer = similar(client, products[0], x="1")
+        assert answer.status_code == 200
+        assert all(query == {"x": "1"} for query in listed)
+        assert filtered == [({}, {}, "AnonymousUser"), ({"x": "1"}, {"x": "1"}, "AnonymousUser")]
+        assert answer.wsgi_request.GET.dict() == {"x": "1"}
+
     def test_parameters_of_the_shops_own(self, client, monkeypatch):
         product, *_ = make_products(2)
         monkeypatch.setattr(ProductViewSet, "visual_search_parameters", ["channel"])
@@ -309,7 +347,7 @@ class TestAsADeveloperMeetsIt:
 
     def test_the_mixin_comes_first(self):
         """After the viewset, its limits would not hold, and nobody would notice."""
-        with pytest.raises(TypeError, match="VisualSearchMixin comes before"):
+        with pytest.raises(TypeError, match="VisualSearchMixin must come before"):
             type("Last", (viewsets.ReadOnlyModelViewSet, VisualSearchMixin), {})
         first = type("First", (VisualSearchMixin, viewsets.ReadOnlyModelViewSet), {})
         assert type("Between", (first, viewsets.ModelViewSet), {})

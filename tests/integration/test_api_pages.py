@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from django_visual_search import feedback, search
-from django_visual_search.api.answers import LONGEST
+from django_visual_search.api.answers import LONGEST_URL
 from django_visual_search.search import results
 
 from ..shop_api import (
@@ -147,7 +147,7 @@ class TestAddress:
     def test_fits_a_request_line_with_long_keys(self, client):
         posters = make_posters(120)
         answer = client.get(f"/api/posters/{posters[0].pk}/similar/", {"limit": 5})
-        assert len(self.line(answer)) <= LONGEST < 4094 - len("GET  HTTP/1.1")
+        assert len(self.line(answer)) <= LONGEST_URL < 4094 - len("GET  HTTP/1.1")
         assert len(all_pages(client, answer)) == 100
 
     def test_reaches_less_far_rather_than_not_fit(self, client, monkeypatch):
@@ -155,7 +155,7 @@ class TestAddress:
         monkeypatch.setattr(PosterViewSet, "visual_search_parameters", ["note"])
         posters = make_posters(120)
         answer = client.get(f"/api/posters/{posters[0].pk}/similar/", {"limit": 5, "note": "x" * 2000})
-        assert LONGEST * 0.9 < len(self.line(answer)) <= LONGEST
+        assert LONGEST_URL * 0.9 < len(self.line(answer)) <= LONGEST_URL
         found = [hit["id"] for hit in all_pages(client, answer)]
         assert 30 < len(found) < 100
         assert found == whole_order(posters[0])[: len(found)]

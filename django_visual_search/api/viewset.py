@@ -1,4 +1,4 @@
-"""The same API for shops without one: every product model that has an embedding field, over what ``VISIBLE`` allows."""
+"""The same API for shops without one: every product model with an embedding field, limited by ``VISIBLE``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .mixin import VisualSearchMixin
 from .schema import default_views_described
 
 
-class Pages(PageNumberPagination):
+class HitPagination(PageNumberPagination):
     page_size = 12
     page_size_query_param = "limit"
     max_page_size = 100
@@ -28,11 +28,11 @@ class Pages(PageNumberPagination):
 
 @default_views_described
 class ProductViewSet(VisualSearchMixin, GenericViewSet):
-    """Products of the model that the address names. ``VISUAL_SEARCH["VISIBLE"]`` decides, so anybody may ask."""
+    """Products of the model in the URL. Open to everybody, as ``VISUAL_SEARCH["VISIBLE"]`` limits the products."""
 
     permission_classes = (AllowAny,)
     filter_backends = ()
-    pagination_class = Pages
+    pagination_class = HitPagination
     serializer_class = PlainProductSerializer
 
     def get_queryset(self) -> QuerySet[Any]:
@@ -43,7 +43,7 @@ class ProductViewSet(VisualSearchMixin, GenericViewSet):
 
 
 def product_model(app_label: str, model_name: str) -> type[Model]:
-    """Raises Http404 for a model whose instances no embedding field finds."""
+    """Return the model. Raise Http404 for a model that no embedding field finds."""
     try:
         model = apps.get_model(app_label, model_name)
     except LookupError:
