@@ -1,61 +1,239 @@
-"""The ``VISUAL_SEARCH`` setting: one dictionary, read lazily over these defaults, reset when a test changes it."""
+"""The settings: one dictionary, ``VISUAL_SEARCH``, read lazily over the defaults declared here.
+
+``conf.NAME`` is a setting's value. ``SETTINGS`` declares each one once: default, rule, sentence. The system checks and
+the documentation's table come from it.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+from django.utils.module_loading import import_string
 
-DEFAULTS: dict[str, Any] = {
-    "EXTRACTORS": {
-        "default": {
-            "BACKEND": "django_visual_search.extractors.keras.KerasExtractor",
-            "OPTIONS": {"application": "EfficientNetV2B0", "weights": "imagenet"},
-        }
-    },
-    "VISIBLE": {},
-    "THUMBNAIL": None,  # callable(picture, size in pixels) -> URL; None: the picture's own URL
-    "QUEUE": "visual_search",
+
+class Rule(NamedTuple):
+    """The values that a setting may have."""
+
+    words: str
+    """Completes the sentence "Write …"."""
+    fault: Callable[[Any], str | None]
+    """None for a value that fits; otherwise what is wrong with it, empty where ``words`` say so."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    default: Any
+    rule: Rule
+    sentence: str
+    """What the setting does, for the documentation and the hints of checks; Markdown."""
+    check: str = "E025"
+    """Id of the system check that reports a value against the rule."""
+
+
+def whole_number(least: int, most: int | None = None) -> Rule:
+    words = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
+    return _of(words, lambda value: _is(int, value) and least <= value <= (most or math.inf))
+
+
+def number(words: str, fits: Callable[[float], bool]) -> Rule:
+    return _of(
+        f"a number {words}", lambda value: _is(int | float, value) and -math.inf < value < math.inf and fits(value)
+    )
+
+
+def text(words: str, pattern: str = ".+") -> Rule:
+    return _of(words, lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)))
+
+
+def or_none(rule: Rule) -> Rule:
+    return Rule(f"{rule.words}, or None", lambda value: None if value is None else rule.fault(value))
+
+
+def _is(kind: Any, value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _of(words: str, fits: Callable[[Any], bool]) -> Rule:
+    return Rule(words, lambda value: None if fits(value) else "")
+
+
+def _instance(words: str, noun: str, *types: type) -> Rule:
+    def fault(value: Any) -> str | None:
+        return None if isinstance(value, types) else f"it is a {type(value).__name__}, not a {noun}"
+
+    return Rule(words, fault)
+
+
+def why_not_callable(value: Any) -> str | None:
+    """Return why ``value`` is neither a callable nor the dotted path of one, or None. Imports the path's module."""
+    if callable(value):
+        return None
+    if not isinstance(value, str):
+        return "it is neither a dotted path nor a callable"
+    try:
+        found = import_string(value)
+    except Exception as e:  # the module may fail in any way
+        return f"{type(e).__name__}: {e}"
+    return None if callable(found) else "it is not callable"
+
+
+RATES = {"similar": "240/min", "photo": "30/min", "feedback": "120/min"}
+RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
+
+
+def _are_rates(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        kind in RATES and (rate is None or (isinstance(rate, str) and RATE.fullmatch(rate)))
+        for kind, rate in value.items()
+    )
+
+
+LONGEST_PERIOD = 366
+"""Most that ``SESSION_DAYS`` may be."""
+
+SWITCH = _of("True or False", lambda value: isinstance(value, bool))
+FUNCTION = Rule("a function or its dotted path", why_not_callable)
+POSITIVE = number("above 0", lambda value: value > 0)
+
+SETTINGS: dict[str, Setting] = {
+    "EXTRACTORS": Setting(
+        {
+            "default": {
+                "BACKEND": "django_visual_search.extractors.keras.KerasExtractor",
+                "OPTIONS": {"application": "EfficientNetV2B0", "weights": "imagenet"},
+            }
+        },
+        _instance("{'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}", "dictionary", dict),
+        "Extractors by alias: the dotted path of a class, and the arguments it is constructed with.",
+        check="E009",
+    ),
+    "VISIBLE": Setting(
+        {},
+        _instance("{'app.Model': 'path.to.function'}", "dictionary", dict),
+        "For each product model, a function that takes the request and returns a queryset of the products that the "
+        "visitor may see.",
+        check="E009",
+    ),
+    "THUMBNAIL": Setting(
+        None,
+        or_none(FUNCTION),
+        "Function that takes a picture and a size in pixels and returns the URL of a small version; `None` shows the "
+        "picture itself.",
+    ),
+    "QUEUE": Setting("visual_search", text("the name of a queue"), "Celery queue of this app's tasks."),
     # Indexing
-    "BATCH_SIZE": 64,
-    "MAX_ATTEMPTS": 3,
-    "LEASE_SECONDS": 60,
-    "SWEEP_SECONDS": 30,
-    "DECODERS": None,  # processes that decode pictures; None: one per core, four at most
-    "DECODE_SECONDS": 20,
-    "DECODE_MEMORY_MB": 1024,
-    "PUBLISH_SECONDS": 0.4,
-    "MAINTENANCE_WORK_MEM": "512MB",
-    "FEATURE_CACHE_ROWS": 200_000,  # pictures per field whose backbone features are kept; 0: none
-    # Where exported models are cached on this machine's disk; None: a folder in the user's cache directory
-    "CACHE_DIR": None,
+    "BATCH_SIZE": Setting(64, whole_number(1), "Pictures embedded in one batch."),
+    "MAX_ATTEMPTS": Setting(3, whole_number(1), "Attempts at a picture before it is quarantined."),
+    "LEASE_SECONDS": Setting(
+        60, number("of at least 0", lambda value: value >= 0), "How long a worker's claim on a picture holds unrenewed."
+    ),
+    "SWEEP_SECONDS": Setting(30, POSITIVE, "Interval of the sweep; write the same into Celery's beat schedule."),
+    "DECODERS": Setting(
+        None, or_none(whole_number(1)), "Processes that decode pictures; `None` starts one per core, four at most."
+    ),
+    "DECODE_SECONDS": Setting(20, POSITIVE, "Time limit for decoding one picture."),
+    "DECODE_MEMORY_MB": Setting(1024, whole_number(1), "Memory limit of a decoder process."),
+    "PUBLISH_SECONDS": Setting(0.4, POSITIVE, "Longest that a save waits for the broker, per attempt."),
+    "MAINTENANCE_WORK_MEM": Setting(
+        "512MB",
+        text("a size as PostgreSQL reads it, such as '512MB'", r"\d+ ?(kB|MB|GB|TB)?"),
+        "PostgreSQL's memory for building an HNSW index.",
+    ),
+    "FEATURE_CACHE_ROWS": Setting(
+        200_000,
+        whole_number(0),
+        "Pictures per field whose backbone features are kept for training other heads (2.6 kB each with 1,280 "
+        "features); `0` keeps none.",
+        check="E023",
+    ),
+    "CACHE_DIR": Setting(
+        None,
+        or_none(_instance("the path of a folder", "path", str, os.PathLike)),
+        "Folder for copies of exported models on this machine; `None` takes a folder in the user's cache directory.",
+    ),
     # Search
-    "MAX_LIMIT": 1000,
-    "EXACT_ROWS": None,  # rows up to which a search compares one by one; None: where that is cheaper, 5000 at most
-    "EF_SEARCH": 100,
-    "MAX_SCAN_TUPLES": 20000,
-    "MIN_CONFIDENCE": None,  # of hits on photo search pages, 0 to 1, once confidence was learned; None: all are shown
+    "MAX_LIMIT": Setting(1000, whole_number(1), "Largest `limit` of a search."),
+    "EXACT_ROWS": Setting(
+        None,
+        or_none(whole_number(0)),
+        "Rows up to which a search compares every vector, and is exact; `None`: while that takes no longer than the "
+        "index, 5,000 at most.",
+    ),
+    "EF_SEARCH": Setting(100, whole_number(1, 1000), "Least `hnsw.ef_search` of pgvector."),
+    "MAX_SCAN_TUPLES": Setting(20_000, whole_number(1, 2**31 - 1), "`hnsw.max_scan_tuples` of pgvector."),
+    "MIN_CONFIDENCE": Setting(
+        None,
+        or_none(number("from 0 to 1", lambda value: 0 <= value <= 1)),
+        "Least confidence of the hits on photo search pages, once confidence was learned; `None` shows all hits.",
+        check="E024",
+    ),
     # Ranking
-    "RANKING": ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],
-    "RANKING_DEPTH": 100,
-    "FEEDBACK_WEIGHT": 0.5,  # how far feedback moves a hit: its distance is multiplied by 1 - w to 1 + w
-    "HALF_LIFE_DAYS": 30,
-    "POSITION_BIAS": 1.0,  # the chance that rank r is looked at is r to the power of minus this
+    "RANKING": Setting(
+        ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],
+        _instance(
+            'a list of dotted paths of functions, such as ["django_visual_search.ranking.feedback"], or [] for none',
+            "list",
+            list,
+            tuple,
+        ),
+        "Rankers, in the order in which they run.",
+        check="E015",
+    ),
+    "RANKING_DEPTH": Setting(100, whole_number(0), "Visual neighbours that rankers choose from."),
+    "FEEDBACK_WEIGHT": Setting(
+        0.5,
+        number("of at least 0 and below 1", lambda value: 0 <= value < 1),
+        "How far feedback moves a hit: its distance is multiplied by 1 - w to 1 + w.",
+        check="E016",
+    ),
+    "HALF_LIFE_DAYS": Setting(30, POSITIVE, "Days after which feedback counts half.", check="E016"),
+    "POSITION_BIAS": Setting(
+        1.0,
+        number("of at least 0", lambda value: value >= 0),
+        "The chance that a visitor looks at rank r is r to the power of minus this.",
+        check="E016",
+    ),
     # Feedback
-    "FEEDBACK_DAYS": 180,
-    "SESSION_DAYS": 1,
-    "LOG_SEARCHES": True,
-    "LOG_VECTORS": False,
-    "CLIENT_ADDRESS": None,  # callable(request) -> the visitor's IP address; None: REMOTE_ADDR
+    "FEEDBACK_DAYS": Setting(180, whole_number(1), "Days that events and logged searches are kept.", check="E017"),
+    "SESSION_DAYS": Setting(
+        1, whole_number(1, LONGEST_PERIOD), "Days after which a visitor's pseudonym changes.", check="E017"
+    ),
+    "LOG_SEARCHES": Setting(True, SWITCH, "Whether searches by visitors and staff are logged."),
+    "LOG_VECTORS": Setting(False, SWITCH, "Whether the log keeps the query's vector."),
+    "CLIENT_ADDRESS": Setting(
+        None,
+        or_none(FUNCTION),
+        "Function that takes the request and returns the visitor's IP address; `None` takes `REMOTE_ADDR`.",
+        check="E018",
+    ),
     # API
-    "PAGE_DEPTH": 100,
-    "PHOTO_SEARCHES_AT_ONCE": 1,
-    "THROTTLE_RATES": {"similar": "240/min", "photo": "30/min", "feedback": "120/min"},
+    "PAGE_DEPTH": Setting(100, whole_number(1), "Hits that the pages of one search reach.", check="E020"),
+    "PHOTO_SEARCHES_AT_ONCE": Setting(
+        1, whole_number(1), "Photo searches that one process runs at the same time.", check="E020"
+    ),
+    "THROTTLE_RATES": Setting(
+        RATES,
+        _of(f"rates such as '30/min', or None for no limit, for any of: {', '.join(RATES)}", _are_rates),
+        "Requests per visitor, by kind; a kind left out keeps its default.",
+        check="E019",
+    ),
 }
+
+DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """Return a row for each setting: name, default as Python code, sentence."""
+    return [(name, repr(setting.default), setting.sentence) for name, setting in SETTINGS.items()]
 
 
 class Settings:
@@ -70,7 +248,7 @@ class Settings:
         unknown = sorted(set(user) - set(DEFAULTS))
         if unknown:
             raise ImproperlyConfigured(
-                f"VISUAL_SEARCH has unknown keys: {', '.join(unknown)}. Known keys: {', '.join(sorted(DEFAULTS))}."
+                f"VISUAL_SEARCH has unknown keys: {', '.join(unknown)}. Its keys are {', '.join(sorted(DEFAULTS))}."
             )
         value = user.get(name, DEFAULTS[name])
         self.__dict__[name] = value
@@ -78,6 +256,7 @@ class Settings:
 
     @property
     def decoders(self) -> int:
+        """Number of decoder processes."""
         return self.DECODERS or min(4, os.cpu_count() or 1)
 
 

@@ -1,8 +1,9 @@
-"""System checks of the project: settings, extractors, databases and broker. A field's own are in ``fields.checks``.
+"""System checks of the project: settings, extractors, databases, broker. ``fields.checks`` has those of one field.
 
-Entry function: ``register``, called once the apps are ready.
+Entry function: ``register``, called once the apps are ready. ``table`` lists the ids with what each reports.
 """
 
+from .ids import table
 from .project import register
 
-__all__ = ["register"]
+__all__ = ["register", "table"]

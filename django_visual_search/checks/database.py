@@ -1,4 +1,4 @@
-"""System checks that ask a database: the ``vector`` extension and the ANN indexes."""
+"""System checks of a database: the extension ``vector`` and the ANN indexes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db import DatabaseError, connections
 
 from ..db.extension import ADVICE, extension_version
 from ..fields import EmbeddingField
+from ..fields.checks import problem
 from ..indexing.ann import missing_indexes
 from ..models import IndexingAttempt
 
@@ -18,28 +19,24 @@ OLDEST = "0.8.4"
 
 
 def check_extension(alias: str) -> list[checks.CheckMessage]:
-    """``vector`` is in the database, or will be once ``migrate`` has run, and is not too old."""
+    """Warn where ``vector`` is too old, or absent and ``migrate`` won't create it."""
     connection = connections[alias]
     try:
         installed, available = extension_version(connection), _available_version(connection)
         migrated = IndexingAttempt._meta.db_table in connection.introspection.table_names()
-    except DatabaseError:  # Django says what is wrong with the connection
+    except DatabaseError:  # Django reports what is wrong with the connection
         return []
     if installed is None and (available is None or migrated):
         error = "the server does not have it" if available is None else "it is not there although migrate has run"
         advice = ADVICE.format(name=connection.settings_dict["NAME"], error=error)
         message = f"The extension 'vector' is not in database {alias!r}."
-        return [checks.Warning(message, hint=advice, id="visual_search.W003")]
+        return [problem("W003", message, advice)]
     version = installed or available or ""
     if _parts(version) >= _parts(OLDEST):
         return []
-    return [
-        checks.Warning(
-            f"pgvector {version} of database {alias!r} is older than {OLDEST}: its vacuum can corrupt HNSW indexes.",
-            hint="Install a current pgvector on the server and run in this database: ALTER EXTENSION vector UPDATE;",
-            id="visual_search.W004",
-        )
-    ]
+    message = f"pgvector {version} of database {alias!r} is older than {OLDEST}: its vacuum can corrupt HNSW indexes."
+    hint = "Install a current pgvector on the server and run in this database: ALTER EXTENSION vector UPDATE;"
+    return [problem("W004", message, hint)]
 
 
 def _available_version(connection: Any) -> str | None:
@@ -54,24 +51,18 @@ def _parts(version: str) -> list[int]:
 
 
 def check_indexes(field: EmbeddingField, alias: str) -> list[checks.CheckMessage]:
-    """The declared ANN indexes are there and valid. Silent while the column itself is still to be migrated."""
+    """Warn of declared ANN indexes that are absent or invalid, once the column itself is migrated."""
     connection = connections[alias]
     try:
         missing = missing_indexes(field) if _has_column(connection, field) else []
     except DatabaseError:
         return []
-    return [
-        checks.Warning(
-            f"Index '{index.name}' is not in database {alias!r}, or is invalid: every search reads the whole table.",
-            hint=(
-                f"Run: python manage.py migrate  and then: python manage.py reindex_embeddings {field.label}  "
-                "(while that runs, the index may be away)."
-            ),
-            obj=field,
-            id="visual_search.W005",
-        )
-        for index in missing
-    ]
+    hint = (
+        f"Run: python manage.py migrate  and then: python manage.py reindex_embeddings {field.label}  "
+        "(while that runs, the index may be absent)."
+    )
+    text = "Index '{}' is absent from database {!r}, or invalid: every search reads the whole table."
+    return [problem("W005", text.format(index.name, alias), hint, field) for index in missing]
 
 
 def _has_column(connection: Any, field: EmbeddingField) -> bool:

@@ -1,17 +1,12 @@
-"""System checks of the ``VISUAL_SEARCH`` setting, of Celery's broker settings and of Pillow.
+"""System checks of the ``VISUAL_SEARCH`` setting, of what it leaves open, of Celery's broker and of Pillow.
 
-System checks of what ``VISUAL_SEARCH`` says about ranking.
-
-System checks of what ``VISUAL_SEARCH`` says about feedback.
-
-System checks of the API: who may see what at the addresses that are included, and its limits.
+A setting's type and range are checked by the rule in its declaration (``conf.SETTINGS``); here is what a rule can't
+see: models, rankers, the project's URLs and its proxy.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from typing import Any
 
 import PIL
@@ -20,150 +15,75 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
-from django.utils.module_loading import import_string
 
-from ..conf import DEFAULTS
-from ..feedback.sessions import LONGEST_PERIOD
+from ..conf import DEFAULTS, SETTINGS, why_not_callable
+from ..fields.checks import problem
 from ..fields.registry import embedding_fields
 from ..ranking.rankers import load_ranker
 
 PILLOW = 13
-"""Major version whose decoders the limits in ``images.py`` were tried against."""
+"""Major version whose decoders the limits of ``images`` were tried against."""
 
 
 def check_keys() -> list[checks.CheckMessage]:
-    """``VISUAL_SEARCH`` is a dictionary of known keys, and what must be a dictionary in it is one."""
+    """Report what keeps the settings from being read: types and keys."""
     user = getattr(settings, "VISUAL_SEARCH", {})
     if not isinstance(user, dict):
-        hint = "Write VISUAL_SEARCH = {...}; the README lists its keys."
-        return [_error(9, f"VISUAL_SEARCH is a {type(user).__name__}, not a dictionary.", hint)]
+        hint = "Write VISUAL_SEARCH = {...}; the documentation lists its keys."
+        return [problem("E009", f"VISUAL_SEARCH is a {type(user).__name__}, not a dictionary.", hint)]
     messages = []
-    for key in user.keys() - DEFAULTS.keys():
-        near = difflib.get_close_matches(str(key).upper(), DEFAULTS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"The keys are {', '.join(DEFAULTS)}."
-        messages.append(_error(9, f"VISUAL_SEARCH has the unknown key {key!r}.", hint))
-    for key in ("EXTRACTORS", "VISIBLE"):
-        if not isinstance(user.get(key, {}), dict):
-            messages.append(
-                _error(9, f"VISUAL_SEARCH[{key!r}] is a {type(user[key]).__name__}, not a dictionary.", _EXAMPLES[key])
-            )
-    return sorted(messages, key=lambda message: message.msg)
+    for key in sorted(user.keys() - SETTINGS.keys(), key=str):
+        near = difflib.get_close_matches(str(key).upper(), SETTINGS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"The keys are {', '.join(SETTINGS)}."
+        messages.append(problem("E009", f"VISUAL_SEARCH has the unknown key {key!r}.", hint))
+    return messages + [message for message in _broken_rules() if message.id == "visual_search.E009"]
 
 
-_EXAMPLES = {
-    "EXTRACTORS": "Write 'EXTRACTORS': {'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}.",
-    "VISIBLE": "Write 'VISIBLE': {'app.Model': 'path.to.callable'}.",
-}
+def check_values() -> list[checks.CheckMessage]:
+    """Report the settings that break their rules, but for those that ``check_keys`` reports."""
+    return [message for message in _broken_rules() if message.id != "visual_search.E009"]
+
+
+def _broken_rules() -> list[checks.CheckMessage]:
+    user = getattr(settings, "VISUAL_SEARCH", {})
+    messages = []
+    for name, setting in SETTINGS.items():
+        fault = setting.rule.fault(user[name]) if name in user else None
+        if fault is not None:
+            message = f"VISUAL_SEARCH[{name!r}] is {user[name]!r}{fault and ': '}{fault}."
+            default = f"; the default is {setting.default}" if isinstance(setting.default, int | float | str) else ""
+            hint = f"Write {setting.rule.words}{default}. {setting.sentence}"
+            messages.append(problem(setting.check, message, hint))
+    return messages
 
 
 def check_visible() -> list[checks.CheckMessage]:
-    """Every key of ``VISIBLE`` is a model and every value a callable, or the dotted path of one."""
+    """Report keys of ``VISIBLE`` that are no installed models, and values that can't be called."""
     messages = []
     for label, path in getattr(settings, "VISUAL_SEARCH", {}).get("VISIBLE", {}).items():
         try:
             apps.get_model(label)
         except (LookupError, ValueError, AttributeError, TypeError):
             hint = "Write the product's model as 'app.Model'."
-            messages.append(
-                _error(13, f"VISUAL_SEARCH['VISIBLE'] has {label!r}, which is not an installed model.", hint)
-            )
-        if problem := why_not_callable(path):
-            messages.append(
-                _error(
-                    14,
-                    f"VISUAL_SEARCH['VISIBLE'][{label!r}] is {path!r}: {problem}.",
-                    "Give the dotted path of a function that takes the request and returns a queryset of the products.",
-                )
-            )
+            message = f"VISUAL_SEARCH['VISIBLE'] has {label!r}, which is not an installed model."
+            messages.append(problem("E013", message, hint))
+        if fault := why_not_callable(path):
+            hint = "Give the dotted path of a function that takes the request and returns a queryset of the products."
+            message = f"VISUAL_SEARCH['VISIBLE'][{label!r}] is {path!r}: {fault}."
+            messages.append(problem("E014", message, hint))
     return messages
 
 
-def why_not_callable(path: Any) -> str | None:
-    if callable(path):
-        return None
-    if not isinstance(path, str):
-        return "it is neither a dotted path nor a callable"
-    try:
-        found = import_string(path)
-    except Exception as e:  # the module may fail in any way
-        return f"{type(e).__name__}: {e}"
-    return None if callable(found) else "it is not callable"
-
-
-def check_broker() -> list[checks.CheckMessage]:
-    """Celery's Redis transport waits for ever for a silent broker unless it is told not to.
-
-    What this app sends has limits of its own; the shop's other tasks, and the workers, have none.
-    """
-    from celery import current_app
-
-    try:
-        conf = current_app.conf
-        url = str(conf.broker_write_url or conf.broker_url or "")
-        eager, options = conf.task_always_eager, conf.broker_transport_options or {}
-    except Exception:  # Celery itself says what is wrong with its settings, at its start
-        return []
-    if (
-        eager
-        or not url.startswith(("redis:", "rediss:", "redis+", "rediss+", "sentinel:"))
-        or options.get("socket_timeout")
-    ):
-        return []
-    return [
-        checks.Warning(
-            "Celery's Redis transport has no socket timeout: workers and senders wait for ever for a silent broker.",
-            hint=(
-                'Set CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2} '
-                "(broker_transport_options of the Celery app)."
-            ),
-            id="visual_search.W006",
-        )
-    ]
-
-
-def check_pillow(version: str = PIL.__version__) -> list[checks.CheckMessage]:
-    """Customers' files go to Pillow's decoders, so they should be recent ones."""
-    major = version.partition(".")[0]
-    if not major.isdigit() or int(major) >= PILLOW:
-        return []
-    return [
-        checks.Warning(
-            f"Pillow {version} is installed; its decoders read pictures that anybody may upload.",
-            hint=f'Install a current one: python -m pip install --upgrade "pillow>={PILLOW}"',
-            id="visual_search.W007",
-        )
-    ]
-
-
-def _error(number: int, message: str, hint: str) -> checks.CheckMessage:
-    return checks.Error(message, hint=hint, id=f"visual_search.E{number:03}")
-
-
-BOUNDS = {
-    "FEEDBACK_WEIGHT": ("at least 0 and below 1", lambda number: 0 <= number < 1),
-    "HALF_LIFE_DAYS": ("above 0", lambda number: 0 < number < math.inf),
-    "POSITION_BIAS": ("at least 0", lambda number: 0 <= number < math.inf),
-}
-
-
-def check_ranking() -> list[checks.CheckMessage]:
-    """``RANKING`` lists rankers, and the numbers that they use are within bounds."""
-    user = getattr(settings, "VISUAL_SEARCH", {})
-    messages = []
-    for key, (words, fits) in BOUNDS.items():
-        number = user.get(key, DEFAULTS[key])
-        if isinstance(number, bool) or not isinstance(number, int | float) or not fits(number):
-            hint = f"Write a number {words}; the default is {DEFAULTS[key]}."
-            messages.append(_error(16, f"VISUAL_SEARCH[{key!r}] is {number!r}.", hint))
-    hint = 'Write dotted paths of functions, such as ["django_visual_search.ranking.feedback"], or [] for none.'
-    names = user.get("RANKING", DEFAULTS["RANKING"])
+def check_rankers() -> list[checks.CheckMessage]:
+    """Report entries of ``RANKING`` that can't be imported or are no rankers."""
+    names = getattr(settings, "VISUAL_SEARCH", {}).get("RANKING", DEFAULTS["RANKING"])
     if not isinstance(names, list | tuple):
-        messages.append(_error(15, f"VISUAL_SEARCH['RANKING'] is a {type(names).__name__}, not a list.", hint))
-        return messages
-    for name in names:
-        if problem := _why_no_ranker(name):
-            messages.append(_error(15, f"VISUAL_SEARCH['RANKING'] has {name!r}: {problem}", hint))
-    return messages
+        return []
+    return [
+        problem("E015", f"VISUAL_SEARCH['RANKING'] has {name!r}: {fault}", f"Write {SETTINGS['RANKING'].rule.words}.")
+        for name in names
+        if (fault := _why_no_ranker(name))
+    ]
 
 
 def _why_no_ranker(name: Any) -> str | None:
@@ -178,67 +98,67 @@ def _why_no_ranker(name: Any) -> str | None:
     return None
 
 
-def check_feedback() -> list[checks.CheckMessage]:
-    """Days are whole numbers of days, and ``CLIENT_ADDRESS`` is a callable, or the dotted path of one."""
-    user = getattr(settings, "VISUAL_SEARCH", {})
-    messages = []
-    for key, most in (("FEEDBACK_DAYS", None), ("SESSION_DAYS", LONGEST_PERIOD)):
-        days: Any = user.get(key, DEFAULTS[key])
-        if isinstance(days, bool) or not isinstance(days, int) or days < 1 or (most and days > most):
-            bounds = f"from 1 to {most}" if most else "of at least 1"
-            hint = f"Write a whole number {bounds}; the default is {DEFAULTS[key]}."
-            messages.append(_error(17, f"VISUAL_SEARCH[{key!r}] is {days!r}.", hint))
-    function = user.get("CLIENT_ADDRESS")
-    if function is not None and (problem := why_not_callable(function)):
-        hint = "Give the dotted path of a function that takes the request and returns the visitor's IP address."
-        messages.append(_error(18, f"VISUAL_SEARCH['CLIENT_ADDRESS'] is {function!r}: {problem}.", hint))
-    return messages
-
-
-RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
-
-
-def check_limits() -> list[checks.CheckMessage]:
-    """``THROTTLE_RATES`` has known kinds and rates that can be read, and photos may be searched by at all."""
-    user = getattr(settings, "VISUAL_SEARCH", {})
-    rates = user.get("THROTTLE_RATES", {})
-    messages = []
-    if not isinstance(rates, dict) or any(_is_wrong(kind, rate) for kind, rate in rates.items()):
-        kinds = ", ".join(DEFAULTS["THROTTLE_RATES"])
-        hint = f"Write rates such as '30/min', or None for no limit, for any of: {kinds}."
-        messages.append(_error(19, f"VISUAL_SEARCH['THROTTLE_RATES'] is {rates!r}.", hint))
-    for key in ("PHOTO_SEARCHES_AT_ONCE", "PAGE_DEPTH"):
-        most = user.get(key, DEFAULTS[key])
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            hint = f"Write a whole number of at least 1; the default is {DEFAULTS[key]}."
-            messages.append(_error(20, f"VISUAL_SEARCH[{key!r}] is {most!r}.", hint))
-    return messages
-
-
 def check_included_urls(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Where our addresses are included, anybody may ask for every product of a model that ``VISIBLE`` doesn't name."""
+    """Warn where our URLs are included and let anybody see every product of a model that ``VISIBLE`` leaves out."""
     if not getattr(settings, "ROOT_URLCONF", None) or check_keys() or "visual_search" not in get_resolver().app_dict:
         return []
     named = {str(label).lower() for label in getattr(settings, "VISUAL_SEARCH", {}).get("VISIBLE", {})}
-    messages: list[checks.CheckMessage] = []
+    messages = []
     for model in dict.fromkeys(field.product_model for field in embedding_fields()):
         ancestors = {parent._meta.label_lower for parent in model.__mro__ if hasattr(parent, "_meta")}
         if not ancestors & named:
             label = model._meta.label
-            messages.append(
-                checks.Warning(
-                    f"Everybody may see every {label} at the addresses of django_visual_search.urls.",
-                    hint=(
-                        f"Set VISUAL_SEARCH['VISIBLE'][{label!r}] to the dotted path of a function that takes the "
-                        "request and returns a queryset of the products that it may see."
-                    ),
-                    id="visual_search.W008",
-                )
+            hint = (
+                f"Set VISUAL_SEARCH['VISIBLE'][{label!r}] to the dotted path of a function that takes the request and "
+                "returns a queryset of the products that the visitor may see."
             )
+            message = f"Everybody may see every {label} at the URLs of django_visual_search.urls."
+            messages.append(problem("W008", message, hint))
     return messages
 
 
-def _is_wrong(kind: Any, rate: Any) -> bool:
-    if kind not in DEFAULTS["THROTTLE_RATES"]:
-        return True
-    return rate is not None and not (isinstance(rate, str) and RATE.fullmatch(rate))
+def check_proxy() -> list[checks.CheckMessage]:
+    """Warn where the project trusts a proxy's headers: without ``CLIENT_ADDRESS`` all visitors have its address."""
+    names = [name for name in ("USE_X_FORWARDED_HOST", "SECURE_PROXY_SSL_HEADER") if getattr(settings, name, None)]
+    if not names or getattr(settings, "VISUAL_SEARCH", {}).get("CLIENT_ADDRESS") is not None:
+        return []
+    message = f"All visitors look like one: {names[0]} says that a proxy is in front, whose address REMOTE_ADDR is."
+    hint = (
+        "Set VISUAL_SEARCH['CLIENT_ADDRESS'] to the dotted path of a function that takes the request and returns the "
+        "visitor's IP address from the header that your proxy sets. Feedback and throttles count visitors by it."
+    )
+    return [problem("W010", message, hint)]
+
+
+def check_broker() -> list[checks.CheckMessage]:
+    """Warn where Celery's Redis transport would wait for ever for a silent broker.
+
+    What this app sends has limits of its own; the shop's other tasks, and the workers, have none.
+    """
+    from celery import current_app
+
+    try:
+        conf = current_app.conf
+        url = str(conf.broker_write_url or conf.broker_url or "")
+        eager, options = conf.task_always_eager, conf.broker_transport_options or {}
+    except Exception:  # Celery itself says what is wrong with its settings, at its start
+        return []
+    redis = url.startswith(("redis:", "rediss:", "redis+", "rediss+", "sentinel:"))
+    if eager or not redis or options.get("socket_timeout"):
+        return []
+    message = "Celery's Redis transport has no socket timeout: workers and senders wait for ever for a silent broker."
+    hint = (
+        'Set CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2} '
+        "(broker_transport_options of the Celery app)."
+    )
+    return [problem("W006", message, hint)]
+
+
+def check_pillow(version: str = PIL.__version__) -> list[checks.CheckMessage]:
+    """Warn of an old Pillow: its decoders read files that anybody may send."""
+    major = version.partition(".")[0]
+    if not major.isdigit() or int(major) >= PILLOW:
+        return []
+    message = f"Pillow {version} is installed; its decoders read pictures that anybody may upload."
+    hint = f'Install a current one: python -m pip install --upgrade "pillow>={PILLOW}"'
+    return [problem("W007", message, hint)]

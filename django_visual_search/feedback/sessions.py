@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
-from ..conf import conf
+from ..conf import LONGEST_PERIOD, conf
 
 logger = logging.getLogger("django_visual_search")
 
@@ -89,8 +89,6 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 SALT = "django_visual_search.feedback"
 EPOCH = date(1970, 1, 1)
 SESSION, NETWORK = "session", "network"
-LONGEST_PERIOD = 366
-"""Most that ``SESSION_DAYS`` may be."""
 
 
 def session_of(request: Any, at: datetime | None = None) -> str:

@@ -1,4 +1,7 @@
-"""System checks of one EmbeddingField. Ids ``visual_search.E0…``; each says what to write instead."""
+"""System checks of one EmbeddingField's declaration. Each hint says what to write instead.
+
+Entry functions: ``check_embedding_field``, and ``problem``, which builds the messages of all our checks.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,30 @@ if TYPE_CHECKING:
 MAX_INDEXED_DIMENSIONS = 4000  # pgvector: halfvec may be indexed up to 4,000 dimensions
 
 
+IDS = {
+    "E001": "`dimensions` is not a whole number from 1 to 4,000.",
+    "E002": "`metric` is not one of `cosine`, `l2` and `ip`.",
+    "E003": "`source` is missing or names a field that does not exist.",
+    "E004": "`source` is more than one relation away.",
+    "E005": "`source` goes through a link that is not one-to-one.",
+    "E006": "`source` is not an `ImageField`.",
+    "E007": "`product` is not a path of forward relations.",
+    "E008": "An index has the operator class of another metric.",
+    "E021": "A primary key consists of several columns.",
+    "E022": "A companion has columns that must be given, or inherits another model's table.",
+    "W001": "A field has no ANN index.",
+}
+"""The ids of these checks; ``checks.ids`` has the others."""
+
+
+def problem(check: str, message: str, hint: str, obj: Any = None) -> checks.CheckMessage:
+    """Build the error or warning of a check, such as ``"E003"``."""
+    kind = checks.Error if check.startswith("E") else checks.Warning
+    return kind(message, hint=hint, obj=obj, id=f"visual_search.{check}")
+
+
 def check_embedding_field(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """All messages about the field's own declaration; settings and servers are checked in ``checks.py``."""
+    """Return all messages about the field's own declaration; the package ``checks`` asks settings and servers."""
     messages = [*_check_dimensions(field), *_check_metric(field)]
     source = _check_source(field)
     messages += source
@@ -29,22 +54,19 @@ def check_embedding_field(field: EmbeddingField) -> list[checks.CheckMessage]:
     return messages + _check_index(field)
 
 
-def _error(field: EmbeddingField, number: int, message: str, hint: str) -> checks.CheckMessage:
-    return checks.Error(message, hint=hint, obj=field, id=f"visual_search.E{number:03}")
-
-
 def _check_dimensions(field: EmbeddingField) -> list[checks.CheckMessage]:
     dimensions: Any = field.dimensions
     if isinstance(dimensions, int) and 1 <= dimensions <= MAX_INDEXED_DIMENSIONS:
         return []
     hint = f"Write dimensions=256, or another whole number from 1 to {MAX_INDEXED_DIMENSIONS}."
-    return [_error(field, 1, f"'dimensions' is {dimensions!r}.", hint)]
+    return [problem("E001", f"'dimensions' is {dimensions!r}.", hint, field)]
 
 
 def _check_metric(field: EmbeddingField) -> list[checks.CheckMessage]:
     if field.metric in OPCLASSES:
         return []
-    return [_error(field, 2, f"'metric' is {field.metric!r}.", f"Use one of {', '.join(map(repr, OPCLASSES))}.")]
+    hint = f"Use one of {', '.join(map(repr, OPCLASSES))}."
+    return [problem("E002", f"'metric' is {field.metric!r}.", hint, field)]
 
 
 def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
@@ -53,28 +75,30 @@ def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
         "(source='image__original')."
     )
     if not isinstance(field.source, str) or not field.source:
-        return [_error(field, 3, "'source' is missing.", hint)]
+        return [problem("E003", "'source' is missing.", hint, field)]
     if field.source.count("__") > 1:
-        return [_error(field, 4, f"'source' {field.source!r} is more than one relation away.", hint)]
+        return [problem("E004", f"'source' {field.source!r} is more than one relation away.", hint, field)]
     try:
         link = field.link
     except FieldDoesNotExist as e:
-        return [_error(field, 3, f"'source' {field.source!r} does not exist: {e}.", hint)]
+        return [problem("E003", f"'source' {field.source!r} does not exist: {e}.", hint, field)]
     if link is not None and not (isinstance(link, models.OneToOneField) and isinstance(link.related_model, type)):
         return [
-            _error(
-                field,
-                5,
+            problem(
+                "E005",
                 f"'source' {field.source!r} goes through '{link.name}', which is not a OneToOneField of this model.",
                 "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True.",
+                field,
             )
         ]
     try:
         image = field.image_field
     except FieldDoesNotExist as e:
-        return [_error(field, 3, f"'source' {field.source!r} does not exist: {e}.", hint)]
+        return [problem("E003", f"'source' {field.source!r} does not exist: {e}.", hint, field)]
     if not isinstance(image, models.ImageField):
-        return [_error(field, 6, f"'source' {field.source!r} is a {type(image).__name__}, not an ImageField.", hint)]
+        return [
+            problem("E006", f"'source' {field.source!r} is a {type(image).__name__}, not an ImageField.", hint, field)
+        ]
     return []
 
 
@@ -87,45 +111,47 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
         try:
             relation = model._meta.get_field(name)
         except FieldDoesNotExist as e:
-            return [_error(field, 7, f"'product' path {field.product!r} does not exist: {e}.", hint)]
+            return [problem("E007", f"'product' path {field.product!r} does not exist: {e}.", hint, field)]
         if not isinstance(relation, models.ForeignKey):
-            return [_error(field, 7, f"'product' path {field.product!r}: '{name}' is not a forward relation.", hint)]
+            return [
+                problem("E007", f"'product' path {field.product!r}: '{name}' is not a forward relation.", hint, field)
+            ]
         if isinstance(relation.related_model, str):
-            lost = f"'{name}' leads to {relation.related_model}, which is not an installed model"
-            return [_error(field, 7, f"'product' path {field.product!r}: {lost}.", hint)]
+            reason = f"'{name}' leads to {relation.related_model}, which is not an installed model"
+            return [problem("E007", f"'product' path {field.product!r}: {reason}.", hint, field)]
         model = relation.related_model
     return []
 
 
 def _check_keys(field: EmbeddingField) -> list[checks.CheckMessage]:
-    concerned = dict.fromkeys((field.model, field.target_model, field.product_model))
-    composite = [model for model in concerned if isinstance(model._meta.pk, models.CompositePrimaryKey)]
+    involved = dict.fromkeys((field.model, field.target_model, field.product_model))
+    composite = [model for model in involved if isinstance(model._meta.pk, models.CompositePrimaryKey)]
     if not composite:
         return []
     names = ", ".join(repr(model.__name__) for model in composite)
     hint = "Give the model a primary key of one column, with a UniqueConstraint over the columns of the present one."
-    return [_error(field, 21, f"{names} has a primary key of several columns, which is not supported.", hint)]
+    return [problem("E021", f"{names} has a primary key of several columns, which is not supported.", hint, field)]
 
 
 def _check_companion(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """A companion's rows are made when pictures are embedded, with link, vector and key and nothing else."""
+    """Report what keeps us from inserting a companion's row with nothing but link, vector and key."""
     if field.link is None:
         return []
     name = field.model.__name__
     if field.model._meta.parents:
-        message = f"The rows of '{name}' can't be made in bulk, for it inherits another model's table."
-        return [_error(field, 22, message, "Derive the companion from models.Model or from an abstract model.")]
+        message = f"Rows of '{name}' can't be inserted in bulk: it inherits another model's table."
+        return [problem("E022", message, "Derive the companion from models.Model or from an abstract model.", field)]
     ours = (field.link, field, field.model._meta.get_field(field.key_name))
-    wanting = [f.name for f in field.model._meta.local_concrete_fields if f not in ours and not _fills_itself(f)]
-    if not wanting:
+    required = [f.name for f in field.model._meta.local_concrete_fields if f not in ours and not _fills_itself(f)]
+    if not required:
         return []
-    names = ", ".join(map(repr, wanting))
-    message = f"The rows of '{name}' are made when pictures are embedded, and nothing is known then for {names}."
-    return [_error(field, 22, message, "Give each a default or null=True, or keep them in another model.")]
+    names = ", ".join(map(repr, required))
+    message = f"Embedding a picture inserts a row of '{name}', with no value for {names}."
+    return [problem("E022", message, "Give each a default or null=True, or keep them in another model.", field)]
 
 
 def _fills_itself(field: Any) -> bool:
-    """Whether a row can be inserted without a value for this column, and another one after it."""
+    """Return whether rows, more than one, can be inserted without a value for this column."""
     if field.null or field.generated or isinstance(field, models.AutoField) or field.has_default():
         return True
     if field.db_default is not models.NOT_PROVIDED or getattr(field, "auto_now", False):
@@ -141,11 +167,11 @@ def _check_index(field: EmbeddingField) -> list[checks.CheckMessage]:
     hint = f"Add {index} to {field.model.__name__}.Meta.indexes and make a migration."
     if not ann:
         message = "There is no ANN index on this field: every search reads the whole table."
-        return [checks.Warning(message, hint=hint, obj=field, id="visual_search.W001")]
-    wanted = OPCLASSES.get(field.metric)
+        return [problem("W001", message, hint, field)]
+    opclass = OPCLASSES.get(field.metric)
     for index in ann:
         opclasses = list(index.opclasses)
-        if wanted and opclasses != [wanted]:
+        if opclass and opclasses != [opclass]:
             message = f"Index '{index.name}' has operator class {opclasses}, which metric {field.metric!r} can't use."
-            return [_error(field, 8, message, hint)]
+            return [problem("E008", message, hint, field)]
     return []

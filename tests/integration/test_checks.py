@@ -16,6 +16,9 @@ from django_visual_search.checks import database as database_checks
 from django_visual_search.checks import extractors as extractor_checks
 from django_visual_search.checks import project as ours
 from django_visual_search.checks import settings as settings_checks
+from django_visual_search.checks import table
+from django_visual_search.checks.ids import IDS
+from django_visual_search.conf import SETTINGS
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.fields.registry import embedding_fields, get_field
@@ -24,7 +27,6 @@ from django_visual_search.spaces.artifacts import DatabaseStore
 from ..testshop.extractors import ColourExtractor
 from ..testshop.models import DIMENSIONS, Product
 
-IDS = [*(f"E{number:03}" for number in range(1, 25)), *(f"W{number:03}" for number in range(1, 10))]
 COLOUR = {"BACKEND": "tests.testshop.extractors.ColourExtractor"}
 
 
@@ -89,13 +91,14 @@ def test_this_project_is_silent_about_its_database():
     call_command("check", databases=["default"], fail_level="INFO")
 
 
-def test_every_id_is_in_the_code_and_in_the_table():
+def test_every_id_is_declared_and_used():
     folder = Path(ours.__file__).parent
-    code = "".join(path.read_text() for path in [*folder.glob("*.py"), folder.parent / "fields" / "checks.py"])
-    errors = re.findall(r"_error\(\s*(?:field,\s*)?(\d+),", code)
-    assert {*(f"E{int(n):03}" for n in errors), *re.findall(r'"visual_search\.([EW]\d+)"', code)} == set(IDS)
-    # The table has E003 to E006 in one row.
-    assert {name for name in IDS if name not in ours.__doc__} == {"E004", "E005"}
+    used = {setting.check for setting in SETTINGS.values()}
+    for path in [*folder.glob("*.py"), folder.parent / "fields" / "checks.py"]:
+        used |= set(re.findall(r'problem\(\s*"([EW]\d+)"', path.read_text()))
+    assert used == set(IDS)
+    assert [row[0] for row in table()] == sorted(IDS)
+    assert all(sentence.endswith(".") for _, sentence in table())
 
 
 class TestKeys:
@@ -110,7 +113,7 @@ class TestKeys:
 
     def test_not_a_dictionary(self, settings):
         settings.VISUAL_SEARCH = ["QUEUE"]
-        hint = "Write VISUAL_SEARCH = {...}; the README lists its keys."
+        hint = "Write VISUAL_SEARCH = {...}; the documentation lists its keys."
         expected = [error(9, "VISUAL_SEARCH is a list, not a dictionary.", hint)]
         assert settings_checks.check_keys() == expected
         assert ours.check_project() == expected
@@ -134,13 +137,15 @@ class TestKeys:
         assert settings_checks.check_keys() == [
             error(
                 9,
-                "VISUAL_SEARCH['EXTRACTORS'] is a list, not a dictionary.",
-                "Write 'EXTRACTORS': {'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}.",
+                "VISUAL_SEARCH['EXTRACTORS'] is []: it is a list, not a dictionary.",
+                "Write {'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}. "
+                "Extractors by alias: the dotted path of a class, and the arguments it is constructed with.",
             ),
             error(
                 9,
-                "VISUAL_SEARCH['VISIBLE'] is a str, not a dictionary.",
-                "Write 'VISIBLE': {'app.Model': 'path.to.callable'}.",
+                "VISUAL_SEARCH['VISIBLE'] is 'shop.Product': it is a str, not a dictionary.",
+                "Write {'app.Model': 'path.to.function'}. For each product model, a function that takes the request "
+                "and returns a queryset of the products that the visitor may see.",
             ),
         ]
 
@@ -348,10 +353,10 @@ class TestDatabase:
     def lost_index(self, field):
         return warning(
             5,
-            "Index 'product_embedding_hnsw' is not in database 'default', or is invalid: every search reads the whole "
-            "table.",
+            "Index 'product_embedding_hnsw' is absent from database 'default', or invalid: every search reads the "
+            "whole table.",
             "Run: python manage.py migrate  and then: python manage.py reindex_embeddings testshop.Product.embedding  "
-            "(while that runs, the index may be away).",
+            "(while that runs, the index may be absent).",
             field,
         )
 

@@ -229,16 +229,13 @@ class TestCompanion:
             owner=models.ForeignKey("testshop.Item", models.CASCADE),
             code=models.CharField(max_length=9, unique=True),
         )
-        message = (
-            "The rows of 'Extended' are made when pictures are embedded, and nothing is known then for "
-            "'weight', 'owner', 'code'."
-        )
+        message = "Embedding a picture inserts a row of 'Extended', with no value for 'weight', 'owner', 'code'."
         hint = "Give each a default or null=True, or keep them in another model."
         assert field.check() == [error(22, message, hint, field)]
 
     def test_a_key_that_must_be_given(self):
         field = self.with_columns(code=models.CharField(max_length=9, primary_key=True))
-        message = "The rows of 'Extended' are made when pictures are embedded, and nothing is known then for 'code'."
+        message = "Embedding a picture inserts a row of 'Extended', with no value for 'code'."
         hint = "Give each a default or null=True, or keep them in another model."
         assert field.check() == [error(22, message, hint, field)]
 
@@ -263,7 +260,7 @@ class TestCompanion:
                 app_label = "testshop"
 
         field = self.with_columns((Base,))
-        message = "The rows of 'Extended' can't be made in bulk, for it inherits another model's table."
+        message = "Rows of 'Extended' can't be inserted in bulk: it inherits another model's table."
         hint = "Derive the companion from models.Model or from an abstract model."
         assert field.check() == [error(22, message, hint, field)]
 

@@ -86,6 +86,8 @@ SETTINGS = [
     "VISIBLE",
 ]
 
+CHECKS = [*(f"E{number:03}" for number in range(1, 26)), *(f"W{number:03}" for number in range(1, 11))]
+
 COMMANDS = [
     "aggregate_feedback",
     "erase_feedback",
@@ -143,6 +145,12 @@ def test_settings():
     from django_visual_search.conf import DEFAULTS
 
     assert set(SETTINGS) <= set(DEFAULTS)
+
+
+def test_checks():
+    from django_visual_search.checks import table
+
+    assert set(CHECKS) <= {check for check, _ in table()}
 
 
 def test_commands():
