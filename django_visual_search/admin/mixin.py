@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..fields import EmbeddingField
-from ..fields.registry import fields_of_product, get_field
+from ..fields.registry import fields_of_product, search_field
 from ..indexing.claims import batched
 from ..indexing.status import ProductStatus, State, pictures, statuses
 from .attempts import MOST_SENT, Sent, send, tell
@@ -174,9 +174,9 @@ class VisualSearchAdminMixin(Base):
 
     def get_visual_search_field(self) -> EmbeddingField | None:
         """The embedding field that staff's searches use; None where this model's products have none."""
-        if self.visual_search_field:
-            return get_field(self.visual_search_field)
-        return next(iter(fields_of_product(self.model)), None)
+        if not self.visual_search_field and not fields_of_product(self.model):
+            return None
+        return search_field(self.model, self.visual_search_field)
 
     @property
     def visual_search_url_name(self) -> str:

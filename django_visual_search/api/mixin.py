@@ -23,7 +23,7 @@ from rest_framework.views import APIView
 
 from .. import search
 from ..fields import EmbeddingField
-from ..fields.registry import fields_of_product, get_field
+from ..fields.registry import fields_of_product, search_field
 from ..storefront.gate import photo_slot, refuse_when_full
 from .answers import (
     CURSOR,
@@ -137,12 +137,10 @@ class VisualSearchMixin(Base):
 
     def get_visual_search_field(self) -> EmbeddingField:
         """Return the embedding field to search by."""
-        if self.visual_search_field:
-            return get_field(self.visual_search_field)
         model = self.get_queryset().model
-        if not (found := fields_of_product(model)):
+        if not self.visual_search_field and not fields_of_product(model):
             raise ImproperlyConfigured(f"{model._meta.label} has no embedding field to search by.")
-        return found[0]
+        return search_field(model, self.visual_search_field)
 
     # Hooks of every viewset that the mixin's actions change
 

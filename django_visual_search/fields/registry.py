@@ -58,6 +58,18 @@ def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
     raise LookupError(f"There is no embedding field {label!r}. This project has: {_labels(fields) or 'none'}.")
 
 
+def search_field(model: type[models.Model], label: str | None = None) -> EmbeddingField:
+    """Return the field that products of ``model``, or its companion rows, are searched by.
+
+    That is the one called ``label``; without a label, of several the one on the products' own table. Raises
+    LookupError, naming the labels there are.
+    """
+    if label:
+        return get_field(label)
+    fields = fields_of_product(model)
+    return fields[0] if fields else get_field(model._meta.label)
+
+
 def only_field() -> EmbeddingField:
     """The embedding field of a project that has one. Raises LookupError, naming those there are."""
     fields = embedding_fields()

@@ -26,7 +26,6 @@ from . import claims
 from .claims import Batch, Claim, Lease
 from .decoding.decoder import DecoderLost
 from .runs import Report
-from .stale import Lookups
 from .writes import write
 
 
@@ -115,15 +114,15 @@ def decoded(field: EmbeddingField, batch: Batch, lease: Lease, report: Report) -
     return batch.only(places)
 
 
-def finish(lookups: Lookups, embedder: Embedder, batch: Batch, lease: Lease, report: Report) -> None:
+def finish(field: EmbeddingField, embedder: Embedder, batch: Batch, lease: Lease, report: Report) -> None:
     """Wait for the batch's vectors and write them; raises ExtractorUnavailable and database errors.
 
     Where the extractor or the database rejects a batch, its pictures are embedded one by one.
     """
-    field, claimed = lookups.field, batch.claimed
+    claimed = batch.claimed
     try:
         vectors = lease.wait(batch.vectors or embedder.submit(batch))
-        written = write(lookups, claimed, _checked(vectors, len(claimed), field.dimensions))
+        written = write(field, claimed, _checked(vectors, len(claimed), field.dimensions))
     except ExtractorUnavailable:
         raise  # nothing to do with these pictures
     except Exception as e:
@@ -131,7 +130,7 @@ def finish(lookups: Lookups, embedder: Embedder, batch: Batch, lease: Lease, rep
             raise
         if len(claimed) > 1:
             for i in range(len(claimed)):
-                finish(lookups, embedder, batch.only([i]), lease, report)
+                finish(field, embedder, batch.only([i]), lease, report)
             return
         logger.warning("visual search: embedding %s of %s failed", claimed[0].picture.image, field.label, exc_info=True)
         _fail(field, claimed[0], "extractor", f"{type(e).__name__}: {e}", report)

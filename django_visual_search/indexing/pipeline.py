@@ -7,9 +7,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from django.db.models import Exists
 from numpy.typing import NDArray
 
 from ..conf import conf
+from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..spaces.heads import wanted_extractor
 from . import claims
@@ -17,7 +19,7 @@ from .claims import Batch, Claim, Lease, Picture, batched
 from .decoding.pool import get_pool
 from .embedder import Embedder, decoded, finish
 from .runs import Report
-from .stale import Lookups
+from .stale import attempts_at, stale
 from .writes import clear
 
 Reports = Generator[Report, None, None]
@@ -50,7 +52,6 @@ class _Pipeline:
     def __init__(self, field: EmbeddingField) -> None:
         self.field = field
         self.embedder = Embedder(field, wanted_extractor(field))
-        self.lookups = Lookups(field)
         self.lease = Lease(field)
         self.decoding: list[Batch] = []
         self.inferring: list[Batch] = []
@@ -83,7 +84,7 @@ class _Pipeline:
                 batch.vectors = self.embedder.submit(batch)
                 self.inferring.append(batch)
         for batch in before:
-            finish(self.lookups, self.embedder, batch, self.lease, report)
+            finish(self.field, self.embedder, batch, self.lease, report)
             self.inferring.remove(batch)
             self.spare.append(batch.memory)
         return report
@@ -102,7 +103,8 @@ class _Pipeline:
 
     def _look_up(self, keys: tuple[Any, ...], report: Report) -> tuple[list[Picture], list[Picture]]:
         """Clear what has no picture any more; the stale rest as (never tried, tried before)."""
-        rows = self.lookups.stale.rows(keys)
+        rows = stale(self.field).annotate(visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
+        rows = rows.filter(pk__in=keys).values_list("pk", "visual_image", "visual_wanted", "visual_tried")
         report.skipped += len(keys) - len(rows)
         empty = [pk for pk, image, _, _ in rows if not image]
         if empty:
@@ -117,9 +119,10 @@ class _Pipeline:
         """Claim what is still as it was (since the look, it may have been embedded or replaced), and decode it."""
         if not pictures:
             return
-        again = self.lookups.wanted.statement([picture.object_id for picture in pictures])
-        claimed, rows = claims.claim(self.field, pictures, again, token=self.lease.expect(pictures))
-        wanted = {str(pk): key for pk, key in rows}
+        rows = stale(self.field).filter(pk__in=[picture.object_id for picture in pictures])
+        again = compile_query(rows.values_list("pk", "visual_wanted"), rows.db)
+        claimed, current = claims.claim(self.field, pictures, again, token=self.lease.expect(pictures))
+        wanted = {str(pk): key for pk, key in current}
         left: list[Claim] = []
         needless: list[Claim] = []
         for one in claimed:

@@ -9,61 +9,63 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from numpy.typing import NDArray
 
-from ..db.statements import execute_together, halfvec_text
+from ..db.statements import compile_query, execute_together, halfvec_text
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
 from .claims import Claim
-from .stale import LOCK, Lookups, targets
+from .stale import LOCK, targets
 
 
-def write_companions(lookups: Lookups, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
+def write_companions(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
     """As ``writes.write``, for a field whose pictures are in rows that its model links to."""
-    with transaction.atomic(using=lookups.connection.alias):
-        linked = _unchanged(lookups, claimed)
-        mine = _finish(lookups, [c for c in claimed if c.picture.object_id in linked])
+    connection = connections[router.db_for_write(field.model)]
+    with transaction.atomic(using=connection.alias):
+        linked = _unchanged(field, claimed, connection)
+        mine = _finish(field, [c for c in claimed if c.picture.object_id in linked], connection)
         chosen = [(c, vector) for c, vector in zip(claimed, vectors, strict=True) if c.picture.object_id in mine]
         if chosen:
-            _upsert(lookups, chosen, linked)
+            _upsert(field, chosen, linked, connection.alias)
     return mine
 
 
-def _unchanged(lookups: Lookups, claimed: list[Claim]) -> dict[str, Any]:
+def _unchanged(field: EmbeddingField, claimed: list[Claim], connection: Any) -> dict[str, Any]:
     """Lock the rows that have the pictures; object id -> what a companion's link refers to."""
+    assert field.link is not None
     wanted = {c.picture.object_id: c.picture.image for c in claimed}
-    sql, params = lookups.targets.statement(wanted)
-    [found] = execute_together(lookups.connection, [(f"{sql} {LOCK}", params)])
-    busy = _busy(lookups, [linked for _, _, linked in found])
+    rows = targets(field).filter(pk__in=wanted).order_by("pk")
+    rows = rows.values_list("pk", "visual_image", field.link.target_field.attname)
+    sql, params = compile_query(rows, connection.alias)
+    [found] = execute_together(connection, [(f"{sql} {LOCK}", params)])
+    busy = _busy(field, [linked for _, _, linked in found], connection.alias)
     return {str(pk): linked for pk, image, linked in found if wanted[str(pk)] == image and linked not in busy}
 
 
-def _busy(lookups: Lookups, linked: list[Any]) -> set[Any]:
+def _busy(field: EmbeddingField, linked: list[Any], using: str) -> set[Any]:
     """Companions that someone else has locked, as Django's cascade does before it deletes the picture's row."""
-    field = lookups.field
     assert field.link is not None
-    owners = field.model._base_manager.using(lookups.connection.alias).filter(**{f"{field.link.attname}__in": linked})
+    owners = field.model._base_manager.using(using).filter(**{f"{field.link.attname}__in": linked})
     known = set(owners.values_list(field.link.attname, flat=True))
     free = owners.order_by("pk").select_for_update(skip_locked=True, no_key=True)
     return known - set(free.values_list(field.link.attname, flat=True))
 
 
-def _finish(lookups: Lookups, claimed: list[Claim]) -> set[str]:
+def _finish(field: EmbeddingField, claimed: list[Claim], connection: Any) -> set[str]:
     """End the claims that are still ours. Whoever claimed or marked the picture since has a newer right to write."""
-    table = lookups.connection.ops.quote_name(IndexingAttempt._meta.db_table)
+    table = connection.ops.quote_name(IndexingAttempt._meta.db_table)
     sql = (
         f"DELETE FROM {table} WHERE id IN (SELECT held.id FROM {table} AS held "
         "JOIN unnest(%s::text[], %s::uuid[]) AS mine (object_id, token) USING (object_id, token) "
         "WHERE held.label = %s FOR UPDATE OF held SKIP LOCKED) RETURNING object_id"
     )
-    tokens = [c.picture.object_id for c in claimed], [c.token for c in claimed], lookups.field.label
-    [rows] = execute_together(lookups.connection, [(sql, tokens)])
+    tokens = [c.picture.object_id for c in claimed], [c.token for c in claimed], field.label
+    [rows] = execute_together(connection, [(sql, tokens)])
     return {row[0] for row in rows}
 
 
-def _upsert(lookups: Lookups, chosen: list[tuple[Claim, Any]], linked: dict[str, Any]) -> None:
-    field = lookups.field
+def _upsert(field: EmbeddingField, chosen: list[tuple[Claim, Any]], linked: dict[str, Any], using: str) -> None:
     assert field.link is not None
     companions = [
         field.model(
@@ -75,7 +77,7 @@ def _upsert(lookups: Lookups, chosen: list[tuple[Claim, Any]], linked: dict[str,
         )
         for claimed, vector in chosen
     ]
-    field.model._base_manager.using(lookups.connection.alias).bulk_create(
+    field.model._base_manager.using(using).bulk_create(
         companions, update_conflicts=True, update_fields=[field.name, field.key_name], unique_fields=[field.link.name]
     )
 
@@ -96,21 +98,22 @@ FROM mine WHERE owner.{pk} = mine.pk RETURNING mine.object_id
 """
 
 
-def write(lookups: Lookups, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
+def write(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
     """Write vectors and keys of the claims that still hold and whose row still has the picture that was read.
 
     ``vectors``: ``(len(claimed), field.dimensions)``. Returns the object ids that were written. Rows that are locked by
     someone else are left alone (their claim stays), so that a shop's own transaction can never deadlock with this one.
     """
-    return (_write_own if lookups.field.link is None else write_companions)(lookups, claimed, vectors)
+    return (_write_own if field.link is None else write_companions)(field, claimed, vectors)
 
 
-def _write_own(lookups: Lookups, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
-    field, connection = lookups.field, lookups.connection
+def _write_own(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
+    connection = connections[router.db_for_write(field.model)]
     quote, opts = connection.ops.quote_name, field.model._meta
-    targets, params = lookups.targets.statement([c.picture.object_id for c in claimed])
+    rows = targets(field).filter(pk__in=[c.picture.object_id for c in claimed]).order_by("pk")
+    rows_sql, params = compile_query(rows.values_list("pk", "visual_image"), connection.alias)
     sql = WRITE.format(
-        targets=targets,
+        targets=rows_sql,
         lock=LOCK,
         attempts=quote(IndexingAttempt._meta.db_table),
         table=quote(opts.db_table),

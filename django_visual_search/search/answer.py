@@ -15,7 +15,7 @@ from django.db.models import Model
 
 from ..conf import conf
 from ..fields import EmbeddingField
-from ..fields.registry import fields_of_product, get_field, named_model
+from ..fields.registry import get_field, named_model, search_field
 from ..ranking.rankers import needs_of, rankers_for
 from ..ranking.types import Candidate, RankingContext, Wishes
 from .candidates import fetch, fetch_rows, product_pk, products
@@ -50,7 +50,7 @@ def similar_to(
     Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
     """
     check_limit(limit)
-    found = get_field(field) if field else only_field(product)
+    found = search_field(type(product), field)
     picture, pk = own_picture(found, product)
     asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
     return answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
@@ -203,17 +203,6 @@ def check_limit(limit: int, name: str = "limit") -> None:
     """Raises ValueError unless it is a whole number from 1 to ``MAX_LIMIT``."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= conf.MAX_LIMIT:
         raise ValueError(f"{name} must be a whole number from 1 to {conf.MAX_LIMIT}, not {limit!r}.")
-
-
-def only_field(product: Model) -> EmbeddingField:
-    """The embedding field that a product or companion row is searched by: the first of several."""
-    fields = fields_of_product(type(product))
-    for field in fields:
-        if isinstance(product, field.model):
-            return field
-    if fields:
-        return fields[0]
-    return get_field(type(product)._meta.label)
 
 
 def own_picture(field: EmbeddingField, instance: Model) -> tuple[Stored, Any]:

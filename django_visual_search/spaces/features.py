@@ -12,7 +12,7 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..db.statements import Answer, ByKey, Statement, execute_together
+from ..db.statements import Answer, Statement, compile_query, execute_together
 from ..fields import EmbeddingField
 from ..fields.keys import is_marked
 from ..models import PictureFeatures
@@ -57,8 +57,6 @@ class Keeper:
         self.features_key = features_key
         self.connection = connections[router.db_for_write(field.model)]
         self.room = _room(field)
-        # A picture that was replaced under its own name has a key that no picture's name makes, until it is embedded.
-        self.replaced = ByKey(_replaced(field), "pk") if self.room else None
 
     def keep(self, pictures: Sequence[tuple[str, str]], features: NDArray[np.float16]) -> None:
         """Keep rows of ``features``, ``(n, width)``, as those of the pictures (object id, image name).
@@ -66,10 +64,12 @@ class Keeper:
         Not those of pictures that were replaced under the same name meanwhile. What is kept of a picture already stays.
         """
         pictures, features = pictures[: self.room], features[: self.room]
-        if self.replaced is None or not pictures:
+        if not pictures:
             return
         table = PictureFeatures._meta.db_table
-        replaced, params = self.replaced.statement([key for key, _ in pictures])
+        # A picture that was replaced under its own name has a key that no picture's name makes, until it is embedded.
+        rows = _replaced(self.field).filter(pk__in=[key for key, _ in pictures]).values_list("pk")
+        replaced, params = compile_query(rows, self.connection.alias)
         # All features as one value, cut in pieces there: an array's elements would be quoted one by one.
         sql = (
             f"INSERT INTO {table} AS kept (label, features_key, object_id, image, features, written_at) "

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import Any, BinaryIO
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, connections, router
+from django.db import Error, connections, router, transaction
 from django.db.models import Manager, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from .. import feedback, search
 from ..conf import conf
-from ..db.savepoints import savepoint_along
-from ..fields import EmbeddingField
-from ..fields.registry import fields_of_product, get_field, named_model
+from ..fields.registry import get_field, named_model, search_field
 from ..search import SearchResults
 from ..search.confidence import Confidence
 from ..search.results import Ranking
@@ -48,13 +47,13 @@ def similar_items(
         return _nothing()
     if not isinstance(product, Model):
         raise TypeError(f"Similar items are asked for a product, not for {product!r}. Is the variable's name right?")
-    found = get_field(field) if field else _field_of(product)
+    found = search_field(type(product), field)
     model = type(product) if issubclass(type(product), found.product_model) else found.product_model
     allowed = visible_within(model, request, within)
-    using = router.db_for_read(found.model)
+    connection = connections[router.db_for_read(found.model)]
     started = time.perf_counter()
     try:
-        with savepoint_along(using):
+        with transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext():
             results = search.similar_to(
                 product,
                 limit=limit,
@@ -64,7 +63,7 @@ def similar_items(
                 min_confidence=min_confidence,
             )
     except Error:
-        if connections[using].needs_rollback:
+        if connection.needs_rollback:
             raise
         logger.exception("visual search: no similar items for %s %s", product._meta.label, product.pk)
         return _nothing(found.label, str(product.pk))
@@ -125,12 +124,6 @@ def _is_rigid(queryset: QuerySet[Any]) -> bool:
     """Whether its order or its parts decide which rows it has."""
     query = queryset.query
     return bool(query.is_sliced or query.combinator or query.distinct_fields)
-
-
-def _field_of(product: Model) -> EmbeddingField:
-    fields = fields_of_product(type(product))
-    own = [field for field in fields if isinstance(product, field.model)]
-    return (own or fields or [get_field(product._meta.label)])[0]
 
 
 def _nothing(label: str = "", query_id: str = "") -> SearchResults:

@@ -1,3 +1,5 @@
+"""Vectors as pgvector reads them."""
+
 import numpy as np
 
 from django_visual_search.db.statements import halfvec_text
