@@ -1,4 +1,13 @@
-"""What shoppers did with what they were shown: taken in, kept without knowing who they are, and summed up."""
+"""What shoppers did with the products they were shown: recorded under pseudonyms, and summed up for ranking.
+
+Entry: ``report`` takes events from a browser and ``record`` from the shop's own code (``recording``); ``log_search``
+logs a search (``searches``); ``aggregate`` counts events into the evidence (``evidence``); ``privacy`` exports, erases
+and purges.
+
+An *event* is a click, a purchase and so on (``events``) about one product. A *showing* is how a search showed the
+product. A *session* is a visitor's pseudonym, which changes with every period (``sessions``). *Evidence* is the sum of
+gain and exposure for each query and product.
+"""
 
 from .events import BadEvent, BadToken, NotOffered
 from .evidence import aggregate

@@ -1,13 +1,7 @@
-"""Why feedback is not taken. All are ValueErrors whose text says what is wrong.
+"""Events: their kinds and worth, how much one visitor may weigh, and how they are made and stored.
 
-What an event is worth, and how much of it may come from one visitor or one network.
-
-A click is the unit: the evidence's gain per look is then the chance of a click, corrected for position, and more where
-shoppers did more than click.
-
-What a search showed to whom: read from its signed token, or from its results.
-
-Makes and stores events: the same thing said twice is one event.
+``read_offer`` reads from a signed token what a search showed; ``make_event`` builds an event about a *showing*;
+``store`` and ``store_of_visitor`` insert events. Equal digests are one event, which counts once.
 """
 
 from __future__ import annotations
@@ -31,21 +25,12 @@ from ..fields.registry import get_field
 from ..models import Feedback
 from ..search.results import Ranking, read_token
 
-
-class BadToken(ValueError):  # noqa: N818
-    """The token was not made here, was altered, or is too old."""
-
-
-class NotOffered(ValueError):  # noqa: N818
-    """The search did not show the product."""
-
-
-class BadEvent(ValueError):  # noqa: N818
-    """Not an event, or not one that may be said here."""
-
+logger = logging.getLogger("django_visual_search")
 
 Kind: Any = Feedback.Kind
 
+# The unit of worth is a click: the evidence's gain per look is then the chance of a click, corrected for position, and
+# more where shoppers did more than click.
 WORTH = {
     Kind.CLICK: 1.0,
     Kind.FAVOURITE: 2.0,
@@ -54,26 +39,26 @@ WORTH = {
     Kind.SKIP: -1.0,
     Kind.RETURN: -4.0,
 }
-"""Gain of each kind, on top of what came before.
+"""Gain of each kind, on top of the events before it.
 
 Of those who click, a few in a hundred buy, so a purchase says more than a click, and so on in between. The numbers grow
 slower than the odds do, or a single purchase would outweigh all clicks. A return takes back most of the purchase, but
-not all: by its looks the product was what the shopper wanted. A skip takes back a click.
+not all: the product looked right to the shopper. A skip takes back a click.
 """
 
 BROWSER_KINDS = (Kind.IMPRESSION, Kind.CLICK, Kind.FAVOURITE, Kind.CART, Kind.SKIP)
-"""What a shopper's browser may say; purchase and return are the shop's to say."""
+"""Kinds that a browser may report; purchase and return come from the shop."""
 
 LOOKED_AT = (Kind.CLICK, Kind.FAVOURITE, Kind.CART, Kind.PURCHASE, Kind.SKIP)
-"""Who does this has seen the product: the event brings its impression along."""
+"""Kinds that imply an impression, as the shopper has seen the product."""
 
-# Anybody can make a browser say anything, so what browsers say is bounded, for one period (SESSION_DAYS) in which a
-# visitor keeps his or her pseudonym. What is beyond these bounds is kept, and counts for nothing.
+# Anybody can make a browser report anything, so reports are bounded for one period (SESSION_DAYS), in which a visitor
+# keeps one pseudonym. Events beyond these bounds are kept and count for nothing.
 PRODUCT_GAIN = 3.0
 """Most that one session adds to a product, over all queries: as much as a cart. The least is a skip."""
 SESSION_GAIN = 20.0
-"""Gain (regardless of sign) after which nothing of a session counts, impressions neither, so that the rates of gain to
-looks stay as they are: about the clicks of a long evening."""
+"""Absolute gain after which a session's events count for nothing, impressions included, so that the ratio of gain to
+looks stays as it is: about the clicks of a long evening."""
 NETWORK_SESSIONS = 20
 """Sessions of one network that count: those of a household or an office, not of a machine with many User-Agents."""
 NETWORK_PRODUCT_SESSIONS = 1
@@ -84,9 +69,24 @@ NETWORK_ROWS = 10_000
 """Events of one session and of one network that are kept in a period; the log says when others were dropped."""
 
 
+class BadToken(ValueError):  # noqa: N818
+    """The token was not made here, was altered, or is too old."""
+
+
+class NotOffered(ValueError):  # noqa: N818
+    """The search did not show the product."""
+
+
+class BadEvent(ValueError):  # noqa: N818
+    """Not an event, or not one that a browser may report."""
+
+
+# What a search showed
+
+
 @dataclass(frozen=True)
 class Showing:
-    """How a search showed one product; empty where no search is known."""
+    """How a search showed one product; empty where the search is unknown."""
 
     label: str = ""
     extractor_key: str = ""
@@ -98,18 +98,18 @@ class Showing:
 
 
 class Offer:
-    """The products that a search has shown so far. Raises LookupError where its field is not there any more."""
+    """The products that a search has shown so far. Raises LookupError where its field no longer exists."""
 
     def __init__(self, ranking: Ranking) -> None:
         self.ranking = ranking
         self.model: type[models.Model] = get_field(ranking.label).product_model._meta.concrete_model
         """The products' concrete model."""
-        # A place may be left blank where only its number matters.
+        # A place of another page is blank.
         shown = ranking.places[: ranking.shown]
         self._ranks = {place.product_pk: rank for rank, place in enumerate(shown, 1) if place.product_pk}
 
     def showing_of(self, product_pk: str) -> Showing:
-        """Raises NotOffered for a product that was not shown."""
+        """Return how the product was shown. Raise NotOffered where it was not."""
         rank = self._ranks.get(product_pk)
         if rank is None:
             raise NotOffered(f"The search did not show a product with the primary key {product_pk[:100]!r}.")
@@ -126,25 +126,25 @@ class Offer:
 
 
 def read_offer(token: Any) -> tuple[Offer, datetime]:
-    """What a token says was shown, and when. Raises BadToken."""
+    """Return what a token says was shown, and when. Raise BadToken."""
     if not isinstance(token, str):
-        raise BadToken("The token must be text, as the search gave it.")
+        raise BadToken("The token must be text, as the search returned it.")
     try:
         offer = Offer(read_token(token))
     except signing.SignatureExpired as e:
         raise BadToken("The token is too old. Search again.") from e
     except (signing.BadSignature, UnicodeError) as e:
-        raise BadToken("The token is not valid. Send it as the search gave it.") from e
+        raise BadToken("The token is not valid. Send it as the search returned it.") from e
     except LookupError as e:
-        raise BadToken("The token is of a search that is not there any more. Search again.") from e
+        raise BadToken("The token is of a search that no longer exists. Search again.") from e
     signed_at = signing.b62_decode(token.rsplit(":", 2)[1])
     return offer, datetime.fromtimestamp(signed_at, UTC)
 
 
-logger = logging.getLogger("django_visual_search")
+# Making an event
 
 
-def event(
+def make_event(
     kind: str,
     model: type[models.Model],
     object_id: str,
@@ -155,7 +155,7 @@ def event(
     network: str = "",
     reference: str | None = None,
 ) -> Feedback:
-    """An unsaved event about the product of ``model`` (a concrete model) with that primary key."""
+    """Return an unsaved event about the product of ``model`` (a concrete model) with that primary key."""
     return Feedback(
         kind=kind,
         created_at=at,
@@ -175,77 +175,95 @@ def event(
 
 
 def reference_digests(kind: str, model: type[models.Model], object_id: str, reference: str) -> list[str]:
-    """Of the shop's own name for what happened; by ``SECRET_KEY`` first, then by ``SECRET_KEY_FALLBACKS``.
+    """Return the digests of an event with a reference: by ``SECRET_KEY``, then by each of ``SECRET_KEY_FALLBACKS``.
 
     Order numbers can be guessed, so these are HMACs: without the key nobody finds the event of an order.
     """
-    said = _joined(kind, model._meta.label_lower, object_id, reference)
+    text = _joined(kind, model._meta.label_lower, object_id, reference)
     return [
-        salted_hmac("django_visual_search.feedback.reference", said, secret, algorithm="sha256").hexdigest()
+        salted_hmac("django_visual_search.feedback.reference", text, secret, algorithm="sha256").hexdigest()
         for secret in [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     ]
 
 
 def is_recorded(kind: str, model: type[models.Model], object_id: str, reference: str) -> bool:
-    """Whether there is an event of that kind, product and reference."""
+    """Return whether there is an event of that kind, product and reference."""
     return Feedback.objects.filter(digest__in=reference_digests(kind, model, object_id, reference)).exists()
 
 
 def _digest(
     kind: str, model: type[models.Model], object_id: str, showing: Showing, session: str, reference: str | None
 ) -> str:
-    """Equal for what counts once: the reference, or what one session did with one product of one query.
+    """Return the digest of a reference, or of what one session did with one product of one query.
 
-    A pseudonym changes with the period, so each period has its own. A search's id is not part of it: the same question
-    asked again is the same question, and for photos any two are the same.
+    A pseudonym changes with the period, so each period has its own. The search's id is not part of it: the same query
+    again is the same query, and so are any two photos.
     """
     if reference is not None:
         return reference_digests(kind, model, object_id, reference)[0]
-    said = [kind, model._meta.label_lower, object_id, showing.query_kind, showing.query_id]
-    return hashlib.sha256(_joined(*said, session or uuid.uuid4().hex).encode()).hexdigest()
+    parts = [kind, model._meta.label_lower, object_id, showing.query_kind, showing.query_id]
+    return hashlib.sha256(_joined(*parts, session or uuid.uuid4().hex).encode()).hexdigest()
 
 
 def _joined(*parts: str) -> str:
     return "\0".join(parts)
 
 
+# Storing events
+
+
 def store(events: Iterable[Feedback]) -> set[str]:
-    """Add those that are not there yet, and return their digests."""
-    rows = {row.digest: row for row in events}
-    using = router.db_for_write(Feedback)
-    with transaction.atomic(using=using):
-        known = set(Feedback.objects.using(using).filter(digest__in=rows).values_list("digest", flat=True))
-        new = [row for row in rows.values() if row.digest not in known]
-        Feedback.objects.using(using).bulk_create(new, ignore_conflicts=True)
-    return {row.digest for row in new}
+    """Insert the events that are new, and return their digests. Of two equal events at once, one is new."""
+    return _insert(connections[router.db_for_write(Feedback)], list(events))
 
 
 def store_of_visitor(events: Iterable[Feedback], session: str, network: str) -> tuple[set[str], set[str]]:
-    """Add what one visitor's browser says. Returns the digests that are new, and those that were over the limit."""
+    """Insert the events of one visitor's browser. Return the digests of new events, and of those over the limit."""
     rows = {row.digest: row for row in events}
     using = router.db_for_write(Feedback)
     with transaction.atomic(using=using):
-        known, room = _look(connections[using], list(rows), session, network)
-        new = [row for row in rows.values() if row.digest not in known]
-        new, over = new[:room], new[room:]
-        Feedback.objects.using(using).bulk_create(new, ignore_conflicts=True)
-    if 0 < room <= len(new) + len(over):
-        logger.warning("visual search: a session or network sent more feedback than is kept; what follows is dropped")
-    return {row.digest for row in new}, {row.digest for row in over}
+        stored, room = _stored_and_room(connections[using], list(rows), session, network)
+        new = [row for row in rows.values() if row.digest not in stored]
+        over = {row.digest for row in new[room:]}
+        inserted = _insert(connections[using], new[:room])
+    if 0 < room <= len(new):
+        logger.warning("visual search: a session or network sent more feedback than is kept; the rest is dropped")
+    return inserted, over
 
 
-def _look(connection: Any, digests: list[str], session: str, network: str) -> tuple[set[str], int]:
-    """Which events are there already, and how many more may be added."""
+def _stored_and_room(connection: Any, digests: list[str], session: str, network: str) -> tuple[set[str], int]:
+    """Return which events are stored already, and how many more may be added."""
     table = connection.ops.quote_name(Feedback._meta.db_table)
     count = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE %s = %%s LIMIT %%s) AS found"
-    _, known, ((of_session,),), ((of_network,),) = execute_together(
+    _, stored, ((of_session,),), ((of_network,),) = execute_together(
         connection,
         [
-            # What one session says is taken one after the other, so that its events have their ids in that order.
+            # One report of a session at a time, so that its events have their ids in that order.
             ("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (session,)),
             (f"SELECT digest FROM {table} WHERE digest = ANY(%s)", (digests,)),
             (count % "session", (session, SESSION_ROWS)),
             (count % "network", (network, NETWORK_ROWS)),
         ],
     )
-    return {row[0] for row in known}, max(0, min(SESSION_ROWS - of_session, NETWORK_ROWS - of_network))
+    return {row[0] for row in stored}, max(0, min(SESSION_ROWS - of_session, NETWORK_ROWS - of_network))
+
+
+def _insert(connection: Any, rows: list[Feedback]) -> set[str]:
+    """Insert rows in one statement and return the digests of those that were not there.
+
+    Not ``bulk_create(ignore_conflicts=True)``, which doesn't say which rows it inserted.
+    """
+    if not rows:
+        return set()
+    fields = [field for field in Feedback._meta.concrete_fields if not field.primary_key]
+    quote = connection.ops.quote_name
+    table, columns = quote(Feedback._meta.db_table), ", ".join(quote(field.column) for field in fields)
+    places = f"({', '.join(['%s'] * len(fields))})"
+    sql = (
+        f"INSERT INTO {table} ({columns}) VALUES {', '.join([places] * len(rows))} "
+        "ON CONFLICT (digest) DO NOTHING RETURNING digest"
+    )
+    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for row in rows for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return {digest for (digest,) in cursor.fetchall()}

@@ -1,6 +1,7 @@
-"""SQL that says what each event adds to the evidence: its gain and exposure, within what one visitor may weigh.
+"""Evidence: the gain and exposure that events add up to for each query and product, fading with time.
 
-Sums events up into the evidence that rankings work from: each exactly once, and fading with time.
+``aggregate`` counts each event exactly once. ``contributions`` is the SQL for one event's part, within what one visitor
+may weigh; ``add_to_evidence`` the SQL that adds events to the evidence, or takes them away.
 """
 
 from __future__ import annotations
@@ -16,22 +17,106 @@ from ..models import Evidence, Feedback
 from .events import NETWORK_PRODUCT_SESSIONS, NETWORK_SESSIONS, PRODUCT_GAIN, SESSION_GAIN, WORTH, Kind
 
 EVENTS = f'"{Feedback._meta.db_table}"'
-_SHOPS_OWN = (Kind.PURCHASE, Kind.RETURN)
+_EVIDENCE = f'"{Evidence._meta.db_table}"'
+_SHOP_KINDS = (Kind.PURCHASE, Kind.RETURN)
+
+BATCH = 5_000
+"""Events in one transaction."""
+MOST_HALVINGS = 200
+"""PostgreSQL raises an error where a product is too small for a float, and each count halves a sum again."""
+
+
+def aggregate(now: datetime | None = None, *, batch: int = BATCH) -> int:
+    """Count new events into the evidence as of ``now``, ``batch`` in a transaction, and return how many there were.
+
+    Several processes may do so at once: each skips the events that another has locked.
+    """
+    done = 0
+    while True:
+        counted = _count_some(now or timezone.now(), batch)
+        done += counted
+        if counted < batch:
+            return done
+
+
+def _count_some(now: datetime, most: int) -> int:
+    using = router.db_for_write(Feedback)
+    with transaction.atomic(using=using):
+        rows = Feedback.objects.using(using).filter(counted=False).order_by("id")
+        rows = rows.select_for_update(skip_locked=True)
+        new = list(rows.values_list("id", "session", "network")[:most])
+        if not new:
+            return 0
+        ids = [row[0] for row in new]
+        sessions, networks = ({row[i] for row in new} - {""} for i in (1, 2))
+        with connections[using].cursor() as cursor:
+            cursor.execute(_count_statement(), [list(sessions), list(networks), ids, ids, now])
+    return len(new)
+
+
+def _count_statement() -> str:
+    return f"""
+    WITH {contributions()},
+    marked AS (
+        UPDATE {EVENTS} AS e SET counted = true, gain = worth.gain, exposure = worth.exposure
+        FROM worth WHERE e.id = worth.id
+        RETURNING e.content_type_id, e.object_id, e.query_kind, e.query_id, e.created_at, e.gain, e.exposure
+    ), {add_to_evidence("marked", sign=1)}
+    SELECT count(*) FROM marked
+    """
+
+
+def add_to_evidence(events: str, sign: int) -> str:
+    """Return CTEs that add events to the evidence (``sign`` -1: take them away) as of a moment, their parameter.
+
+    Rows are written in the order of their keys, so that two transactions can't deadlock.
+    """
+    return f"""
+    sums AS (
+        SELECT t.app_label || '.' || t.model AS model, keys.query_id, e.object_id,
+               sum(e.gain * fading.part) AS gain, sum(e.exposure * fading.part) AS exposure, moment.at
+        FROM {events} AS e
+        JOIN django_content_type AS t ON t.id = e.content_type_id
+        CROSS JOIN (SELECT %s::timestamptz) AS moment (at)
+        CROSS JOIN LATERAL (SELECT {_faded("e.created_at", "moment.at")}) AS fading (part)
+        CROSS JOIN LATERAL (
+            SELECT '' UNION ALL SELECT e.query_id WHERE e.query_kind = 'product' AND e.query_id <> ''
+        ) AS keys (query_id)
+        WHERE e.gain <> 0 OR e.exposure <> 0
+        GROUP BY t.app_label, t.model, keys.query_id, e.object_id, moment.at
+    ),
+    written AS (
+        INSERT INTO {_EVIDENCE} AS old (model, query_id, object_id, gain, exposure, as_of)
+        SELECT model, query_id, object_id, {sign} * gain, {sign} * exposure, at FROM sums
+        ORDER BY model, query_id, object_id
+        ON CONFLICT (model, query_id, object_id) DO UPDATE SET
+            gain = old.gain * {_faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
+                 + excluded.gain * {_faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
+            exposure = old.exposure * {_faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
+                 + excluded.exposure * {_faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
+            as_of = greatest(old.as_of, excluded.as_of)
+    )"""
+
+
+def _faded(since: str, until: str) -> str:
+    """Return SQL for what is left at ``until`` of 1 at ``since``, bounded where PostgreSQL would refuse the number."""
+    halvings = f"extract(epoch FROM {until} - {since})::float8 / {conf.HALF_LIFE_DAYS * 86400.0!r}"
+    return f"power(0.5::float8, least({MOST_HALVINGS}, greatest(0, {halvings})))"
 
 
 def contributions() -> str:
-    """CTEs that end in ``worth (id, gain, exposure)``, for some events.
+    """Return CTEs that end in ``worth (id, gain, exposure)`` for some events.
 
     Parameters, all arrays: the sessions of these events, their networks, their ids, and their ids again.
 
-    - gain: the event's worth (``weights.WORTH``), as far as the session's sum for the product stays within its bounds.
+    - gain: the event's ``WORTH``, as far as the session's sum for the product stays within its bounds.
     - exposure: of an impression, the chance that its rank is looked at, rank ** -POSITION_BIAS (as in Joachims et al.,
-      2017, "Unbiased learning-to-rank with biased feedback"); 1 where the rank is not known.
-    - Both are 0 without a search behind it, once the session has used up its gain, and for sessions of a network that
-      has had its share.
+      2017, "Unbiased learning-to-rank with biased feedback"); 1 where the rank is unknown.
+    - Both are 0 without a search behind the event, once the session has used up its gain, and for sessions of a network
+      that has had its share.
 
-    An event's part depends on the events before it (by id) only, counted or not, so it doesn't matter when they are
-    counted, and by whom. There are no joins, which PostgreSQL would plan badly for want of statistics.
+    An event's part depends only on the events before it (by id), counted or not, so the order of counting doesn't
+    matter. There are no joins, which PostgreSQL would plan badly for want of statistics.
     """
     return f"""
     history AS (
@@ -66,7 +151,7 @@ def contributions() -> str:
     worth AS (
         SELECT id,
             CASE WHEN query_kind = '' THEN 0
-                 WHEN kind IN ({", ".join(f"'{kind.value}'" for kind in _SHOPS_OWN)}) THEN {_worth(browser=False)}
+                 WHEN kind IN ({", ".join(f"'{kind.value}'" for kind in _SHOP_KINDS)}) THEN {_worth(browser=False)}
                  WHEN NOT counts THEN 0
                  WHEN session = '' THEN worth
                  ELSE bounded_gain END AS gain,
@@ -78,96 +163,10 @@ def contributions() -> str:
 
 
 def _worth(*, browser: bool) -> str:
-    kinds: dict[Any, float] = {kind: worth for kind, worth in WORTH.items() if (kind not in _SHOPS_OWN) == browser}
+    kinds: dict[Any, float] = {kind: worth for kind, worth in WORTH.items() if (kind not in _SHOP_KINDS) == browser}
     whens = " ".join(f"WHEN '{kind.value}' THEN {worth!r}::float8" for kind, worth in kinds.items())
     return f"CASE kind {whens} ELSE 0 END"
 
 
 def _clip(total: str) -> str:
     return f"greatest({WORTH[Kind.SKIP]!r}, least({PRODUCT_GAIN!r}, {total}))"
-
-
-BATCH = 5_000
-"""Events in one transaction."""
-MOST_HALVINGS = 200
-"""PostgreSQL raises an error where a product is too small for a float, and a sum is halved again at every count."""
-
-_EVIDENCE = f'"{Evidence._meta.db_table}"'
-
-
-def aggregate(now: datetime | None = None) -> int:
-    """Count the events that have not been counted into the evidence as of ``now``; returns how many there were.
-
-    Several processes may do so at once: an event that one of them has is passed over by the others.
-    """
-    done = 0
-    while True:
-        counted = _count_some(now or timezone.now())
-        done += counted
-        if counted < BATCH:
-            return done
-
-
-def _count_some(now: datetime) -> int:
-    using = router.db_for_write(Feedback)
-    with transaction.atomic(using=using):
-        rows = Feedback.objects.using(using).filter(counted=False).order_by("id")
-        rows = rows.select_for_update(skip_locked=True)
-        fresh = list(rows.values_list("id", "session", "network")[:BATCH])
-        if not fresh:
-            return 0
-        ids = [row[0] for row in fresh]
-        sessions, networks = ({row[i] for row in fresh} - {""} for i in (1, 2))
-        with connections[using].cursor() as cursor:
-            cursor.execute(_count_statement(), [list(sessions), list(networks), ids, ids, now])
-    return len(fresh)
-
-
-def _count_statement() -> str:
-    return f"""
-    WITH {contributions()},
-    marked AS (
-        UPDATE {EVENTS} AS e SET counted = true, gain = worth.gain, exposure = worth.exposure
-        FROM worth WHERE e.id = worth.id
-        RETURNING e.content_type_id, e.object_id, e.query_kind, e.query_id, e.created_at, e.gain, e.exposure
-    ), {add_to_evidence("marked", sign=1)}
-    SELECT count(*) FROM marked
-    """
-
-
-def add_to_evidence(events: str, sign: int) -> str:
-    """CTEs that add (or take away, with ``sign`` -1) events to the evidence as of a moment, the statement's parameter.
-
-    Rows are written in the order of their keys, so that two who do so can't wait for each other in a circle.
-    """
-    return f"""
-    sums AS (
-        SELECT t.app_label || '.' || t.model AS model, keys.query_id, e.object_id,
-               sum(e.gain * fading.part) AS gain, sum(e.exposure * fading.part) AS exposure, moment.at
-        FROM {events} AS e
-        JOIN django_content_type AS t ON t.id = e.content_type_id
-        CROSS JOIN (SELECT %s::timestamptz) AS moment (at)
-        CROSS JOIN LATERAL (SELECT {_faded("e.created_at", "moment.at")}) AS fading (part)
-        CROSS JOIN LATERAL (
-            SELECT '' UNION ALL SELECT e.query_id WHERE e.query_kind = 'product' AND e.query_id <> ''
-        ) AS keys (query_id)
-        WHERE e.gain <> 0 OR e.exposure <> 0
-        GROUP BY t.app_label, t.model, keys.query_id, e.object_id, moment.at
-    ),
-    written AS (
-        INSERT INTO {_EVIDENCE} AS old (model, query_id, object_id, gain, exposure, as_of)
-        SELECT model, query_id, object_id, {sign} * gain, {sign} * exposure, at FROM sums
-        ORDER BY model, query_id, object_id
-        ON CONFLICT (model, query_id, object_id) DO UPDATE SET
-            gain = old.gain * {_faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
-                 + excluded.gain * {_faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
-            exposure = old.exposure * {_faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
-                 + excluded.exposure * {_faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
-            as_of = greatest(old.as_of, excluded.as_of)
-    )"""
-
-
-def _faded(since: str, until: str) -> str:
-    """SQL: what is left at ``until`` of 1 at ``since``; never so little that PostgreSQL refuses the number."""
-    halvings = f"extract(epoch FROM {until} - {since})::float8 / {conf.HALF_LIFE_DAYS * 86400.0!r}"
-    return f"power(0.5::float8, least({MOST_HALVINGS}, greatest(0, {halvings})))"

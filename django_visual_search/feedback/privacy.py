@@ -1,10 +1,12 @@
-"""What is kept about one person: given out, and erased.
+"""Privacy: export and erase one person's data, and purge old data.
 
-Forgetting: events and searches that have been kept long enough, and evidence that nothing was added to since.
+``sessions_of_user`` returns a user's pseudonyms, which ``export`` and ``erase`` take. ``purge`` deletes what is older
+than ``FEEDBACK_DAYS``; each sweep does some of that (``purge_some``).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -20,20 +22,24 @@ from ..models import Evidence, Feedback, SearchLog
 from .evidence import EVENTS, add_to_evidence
 from .sessions import possible_sessions, user_identity
 
-BATCH = 5_000
-NOTHING = 1e-6
-"""Looks, and gain, below which a row of evidence is what rounding left."""
+CHUNK = 5_000
+"""Rows of one statement, so that no lock is held and no transaction is open for long."""
+CHUNKS_OF_A_SWEEP = 4
+EVIDENCE_SECONDS = 3600
+"""How often a process that sweeps looks for old evidence, which reads all of the table."""
+ROUNDING = 1e-6
+"""Looks, and gain, below which a row of evidence is an error of rounding."""
 
 
 def sessions_of_user(pk: Any) -> list[str]:
-    """Every pseudonym that a user may have in the tables; the user's own row may be gone.
+    """Return every pseudonym that a user may have in the tables; the user's own row may be gone.
 
-    Raises ValueError for what is no primary key of a user.
+    Raise ValueError where ``pk`` can't be a user's primary key.
     """
     try:
         pk = get_user_model()._meta.pk.to_python(pk)
     except ValidationError as e:
-        raise ValueError(f"{pk!r} is no primary key of a user.") from e
+        raise ValueError(f"{pk!r} is not a primary key of a user.") from e
     now = timezone.now()
     oldest = [now]
     for model in (Feedback, SearchLog):
@@ -43,7 +49,7 @@ def sessions_of_user(pk: Any) -> list[str]:
 
 
 def export(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """Events and searches of these pseudonyms, oldest first, as JSON can hold them."""
+    """Return the events and searches of these pseudonyms, oldest first, as JSON-serialisable data."""
     sessions = list(sessions)
     events = Feedback.objects.filter(session__in=sessions).order_by("created_at", "id").select_related("content_type")
     searches = SearchLog.objects.filter(session__in=sessions).order_by("created_at", "id")
@@ -80,31 +86,31 @@ def export(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _numbers(vector: Any) -> list[float] | None:
-    # pgvector gives lists from 0.5 on, and objects of its own before.
+    # pgvector returns lists from 0.5 on, and objects of its own before.
     return vector.to_list() if hasattr(vector, "to_list") else vector
 
 
-def erase(sessions: Iterable[str]) -> dict[str, int]:
-    """Delete events and searches of these pseudonyms, and take back what the events have added to the evidence.
+def erase(sessions: Iterable[str], *, chunk: int = CHUNK) -> dict[str, int]:
+    """Delete the events and searches of these pseudonyms, and subtract the events from the evidence.
 
-    Returns how many events and searches there were.
+    Return how many events and searches there were.
     """
     sessions = list(sessions)
-    done = {"events": 0, "searches": 0}
-    # All at once: in pieces by id, PostgreSQL may walk through everybody's events for each.
+    erased = {"events": 0, "searches": 0}
+    # All keys at once: for each chunk by id, PostgreSQL may walk through everybody's events.
     keys = sorted(Feedback.objects.filter(session__in=sessions).order_by().values_list("id", flat=True))
-    for start in range(0, len(keys), BATCH):
-        done["events"] += _erase_events(keys[start : start + BATCH])
-    done["searches"], _ = SearchLog.objects.filter(session__in=sessions).delete()
-    if done["events"]:
-        Evidence.objects.filter(exposure__lt=NOTHING, gain__lt=NOTHING).delete()
-    return done
+    for start in range(0, len(keys), chunk):
+        erased["events"] += _erase_events(keys[start : start + chunk])
+    erased["searches"], _ = SearchLog.objects.filter(session__in=sessions).delete()
+    if erased["events"]:
+        Evidence.objects.filter(exposure__lt=ROUNDING, gain__lt=ROUNDING).delete()
+    return erased
 
 
 def _erase_events(keys: list[int]) -> int:
     using = router.db_for_write(Feedback)
     with transaction.atomic(using=using):
-        # Locked in this order, so that two who erase can't wait for each other in a circle.
+        # Locked in this order, so that two transactions can't deadlock.
         rows = Feedback.objects.using(using).filter(id__in=keys).order_by("id")
         list(rows.select_for_update(of=["self"]).values_list("id"))
         with connections[using].cursor() as cursor:
@@ -122,50 +128,45 @@ SELECT count(*) FROM gone
 """
 
 
-CHUNK = 5_000
-"""Rows of one statement, so that no lock is held and no transaction is open for long."""
-CHUNKS_OF_A_SWEEP = 4
-EVIDENCE_SECONDS = 3600
-"""How often a process that sweeps looks for old evidence: all of the table is read for that."""
+def purge(days: int | None = None, *, chunk: int = CHUNK) -> dict[str, int]:
+    """Delete what is older than ``days`` (``FEEDBACK_DAYS``). Return how many events, searches and evidence rows.
 
-_evidence_purged: float | None = None
-
-
-def purge(days: int | None = None) -> dict[str, int]:
-    """Delete what is older than ``days`` (``FEEDBACK_DAYS``); returns how many events, searches and evidence rows went.
-
-    Evidence goes when all the events in it are that old. Raises ValueError for a number of days below 0.
+    Evidence is deleted when all the events in it are that old. Raise ValueError for fewer than 0 days.
     """
     days = conf.FEEDBACK_DAYS if days is None else days
     if days < 0:
         raise ValueError(f"The number of days can't be {days}.")
     before = timezone.now() - timedelta(days=days)
     return {
-        "events": _delete(Feedback, "created_at", before),
-        "searches": _delete(SearchLog, "created_at", before),
-        "evidence": _delete(Evidence, "as_of", before),
+        "events": _delete(Feedback, "created_at", before, chunk),
+        "searches": _delete(SearchLog, "created_at", before, chunk),
+        "evidence": _delete(Evidence, "as_of", before, chunk),
     }
 
 
-def purge_some() -> None:
-    """What a sweep does of it, so that nothing is kept too long where nobody runs the command."""
+_evidence_purged = -math.inf  # time.monotonic()
+
+
+def purge_some(*, chunk: int = CHUNK, evidence_seconds: float = EVIDENCE_SECONDS) -> None:
+    """Delete a few chunks of old data, for a sweep, so that nothing is kept too long where nobody runs the command."""
     global _evidence_purged
     before = timezone.now() - timedelta(days=conf.FEEDBACK_DAYS)
-    _delete(Feedback, "created_at", before, CHUNKS_OF_A_SWEEP)
-    _delete(SearchLog, "created_at", before, CHUNKS_OF_A_SWEEP)
-    if _evidence_purged is None or time.monotonic() - _evidence_purged > EVIDENCE_SECONDS:
+    _delete(Feedback, "created_at", before, chunk, CHUNKS_OF_A_SWEEP)
+    _delete(SearchLog, "created_at", before, chunk, CHUNKS_OF_A_SWEEP)
+    if time.monotonic() - _evidence_purged >= evidence_seconds:
         _evidence_purged = time.monotonic()
-        _delete(Evidence, "as_of", before, CHUNKS_OF_A_SWEEP)
+        _delete(Evidence, "as_of", before, chunk, CHUNKS_OF_A_SWEEP)
 
 
-def _delete(model: type[models.Model], column: str, before: datetime, chunks: int | None = None) -> int:
+def _delete(model: type[models.Model], column: str, before: datetime, chunk: int, most: float = math.inf) -> int:
+    """Delete the rows of that time, ``most`` chunks of them, and return how many there were."""
     rows = model._base_manager.using(router.db_for_write(model)).filter(**{f"{column}__lt": before})
-    done, turns = 0, 0
-    while chunks is None or turns < chunks:
-        keys = list(rows.order_by(column).values_list("pk", flat=True)[:CHUNK])
-        # The time is asked again: evidence may have been added to since.
-        done += rows.filter(pk__in=keys).delete()[0] if keys else 0
-        turns += 1
-        if len(keys) < CHUNK:
+    deleted, chunks = 0, 0
+    while chunks < most:
+        keys = list(rows.order_by(column).values_list("pk", flat=True)[:chunk])
+        # The filter applies again, as evidence may have been added since.
+        deleted += rows.filter(pk__in=keys).delete()[0] if keys else 0
+        chunks += 1
+        if len(keys) < chunk:
             break
-    return done
+    return deleted

@@ -1,8 +1,8 @@
-"""Which search led to what a shopper did later: the one in which he or she clicked on the product last.
+"""Recording events: ``record`` for the shop's own code, ``report`` for what browsers send.
 
-What the shop itself records: any kind of event, purchases and returns above all.
-
-What a shopper's browser may say: only what it did with products that a signed token shows it was offered.
+The shop may record any kind of event, purchases and returns above all. A browser may report what a visitor did with the
+products that a signed token says it was shown. ``search_behind`` finds the search that led to a later event: the one in
+which the visitor last clicked on the product.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .events import (
     Kind,
     Offer,
     Showing,
-    event,
     is_recorded,
+    make_event,
     read_offer,
     reference_digests,
     store,
@@ -46,67 +46,14 @@ from .sessions import (
     visitor_identity,
 )
 
-CLICK_DAYS = 7
-"""How long after a click a favourite, cart or purchase is put down to it: a usual window of shops' statistics."""
-PURCHASE_DAYS = 60
-"""How long after a purchase a return is put down to it."""
-
-
-def search_behind(
-    kind: str,
-    model: type[models.Model],
-    object_id: str,
-    at: datetime,
-    *,
-    request: Any = None,
-    user: Any = None,
-    session: str = "",
-    reference: str | None = None,
-) -> Showing:
-    """The search that showed the product to the same user or visitor; an empty Showing where none is known.
-
-    That of the latest click, for a favourite, a cart or a purchase; for a return, that of the purchase with the same
-    reference, else of the latest purchase.
-    """
-    about = Feedback.objects.filter(content_type=ContentType.objects.get_for_model(model), object_id=object_id)
-    about = about.exclude(query_kind="")
-    if kind == Kind.RETURN:
-        if reference is not None:
-            digests = reference_digests(Kind.PURCHASE, model, object_id, reference)
-            if found := _latest(about.filter(digest__in=digests)):
-                return found
-        before, days = Kind.PURCHASE, PURCHASE_DAYS
-    elif kind in (Kind.FAVOURITE, Kind.CART, Kind.PURCHASE):
-        before, days = Kind.CLICK, CLICK_DAYS
-    else:
-        return Showing()
-    first = at - timedelta(days=days)
-    sessions = {session, *sessions_between(_identities(request, user), first, at)} - {""}
-    if not sessions:
-        return Showing()
-    return _latest(about.filter(session__in=sessions, kind=before, created_at__range=(first, at))) or Showing()
-
-
-def _identities(request: Any, user: Any) -> list[str]:
-    """Both, for a user may have clicked before logging in."""
-    found = []
-    if user is not None and getattr(user, "is_authenticated", True):
-        found.append(user_identity(user))
-    if request is not None:
-        found.append(visitor_identity(request))
-        if user is None and (logged_in := user_of(request)) is not None:
-            found.append(user_identity(logged_in))
-    return found
-
-
-def _latest(events: Any) -> Showing | None:
-    names = ("label", "extractor_key", "query_kind", "query_id", "search", "rank", "similarity")
-    # Asked for the latest only, PostgreSQL may walk through everybody's events by their time.
-    found = max(events.order_by().values_list("created_at", "id", *names), key=lambda row: row[:2], default=None)
-    return Showing(*found[2:]) if found else None
-
-
 logger = logging.getLogger("django_visual_search")
+
+MOST_EVENTS = 200
+"""Events in one report: an impression and a click of each hit on all pages of a search."""
+CLICK_DAYS = 7
+"""How long after a click a favourite, cart or purchase is attributed to it: a usual window of shops' statistics."""
+PURCHASE_DAYS = 60
+"""How long after a purchase a return is attributed to it."""
 
 
 def record(
@@ -123,21 +70,21 @@ def record(
 ) -> bool:
     """Record an event of any kind, and return whether it is new. For the shop's own code.
 
-    Whose it is: ``session``, else ``user``, else the visitor who sends ``request``; the request must be the shopper's,
-    not that of a payment provider. What led to it: ``results`` that showed the product, else the product ``query`` that
-    it was similar to; with neither, the search in which the same user or visitor clicked on it before
-    (``attribution``). ``reference``: the shop's name for what happened, such as an order line; the same kind, product
-    and reference count once, whoever sends them.
+    Its owner is ``session``, else ``user``, else the visitor who sends ``request``; the request must be the shopper's,
+    not a payment provider's. Its search is that of the ``results`` that showed the product, else that for the product
+    ``query``; with neither, the search in which the same user or visitor clicked on the product before
+    (``search_behind``). ``reference``: the shop's name for the event, such as an order line; the same kind, product and
+    reference count once, whoever sends them. Of two equal calls at once, one returns True.
 
-    Within a transaction of the shop it is part of that, and a database error leaves it as it was: the error is logged,
-    and False returned. (Only where the shop's transaction itself is lost is the error raised.) Raises ValueError for an
-    unknown kind, for what is no searchable product and for one that ``results`` did not show.
+    Inside a transaction of the shop the event is part of it, and a database error leaves the transaction intact: the
+    error is logged, and False returned. (Only where the shop's transaction itself is lost is the error raised.) Raise
+    ValueError for an unknown kind, for a product that no visual search finds and for one that ``results`` did not show.
     """
     model, object_id = _named(product)
     if kind not in Kind.values:
         raise ValueError(f"There is no kind of event {kind!r}; the kinds are {', '.join(Kind.values)}.")
     if session is not None and not re.fullmatch(r"[0-9a-f]{64}", session):
-        raise ValueError("'session' must be what feedback.session_of() gives.")
+        raise ValueError("'session' must be a return value of feedback.session_of().")
     at = at or timezone.now()
     if timezone.is_naive(at):
         raise ValueError("'at' must have a time zone.")
@@ -152,11 +99,11 @@ def record(
             cause = showing or search_behind(
                 kind, model, object_id, at, request=request, user=user, session=session, reference=reference
             )
-            row = event(kind, model, object_id, cause, at=at, session=session, reference=reference)
-            brought = []
+            row = make_event(kind, model, object_id, cause, at=at, session=session, reference=reference)
+            implied = []
             if showing and kind in LOOKED_AT:
-                brought = [event(Kind.IMPRESSION, model, object_id, showing, at=at, session=session)]
-            return row.digest in store([*brought, row])
+                implied = [make_event(Kind.IMPRESSION, model, object_id, showing, at=at, session=session)]
+            return row.digest in store([*implied, row])
     except Error:
         if connections[using].needs_rollback:
             raise
@@ -164,15 +111,57 @@ def record(
         return False
 
 
+@dataclass(frozen=True)
+class Report:
+    """How many events of a report count, and how many don't."""
+
+    counted: int
+    duplicates: int
+    """Reported before, by the same visitor in the same period."""
+    over_limit: int = 0
+    """Beyond the limits of one visitor or network in a period."""
+
+
+def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Report:
+    """Store a browser's events: pairs of kind and the product's primary key as text.
+
+    ``token`` is SearchResults.token, which has the query, ranks, similarities and the extractor. Kinds are impression,
+    click, favourite, cart and skip; each implies an impression. All events are stored, or none: raise BadToken,
+    NotOffered or BadEvent, which are ValueErrors.
+    """
+    offer, shown_at = read_offer(token)
+    pairs = [_checked(pair) for pair in _list(events)]
+    # The search's period, so that a token sent again in the next period doesn't count twice.
+    session, network = session_of(request, shown_at), network_of(request, shown_at)
+    at = timezone.now()
+
+    def make(kind: str, object_id: str, showing: Showing) -> Feedback:
+        return make_event(kind, offer.model, object_id, showing, at=at, session=session, network=network)
+
+    rows, implied = [], []
+    for kind, object_id in pairs:
+        showing = offer.showing_of(object_id)
+        rows.append(make(kind, object_id, showing))
+        if kind in LOOKED_AT:
+            implied.append(make(Kind.IMPRESSION, object_id, showing))
+    digests = [row.digest for row in rows]
+    new, over = store_of_visitor([*implied, *rows], session, network)
+    counted, dropped = len(new.intersection(digests)), len(over.intersection(digests))
+    return Report(counted, len(digests) - counted - dropped, dropped)
+
+
+# Helpers of record
+
+
 def _named(product: Any) -> tuple[type[models.Model], str]:
-    """The concrete model by which searches find the product, and its primary key as text."""
+    """Return the concrete model under which searches find the product, and its primary key as text."""
     fields = fields_of_product(type(product)) if isinstance(product, models.Model) else []
     if not fields:
         raise ValueError(f"{product!r} is not of a model with an EmbeddingField, so no visual search finds it.")
     model = fields[0].product_model._meta.concrete_model
     key = getattr(product, model._meta.pk.attname)
     if key is None:
-        raise ValueError(f"{product!r} has no primary key; record it before it is deleted, and after it is saved.")
+        raise ValueError(f"{product!r} has no primary key; record it after it is saved and before it is deleted.")
     return model, str(key)
 
 
@@ -181,8 +170,8 @@ def _showing(model: type[models.Model], object_id: str, query: models.Model | No
         return Offer(results.ranking if isinstance(results, SearchResults) else results).showing_of(object_id)
     if query is None:
         return None
-    asked, query_id = _named(query)
-    if asked is not model:
+    query_model, query_id = _named(query)
+    if query_model is not model:
         raise ValueError(f"A {model._meta.label} is not among the similar items of {query!r}.")
     return Showing(query_kind="product", query_id=query_id)
 
@@ -193,47 +182,61 @@ def _session(request: Any, user: Any, at: datetime) -> str:
     return "" if request is None else session_of(request, at)
 
 
-MOST_EVENTS = 200
-"""Events in one report: an impression and a click of each hit on all pages of a search."""
+def search_behind(
+    kind: str,
+    model: type[models.Model],
+    object_id: str,
+    at: datetime,
+    *,
+    request: Any = None,
+    user: Any = None,
+    session: str = "",
+    reference: str | None = None,
+) -> Showing:
+    """Return how a search showed the product to the same user or visitor; an empty Showing without such a search.
 
-
-@dataclass(frozen=True)
-class Report:
-    """What became of the events."""
-
-    counted: int
-    duplicates: int
-    """Said before, by the same visitor in the same period."""
-    over_limit: int = 0
-    """Beyond what one visitor or network may say in a period."""
-
-
-def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Report:
-    """Take in what a browser says: pairs of kind and the product's primary key as text.
-
-    ``token`` is SearchResults.token; query, rank, similarity and extractor are taken from it. Kinds are impression,
-    click, favourite, cart and skip; each but the impression brings its impression along. All events are taken, or none:
-    raises BadToken, NotOffered or BadEvent, which are ValueErrors.
+    That is the search of the latest click for a favourite, a cart or a purchase; for a return, that of the purchase
+    with the same reference, else of the latest purchase.
     """
-    offer, shown_at = read_offer(token)
-    said = [_checked(pair) for pair in _list(events)]
-    # The period is that of the search, so that a token sent again in the next one counts no second time.
-    session, network = session_of(request, shown_at), network_of(request, shown_at)
-    at = timezone.now()
+    events = Feedback.objects.filter(content_type=ContentType.objects.get_for_model(model), object_id=object_id)
+    events = events.exclude(query_kind="")
+    if kind == Kind.RETURN:
+        if reference is not None:
+            digests = reference_digests(Kind.PURCHASE, model, object_id, reference)
+            if found := _latest(events.filter(digest__in=digests)):
+                return found
+        before, days = Kind.PURCHASE, PURCHASE_DAYS
+    elif kind in (Kind.FAVOURITE, Kind.CART, Kind.PURCHASE):
+        before, days = Kind.CLICK, CLICK_DAYS
+    else:
+        return Showing()
+    first = at - timedelta(days=days)
+    sessions = {session, *sessions_between(_identities(request, user), first, at)} - {""}
+    if not sessions:
+        return Showing()
+    return _latest(events.filter(session__in=sessions, kind=before, created_at__range=(first, at))) or Showing()
 
-    def made(kind: str, object_id: str, showing: Showing) -> Any:
-        return event(kind, offer.model, object_id, showing, at=at, session=session, network=network)
 
-    rows, brought = [], []
-    for kind, object_id in said:
-        showing = offer.showing_of(object_id)
-        rows.append(made(kind, object_id, showing))
-        if kind in LOOKED_AT:
-            brought.append(made(Kind.IMPRESSION, object_id, showing))
-    wanted = [row.digest for row in rows]
-    new, over = store_of_visitor([*brought, *rows], session, network)
-    counted, dropped = len(new.intersection(wanted)), len(over.intersection(wanted))
-    return Report(counted, len(wanted) - counted - dropped, dropped)
+def _identities(request: Any, user: Any) -> list[str]:
+    """Return the user and the visitor, as a user may have clicked before logging in."""
+    found = []
+    if user is not None and getattr(user, "is_authenticated", True):
+        found.append(user_identity(user))
+    if request is not None:
+        found.append(visitor_identity(request))
+        if user is None and (logged_in := user_of(request)) is not None:
+            found.append(user_identity(logged_in))
+    return found
+
+
+def _latest(events: Any) -> Showing | None:
+    names = ("label", "extractor_key", "query_kind", "query_id", "search", "rank", "similarity")
+    # With LIMIT 1, PostgreSQL may walk through everybody's events by their time.
+    found = max(events.order_by().values_list("created_at", "id", *names), key=lambda row: row[:2], default=None)
+    return Showing(*found[2:]) if found else None
+
+
+# Helpers of report
 
 
 def _list(events: Any) -> list[Any]:
@@ -254,8 +257,8 @@ def _checked(pair: Any) -> tuple[str, str]:
     if not isinstance(product, str):
         raise BadEvent("The product of an event is its primary key as text.")
     if kind in (Kind.PURCHASE, Kind.RETURN):
-        raise BadEvent(f"A {kind} is recorded by the shop itself, with feedback.record().")
+        raise BadEvent(f"A {kind} is recorded by the shop itself, by feedback.record().")
     if kind not in BROWSER_KINDS:
-        known = ", ".join(BROWSER_KINDS)
-        raise BadEvent(f"There is no kind of event {str(kind)[:100]!r}; the kinds are {known}.")
+        kinds = ", ".join(BROWSER_KINDS)
+        raise BadEvent(f"There is no kind of event {str(kind)[:100]!r}; the kinds are {kinds}.")
     return str(Kind(kind)), product

@@ -1,4 +1,4 @@
-"""One row per search that a person makes, written after the response."""
+"""The log of searches: one row per search that a person makes, written after the response."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .sessions import session_of
 logger = logging.getLogger("django_visual_search")
 
 MOST_WAITING = 100
-"""Rows that wait for the end of a request; a script that makes requests of its own never ends one."""
+"""Rows that wait for the end of a request, which never comes in a script that makes requests of its own."""
 
 _waiting = Local()
 
 
 def log_search(results: SearchResults, milliseconds: float, request: Any = None) -> None:
-    """Note a search that took so long. The row is written once the response is out; without a request, at once.
+    """Log a search. The row is written after the response; without a request, at once.
 
-    A page that goes on with an earlier search (``search.next_page``) is no search. Nothing happens where
+    A page that continues a search (``search.next_page``) is not a search. Nothing happens where
     ``VISUAL_SEARCH["LOG_SEARCHES"]`` is off. A row that can't be written is a warning in the log, never an error.
     """
     ranking = results.ranking
@@ -58,11 +58,11 @@ def log_search(results: SearchResults, milliseconds: float, request: Any = None)
 
 @receiver(request_finished, dispatch_uid="django_visual_search.write_searches")
 def write_searches(**kwargs: Any) -> None:
-    """Write what the request that ends on this thread has noted."""
+    """Write the searches of the request that ends on this thread."""
     if _rows():
         _write_waiting()
-        # Django has closed its connections before, and writing has opened one again. Not within a transaction, which
-        # there is where a test's client makes the request.
+        # Django closed its connections before, and writing has opened one again. Not inside a transaction, as where a
+        # test's client makes the request.
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()

@@ -9,7 +9,6 @@ from django.core.management import call_command
 from django.db import close_old_connections, connection
 
 from django_visual_search import feedback
-from django_visual_search.feedback import evidence as evidence_module
 from django_visual_search.feedback.sessions import session_of_user
 from django_visual_search.models import Evidence, Feedback
 from django_visual_search.tasks import aggregate, sweep
@@ -134,11 +133,10 @@ class TestExactlyOnce:
         assert [feedback.aggregate() for _ in range(3)] == [2, 0, 0]
         assert evidence() == {"1": (1, 1)}
 
-    def test_piece_by_piece(self, monkeypatch):
-        monkeypatch.setattr(evidence_module, "BATCH", 7)
+    def test_piece_by_piece(self):
         for number in range(5):
             shown(*[("click", str(n)) for n in range(1, 5)], number=number)
-        assert feedback.aggregate() == 40
+        assert feedback.aggregate(batch=7) == 40
         assert evidence(9) == {"1": (5, 5), "2": (5, 2.5), "3": (5, round(5 / 3, 4)), "4": (5, 1.25)}
 
     def test_more_of_it_later(self):
@@ -149,9 +147,8 @@ class TestExactlyOnce:
         assert evidence(9) == evidence() == {"1": (2, 2)}
 
     @pytest.mark.django_db(transaction=True)
-    def test_several_at_once_while_events_come_in(self, monkeypatch):
+    def test_several_at_once_while_events_come_in(self):
         """Different batches touch the same rows of evidence, in no common order."""
-        monkeypatch.setattr(evidence_module, "BATCH", 11)
         visitors, done = 60, []
 
         def visit(part):
@@ -163,8 +160,8 @@ class TestExactlyOnce:
         def count(_):
             counted = 0
             while len(done) < 3:
-                counted += feedback.aggregate()
-            return counted + feedback.aggregate()
+                counted += feedback.aggregate(batch=11)
+            return counted + feedback.aggregate(batch=11)
 
         def closing(function, arg):
             try:
@@ -258,12 +255,11 @@ class TestOneVisitorWeighsLittle:
         assert evidence()["1"][0] == 3
         assert sum(row.gain for row in Evidence.objects.exclude(query_id="")) == 3
 
-    def test_bit_by_bit_it_is_no_more(self, monkeypatch):
-        monkeypatch.setattr(evidence_module, "BATCH", 2)
+    def test_bit_by_bit_it_is_no_more(self):
         for query in range(100, 110):
             for kind in ("click", "favourite", "cart"):
                 shown((kind, "1"), query=query)
-                feedback.aggregate()
+                feedback.aggregate(batch=2)
         assert evidence()["1"][0] == 3
 
     def test_bad_words_about_one_product(self):

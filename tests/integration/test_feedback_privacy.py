@@ -212,7 +212,7 @@ class TestArguments:
             call_command(command, "--session", session)
 
     def test_what_is_no_user(self, command):
-        with pytest.raises(CommandError, match="no primary key of a user"):
+        with pytest.raises(CommandError, match="not a primary key of a user"):
             call_command(command, "--user", "ada")
 
 
@@ -280,9 +280,7 @@ class TestErasure:
         assert not Evidence.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
-    def test_while_events_are_counted(self, monkeypatch):
-        monkeypatch.setattr("django_visual_search.feedback.evidence.BATCH", 5)
-        monkeypatch.setattr("django_visual_search.feedback.privacy.BATCH", 3)
+    def test_while_events_are_counted(self):
         requests = [visitor(f"192.0.2.{n}") for n in range(12)]
         for request in requests:
             feedback.report(request, token(range(1, 11), 9), [("click", str(n)) for n in range(1, 11)])
@@ -293,8 +291,8 @@ class TestErasure:
             finally:
                 connection.close()
 
-        jobs = [feedback.aggregate] * 3
-        jobs += [lambda r=r: call_command("erase_feedback", "--session", feedback.session_of(r)) for r in requests]
+        jobs = [lambda: feedback.aggregate(batch=5)] * 3
+        jobs += [lambda r=r: privacy.erase([feedback.session_of(r)], chunk=3) for r in requests]
         with ThreadPoolExecutor(6) as threads:
             list(threads.map(run, jobs))
         close_old_connections()
@@ -345,23 +343,25 @@ class TestRetention:
         with pytest.raises(CommandError, match="-1"):
             call_command("purge_feedback", "--days", "-1")
 
-    def test_in_pieces(self, years, monkeypatch):
-        monkeypatch.setattr(privacy, "CHUNK", 1)
+    def test_in_pieces(self, years):
         with moved_to(NOW):
-            assert privacy.purge(30) == {"events": 9, "searches": 3, "evidence": 3}
+            assert privacy.purge(30, chunk=1) == {"events": 9, "searches": 3, "evidence": 3}
 
-    def test_the_task_keeps_to_it_by_itself(self, years, monkeypatch):
-        monkeypatch.setattr(privacy, "CHUNK", 1)
-        monkeypatch.setattr(privacy, "_evidence_purged", None)
+    def test_the_task_purges_by_itself(self, years):
         with moved_to(NOW):
             aggregate()
+        left = self.left()
+        assert left["events"] == left["searches"] == [1, 179]
+
+    def test_a_few_chunks_at_a_time(self, years):
+        with moved_to(NOW):
+            privacy.purge_some(chunk=1, evidence_seconds=0)
             assert Feedback.objects.count() == 12 - privacy.CHUNKS_OF_A_SWEEP
-            aggregate()
+            privacy.purge_some(chunk=1, evidence_seconds=0)
         assert self.left() == {"events": [1, 179], "searches": [1, 179], "evidence": [1, 179]}
 
-    def test_the_task_looks_for_old_evidence_once_an_hour(self, years, monkeypatch, django_assert_num_queries):
-        monkeypatch.setattr(privacy, "_evidence_purged", None)
+    def test_old_evidence_is_looked_for_once_an_hour(self, years, django_assert_num_queries):
         with moved_to(NOW):
-            privacy.purge_some()
+            privacy.purge_some(evidence_seconds=0)
             with django_assert_num_queries(2):
                 privacy.purge_some()

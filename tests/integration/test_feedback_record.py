@@ -1,6 +1,7 @@
 """What the shop itself records: whose it is, which search is behind it, and how little it can harm a checkout."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -251,19 +252,37 @@ class TestReferences:
         assert feedback.record("purchase", product, user=user, at=timezone.now() - timedelta(days=1)) is True
 
     @pytest.mark.django_db(transaction=True)
-    def test_two_webhooks_at_once(self, product):
-        barrier = threading.Barrier(2)
+    @pytest.mark.parametrize("whose", [{"reference": "order 7"}, {"session": "a" * 64}])
+    def test_of_two_webhooks_at_once_one_is_new(self, product, whose):
+        """The second call inserts while the first has inserted and not committed."""
+        first_has_inserted, second_inserts = threading.Event(), threading.Event()
 
-        def pay(_):
+        def announced(execute, sql, params, many, context):
+            if sql.startswith("INSERT"):
+                second_inserts.set()
+            return execute(sql, params, many, context)
+
+        def first():
+            with transaction.atomic():
+                is_new = feedback.record("purchase", product, **whose)
+                first_has_inserted.set()
+                assert second_inserts.wait(10)
+                time.sleep(0.1)  # until its INSERT waits for ours
+                return is_new
+
+        def second():
+            assert first_has_inserted.wait(10)
+            with connection.execute_wrapper(announced):
+                return feedback.record("purchase", product, **whose)
+
+        def closing(call):
             try:
-                barrier.wait()
-                with transaction.atomic():
-                    return feedback.record("purchase", product, reference="order 7")
+                return call()
             finally:
                 connection.close()
 
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(pay, range(2)))
+            assert list(threads.map(closing, [first, second])) == [True, False]
         assert Feedback.objects.count() == 1
 
 

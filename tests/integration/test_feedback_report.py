@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core import signing
 from django.db import close_old_connections, connection
 
 from django_visual_search import feedback, search
-from django_visual_search.feedback import events as events_module
+from django_visual_search.feedback.events import NETWORK_ROWS, SESSION_ROWS
 from django_visual_search.feedback.sessions import network_of
 from django_visual_search.models import Feedback
 from django_visual_search.search.planning import forget_facts
@@ -121,7 +122,7 @@ def test_as_json_has_it():
 class TestWhatIsRefused:
     @pytest.mark.parametrize("kind", ["purchase", "return"])
     def test_what_is_for_the_shop_to_say(self, kind):
-        with pytest.raises(feedback.BadEvent, match=r"recorded by the shop itself, with feedback\.record"):
+        with pytest.raises(feedback.BadEvent, match=r"recorded by the shop itself, by feedback\.record"):
             report(token([1], 9), (kind, "1"))
 
     @pytest.mark.parametrize("kind", ["bought", "", "CLICK", None, 1, ["click"], {"kind": "click"}, True])
@@ -225,7 +226,7 @@ class TestTokens:
 
     @pytest.mark.parametrize("label", ["shop.Gone.embedding", "", "testshop.Category.name", "auth.User"])
     def test_of_a_field_that_is_not_there(self, label):
-        self.refused(token([1], 9, label=label), "not there any more")
+        self.refused(token([1], 9, label=label), "no longer exists")
 
 
 class TestProductsOfEveryShape:
@@ -355,24 +356,42 @@ class TestDuplicates:
         assert Feedback.objects.count() == 80
 
 
+def store_many(count, request):
+    """Events that the visitor's session and network have already."""
+    session, network = feedback.session_of(request), network_of(request)
+    model = ContentType.objects.get_for_model(Product)
+    Feedback.objects.bulk_create(
+        Feedback(
+            kind="impression",
+            created_at=datetime.now(UTC),
+            content_type=model,
+            object_id=f"x{n}",
+            session=session,
+            network=network,
+            digest=uuid.uuid4().hex,
+        )
+        for n in range(count)
+    )
+
+
 class TestLimits:
-    def test_events_of_a_session_in_a_period(self, monkeypatch, caplog):
-        monkeypatch.setattr(events_module, "SESSION_ROWS", 6)
+    def test_events_of_a_session_in_a_period(self, caplog):
+        store_many(SESSION_ROWS - 6, visitor())
         said = token(range(1, 21), 9)
         assert report(said, *[("impression", str(n)) for n in range(1, 5)]) == feedback.Report(4, 0)
         assert report(said, *[("impression", str(n)) for n in range(1, 11)]) == feedback.Report(2, 4, 4)
         assert report(said, ("click", "1")) == feedback.Report(0, 0, 1)
-        assert Feedback.objects.count() == 6
+        assert Feedback.objects.count() == SESSION_ROWS
         assert len(caplog.records) == 1
         with moved_to(datetime.now(UTC) + timedelta(days=1)):
             assert report(token([1], 9), ("click", "1")).counted == 1
 
-    def test_events_of_a_network_in_a_period(self, monkeypatch):
-        monkeypatch.setattr(events_module, "NETWORK_ROWS", 5)
+    def test_events_of_a_network_in_a_period(self):
+        store_many(NETWORK_ROWS - 5, visitor(agent="Bot"))
         said = token(range(1, 21), 9)
         counted = [report(said, ("click", "1"), request=visitor(agent=f"Bot {n}")).counted for n in range(4)]
         assert counted == [1, 1, 0, 0]
-        assert Feedback.objects.count() == 5
+        assert Feedback.objects.count() == NETWORK_ROWS
         assert report(said, ("click", "1"), request=visitor("192.0.2.2")).counted == 1
 
 

@@ -216,14 +216,13 @@ class TestAfterTheResponse:
         row = SearchLog.objects.get()
         assert (row.created_at, row.session) == (NOW, feedback.session_of(visitor(), NOW))
 
-    def test_scripts_that_end_no_request(self, monkeypatch):
-        monkeypatch.setattr(searches, "MOST_WAITING", 10)
-        request = visitor()
-        for query in range(25):
+    def test_scripts_that_end_no_request(self):
+        request, waiting = visitor(), searches.MOST_WAITING
+        for query in range(2 * waiting + 5):
             feedback.log_search(found(query + 1), 1.5, request)
-        assert SearchLog.objects.count() == 20
+        assert SearchLog.objects.count() == 2 * waiting
         searches.write_searches()
-        assert SearchLog.objects.count() == 25
+        assert SearchLog.objects.count() == 2 * waiting + 5
 
     def test_nothing_to_write_is_no_query(self, django_assert_num_queries):
         with django_assert_num_queries(0):

@@ -155,17 +155,17 @@ class TestPeriods:
 class TestProxies:
     @pytest.fixture(autouse=True)
     def forget(self):
-        sessions._say_that_all_look_the_same.cache_clear()
+        sessions._warn_of_proxy.cache_clear()
         yield
-        sessions._say_that_all_look_the_same.cache_clear()
+        sessions._warn_of_proxy.cache_clear()
 
-    def test_headers_are_not_believed(self, caplog):
+    def test_headers_are_not_trusted(self, caplog):
         request = visitor("8.8.8.8", HTTP_X_FORWARDED_FOR="9.9.9.9")
         assert feedback.session_of(request) == feedback.session_of(visitor("8.8.8.8"))
         assert not caplog.records
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "::1", "fd00::1", ""])
-    def test_a_proxy_of_ones_own_is_told_of_once(self, caplog, address):
+    def test_a_proxy_of_ones_own_is_warned_of_once(self, caplog, address):
         for number in range(3):
             feedback.session_of(visitor(address, HTTP_X_FORWARDED_FOR=f"9.9.9.{number}"))
         (record,) = caplog.records
