@@ -99,7 +99,7 @@ def processes_of(state):
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             command = entry.read_bytes().decode(errors="replace").replace("\0", " ")
-            if str(state) in command and ("bin/postgres " in command or "postgres_supervisor.py" in command):
+            if str(state) in command and ("bin/postgres " in command or "embedded_postgres.py" in command):
                 found.append(command)
     return found
 

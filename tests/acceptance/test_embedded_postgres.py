@@ -1,5 +1,6 @@
 """The embedded server with real processes: started together, killed, forked; nothing may be left running."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -63,17 +64,27 @@ def finish(process):
 
 
 def processes(data_dir):
-    """Ids of the server's and the supervisor's processes for ``data_dir``."""
+    """Ids of the server's and the watcher's processes for ``data_dir``."""
+    return servers(data_dir) + watchers(data_dir)
+
+
+def servers(data_dir):
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        server = command[0].endswith("/postgres") and str(data_dir.resolve() / "data") in command
-        supervisor = any(part.endswith("postgres_supervisor.py") for part in command) and str(data_dir) in command[-2]
-        if server or supervisor:
-            found.append(int(entry.parent.name))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name, folder = (process / "comm").read_text().strip(), os.readlink(process / "cwd")
+            if name == "postgres" and folder == str(data_dir.resolve() / "data"):
+                found.append(int(process.name))
+    return found
+
+
+def watchers(data_dir):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text().split("\0")
+            if any(part.endswith("embedded_postgres.py") for part in command) and str(data_dir) in command[-2]:
+                found.append(int(process.name))
     return found
 
 
@@ -97,7 +108,8 @@ def test_started_by_several_at_once_and_gone_after_the_last(folder):
     finish(late)
     finish(together[-1])
     # A regular exit waits for the server, so there is nothing to wait for here
-    assert processes(data_dir) == []
+    assert servers(data_dir) == []
+    nothing_left(data_dir)
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
@@ -139,12 +151,12 @@ def test_server_killed_is_started_again(folder):
     nothing_left(data_dir)
 
 
-def test_supervisor_killed_is_replaced_by_the_next_user(folder):
+def test_watcher_killed_is_replaced_by_the_next_user(folder):
     data_dir = folder / "postgres"
     with start(data_dir) as first:
         ready(first)
         server = int((data_dir / "data/postmaster.pid").read_text().split()[0])
-        for pid in set(processes(data_dir)) - {server}:
+        for pid in watchers(data_dir):
             os.kill(pid, signal.SIGKILL)
         second = start(data_dir)
         ready(second)
@@ -163,7 +175,7 @@ def test_left_over_pid_file_of_another_process(folder):
     nothing_left(data_dir)
 
 
-def test_interrupted_initdb_is_made_anew(folder):
+def test_interrupted_initdb_is_repeated(folder):
     data_dir = folder / "postgres"
     (data_dir / "data.1.new").mkdir(parents=True)
     (data_dir / "data.1.new" / "PG_VERSION").write_text("18\n")
@@ -189,7 +201,7 @@ def test_folder_closed_to_the_servers_user(folder):
     data_dir = folder / "postgres"
     finish(start(data_dir, PROGRAM))
     assert data_dir.is_symlink()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "permissions of others' folders are not to be widened"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "permissions of others' folders must not be widened"
     assert stat.S_IMODE(data_dir.resolve().stat().st_mode) == 0o700
     finish(start(data_dir, PROGRAM))
     nothing_left(data_dir)
