@@ -1,4 +1,4 @@
-"""An existing shop in a folder of its own gets visual search, by the README's steps and nothing else."""
+"""An existing shop in a folder of its own gets visual search, by the quickstart's steps and nothing else."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ from django.db import connection
 from PIL import Image, ImageEnhance
 from psycopg import sql
 
-from .. import readme
+from .. import docs
 from ..conftest import missing_service, picture
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -108,8 +108,8 @@ class Shop:
         ImageEnhance.Brightness(picture).enhance(0.9).save(self.folder / "photo.jpg", quality=60)
 
     def search(self):
-        """The lines that the README's search prints: those of the photo, and those of the first product."""
-        (program,) = (text for path, text in readme.files("In your own shop") if path == "manage.py shell")
+        """The lines that the quickstart's search prints: those of the photo, and those of the first product."""
+        (program,) = (text for path, text in docs.files(docs.QUICKSTART) if path == "manage.py shell")
         lines = self.shell(program).splitlines()
         assert all(re.fullmatch(r"[1-5]\. product \d+ -?[01]\.\d{3}", line) for line in lines), lines
         assert len(lines) == 10
@@ -133,15 +133,15 @@ def server(django_db_setup, django_db_blocker):
 
 @pytest.fixture(scope="module")
 def shop(server, tmp_path_factory):
-    """The shop after the README's steps 2 to 5, with a catalogue that was there before them."""
+    """The shop after the quickstart's steps 2 to 5, with a catalogue that was there before them."""
     shop = Shop(tmp_path_factory.mktemp("stranger"), server)
     shop.shell(FILL.format(numbers=f"range({PRODUCTS})"))
-    for path, text in readme.files("In your own shop"):
+    for path, text in docs.files(docs.QUICKSTART):
         if path == "proj/settings.py":
             shop.append(path, text)
         elif path == "shop/models.py":
             shop.write(path, text)
-    install, columns, embed = readme.blocks("In your own shop", "bash")
+    install, columns, embed = docs.blocks(docs.QUICKSTART, "bash")
     assert install.startswith("python -m pip install ")
     shop.output = [(shop.command(line), shop.complaints) for line in (*columns.splitlines(), *embed.splitlines())]
     return shop
@@ -179,7 +179,7 @@ class TestStrangersShop:
             socket.create_connection(("127.0.0.1", 6379), 1).close()
         except OSError:
             missing_service("no Redis answers on port 6379")
-        for path, text in readme.files("Celery"):
+        for path, text in docs.files(docs.CELERY):
             # A database of the broker that nobody else uses here
             text = text.replace("localhost:6379/0", "localhost:6379/13")
             if (shop.folder / path).exists():
@@ -188,7 +188,7 @@ class TestStrangersShop:
                 shop.write(path, text)
         shop.has_worker = True
         assert shop.command("python manage.py check") == NO_ISSUES
-        (line,) = readme.blocks("Celery", "bash")
+        (line,) = docs.blocks(docs.CELERY, "bash")
         with (shop.folder / "worker.log").open("wb") as log:
             worker = subprocess.Popen(
                 shop.arguments(line), cwd=shop.folder, env=shop.environment, stdout=log, stderr=subprocess.STDOUT
@@ -221,7 +221,7 @@ class TestStrangersShop:
             "weights": str(WEIGHTS),
             "weights_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
         }
-        (network,) = (text for text in readme.blocks("Extractors", "python") if "KerasExtractor" in text)
+        (network,) = (text for text in docs.blocks(docs.EXTRACTORS, "python") if "KerasExtractor" in text)
         shop.append("proj/settings.py", network)
         shop.append("proj/settings.py", f'VISUAL_SEARCH["EXTRACTORS"]["default"]["OPTIONS"] = {options!r}\n')
         assert shop.command("python manage.py check --database default") == NO_ISSUES

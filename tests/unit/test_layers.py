@@ -26,7 +26,7 @@ def modules():
     """Every module of the package, by its name within it."""
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
-        if "migrations" not in parts:
+        if not {"migrations", "docs"} & set(parts):
             yield ".".join(part for part in parts if part != "__init__"), path
 
 

@@ -1,0 +1,211 @@
+"""The README and the docs say what is so: their code runs, and what they name exists."""
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.db import models
+from django.template import engines
+from django.test.utils import isolate_apps
+
+from django_visual_search.conf import DEFAULTS
+from django_visual_search.extractors import Extractor
+from django_visual_search.fields import EmbeddingField
+from django_visual_search.ranking.types import Candidate
+
+from .. import docs
+from ..testshop.models import Product
+from .test_public_names import COMMANDS, IMPORTS
+
+LONGEST_README = 200
+
+NOT_OURS = {
+    *("ATOMIC_REQUESTS", "CONN_MAX_AGE", "CSRF_TRUSTED_ORIGINS", "DEBUG", "DISABLE_SERVER_SIDE_CURSORS", "DIRS"),
+    *("INSTALLED_APPS", "NUM_PROXIES", "REMOTE_ADDR", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SILENCED_SYSTEM_CHECKS"),
+    *("SECURE_PROXY_SSL_HEADER", "USE_X_FORWARDED_HOST", "VISUAL_SEARCH"),
+}
+"""What pages write like a setting of ours: settings of Django and of others."""
+
+SHOP_COMMANDS = {"demo", "import_catalogue"}
+"""Of the example shop."""
+
+NOT_ON_THE_PAGE = {"django_visual_search.apps", "django_visual_search.urls"}
+"""Modules whose names nobody imports: settings and URLs name the modules."""
+
+
+def by_page(language):
+    """Parameters (page, block), with the page's name and the block's number as id."""
+    return [
+        pytest.param(page, block, id=f"{page.relative_to(docs.ROOT)}-{number}")
+        for page in docs.PAGES
+        for number, block in enumerate(docs.blocks(page, language))
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), by_page("python"))
+def test_python(page, block):
+    """It compiles, and what it imports from this app exists."""
+    for node in ast.walk(ast.parse(block, str(page))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("django_visual_search"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name), f"{node.module}.{name.name}"
+
+
+@pytest.mark.parametrize(("page", "block"), by_page("django"))
+def test_templates(page, block):
+    engines["django"].from_string(block)
+
+
+@pytest.mark.parametrize(("page", "block"), by_page("json"))
+def test_json(page, block):
+    json.loads(block)
+
+
+@pytest.mark.parametrize(("page", "block"), by_page("bash"))
+def test_commands(page, block):
+    """Programs exist, and management commands take the arguments that are shown."""
+    for line in block.splitlines():
+        for command in line.split(" && "):
+            check_command(shlex.split(command))
+
+
+def check_command(words):
+    if words[:2] == ["python", "manage.py"]:
+        name, *arguments = words[2:]
+        if name not in SHOP_COMMANDS:
+            parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                try:
+                    parser.parse_args(arguments)
+                except SystemExit:
+                    pytest.fail(errors.getvalue())
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2]), words[2]
+    else:
+        assert shutil.which(words[0]), words[0]
+
+
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: str(page.relative_to(docs.ROOT)))
+def test_settings_exist(page):
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+|[A-Z]{5,})`", page.read_text()))
+    assert named <= {*DEFAULTS, *NOT_OURS}
+    for path, text in docs.files(page):
+        if path == "proj/settings.py":
+            shown = {"INSTALLED_APPS": [], "DATABASES": {"default": {}}}
+            exec(text, shown)
+            assert shown.get("VISUAL_SEARCH", {}).keys() <= DEFAULTS.keys()
+
+
+def test_every_setting_is_listed_with_its_default():
+    text = (docs.FOLDER / "reference/settings.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+?) \|", text, re.MULTILINE))
+    assert list(rows) == list(DEFAULTS)
+    for key in DEFAULTS.keys() - {"EXTRACTORS"}:
+        default = DEFAULTS[key]
+        assert rows[key] == (f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`")
+
+
+def test_the_default_extractor_is_the_one_that_is_shown():
+    (block,) = (text for text in docs.blocks(docs.EXTRACTORS, "python") if "what you get with no settings" in text)
+    shown = {}
+    exec(block, shown)
+    assert shown["VISUAL_SEARCH"]["EXTRACTORS"] == DEFAULTS["EXTRACTORS"]
+
+
+def test_every_command_is_in_the_reference():
+    named = re.findall(r"```\{command\} (\w+)", (docs.FOLDER / "reference/commands.md").read_text())
+    assert sorted(named) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("module", sorted(set(IMPORTS) - NOT_ON_THE_PAGE))
+def test_every_public_name_is_in_the_reference(module):
+    text = (docs.FOLDER / "reference/python.md").read_text()
+    for name in IMPORTS[module]:
+        assert re.search(rf"\b{name}\b", text), f"{module}.{name}"
+
+
+def test_every_page_is_reachable():
+    listed = re.findall(r"^([\w-]+(?:/[\w-]+)?)$", (docs.FOLDER / "index.md").read_text(), re.MULTILINE)
+    pages = {page.relative_to(docs.FOLDER).with_suffix("").as_posix() for page in docs.PAGES[1:]}
+    assert {*listed, "index"} == pages
+
+
+# What the pages define, at work
+
+
+def definitions(page, path):
+    shown = {}
+    exec(next(text for name, text in docs.files(docs.FOLDER / page) if name == path), shown)
+    return shown
+
+
+def test_the_extractor_of_ones_own():
+    (made,) = (
+        value
+        for value in definitions("howto/extractors.md", "shop/extractors.py").values()
+        if isinstance(value, type) and issubclass(value, Extractor) and value is not Extractor
+    )
+    extractor = made()
+    side = extractor.spec.input_size
+    vectors = extractor(np.random.default_rng(0).integers(0, 255, (3, side, side, 3), dtype=np.uint8))
+    assert vectors.shape == (3, extractor.spec.dimensions)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+
+
+def test_the_ranker_of_ones_own():
+    ranker = definitions("howto/ranking.md", "shop/ranking.py")["newest_first"]
+    candidates = [Candidate(pk, pk, None, 0.1, 0.9, 0.9) for pk in (2, 3, 1)]
+    assert [candidate.product_pk for candidate in ranker(candidates, None)] == [3, 2, 1]
+
+
+def test_the_viewset():
+    (block,) = docs.blocks(docs.FOLDER / "howto/api.md", "python")
+    exec(block, {"Product": Product, "ProductSerializer": object})
+
+
+@isolate_apps("tests.testshop")
+def test_the_companions():
+    first, second, _ = docs.blocks(docs.FOLDER / "howto/companions.md", "python")
+    shown = {"__name__": "tests.testshop.models"}
+    exec(first + second, shown)
+    for model in (shown["ProductImageEmbedding"], shown["ProductEmbedding"]):
+        field = model._meta.get_field("embedding")
+        assert isinstance(field, EmbeddingField)
+        assert isinstance(field.link, models.OneToOneField)
+
+
+# The README
+
+
+def test_the_readme_is_short():
+    assert len(docs.README.read_text().splitlines()) <= LONGEST_README
+
+
+def test_the_readme_quickstart_is_that_of_the_docs():
+    assert list(docs.files(docs.README)) == list(docs.files(docs.QUICKSTART))
+    lines = [line for block in docs.blocks(docs.QUICKSTART, "bash") for line in block.splitlines()]
+    shown = [line for block in docs.blocks(docs.README, "bash") for line in block.splitlines()]
+    assert [line for line in shown if line in lines] == lines
+
+
+def test_links_and_pictures_of_the_readme_lead_somewhere():
+    """Those of the docs are checked by Sphinx."""
+    text = docs.README.read_text()
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
+        page = docs.ROOT / target if target else docs.README
+        assert page.exists(), target
+        headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {
+            re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+        }, anchor
