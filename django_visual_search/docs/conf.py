@@ -1,6 +1,7 @@
 """Sphinx configuration: ``sphinx-build -W django_visual_search/docs OUTPUT``. Builds without network or database.
 
-Directives write reference pages from the code: ``command``, ``image-codes`` and ``layers``.
+Directives write reference pages from the code: ``settings-list``, ``checks-table``, ``command``, ``image-codes`` and
+``layers``.
 """
 
 from __future__ import annotations
@@ -57,6 +58,26 @@ html_css_files = ["docs.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
+
+
+class SettingsList(SphinxDirective):
+    """Every key of ``VISUAL_SEARCH`` with its sentence and default; a definition list, as some defaults are long."""
+
+    def run(self) -> list[nodes.Node]:
+        from django_visual_search.conf import settings_table
+
+        items = [f"`{name}`\n: {sentence} Default: `{default}`." for name, default, sentence in settings_table()]
+        return self.parse_text_to_nodes("\n\n".join(items))
+
+
+class ChecksTable(SphinxDirective):
+    """Every system check with what it reports."""
+
+    def run(self) -> list[nodes.Node]:
+        from django_visual_search import checks
+
+        rows = [(f"`{name}`", sentence) for name, sentence in checks.table()]
+        return self.parse_text_to_nodes(table(["id", "what is wrong"], rows))
 
 
 class Command(SphinxDirective):
@@ -124,6 +145,8 @@ def items_of_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any
 
 
 def setup(app: Sphinx) -> None:
+    app.add_directive("settings-list", SettingsList)
+    app.add_directive("checks-table", ChecksTable)
     app.add_directive("command", Command)
     app.add_directive("image-codes", ImageCodes)
     app.add_directive("layers", Layers)
