@@ -114,7 +114,7 @@ def test_lists_come_from_the_code(page, directive):
 
 
 def test_the_default_extractor_is_the_one_that_is_shown():
-    (block,) = (text for text in docs.blocks(docs.EXTRACTORS, "python") if "what you get with no settings" in text)
+    (block,) = (text for text in docs.blocks(docs.EXTRACTORS, "python") if "What you get with no settings" in text)
     shown = {}
     exec(block, shown)
     assert shown["VISUAL_SEARCH"]["EXTRACTORS"] == DEFAULTS["EXTRACTORS"]
