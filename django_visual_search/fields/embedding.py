@@ -1,32 +1,36 @@
-"""``EmbeddingField``: a halfvec column that names the picture it is made from, and its sibling key column."""
+"""``EmbeddingField``: a halfvec column that names the picture it is made from, and its sibling key column.
+
+Vector and key are written together, as a rule by workers. ``save()`` of a loaded instance leaves both columns as they
+are in the database: the instance may be older than the worker's write, and a column that does not change lets
+PostgreSQL keep the update heap-only. It writes them where the caller has set them:
+
+- an assigned vector (list, array, ``HalfVector``) is written with the instance's key, by any ``save()``;
+- whatever the instance has, None included, is written by a ``save()`` whose ``update_fields`` name both columns.
+
+An assigned vector without a key is a ValueError; a vector saved as None takes its key along. Indexing replaces vectors
+whose key (``fields.keys.embedding_key``) doesn't name the serving extractor and the current picture.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.db import models
+from django.db.models.base import ModelState
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
 from django.utils.functional import cached_property
 from pgvector.django import HalfVectorField
 
 from .checks import check_embedding_field
 
-METRICS = ("cosine", "l2", "ip")
+
+class StoredVector(list[float]):
+    """A vector as the database has it. By its type ``save()`` tells it from one that was assigned."""
 
 
-class KeptByUpdates:
-    """A column that ``save()`` of a loaded instance never writes back.
-
-    Vectors are written by workers. An instance loaded before the worker wrote would otherwise put the old value back
-    with its next ``save()``; and a column that does not change lets PostgreSQL keep the update heap-only.
-    """
-
-    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        if add:
-            return super().pre_save(model_instance, add)  # type: ignore[misc]
-        return models.F(self.attname)  # type: ignore[attr-defined]
-
-
-class EmbeddingKeyField(KeptByUpdates, models.TextField):
+class EmbeddingKeyField(models.TextField):
     """Where a vector comes from: ``<extractor key>:<image name>``.
 
     Contributed by EmbeddingField; a TextField to migrations.
@@ -36,8 +40,20 @@ class EmbeddingKeyField(KeptByUpdates, models.TextField):
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", list(args), kwargs
 
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        vector = self.model._meta.get_field(self.name.removesuffix(KEY_SUFFIX))
+        if not add:
+            if not vector.is_written(model_instance):
+                return models.F(self.attname)
+            if getattr(model_instance, vector.attname) is None:
+                setattr(model_instance, self.attname, None)
+        return super().pre_save(model_instance, add)
 
-class EmbeddingField(KeptByUpdates, HalfVectorField):
+
+KEY_SUFFIX = "_key"
+
+
+class EmbeddingField(HalfVectorField):
     """The embedding of the picture that ``source`` names, with ``dimensions`` half-precision numbers.
 
     ``source``: path to an ImageField, on this model (``"image"``) or over one one-to-one relation
@@ -82,10 +98,36 @@ class EmbeddingField(KeptByUpdates, HalfVectorField):
                 cls, self.key_name
             )
 
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> StoredVector | None:
+        vector = super().from_db_value(value, expression, connection)
+        return None if vector is None else StoredVector(vector)
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        if add or self.is_written(model_instance):
+            return super().pre_save(model_instance, add)
+        return models.F(self.attname)
+
+    def is_written(self, instance: models.Model) -> bool:
+        """Return whether ``save()`` of an existing row writes vector and key.
+
+        Raises ValueError where it would write one without the other.
+        """
+        named = _update_fields.get(instance._state)
+        explicit = named is not None and not named.isdisjoint({self.name, self.key_name})
+        vector = instance.__dict__.get(self.attname)
+        assigned = vector is not None and not isinstance(vector, StoredVector)
+        if not explicit and not assigned:
+            return False
+        if named is not None and not named >= {self.name, self.key_name}:
+            raise ValueError(f"update_fields must name both {self.name!r} and {self.key_name!r}, or neither.")
+        if assigned and instance.__dict__.get(self.key_name) is None:
+            raise ValueError(f"{self.label} was assigned without {self.key_name}: set both.")
+        return True
+
     @property
     def key_name(self) -> str:
-        """Name of the sibling column."""
-        return f"{self.name}_key"
+        """Name of the sibling field."""
+        return f"{self.name}{KEY_SUFFIX}"
 
     @property
     def label(self) -> str:
@@ -118,3 +160,21 @@ class EmbeddingField(KeptByUpdates, HalfVectorField):
 
     def check(self, **kwargs: Any) -> list[Any]:
         return [*super().check(**kwargs), *check_embedding_field(self)]
+
+
+_update_fields: WeakKeyDictionary[ModelState, frozenset[str]] = WeakKeyDictionary()
+"""What the caller of ``save()`` gave as ``update_fields``, for the fields' ``pre_save``; by the instance's state."""
+
+
+@receiver(pre_save, dispatch_uid="django_visual_search.note_update_fields")
+def note_update_fields(
+    sender: type[models.Model], instance: models.Model, update_fields: frozenset[str] | None = None, **kwargs: Any
+) -> None:
+    _update_fields.pop(instance._state, None)
+    fields = sender._meta.concrete_fields
+    if update_fields is None or not any(isinstance(field, EmbeddingField) for field in fields):
+        return
+    deferred = instance.get_deferred_fields()
+    # Of an instance with deferred fields, save() itself names those that are loaded.
+    if not deferred or update_fields != {field.attname for field in fields if not field.primary_key} - deferred:
+        _update_fields[instance._state] = update_fields

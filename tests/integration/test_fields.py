@@ -1,17 +1,21 @@
 """EmbeddingField and EmbeddingIndex: what migrations see, the sibling column, and that ``save()`` never writes back."""
 
+import copy
+import pickle
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.core import serializers
 from django.core.management import call_command
-from django.db import models
+from django.db import models, transaction
 from django.db.migrations.state import ModelState
 from django.test.utils import isolate_apps
+from pgvector import HalfVector
 from pgvector.django import HalfVectorField, HnswIndex
 
 from django_visual_search import indexing
@@ -20,7 +24,16 @@ from django_visual_search.fields.embedding import EmbeddingKeyField
 from django_visual_search.fields.registry import get_field
 
 from ..conftest import embed_all, picture_file
-from ..testshop.models import DIMENSIONS, Article, ArticleImage, ArticleImageEmbedding, Poster, Product, Shoe
+from ..testshop.models import (
+    DIMENSIONS,
+    Article,
+    ArticleImage,
+    ArticleImageEmbedding,
+    FeaturedProduct,
+    Poster,
+    Product,
+    Shoe,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -249,10 +262,84 @@ class TestSaving:
         assert (vector, key) == ([1.0] * DIMENSIONS, "newer:x")
         assert Product.objects.get().name == "boot"
 
-    def test_nor_with_update_fields_that_name_it(self, product):
+    def test_nor_one_that_was_read_again(self, product):
+        product.refresh_from_db()
         Product.objects.update(embedding=None, embedding_key=None)
-        product.save(update_fields=["name", "embedding", "embedding_key"])
+        product.full_clean(exclude=["category", "tags"])
+        product.save()
+        pickle.loads(pickle.dumps(product)).save()
+        copy.deepcopy(product).save()
         assert self.vector() == (None, None)
+
+    def test_nor_one_of_an_instance_with_deferred_fields(self, product):
+        product = Product.objects.defer("name").get()
+        Product.objects.update(embedding=None, embedding_key=None)
+        product.save()
+        assert self.vector() == (None, None)
+
+    @pytest.mark.parametrize("kind", [list, np.array, HalfVector])
+    def test_an_assigned_vector_is_written_with_its_key(self, product, kind):
+        product.embedding, product.embedding_key = kind([0.5] * DIMENSIONS), "own:x"
+        product.save()
+        assert self.vector() == ([0.5] * DIMENSIONS, "own:x")
+
+    def test_an_assigned_vector_may_keep_its_key(self, product):
+        key = product.embedding_key
+        product.embedding = [0.5] * DIMENSIONS
+        product.save()
+        assert self.vector() == ([0.5] * DIMENSIONS, key)
+        assert not indexing.stale(get_field("testshop.Product.embedding")).exists()
+
+    def test_an_assigned_vector_needs_a_key(self, product):
+        product.embedding, product.embedding_key = [0.5] * DIMENSIONS, None
+        refused = pytest.raises(ValueError, match=r"testshop\.Product\.embedding was assigned without embedding_key")
+        with refused, transaction.atomic():
+            product.save()
+        product = Product.objects.only("name").get()
+        product.embedding = [0.5] * DIMENSIONS
+        with refused:
+            product.save()
+
+    def test_update_fields_that_name_both_write_both(self, product):
+        Product.objects.update(embedding=None, embedding_key=None)
+        product.save(update_fields=["embedding", "embedding_key"])
+        assert self.vector() == (product.embedding, product.embedding_key)
+
+    def test_update_fields_may_clear_both(self, product):
+        product.embedding = None
+        product.save(update_fields=["embedding", "embedding_key"])
+        assert self.vector() == (None, None)
+        assert product.embedding_key is None
+
+    @pytest.mark.parametrize("name", ["embedding", "embedding_key"])
+    def test_update_fields_that_name_one_are_refused(self, product, name):
+        with pytest.raises(ValueError, match="update_fields must name both 'embedding' and 'embedding_key', or neith"):
+            product.save(update_fields=["name", name])
+
+    def test_update_fields_that_name_neither_write_neither(self, product):
+        before = self.vector()
+        product.embedding, product.embedding_key = [0.5] * DIMENSIONS, "own:x"
+        product.save(update_fields=["name"])
+        assert self.vector() == before
+        product.save()
+        assert self.vector() == ([0.5] * DIMENSIONS, "own:x")
+
+    def test_update_or_create_keeps_both(self, product):
+        before = self.vector()
+        Product.objects.update_or_create(pk=product.pk, defaults={"price": 3})
+        assert self.vector() == before
+        assert Product.objects.get().price == 3
+
+    def test_a_child_of_two_tables_and_a_proxy(self):
+        for model in (Shoe, FeaturedProduct):
+            row = model.objects.create(image=picture_file(1))
+            row.embedding, row.embedding_key = [0.5] * DIMENSIONS, "own:x"
+            row.save()
+            row = model.objects.get(pk=row.pk)
+            assert (row.embedding, row.embedding_key) == ([0.5] * DIMENSIONS, "own:x")
+            row.embedding = None
+            row.save(update_fields=["embedding", "embedding_key"])
+            assert model.objects.filter(pk=row.pk, embedding=None, embedding_key=None).exists()
 
     def test_an_instance_stays_usable_after_a_save(self, product):
         product.save()
