@@ -1,8 +1,8 @@
-"""The fast path: a saved picture is sent to Celery after the commit. The sweep finds whatever this misses.
+"""What happens when the shop saves and deletes: entry function ``connect``, called once the apps are ready.
 
-Deleting a picture's row while a worker writes its companion: the two must not meet in the middle.
-
-Staff see at once what a rule of theirs does: this process forgets the rules that it remembers.
+- A saved picture is sent to Celery after the commit. That is the fast path; the sweep finds what it misses.
+- A deleted picture takes the companion with it that a worker may be writing at that moment.
+- A saved ranking rule counts at once in this process, which remembers the rules.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import functools
 import logging
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.apps import apps
 from django.db import DatabaseError, connections, models, router, transaction
+from django.db.models.base import ModelState
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_migrate
 
 from . import indexing
@@ -30,66 +32,42 @@ from .tasks import embed
 
 logger = logging.getLogger("django_visual_search")
 
-NEW_FILES = "_visual_search_new_files"
-LOADED = "_visual_search_loaded"
-
-# Our table or a companion's row may be locked by someone; who saves a picture does not wait for them.
-LOCK_TIMEOUT = "300ms"
-
 
 def connect() -> None:
-    """Called once the apps are ready."""
-    for field in embedding_fields():
-        if not any(message.is_serious() for message in check_embedding_field(field)):
-            watch_new_files(field.image_field)
-            watch_deletions(field)
-            watch_loads(field)
+    """Connect the handlers below; the embedding fields whose declaration is faulty are left to the checks."""
+    fields = [
+        field
+        for field in embedding_fields()
+        if not any(message.is_serious() for message in check_embedding_field(field))
+    ]
+    for image_field in {field.image_field for field in fields}:
+        watch_stored_files(image_field)
     post_save.connect(embed_after_commit, dispatch_uid="django_visual_search.embed_after_commit")
+    for field in fields:
+        watch_deletions(field)
+    for signal in (post_save, post_delete):
+        signal.connect(forget_rules, sender=RankingRule, dispatch_uid="django_visual_search.forget_rules")
     pre_migrate.connect(before_migrate, dispatch_uid="django_visual_search.before_migrate")
-    watch_rules()
 
 
-def watch_new_files(image_field: models.ImageField) -> None:
-    """Remember on an instance that a file was stored for it: a storage may store it under the name of its predecessor.
+_stored_files: WeakKeyDictionary[ModelState, set[str]] = WeakKeyDictionary()
+"""Image fields for which a file was stored since the instance was saved; by the instance's state."""
 
-    ``generate_filename`` is what every way of storing a file through the model calls, ``instance.image.save()`` too.
+
+def watch_stored_files(image_field: models.ImageField) -> None:
+    """Note the files stored for an instance: a storage may give one the name of its predecessor.
+
+    Every way of storing a file through a model calls ``generate_filename``, ``instance.image.save()`` too.
     """
     original = image_field.generate_filename
-    if getattr(original, "visual_search", False):
-        return
 
     @functools.wraps(original)
     def generate_filename(instance: models.Model | None, filename: str) -> str:
         if instance is not None:
-            instance.__dict__.setdefault(NEW_FILES, set()).add(image_field.name)
+            _stored_files.setdefault(instance._state, set()).add(image_field.name)
         return original(instance, filename)
 
-    generate_filename.visual_search = True  # type: ignore[attr-defined]
     image_field.generate_filename = generate_filename  # type: ignore[method-assign]
-
-
-def watch_loads(field: EmbeddingField) -> None:
-    """Remember the picture's name as an instance was loaded, where the vector is on a companion.
-
-    The instance doesn't show whether its vector is current, as it does where it has the vector's key; but as long as it
-    has the picture it was loaded with, a new price is no reason to look.
-    """
-    model, attname = field.target_model, field.image_field.attname
-    original = model.from_db.__func__  # type: ignore[attr-defined]
-    known: frozenset[str] = getattr(original, "visual_search", frozenset())
-    if field.link is None or attname in known:
-        return
-
-    @functools.wraps(original)
-    def from_db(cls: type[models.Model], *args: Any, **kwargs: Any) -> models.Model:
-        instance: models.Model = original(cls, *args, **kwargs)
-        image = instance.__dict__.get(attname)  # absent if deferred
-        if image:
-            instance.__dict__.setdefault(LOADED, {})[attname] = getattr(image, "name", image)
-        return instance
-
-    from_db.visual_search = known | {attname}  # type: ignore[attr-defined]
-    model.from_db = classmethod(from_db)  # type: ignore[assignment]
 
 
 def embed_after_commit(
@@ -104,28 +82,26 @@ def embed_after_commit(
     """Mark vectors of replaced pictures as stale, in the shop's own transaction, and send the work once it commits."""
     if raw:
         return
-    new_files = instance.__dict__.get(NEW_FILES, set())
+    stored = _stored_files.pop(instance._state, set())
     saved = set()
     for field in fields_fed_by(sender):
         name = field.image_field.name
-        if field.image_field.attname in instance.get_deferred_fields():
-            continue
-        if update_fields is not None and name not in update_fields:
+        if name in instance.get_deferred_fields() or (update_fields is not None and name not in update_fields):
             continue
         saved.add(name)
-        replaced = name in new_files and not created
+        replaced = name in stored and not created
         marked = replaced and _mark_stale(field, instance)
-        if replaced or _may_be_stale(field, instance, created):
-            work = functools.partial(_send, field, str(instance.pk), replaced and not marked)
+        if replaced or not _shows_current(field, instance, created):
+            work = functools.partial(_send, field, instance.pk, created or replaced, replaced and not marked)
             transaction.on_commit(work, using=using or router.db_for_write(sender, instance=instance), robust=True)
-    new_files -= saved
+    if stored - saved:
+        _stored_files[instance._state] = stored - saved
 
 
 def _mark_stale(field: EmbeddingField, instance: models.Model) -> bool:
-    """False, and a line in the log, where that fails or would wait for a lock; the worker is then asked to do it."""
-    using = router.db_for_write(field.model)
+    """Return False, with a line in the log, where marking fails or would wait for a lock; a worker then does it."""
     try:
-        with transaction.atomic(using=using), _brief_waits(connections[using]):
+        with _brief_waits(router.db_for_write(field.model)):
             indexing.mark_stale(field, [instance.pk])
     except DatabaseError as e:
         logger.warning("visual search: %s of %s could not be marked as stale now: %s", field.label, instance.pk, e)
@@ -133,38 +109,47 @@ def _mark_stale(field: EmbeddingField, instance: models.Model) -> bool:
     return True
 
 
+def _shows_current(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
+    """Return whether the instance shows that it is new without a picture, or that its vector is its picture's."""
+    image = getattr(instance, field.image_field.name)
+    if created or not image:
+        return created and not image
+    if not isinstance(instance, field.model) or field.key_name in instance.get_deferred_fields():
+        return False
+    try:
+        return bool(getattr(instance, field.key_name) == wanted_embedding_key(field, image.name, at_any_age=True))
+    except Exception:
+        # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
+        logger.exception("visual search: the extractor of %s", field.label)
+        return False
+
+
+def _send(field: EmbeddingField, key: Any, stale: bool, replaced: bool) -> None:
+    if stale or _is_stale(field, key):
+        enqueue(embed, field.label, [str(key)], **({"replaced": True} if replaced else {}))
+
+
+def _is_stale(field: EmbeddingField, key: Any) -> bool:
+    """Ask the database, of a saved row that doesn't show it: a companion has the vector, or the instance is older."""
+    try:
+        with _brief_waits(router.db_for_write(field.model)):
+            return bool(indexing.stale(field).filter(pk=key).exists())
+    except Exception:  # the database or the extractor fails: the worker reports it
+        logger.exception("visual search: %s of %s", field.label, key)
+        return True
+
+
+LOCK_TIMEOUT = "300ms"
+"""Our table or a companion's row may be locked by someone; a save does not wait for them."""
+
+
 @contextlib.contextmanager
-def _brief_waits(connection: Any) -> Iterator[None]:
-    with connection.cursor() as cursor:
+def _brief_waits(using: str) -> Iterator[None]:
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
         before, _ = cursor.fetchone()
         yield
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
-
-
-def _may_be_stale(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
-    """False only where the instance itself shows a vector made from the picture that it has, is new and has none, or
-    still has the picture that it was loaded with and its vector is elsewhere."""
-    image = getattr(instance, field.image_field.name)
-    if not image:
-        return not created
-    if field.link is not None:
-        loaded = instance.__dict__.get(LOADED, {})
-        return bool(created or loaded.get(field.image_field.attname) != image.name)
-    if not isinstance(instance, field.model):
-        return True
-    if field.key_name in instance.get_deferred_fields():
-        return True
-    try:
-        return bool(getattr(instance, field.key_name) != wanted_embedding_key(field, image.name, at_any_age=True))
-    except Exception:
-        # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
-        logger.exception("visual search: the extractor of %s", field.label)
-        return True
-
-
-def _send(field: EmbeddingField, key: str, replaced: bool) -> None:
-    enqueue(embed, field.label, [key], **({"replaced": True} if replaced else {}))
 
 
 def watch_deletions(field: EmbeddingField) -> None:
@@ -187,7 +172,7 @@ def watch_deletions(field: EmbeddingField) -> None:
 
 
 def delete_companion(field: EmbeddingField, instance: models.Model, using: str, **kwargs: Any) -> None:
-    """Lock the picture's row, which workers then pass over, and delete the companion that there may be by now."""
+    """Lock the picture's row, which workers then skip, and delete the companion that one may have written by now."""
     assert field.link is not None
     with transaction.atomic(using=using):
         row = field.target_model._base_manager.using(using).filter(pk=instance.pk)
@@ -197,13 +182,7 @@ def delete_companion(field: EmbeddingField, instance: models.Model, using: str, 
         companions._raw_delete(using)
 
 
-def watch_rules() -> None:
-    """Called once the apps are ready."""
-    for signal in (post_save, post_delete):
-        signal.connect(forget_rules, sender=RankingRule, dispatch_uid="django_visual_search.forget_rules")
-
-
 def forget_rules(using: str | None = None, **kwargs: Any) -> None:
+    """Forget the rules now and once more after the commit: until then, other threads read them as they were."""
     forget_facts()
-    # Until the commit, other threads still read the rules as they were.
     transaction.on_commit(forget_facts, using=using, robust=True)

@@ -92,10 +92,9 @@ def fields_of_product(model: type[models.Model]) -> list[EmbeddingField]:
     return sorted(found, key=lambda field: field.product is not None)
 
 
-@functools.cache
-def fields_fed_by(model: type[models.Model]) -> tuple[EmbeddingField, ...]:
-    """The fields whose picture is on a table that saving an instance of ``model`` may write (itself or a parent)."""
-    return tuple(field for field in embedding_fields() if issubclass(model, field.image_field.model))
+def fields_fed_by(model: type[models.Model]) -> list[EmbeddingField]:
+    """Return the fields whose picture is in a table that saving a ``model`` may write: its own or a parent's."""
+    return [field for field in embedding_fields() if issubclass(model, field.image_field.model)]
 
 
 def _labels(fields: Sequence[EmbeddingField]) -> str:

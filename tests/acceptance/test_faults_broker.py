@@ -16,7 +16,7 @@ from ..conftest import embed_all
 from ..processes import RABBITMQ, REDIS, closed_port, need, shop, silent_broker, until  # noqa: F401
 from ..proxy import Proxy
 from ..testshop.faulty import numbered
-from ..testshop.models import Article, ArticleImage, Product
+from ..testshop.models import Article, ArticleImage, Item, Product, Shoe
 
 
 def messages(shop):  # noqa: F811 (the fixture)
@@ -110,25 +110,46 @@ def test_a_save_with_a_healthy_broker_sends_the_work_and_costs_little(shop, url)
     assert indexing.pending(field).count() == 41
 
 
-def test_a_save_is_no_reason_to_look_at_a_companion_unless_the_picture_is_another(shop):  # noqa: F811
+def test_a_saved_picture_is_sent_only_if_its_companion_is_stale(shop):  # noqa: F811
     need(REDIS)
+    companion = "testshop.ArticleImageEmbedding.embedding"
     article = Article.objects.create(title="a")
     made = ArticleImage.objects.create(article=article, original=numbered(0))
     assert messages(shop) == 1
+    assert embed_all(companion).done == 1
     loaded = ArticleImage.objects.get()
     loaded.display_order = 3
     loaded.save()
     assert messages(shop) == 1
     loaded.original.save("1.png", numbered(1))
     assert messages(shop) == 2
+    assert embed_all(companion).done == 1
     loaded = ArticleImage.objects.get()
     loaded.original = made.original.name
     loaded.save()
     assert messages(shop) == 3
+    assert embed_all(companion).done == 1
     ArticleImage(pk=made.pk, article=article, original=loaded.original.name).save()
-    assert messages(shop) == 4, "it doesn't know what the row had"
     ArticleImage.objects.defer("original").get().save()
+    assert messages(shop) == 3
+    loaded.original = "elsewhere.png"
+    loaded.save(update_fields=["display_order"])
+    assert messages(shop) == 3
+    loaded.save(update_fields=["original"])
     assert messages(shop) == 4
+
+
+def test_a_picture_on_the_parents_table_is_sent_only_if_the_child_is_stale(shop):  # noqa: F811
+    need(REDIS)
+    Item.objects.create(image=numbered(0))
+    shoe = Shoe.objects.create(image=numbered(1))
+    sent = messages(shop)
+    assert embed_all("testshop.Shoe.embedding").done == 1
+    Item.objects.get(pk=shoe.pk).save()
+    Item.objects.exclude(pk=shoe.pk).get().save()
+    assert messages(shop) == sent
+    Item.objects.get(pk=shoe.pk).image.save("2.png", numbered(2))
+    assert messages(shop) == sent + 1
 
 
 def test_a_rollback_sends_nothing(shop):  # noqa: F811

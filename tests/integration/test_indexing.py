@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import connection
+from django.db import connection, models
 
 from django_visual_search import indexing
 from django_visual_search.fields.keys import split_key
@@ -97,6 +97,17 @@ class TestEveryShape:
         assert split_key(key)[0] == wanted_extractor_key(get_field(label)), "still searchable"
         assert embed_all(label).done == 1
         assert owner.values_list("embedding", flat=True).get() != before
+
+    def test_the_shops_instances_and_classes_carry_nothing_of_ours(self, label):
+        row, _ = make(label, 1)
+        embed_all(label)
+        row = type(row)._base_manager.get(pk=row.pk)
+        columns = {field.attname for field in row._meta.concrete_fields}
+        for save in (False, True):
+            image_of(row).save("new.png", ContentFile(picture(2)), save=save)
+            assert row.__dict__.keys() == columns | {"_state"}
+            assert vars(row._state).keys() <= {"db", "adding", "fields_cache"}
+        assert type(row).from_db.__func__ is models.Model.from_db.__func__
 
     def test_saving_the_row_again_never_writes_an_old_vector_back(self, label):
         row, owner = make(label, 1)
