@@ -1,16 +1,13 @@
-"""The admin: our own tables and the dashboard, and ``VisualSearchAdminMixin`` for the shop's product admin."""
+"""The admin: visual search in the shop's product admin, and pages and tables of our own.
+
+Entry: ``VisualSearchAdminMixin`` (``mixin``) adds a status column and filter (``status``), two actions (``attempts``),
+the nearest neighbours (``hits``) and a search by photo (``photo_page``) to the shop's ModelAdmin. Pages: the dashboard
+(``dashboard``, ``ann_index``) and the findability report (``findability``). Tables: ``attempts``, ``rules`` and
+``records``.
+"""
 
 from . import attempts, dashboard, findability, records, rules
 from .mixin import VisualSearchAdminMixin
 from .photo_page import StaffPhotoForm
 
-__all__ = [
-    "StaffPhotoForm",
-    "VisualSearchAdminMixin",
-    "attempts",
-    "dashboard",
-    "findability",
-    "heads",
-    "records",
-    "rules",
-]
+__all__ = ["StaffPhotoForm", "VisualSearchAdminMixin", "attempts", "dashboard", "findability", "records", "rules"]

@@ -1,29 +1,31 @@
-"""What differs between the Django versions that the admin pages run under.
+"""Base classes of our pages and tables: read-only admins, pages in place of a list, rows that name products.
 
-The base of admins whose rows or pages are only looked at.
-
-What the admins of our own tables share: rows that name products, shown with them; rows that nobody edits by hand.
+Also what several pages share: who may view products, and counts that are cached where they take long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import django
 from django.contrib import admin
+from django.core.cache import cache
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
 from ..storefront.cards import title_of
-from .products import Key, load_products, product_cell
+from .products import ProductKey, load_products, product_cell
 
 BREADCRUMB_LIST = django.VERSION >= (6, 1)
 """Whether the admin's breadcrumbs are a list rather than text with arrows."""
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Nobody adds, changes or deletes rows here; who may view them is up to Django's permissions."""
+    """Nobody adds, changes or deletes rows; Django's permissions decide who may view them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -35,34 +37,59 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
-KEPT = "_visual_search_products"
+class PageAdmin(ReadOnlyAdmin):
+    """A page in place of a list of rows."""
+
+    page_template = ""
+
+    def get_page_context(self, request: HttpRequest) -> dict[str, Any] | HttpResponse:
+        """Return the context of the page's template, or a response in place of the page."""
+        raise NotImplementedError
+
+    def get_urls(self) -> list[Any]:
+        """Return the page's URL only, as there are no rows."""
+        return [url for url in super().get_urls() if str(url.name or "").endswith("_changelist")]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        context = self.get_page_context(request)
+        if isinstance(context, HttpResponse):
+            return context
+        common = {"subtitle": None, "opts": self.opts, "breadcrumb_list": BREADCRUMB_LIST}
+        context = {**self.admin_site.each_context(request), **common, **context, **(extra_context or {})}
+        return TemplateResponse(request, self.page_template, context)
 
 
-class RowsOfProducts(admin.ModelAdmin):
+PRODUCTS_ATTRIBUTE = "_visual_search_products"
+
+
+class ProductRowsAdmin(admin.ModelAdmin):
     """Rows that name products; a page of them costs one query for each product model."""
 
     class Media:
         css = {"all": ["django_visual_search/admin.css"]}
 
-    def keys_of(self, row: Any) -> Iterable[Key | None]:
-        """The products that a row names."""
+    def product_keys(self, row: Any) -> Iterable[ProductKey | None]:
+        """Return the products that a row names."""
         raise NotImplementedError
 
     def prepare(self, rows: list[Any]) -> None:
-        """Called before ``keys_of``, where rows have to be looked up to know their products."""
+        """Look up what ``product_keys`` needs, for a whole page of rows."""
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
-        # The rows that the list shows must be those that were looked up.
+        # As a list, so that the page shows the same row objects that get their products here.
         changelist.result_list = list(changelist.result_list)
-        self._look_up(changelist.result_list)
+        self._load_products(changelist.result_list)
         return changelist
 
-    def _look_up(self, rows: list[Any]) -> None:
+    def _load_products(self, rows: list[Any]) -> None:
         self.prepare(rows)
-        found = load_products(key for row in rows for key in self.keys_of(row) if key)
+        products = load_products(key for row in rows for key in self.product_keys(row) if key)
         for row in rows:
-            setattr(row, KEPT, found)
+            setattr(row, PRODUCTS_ATTRIBUTE, products)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if context.get("original") is not None:
@@ -70,31 +97,50 @@ class RowsOfProducts(admin.ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def subtitle_of(self, row: Any) -> str:
-        """What the row's own page is headed with."""
+        """Return the heading of the row's own page."""
         return str(row)
 
-    def name(self, row: Any, which: int) -> str:
-        """What one of the row's products is called; its key where it is gone, nothing where there is none."""
-        key, product = self._named(row, which)
+    def product_name(self, row: Any, which: int) -> str:
+        """Return the name of one of the row's products; its key where it is gone, nothing where there is none."""
+        key, product = self._product(row, which)
         return title_of(product) if product is not None else key[1] if key else ""
 
     def cell(self, row: Any, which: int, missing: Any = "") -> SafeString | str:
-        """One of the row's products as a cell; ``missing``: what to show where there is none, or it is gone."""
-        key, product = self._named(row, which)
+        """Return one of the row's products as a cell, or ``missing`` where there is none or it is gone."""
+        key, product = self._product(row, which)
         if key is None:
             return str(missing) or str(self.get_empty_value_display())
         return product_cell(self.admin_site, product, str(missing) or key[1])
 
-    def _named(self, row: Any, which: int) -> tuple[Key | None, Any]:
-        """One of the row's products: what names it, and the product if it is there."""
-        if KEPT not in row.__dict__:  # on the row's own page
-            self._look_up([row])
-        key = list(self.keys_of(row))[which]
-        return key, getattr(row, KEPT).get(key) if key else None
+    def _product(self, row: Any, which: int) -> tuple[ProductKey | None, Any]:
+        """Return the key of one of the row's products, and the product if it exists."""
+        if PRODUCTS_ATTRIBUTE not in row.__dict__:  # on the row's own page
+            self._load_products([row])
+        key = list(self.product_keys(row))[which]
+        return key, getattr(row, PRODUCTS_ATTRIBUTE).get(key) if key else None
 
 
-class ReadOnly(ReadOnlyAdmin, RowsOfProducts):
-    """Rows that are only looked at; commands remove them."""
+class RecordAdmin(ReadOnlyAdmin, ProductRowsAdmin):
+    """Records, which staff only view and commands remove."""
 
     list_per_page = 50
     show_full_result_count = False
+
+
+SLOW_SECONDS = 0.5
+KEPT_TIMES = 20
+"""A slow count is cached for this many times its duration."""
+
+
+def cached_if_slow(key: str, count: Callable[[], Any]) -> Any:
+    """Return ``count()``, from Django's cache where counting took more than SLOW_SECONDS a moment ago."""
+    key = f"django_visual_search.{key}"
+    cached = cache.get(key)
+    if cached is not None:
+        return cached
+    started = time.monotonic()
+    value = count()
+    seconds = time.monotonic() - started
+    if seconds > SLOW_SECONDS:
+        cache.set(key, value, seconds * KEPT_TIMES)
+    return value

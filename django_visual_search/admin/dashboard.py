@@ -1,8 +1,7 @@
-"""Feedback of the last days as small bar charts, one for each kind of event: plain figures for a template's SVG.
+"""The dashboard: how many pictures have vectors, whether searches use the index, and what shoppers do with hits.
 
-Figures of one embedding field for the dashboard.
-
-The dashboard: how far the vectors are, what searches run on, what shoppers do with what they find.
+``field_figures`` gathers the figures of one embedding field; ``feedback_plot`` counts the feedback of the last days for
+bar charts, one for each kind of event.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from urllib.parse import urlencode
 from celery import current_app
 from django.apps import apps
 from django.contrib import admin
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import Count
 from django.db.models.functions import TruncDate
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -34,255 +32,63 @@ from ..fields.registry import embedding_fields
 from ..indexing.status import NO_PICTURE, State, pictures
 from ..models import Dashboard, Feedback, IndexingAttempt, IndexingRun
 from ..spaces.heads import wanted_extractor, wanted_extractor_key
-from .ann_facts import AnnFacts, ann_facts, kept_if_slow
-from .base import BREADCRUMB_LIST, ReadOnlyAdmin
+from .ann_index import AnnFacts, ann_facts
+from .base import PageAdmin, cached_if_slow
 from .mixin import VisualSearchAdminMixin
 
+RELOAD_SECONDS = 5
+"""Interval at which the page reloads while a reindex runs."""
+ATTEMPT_STATES = {State.REFUSED, State.QUARANTINED}
+"""States of IndexingAttempt too, whose list shows the pictures with the reasons."""
 DAYS = 30
 STEP, BAR, HEIGHT = 10, 7, 44
 """Width of a day and of its bar, and height of the tallest bar, in the SVG's own units."""
-LEAST = 1.5
-"""Height of a bar that stands for one event among thousands: it must be seen."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    day: datetime.date
-    count: int
-    x: int
-    y: float
-    height: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of event; ``share``: events per showing, in percent, where anything was shown."""
-
-    kind: str
-    label: Any
-    total: int
-    most: int
-    share: float | None
-    bars: list[Bar]
-
-
-@dataclass(frozen=True)
-class Plot:
-    rows: list[Row]
-    first: datetime.date
-    last: datetime.date
-    width: int = DAYS * STEP
-    height: int = HEIGHT
-    bar: int = BAR
-
-    @property
-    def total(self) -> int:
-        return sum(row.total for row in self.rows)
-
-
-def feedback_plot(today: datetime.date | None = None) -> Plot:
-    """The last DAYS days, today included, in the current time zone: one query."""
-    last = today or timezone.localdate()
-    first = last - datetime.timedelta(days=DAYS - 1)
-    counts = kept_if_slow(
-        f"feedback.{first}.{timezone.get_current_timezone_name()}", partial(_count_events, first, last)
-    )
-    shown = sum(count for (kind, _), count in counts.items() if kind == Feedback.Kind.IMPRESSION)
-    days = [first + datetime.timedelta(days=n) for n in range(DAYS)]
-    rows = [
-        _row(kind, label, [(day, counts.get((kind, day), 0)) for day in days], shown)
-        for kind, label in Feedback.Kind.choices
-    ]
-    return Plot(rows, first, last)
-
-
-def _count_events(first: datetime.date, last: datetime.date) -> dict[tuple[str, datetime.date], int]:
-    """Events by kind and day."""
-    since, before = (
-        timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))
-        for day in (first, last + datetime.timedelta(days=1))
-    )
-    events = Feedback.objects.filter(created_at__gte=since, created_at__lt=before)
-    counted = events.values_list("kind", TruncDate("created_at")).annotate(count=Count("*")).order_by()
-    return {(kind, day): count for kind, day, count in counted}
-
-
-def _row(kind: str, label: Any, counts: list[tuple[datetime.date, int]], shown: int) -> Row:
-    total, most = sum(count for _, count in counts), max(count for _, count in counts)
-    bars = []
-    for n, (day, count) in enumerate(counts):
-        height = max(LEAST, round(HEIGHT * count / most, 1)) if count else 0.0
-        bars.append(Bar(day, count, n * STEP + (STEP - BAR) // 2, round(HEIGHT - height, 1), height))
-    share = 100 * total / shown if shown and kind != Feedback.Kind.IMPRESSION else None
-    return Row(kind, label, total, most, share, bars)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sweep or reindex as it was last heard of."""
-
-    run: IndexingRun
-
-    @property
-    def running(self) -> bool:
-        """Whether it goes on, as far as can be told: it says something at least once in two leases."""
-        silent = timezone.now() - self.run.updated_at
-        return self.run.finished_at is None and silent < timedelta(seconds=2 * conf.LEASE_SECONDS)
-
-    @property
-    def through(self) -> int:
-        return self.run.done + self.run.failed
-
-    @property
-    def percent(self) -> int | None:
-        """None where the pictures were not counted."""
-        return min(100, 100 * self.through // self.run.total) if self.run.total else None
-
-    @property
-    def seconds(self) -> float:
-        return max((self.run.updated_at - self.run.started_at).total_seconds(), 0.0)
-
-    @property
-    def rate(self) -> float:
-        """Pictures a second, since the start."""
-        return self.through / self.seconds if self.seconds else 0.0
-
-    @property
-    def left(self) -> timedelta | None:
-        """Time to the end at this rate, where both are known."""
-        if self.run.total is None or not self.rate:
-            return None
-        return timedelta(seconds=round(max(0, self.run.total - self.through) / self.rate))
-
-
-@dataclass(frozen=True)
-class Figures:
-    field: EmbeddingField
-    counts: dict[str, int]
-    """Pictures by State."""
-    without_picture: int
-    """Rows whose picture column is empty."""
-    extractor_key: str
-    problem: str
-    """Why the extractor can't run here; empty where it can."""
-    ann: AnnFacts | None
-    sweep: Progress | None
-    command: Progress | None
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-    @property
-    def current(self) -> int:
-        return self.counts[State.CURRENT]
-
-    @property
-    def percent(self) -> float:
-        """Share of the pictures that have their vector; rounded down, so that 100 means all."""
-        return 1000 * self.current // self.total / 10 if self.total else 0.0
-
-
-def figures(field: EmbeddingField) -> Figures:
-    """One query counts, whatever the number of rows; a few small ones say the rest."""
-    counts: dict[str, int] = dict.fromkeys(State, 0)
-    key, problem, without, found = "", "", 0, None
-    try:
-        key = wanted_extractor_key(field)
-        problem = _problem(field)
-        counted = dict(kept_if_slow(f"counts.{field.label}.{key}", partial(_count_states, field)))
-        without = counted.pop(NO_PICTURE, 0)
-        counts.update(counted)
-        found = ann_facts(field)
-    except ImproperlyConfigured as e:
-        problem = str(e)
-    runs = IndexingRun.objects.using(router.db_for_write(field.model)).filter(label=field.label)
-    progress = {run.kind: Progress(run) for run in runs}
-    return Figures(
-        field,
-        counts,
-        without,
-        key,
-        problem,
-        found,
-        progress.get(IndexingRun.Kind.SWEEP),
-        progress.get(IndexingRun.Kind.COMMAND),
-    )
-
-
-def _problem(field: EmbeddingField) -> str:
-    """Why the extractor can't run here, if so."""
-    try:
-        return wanted_extractor(field).missing() or ""
-    except ExtractorUnavailable as e:
-        return str(e)
-
-
-def _count_states(field: EmbeddingField) -> dict[str, int]:
-    return dict(pictures(field).values_list("visual_state").annotate(count=Count("*")).order_by())
-
-
-RELOAD_SECONDS = 5
-"""While a reindex runs, the page loads anew so often."""
-SETTLED = {State.REFUSED, State.QUARANTINED}
-"""States of IndexingAttempt too: there the pictures themselves are listed, with the reasons."""
+LEAST_HEIGHT = 1.5
+"""Height of a bar for one event among thousands, which must be visible."""
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(ReadOnlyAdmin):
-    """A page in place of a list of rows."""
+class DashboardAdmin(PageAdmin):
+    page_template = "visual_search/admin/dashboard.html"
 
-    def get_urls(self) -> list[Any]:
-        """Only the page itself: there are no rows to look at."""
-        return [url for url in super().get_urls() if str(url.name or "").endswith("_changelist")]
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
-        found = [figures(field) for field in embedding_fields()]
-        running = any(fields.command is not None and fields.command.running for fields in found)
-        context = {
-            **self.admin_site.each_context(request),
+    def get_page_context(self, request: HttpRequest) -> dict[str, Any]:
+        figures = [field_figures(field) for field in embedding_fields()]
+        is_running = any(one.command is not None and one.command.running for one in figures)
+        return {
             "title": _("Visual search dashboard"),
             "here": _("Dashboard"),
-            "subtitle": None,
-            "opts": self.opts,
-            "fields": [(fields, self._states(request, fields)) for fields in found],
+            "fields": [(one, self._states(request, one)) for one in figures],
             "plot": feedback_plot(),
             "inline": current_app.conf.task_always_eager,
             "searches": self._searches(request),
-            "reload_seconds": RELOAD_SECONDS if running else None,
-            "breadcrumb_list": BREADCRUMB_LIST,
-            **(extra_context or {}),
+            "reload_seconds": RELOAD_SECONDS if is_running else None,
         }
-        return TemplateResponse(request, "visual_search/admin/dashboard.html", context)
 
-    def _states(self, request: HttpRequest, fields: Figures) -> list[dict[str, Any]]:
-        """Count, share and way to the list for each state; of a bar, so that the parts add up to its width."""
+    def _states(self, request: HttpRequest, figures: FieldFigures) -> list[dict[str, Any]]:
+        """Return count, list and part of the bar (1000 units wide) for each state."""
         rows, x = [], 0.0
         for state in State:
-            count = fields.counts[state]
-            width = 1000 * count / fields.total if fields.total else 0.0
-            address = self._list_of(request, fields, state)
-            rows.append({"state": state, "count": count, "x": x, "width": width, "address": address})
+            count = figures.counts[state]
+            width = 1000 * count / figures.total if figures.total else 0.0
+            url = self._list_url(request, figures.field, state)
+            rows.append({"state": state, "count": count, "x": x, "width": width, "url": url})
             x += width
         return rows
 
-    def _list_of(self, request: HttpRequest, fields: Figures, state: State) -> str:
-        """Where the pictures, or their products, in this state are listed; empty where the user may not see them."""
-        if state in SETTLED and self._may_see(request, IndexingAttempt):
-            query = {"label": fields.field.label, "state": state.value}
-            return f"{self._address(IndexingAttempt, 'changelist')}?{urlencode(query)}"
-        model = fields.field.product_model
+    def _list_url(self, request: HttpRequest, field: EmbeddingField, state: State) -> str:
+        """Return the URL of the pictures, or their products, in this state; empty where the user may not see them."""
+        if state in ATTEMPT_STATES and self._may_see(request, IndexingAttempt):
+            query = {"label": field.label, "state": state.value}
+            return f"{self._changelist_url(IndexingAttempt)}?{urlencode(query)}"
+        model = field.product_model
         if self._has_mixin(model) and self._may_see(request, model):
-            return f"{self._address(model, 'changelist')}?{urlencode({'visual_search': state.value})}"
+            return f"{self._changelist_url(model)}?{urlencode({'visual_search': state.value})}"
         return ""
 
     def _searches(self, request: HttpRequest) -> list[tuple[Any, str]]:
-        """(name, address) of the pages on which this user may search by photo."""
+        """Return (name, URL) of the pages on which this user may search by photo."""
         return [
-            (model._meta.verbose_name_plural, self.admin_site.get_model_admin(model).visual_search_address)
+            (model._meta.verbose_name_plural, self.admin_site.get_model_admin(model).visual_search_url)
             for model in apps.get_models()
             if self._has_mixin(model) and self._may_see(request, model)
         ]
@@ -295,9 +101,192 @@ class DashboardAdmin(ReadOnlyAdmin):
         registered = self.admin_site.is_registered(model)
         return registered and self.admin_site.get_model_admin(model).has_view_or_change_permission(request)
 
-    def _address(self, model: Any, page: str) -> str:
+    def _changelist_url(self, model: Any) -> str:
         opts = model._meta
         try:
-            return reverse(f"{self.admin_site.name}:{opts.app_label}_{opts.model_name}_{page}")
+            return reverse(f"{self.admin_site.name}:{opts.app_label}_{opts.model_name}_changelist")
         except NoReverseMatch:
             return ""
+
+
+# Figures of an embedding field
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Progress of a run in IndexingRun, as of its last report."""
+
+    run: IndexingRun
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still running: it reports at least once in two leases."""
+        silent = timezone.now() - self.run.updated_at
+        return self.run.finished_at is None and silent < timedelta(seconds=2 * conf.LEASE_SECONDS)
+
+    @property
+    def processed(self) -> int:
+        return self.run.done + self.run.failed
+
+    @property
+    def percent(self) -> int | None:
+        """None where the pictures were not counted."""
+        return min(100, 100 * self.processed // self.run.total) if self.run.total else None
+
+    @property
+    def seconds(self) -> float:
+        return max((self.run.updated_at - self.run.started_at).total_seconds(), 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second since the start."""
+        return self.processed / self.seconds if self.seconds else 0.0
+
+    @property
+    def left(self) -> timedelta | None:
+        """Time to the end at this rate, or None."""
+        if self.run.total is None or not self.rate:
+            return None
+        return timedelta(seconds=round(max(0, self.run.total - self.processed) / self.rate))
+
+
+@dataclass(frozen=True)
+class FieldFigures:
+    field: EmbeddingField
+    counts: dict[str, int]
+    """Pictures by State."""
+    without_picture: int
+    """Rows whose picture column is empty."""
+    extractor_key: str
+    problem: str
+    """Why the extractor can't run here; empty where it can."""
+    ann: AnnFacts | None
+    sweep: RunProgress | None
+    command: RunProgress | None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def current(self) -> int:
+        return self.counts[State.CURRENT]
+
+    @property
+    def percent(self) -> float:
+        """Percentage of pictures that have their vectors, rounded down so that 100 means all."""
+        return 1000 * self.current // self.total / 10 if self.total else 0.0
+
+
+def field_figures(field: EmbeddingField) -> FieldFigures:
+    """Return the figures, by one query that counts pictures and a few small ones."""
+    counts: dict[str, int] = dict.fromkeys(State, 0)
+    key, problem, without_picture, ann = "", "", 0, None
+    try:
+        key = wanted_extractor_key(field)
+        problem = _problem(field)
+        counted = dict(cached_if_slow(f"counts.{field.label}.{key}", partial(_count_states, field)))
+        without_picture = counted.pop(NO_PICTURE, 0)
+        counts.update(counted)
+        ann = ann_facts(field)
+    except ImproperlyConfigured as e:
+        problem = str(e)
+    runs = IndexingRun.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+    runs_by_kind = {run.kind: RunProgress(run) for run in runs}
+    return FieldFigures(
+        field,
+        counts,
+        without_picture,
+        key,
+        problem,
+        ann,
+        runs_by_kind.get(IndexingRun.Kind.SWEEP),
+        runs_by_kind.get(IndexingRun.Kind.COMMAND),
+    )
+
+
+def _problem(field: EmbeddingField) -> str:
+    """Return why the extractor can't run here; empty where it can."""
+    try:
+        return wanted_extractor(field).missing() or ""
+    except ExtractorUnavailable as e:
+        return str(e)
+
+
+def _count_states(field: EmbeddingField) -> dict[str, int]:
+    return dict(pictures(field).values_list("visual_state").annotate(count=Count("*")).order_by())
+
+
+# Feedback of the last days
+
+
+@dataclass(frozen=True)
+class PlotBar:
+    day: datetime.date
+    count: int
+    x: int
+    y: float
+    height: float
+
+
+@dataclass(frozen=True)
+class PlotRow:
+    """One kind of event. ``share``: events per impression in percent, or None."""
+
+    kind: str
+    label: Any
+    total: int
+    most: int
+    share: float | None
+    bars: list[PlotBar]
+
+
+@dataclass(frozen=True)
+class FeedbackPlot:
+    rows: list[PlotRow]
+    first: datetime.date
+    last: datetime.date
+    width: int = DAYS * STEP
+    height: int = HEIGHT
+    bar: int = BAR
+
+    @property
+    def total(self) -> int:
+        return sum(row.total for row in self.rows)
+
+
+def feedback_plot(today: datetime.date | None = None) -> FeedbackPlot:
+    """Count the last DAYS days, today included, in the current time zone, by one query."""
+    last = today or timezone.localdate()
+    first = last - datetime.timedelta(days=DAYS - 1)
+    counts = cached_if_slow(
+        f"feedback.{first}.{timezone.get_current_timezone_name()}", partial(_count_events, first, last)
+    )
+    shown = sum(count for (kind, _), count in counts.items() if kind == Feedback.Kind.IMPRESSION)
+    days = [first + datetime.timedelta(days=n) for n in range(DAYS)]
+    rows = [
+        _row(kind, label, [(day, counts.get((kind, day), 0)) for day in days], shown)
+        for kind, label in Feedback.Kind.choices
+    ]
+    return FeedbackPlot(rows, first, last)
+
+
+def _count_events(first: datetime.date, last: datetime.date) -> dict[tuple[str, datetime.date], int]:
+    """Return the number of events by kind and day."""
+    since, before = (
+        timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))
+        for day in (first, last + datetime.timedelta(days=1))
+    )
+    events = Feedback.objects.filter(created_at__gte=since, created_at__lt=before)
+    counted = events.values_list("kind", TruncDate("created_at")).annotate(count=Count("*")).order_by()
+    return {(kind, day): count for kind, day, count in counted}
+
+
+def _row(kind: str, label: Any, counts: list[tuple[datetime.date, int]], shown: int) -> PlotRow:
+    total, most = sum(count for _, count in counts), max(count for _, count in counts)
+    bars = []
+    for n, (day, count) in enumerate(counts):
+        height = max(LEAST_HEIGHT, round(HEIGHT * count / most, 1)) if count else 0.0
+        bars.append(PlotBar(day, count, n * STEP + (STEP - BAR) // 2, round(HEIGHT - height, 1), height))
+    share = 100 * total / shown if shown and kind != Feedback.Kind.IMPRESSION else None
+    return PlotRow(kind, label, total, most, share, bars)

@@ -1,6 +1,6 @@
-"""Hits as staff see them: with the fields they look at, the way to the product's page, and the shop's own links.
+"""Hits as staff see them: with fields of the product, a link to its page, and the shop's own links.
 
-The panel on a product's page: what looks like it, as staff may see it.
+``staff_hits`` prepares hits for a template; ``neighbours`` renders the panel on a product's page.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ REASONS: dict[str, Any] = {
     "lowered": _("lowered"),
     "diverse": _("for variety"),
 }
-"""Names of the reasons that our rankers give; a ranker of the shop's own is shown by its own word."""
+"""Names of our rankers' reasons; a reason of a ranker of the shop's own is shown as it is."""
 
 
 @dataclass(frozen=True)
 class StaffHit:
-    """``details`` are (label, value) pairs, ``links`` (label, address) pairs; an empty address leads nowhere."""
+    """``details`` are (label, value) pairs, ``links`` (label, URL) pairs; an empty URL is a label without a link."""
 
     rank: int
     similarity: float
     product: Model
     title: str
-    address: str
+    url: str
     thumbnail: str
     reasons: list[Any]
     details: list[tuple[str, Any]]
@@ -57,7 +57,7 @@ class StaffHit:
 def staff_hits(
     model_admin: Any, request: HttpRequest, results: SearchResults, names: Iterable[str] = (), *, links: bool = False
 ) -> list[StaffHit]:
-    """A StaffHit for each hit; ``names``: as in ``list_display``; ``links``: whether to ask the shop for its links."""
+    """Return a StaffHit for each hit. ``names``: as in ``list_display``; ``links``: whether to add the shop's links."""
     names = list(names)
     labels = [str(capfirst(label_for_field(name, model_admin.model, model_admin))) for name in names]
     return [
@@ -80,7 +80,7 @@ def _staff_hit(
         hit.similarity,
         hit.product,
         title_of(hit.product),
-        change_address(model_admin.admin_site, hit.product, model_admin.model),
+        change_url(model_admin.admin_site, hit.product, model_admin.model),
         thumbnail_of(picture_of(get_field(label), hit.row)),
         [REASONS.get(reason, reason) for reason in hit.reasons if reason != VISUAL],
         details,
@@ -88,8 +88,8 @@ def _staff_hit(
     )
 
 
-def change_address(admin_site: Any, product: Model, model: type[Model] | None = None) -> str:
-    """Where the admin shows a product; empty where it doesn't. ``model``: that under which it is registered."""
+def change_url(admin_site: Any, product: Model, model: type[Model] | None = None) -> str:
+    """Return the URL of the product's page; empty where there is none. ``model``: the registered one."""
     opts = (model or type(product))._meta
     try:
         return reverse(f"{admin_site.name}:{opts.app_label}_{opts.model_name}_change", args=[quote(product.pk)])
@@ -98,7 +98,7 @@ def change_address(admin_site: Any, product: Model, model: type[Model] | None = 
 
 
 def _display(name: str, product: Model, model_admin: Any) -> Any:
-    """A field, attribute or method as the admin's list shows it."""
+    """Return a field, attribute or method as the admin's list shows it."""
     empty = model_admin.get_empty_value_display()
     try:
         field, attribute, value = lookup_field(name, product, model_admin)
@@ -111,17 +111,17 @@ def _display(name: str, product: Model, model_admin: Any) -> Any:
 
 
 def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeString:
-    """The product's status and its nearest neighbours, in the order that shoppers get them."""
+    """Render the product's status and its nearest neighbours, in the order that shoppers see."""
     field = model_admin.get_visual_search_field()
     limit = model_admin.visual_search_neighbours_shown
     within = model_admin.get_visual_search_queryset(request)
     results = search.similar_to(product, limit=limit, within=within, field=field.label)
     status = statuses(model_admin.model, [product.pk])[product.pk]
     context = {
-        "status": badge(status, told=True),
+        "status": badge(status, in_full=True),
         "has_vector": status.counts[State.CURRENT] + status.counts[State.STALE] > 0,
         "hits": staff_hits(model_admin, request, results),
         "exact": results.exact,
-        "more": f"{model_admin.visual_search_address}?{urlencode({'product': quote(product.pk)})}",
+        "more": f"{model_admin.visual_search_url}?{urlencode({'product': quote(product.pk)})}",
     }
     return render_to_string("visual_search/admin/neighbours.html", context, request=request)

@@ -18,7 +18,7 @@ from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
 from ..indexing.claims import batched
 from ..indexing.status import ProductStatus, State, pictures, statuses
-from .attempts import MOST_SENT, Sent, send, tell
+from .attempts import embed_again, show_resent
 from .hits import neighbours
 from .photo_page import StaffPhotoForm, photo_page
 from .status import StatusFilter, badge
@@ -29,27 +29,28 @@ else:
     Base = object
 
 PRODUCTS_TOGETHER = 1000
+"""Products whose pictures one query looks up."""
 ACTIONS = ["visual_search_reindex", "visual_search_retry"]
 STATUS, NEIGHBOURS = "visual_search_status", "visual_search_neighbours"
 STYLE = "django_visual_search/admin.css"
-KEPT_STATUS, KEPT_PANEL = "_visual_search_status", "_visual_search_panel"
+STATUS_ATTRIBUTE, PANEL_ATTRIBUTE = "_visual_search_status", "_visual_search_panel"
 
 
 class VisualSearchAdminMixin(Base):
-    """For the ModelAdmin of a product model; comes before ``admin.ModelAdmin`` among the bases.
+    """Mixin for the ModelAdmin of a product model, before ``admin.ModelAdmin`` among the bases.
 
-    Gives two actions, a status column and filter in the list, the nearest neighbours on the product's page, and a page
-    on which staff search by photo. Products outside ``get_queryset(request)`` are never among hits.
+    Adds two actions, a status column and filter in the list, the nearest neighbours on the product's page, and a page
+    on which staff search by photo. Products outside ``get_queryset(request)`` are never among the hits.
     """
 
     visual_search_field: str | None = None
     """Label of the embedding field to search by, where the products have several."""
     visual_search_fields: list[str] = []
-    """What is shown of each hit beside its name, as in ``list_display``."""
+    """Fields shown of each hit beside its name, as in ``list_display``."""
     visual_search_neighbours_shown = 8
     """How many neighbours the product's page shows; 0 for none."""
     visual_search_form: type[StaffPhotoForm] = StaffPhotoForm
-    """Form of the search by photo; a subclass may add fields, which ``visual_search_links`` finds in the request."""
+    """Form of the search by photo. A subclass may add fields, which ``visual_search_links`` finds in the request."""
     visual_search_template = "visual_search/admin/photo_page.html"
     """A template of the shop's own may extend this one and fill its block ``hit_links``."""
     visual_search_media = forms.Media(
@@ -67,23 +68,23 @@ class VisualSearchAdminMixin(Base):
         super().__init_subclass__(**kwargs)
         order = cls.__mro__
         if admin.ModelAdmin in order and order.index(admin.ModelAdmin) < order.index(VisualSearchAdminMixin):
-            raise TypeError(f"{cls.__name__}: VisualSearchAdminMixin comes before ModelAdmin, or half of it is lost.")
+            raise TypeError(f"{cls.__name__}: VisualSearchAdminMixin must come before ModelAdmin, or half is lost.")
 
     # What a shop may change
 
     def has_reindex_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may have pictures embedded again; by default, who may change products."""
+        """Return whether the user may have pictures embedded again: by default, whoever may change products."""
         return bool(self.has_change_permission(request))
 
     def get_visual_search_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """The products that staff's searches find; add ``prefetch_related`` for what ``visual_search_links`` reads."""
+        """Return the products that staff's searches find. Prefetch here what ``visual_search_links`` reads."""
         queryset = self.get_queryset(request)
         names = {f.name for f in self.opts.get_fields() if getattr(f, "many_to_one", False) and f.concrete}
-        wanted = names.intersection(self.visual_search_fields)
-        return queryset.select_related(*sorted(wanted)) if wanted else queryset
+        shown = names.intersection(self.visual_search_fields)
+        return queryset.select_related(*sorted(shown)) if shown else queryset
 
     def visual_search_links(self, request: HttpRequest, product: Any) -> list[tuple[Any, str]]:
-        """(label, address) pairs shown with a hit of a staff search; an empty address for a label alone."""
+        """Return (label, URL) pairs to show with a hit of a staff search; an empty URL for a label alone."""
         return []
 
     # The list
@@ -99,16 +100,16 @@ class VisualSearchAdminMixin(Base):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
         if STATUS in changelist.list_display:
-            # Evaluated here, as the list does anyway, so that one query tells the statuses of the page.
+            # Evaluated here, as the list does anyway, so that one query gets the statuses of the page.
             found = statuses(self.model, [product.pk for product in changelist.result_list])
             for product in changelist.result_list:
-                setattr(product, KEPT_STATUS, found[product.pk])
+                setattr(product, STATUS_ATTRIBUTE, found[product.pk])
         return changelist
 
     @admin.display(description=gettext_lazy("Visual search"))
     def visual_search_status(self, product: Any) -> SafeString:
-        """The status of the product's pictures, with the reason."""
-        status = getattr(product, KEPT_STATUS, None)
+        """Return the status of the product's pictures, with the reason."""
+        status = getattr(product, STATUS_ATTRIBUTE, None)
         return badge(status or statuses(self.model, [product.pk]).get(product.pk) or ProductStatus())
 
     @admin.action(
@@ -128,16 +129,17 @@ class VisualSearchAdminMixin(Base):
         )
 
     def _embed_again(self, request: HttpRequest, queryset: QuerySet[Any], states: list[State], none: str) -> None:
-        """Send the pictures of these products that are in one of the states; ``none``: what to say where none are."""
-        result = Sent()
-        # Not a subquery: the queryset may be annotated or ordered in a way that none can be.
-        for products in batched(queryset.order_by().values_list("pk", flat=True), PRODUCTS_TOGETHER):
-            for field in fields_of_product(self.model):
-                rows = pictures(field).filter(visual_product__in=products, visual_state__in=states)
-                keys = list(rows.order_by("pk").values_list("pk", flat=True))
-                result.add(send(field, keys, MOST_SENT - result.sent))
+        """Embed the pictures of these products that are in one of the states; ``none``: the message without any."""
+        # Not a subquery: the queryset may be annotated or ordered in a way that a subquery can't be.
+        batches = batched(queryset.order_by().values_list("pk", flat=True), PRODUCTS_TOGETHER)
+        rows = (
+            (field, pictures(field).filter(visual_product__in=products, visual_state__in=states).order_by("pk"))
+            for products in batches
+            for field in fields_of_product(self.model)
+        )
+        result = embed_again((field, list(found.values_list("pk", flat=True))) for field, found in rows)
         if result.pictures:
-            tell(request, result)
+            show_resent(request, result)
         else:
             messages.warning(request, none, fail_silently=True)
 
@@ -154,26 +156,26 @@ class VisualSearchAdminMixin(Base):
         named = NEIGHBOURS in flatten_fieldsets(fieldsets)
         if shown and named and (self.fieldsets or self.fields):  # where the shop wants it
             return fieldsets
-        if named:  # Django lists all read-only fields where the shop names none; the panel has a place of its own
+        if named:  # Django lists all read-only fields where the shop names none; the panel has its own place
             fieldsets = [(name, {**options, "fields": _without(options["fields"])}) for name, options in fieldsets]
         return [*fieldsets, (_("Visual search"), {"fields": [NEIGHBOURS]})] if shown else fieldsets
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         product = context.get("original")
         if product is not None and NEIGHBOURS in self.get_readonly_fields(request, product):
-            # The read-only field is given the product only, and what may be shown depends on the request.
-            setattr(product, KEPT_PANEL, neighbours(self, request, product))
+            # The read-only field gets the product only, and the panel depends on the request.
+            setattr(product, PANEL_ATTRIBUTE, neighbours(self, request, product))
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=gettext_lazy("Looks like"))
     def visual_search_neighbours(self, product: Any) -> Any:
-        """The products nearest to this one, as staff may see them."""
-        return getattr(product, KEPT_PANEL, self.get_empty_value_display())
+        """Return the products nearest to this one, as staff may see them."""
+        return getattr(product, PANEL_ATTRIBUTE, self.get_empty_value_display())
 
     # The search page
 
     def get_visual_search_field(self) -> EmbeddingField | None:
-        """The embedding field that staff's searches use; None where this model's products have none."""
+        """Return the embedding field that staff's searches use; None where this model's products have none."""
         if not self.visual_search_field and not fields_of_product(self.model):
             return None
         return search_field(self.model, self.visual_search_field)
@@ -187,15 +189,15 @@ class VisualSearchAdminMixin(Base):
         return [path("visual-search/", page, name=self.visual_search_url_name), *super().get_urls()]
 
     def visual_search_view(self, request: HttpRequest) -> HttpResponse:
-        """Staff's search by photo."""
+        """Return staff's search by photo."""
         return photo_page(self, request)
 
     @property
-    def visual_search_address(self) -> str:
+    def visual_search_url(self) -> str:
         return reverse(f"{self.admin_site.name}:{self.visual_search_url_name}")
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {"visual_search_address": self.visual_search_address} if self.get_visual_search_field() else {}
+        context = {"visual_search_url": self.visual_search_url} if self.get_visual_search_field() else {}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @property

@@ -1,6 +1,6 @@
-"""The form by which staff search by photo.
+"""Staff's search by photo, or by a product's own picture: a page beside the product list.
 
-Staff's search by photo, or by a product's own picture: a page beside the product list.
+``photo_page`` is the view, ``StaffPhotoForm`` its form.
 """
 
 from __future__ import annotations
@@ -28,92 +28,22 @@ from ..storefront.cards import title_of
 from ..storefront.forms import preview
 from ..storefront.gate import Busy, photo_slot
 from .base import BREADCRUMB_LIST
-from .hits import change_address, staff_hits
-
-SIDES = ("left", "top", "right", "bottom")
-LIMITS = (24, 48, 96)
-
-
-def _percent(label: Any, default: int) -> forms.IntegerField:
-    attributes = {"placeholder": default, "min": 0, "max": 100}
-    return forms.IntegerField(
-        label=label, required=False, min_value=0, max_value=100, widget=forms.NumberInput(attributes)
-    )
-
-
-class StaffPhotoForm(forms.Form):
-    """A photo, the part of it to look at, and how many hits. A subclass may add fields of the shop's own."""
-
-    photo = forms.FileField(
-        label=_("Photo"),
-        widget=forms.FileInput({"accept": "image/*"}),
-        error_messages={
-            "required": _("Choose a photo first."),
-            "empty": _("The file is empty. Choose a picture."),
-            "invalid": _("Choose a photo first."),
-        },
-    )
-    left = _percent(_("Left"), 0)
-    top = _percent(_("Top"), 0)
-    right = _percent(_("Right"), 100)
-    bottom = _percent(_("Bottom"), 100)
-    limit = forms.TypedChoiceField(
-        label=_("Hits"),
-        coerce=int,
-        choices=[(n, n) for n in LIMITS],
-        initial=LIMITS[0],
-        required=False,
-        empty_value=LIMITS[0],
-    )
-
-    @staticmethod
-    def limit_of(said: Any) -> int:
-        """The number of hits that a query string asks for, of those there are to choose from."""
-        return next((limit for limit in LIMITS if str(limit) == said.get("limit")), LIMITS[0])
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        given = [cleaned.get(side) for side in SIDES]
-        cleaned["crop"] = None
-        if any(value is not None for value in given) and not any(side in self.errors for side in SIDES):
-            left, top, right, bottom = (d if v is None else v for v, d in zip(given, (0, 0, 100, 100), strict=True))
-            if left >= right or top >= bottom:
-                self.add_error(
-                    None, _("Of the part to look at, left must be less than right, and top less than bottom.")
-                )
-            elif (left, top, right, bottom) != (0, 0, 100, 100):
-                cleaned["crop"] = (left / 100, top / 100, right / 100, bottom / 100)
-        return cleaned
-
-    @property
-    def crop_fields(self) -> list[Any]:
-        return [self[side] for side in SIDES]
-
-    @property
-    def part_is_given(self) -> bool:
-        """Whether the fields for the part have to be seen: something is in them, right or wrong."""
-        return any(field.value() not in (None, "") for field in self.crop_fields)
-
-    @property
-    def own_fields(self) -> list[Any]:
-        """Those that the shop added."""
-        return [self[name] for name in self.own_names]
-
-    @property
-    def own_names(self) -> list[str]:
-        return [name for name in self.fields if name not in StaffPhotoForm.base_fields]
-
-
-AGAIN_SECONDS = 60
+from .hits import change_url, staff_hits
 
 logger = logging.getLogger("django_visual_search")
 
+SIDES = ("left", "top", "right", "bottom")
+LIMITS = (24, 48, 96)
+"""Numbers of hits to choose from."""
+RETRY_SECONDS = 60
+"""``Retry-After`` where the extractor can't run: somebody has to fix that first."""
+
 
 def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
-    """The form, and what was found by a POSTed ``photo`` or by the picture of ``?product=``.
+    """Return the form, and the hits for a POSTed ``photo`` or for the picture of ``?product=``.
 
-    403 without the view permission; 404 for an unknown product; 422 with the reason where the photo isn't accepted; 503
-    with Retry-After where too many are searched by, or the extractor doesn't run here.
+    403 without the view permission; 404 for an unknown product; 422 with the reason where the photo is refused; 503
+    with Retry-After where too many photo searches are running or the extractor can't run here.
     """
     if not model_admin.has_view_or_change_permission(request):
         raise PermissionDenied
@@ -140,15 +70,15 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         except ExtractorUnavailable as unavailable:
             logger.exception("visual search: no photo search by %s", field.label)
             form.add_error(None, gettext("Photo search can't run here: %(reason)s") % {"reason": unavailable})
-            status, retry_after = 503, AGAIN_SECONDS
-        said: Any = form.cleaned_data if hasattr(form, "cleaned_data") else {}
+            status, retry_after = 503, RETRY_SECONDS
+        sent: Any = form.cleaned_data if hasattr(form, "cleaned_data") else {}
     else:
         form = model_admin.visual_search_form(initial=request.GET.dict())
-        said = request.GET
+        sent = request.GET
         if key := request.GET.get("product"):
             found |= _by_product(model_admin, request, key, field)
     response = TemplateResponse(
-        request, model_admin.visual_search_template, _context(model_admin, request, form, found, said), status=status
+        request, model_admin.visual_search_template, _context(model_admin, request, form, found, sent), status=status
     )
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
@@ -156,13 +86,13 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _by_photo(model_admin: Any, request: HttpRequest, form: StaffPhotoForm, field: EmbeddingField) -> dict[str, Any]:
-    # One byte more than is allowed, so that a file that is too large is seen to be
+    # One byte more than is allowed, so that a file that is too large is refused.
     photo = form.cleaned_data["photo"].read(extractor_of(field).spec.images.max_bytes + 1)
     within = model_admin.get_visual_search_queryset(request)
     crop = form.cleaned_data["crop"]
     started = time.perf_counter()
     with photo_slot():
-        # Staff look for the thing in the photo: rules and feedback, which serve shoppers, could hide it.
+        # Staff look for the thing in the photo, which rules and feedback for shoppers could hide.
         results = search.search_by_image(
             photo, field.label, limit=form.cleaned_data["limit"], within=within, crop=crop, ranking=False
         )
@@ -192,11 +122,11 @@ def _since(started: float) -> float:
 
 
 def _context(
-    model_admin: Any, request: HttpRequest, form: StaffPhotoForm, found: dict[str, Any], said: Any
+    model_admin: Any, request: HttpRequest, form: StaffPhotoForm, found: dict[str, Any], sent: Any
 ) -> dict[str, Any]:
     opts, product, results = model_admin.opts, found["product"], found["results"]
-    # What staff typed into the shop's own fields goes along when they search on by a hit's picture.
-    kept = {name: said.get(name) for name in form.own_names if said.get(name) not in (None, "")}
+    # The links that search by a hit's picture keep what staff typed into the shop's own fields.
+    kept = {name: sent.get(name) for name in form.own_names if sent.get(name) not in (None, "")}
     hits = None
     if results is not None:
         hits = staff_hits(model_admin, request, results, model_admin.visual_search_fields, links=True)
@@ -211,8 +141,81 @@ def _context(
         "form": form,
         "hits": [(hit, "?" + urlencode({**kept, "product": quote(hit.product.pk)})) for hit in hits or ()],
         "product_title": title_of(product) if product is not None else "",
-        "product_address": change_address(model_admin.admin_site, product, model_admin.model) if product else "",
+        "product_url": change_url(model_admin.admin_site, product, model_admin.model) if product else "",
         "products": opts.verbose_name_plural,
-        "list_address": reverse(f"{model_admin.admin_site.name}:{opts.app_label}_{opts.model_name}_changelist"),
+        "list_url": reverse(f"{model_admin.admin_site.name}:{opts.app_label}_{opts.model_name}_changelist"),
         "breadcrumb_list": BREADCRUMB_LIST,
     }
+
+
+# The form
+
+
+def _percent(label: Any, default: int) -> forms.IntegerField:
+    attributes = {"placeholder": default, "min": 0, "max": 100}
+    return forms.IntegerField(
+        label=label, required=False, min_value=0, max_value=100, widget=forms.NumberInput(attributes)
+    )
+
+
+class StaffPhotoForm(forms.Form):
+    """A photo, the part of it to search by, and the number of hits. A subclass may add fields of the shop's own."""
+
+    photo = forms.FileField(
+        label=_("Photo"),
+        widget=forms.FileInput({"accept": "image/*"}),
+        error_messages={
+            "required": _("Choose a photo first."),
+            "empty": _("The file is empty. Choose a picture."),
+            "invalid": _("Choose a photo first."),
+        },
+    )
+    left = _percent(_("Left"), 0)
+    top = _percent(_("Top"), 0)
+    right = _percent(_("Right"), 100)
+    bottom = _percent(_("Bottom"), 100)
+    limit = forms.TypedChoiceField(
+        label=_("Hits"),
+        coerce=int,
+        choices=[(n, n) for n in LIMITS],
+        initial=LIMITS[0],
+        required=False,
+        empty_value=LIMITS[0],
+    )
+
+    @staticmethod
+    def limit_of(parameters: Any) -> int:
+        """Return the number of hits in the query string where it is one of LIMITS, else the smallest."""
+        return next((limit for limit in LIMITS if str(limit) == parameters.get("limit")), LIMITS[0])
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        given = [cleaned.get(side) for side in SIDES]
+        cleaned["crop"] = None
+        if any(value is not None for value in given) and not any(side in self.errors for side in SIDES):
+            left, top, right, bottom = (d if v is None else v for v, d in zip(given, (0, 0, 100, 100), strict=True))
+            if left >= right or top >= bottom:
+                self.add_error(
+                    None, _("Of the part to search by, left must be less than right, and top less than bottom.")
+                )
+            elif (left, top, right, bottom) != (0, 0, 100, 100):
+                cleaned["crop"] = (left / 100, top / 100, right / 100, bottom / 100)
+        return cleaned
+
+    @property
+    def crop_fields(self) -> list[Any]:
+        return [self[side] for side in SIDES]
+
+    @property
+    def part_is_given(self) -> bool:
+        """Whether the fields for the part have a value, valid or not, so that they must be visible."""
+        return any(field.value() not in (None, "") for field in self.crop_fields)
+
+    @property
+    def own_fields(self) -> list[Any]:
+        """Fields that the shop added."""
+        return [self[name] for name in self.own_names]
+
+    @property
+    def own_names(self) -> list[str]:
+        return [name for name in self.fields if name not in StaffPhotoForm.base_fields]

@@ -1,6 +1,7 @@
-"""Products that rows name by model and key as text: read for a whole page of rows at once, and shown with a picture.
+"""Products of any model in our tables: loaded for a page of rows, shown in a cell, and chosen by name.
 
-A form field that names a product of any model by typing a part of its name, with the admin's own autocomplete.
+A *product key* is a model and a primary key as text; a *choice* is both as one text, ``<content type>:<primary key>``,
+the value of a form field that uses the admin's own autocomplete.
 """
 
 from __future__ import annotations
@@ -25,30 +26,55 @@ from django.utils.translation import gettext_lazy as _
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields, fields_of_product
 from ..storefront.cards import thumbnail_of, title_of
-from .hits import change_address
+from .hits import change_url
 
-SIDE = 40
+THUMBNAIL_SIDE = 40
 """Pixels of a thumbnail in a list."""
+CHOICES_PAGE = 20
+"""Products that the autocomplete loads at once."""
 
-Key = tuple[type[Model], str]
+ProductKey = tuple[type[Model], str]
 
 
-def load_products(wanted: Iterable[Key]) -> dict[Key, Model]:
-    """The products that are there, without their vectors: one query for each model."""
-    keys: dict[type[Model], set[str]] = defaultdict(set)
-    for model, key in wanted:
-        keys[model].add(key)
-    found: dict[Key, Model] = {}
-    for model, named in keys.items():
-        sound = [value for key in named if (value := primary_key(model, key)) is not None]
+# Whom the admin shows which products
+
+
+def may_view(admin_site: Any, request: HttpRequest, model: type[Model]) -> bool:
+    """Return whether the user may see the model in the admin; without an admin, whether the user may view it."""
+    if admin_site.is_registered(model):
+        return bool(admin_site.get_model_admin(model).has_view_or_change_permission(request))
+    return bool(request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
+
+
+def visible_products(admin_site: Any, request: HttpRequest, model: type[Model]) -> QuerySet[Any]:
+    """Return the model's products that the user may see in the admin."""
+    if not may_view(admin_site, request, model):
+        return model._base_manager.none()
+    if admin_site.is_registered(model):
+        queryset: QuerySet[Any] = admin_site.get_model_admin(model).get_queryset(request)
+        return queryset
+    return model._default_manager.all()
+
+
+# Loading and showing
+
+
+def load_products(keys: Iterable[ProductKey]) -> dict[ProductKey, Model]:
+    """Return the products that exist, without their vectors: one query for each model."""
+    by_model: dict[type[Model], set[str]] = defaultdict(set)
+    for model, key in keys:
+        by_model[model].add(key)
+    found: dict[ProductKey, Model] = {}
+    for model, texts in by_model.items():
+        valid = [value for text in texts if (value := primary_key(model, text)) is not None]
         own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
-        for product in model._base_manager.defer(*own).filter(pk__in=sound):
+        for product in model._base_manager.defer(*own).filter(pk__in=valid):
             found[model, str(product.pk)] = product
     return found
 
 
 def primary_key(model: type[Model], text: str) -> Any:
-    """The key that the text stands for; None where it can't be one."""
+    """Return the primary key that the text stands for; None where it can't be one."""
     try:
         value = model._meta.pk.to_python(text)
         return None if "\0" in text else value
@@ -57,15 +83,15 @@ def primary_key(model: type[Model], text: str) -> Any:
 
 
 def model_of(content_type_id: int | None) -> type[Model] | None:
-    """Remembered by Django; None where the model is gone."""
+    """Return the model, which Django caches; None where it is gone."""
     return ContentType.objects.get_for_id(content_type_id).model_class() if content_type_id else None
 
 
-def own_picture(product: Model) -> str:
-    """Address of a small version of the picture on the product itself; empty where it has none."""
+def product_thumbnail(product: Model) -> str:
+    """Return the URL of a thumbnail of the picture on the product itself; empty where it has none."""
     for field in fields_of_product(type(product)):
         if _links_to_product(field) if field.link else field.product is None:
-            return thumbnail_of(getattr(product, field.image_field.name, None), SIDE * 2)
+            return thumbnail_of(getattr(product, field.image_field.name, None), THUMBNAIL_SIDE * 2)
     return ""
 
 
@@ -74,46 +100,44 @@ def _links_to_product(field: EmbeddingField) -> bool:
 
 
 def product_cell(admin_site: Any, product: Model | None, missing: str) -> SafeString:
-    """Picture and name, leading to the product's page; ``missing``: what to show where the product is gone."""
+    """Return picture and name, linked to the product's page; ``missing`` in place of a product that is gone."""
     if product is None:
         return format_html('<span class="visual-search-gone">{}</span>', missing)
-    picture, address = own_picture(product), change_address(admin_site, product)
-    image = (
-        format_html('<img src="{}" alt="" width="{}" height="{}" loading="lazy">', picture, SIDE, SIDE)
-        if picture
-        else ""
-    )
-    if not address:
+    thumbnail, url, side = product_thumbnail(product), change_url(admin_site, product), THUMBNAIL_SIDE
+    image: SafeString | str = ""
+    if thumbnail:
+        image = format_html('<img src="{}" alt="" width="{}" height="{}" loading="lazy">', thumbnail, side, side)
+    if not url:
         return format_html('<span class="visual-search-product">{}<span>{}</span></span>', image, title_of(product))
     link = '<a class="visual-search-product" href="{}">{}<span>{}</span></a>'
-    return format_html(link, address, image, title_of(product))
+    return format_html(link, url, image, title_of(product))
 
 
-PAGE = 20
+# Choosing by name
 
 
-def product_models() -> list[type[Model]]:
-    """The models whose products are found by pictures."""
+def choice_models() -> list[type[Model]]:
+    """Return the concrete models of the products that searches find."""
     return list(dict.fromkeys(field.product_model._meta.concrete_model for field in embedding_fields()))
 
 
 def choice_of(content_type_id: int | None, key: str) -> str:
-    """A product as the text that the field works with: ``<content type>:<primary key>``."""
+    """Return a product as a choice; empty without a product."""
     return f"{content_type_id}:{key}" if content_type_id and key else ""
 
 
 def split_choice(choice: str) -> tuple[type[Model] | None, str]:
-    """The product's model and key as text; no model where the text is not a choice."""
+    """Return the product's model and key as text; None in place of the model where the text is not a choice."""
     number, _colon, key = choice.partition(":")
     try:
         model = model_of(int(number)) if number.isdecimal() else None
     except (ContentType.DoesNotExist, OverflowError):
         model = None
-    return (model if model in product_models() else None), key
+    return (model if model in choice_models() else None), key
 
 
 class ProductSelect(AutocompleteMixin, forms.Select):
-    """A select that loads its options as the admin's autocomplete fields do; only the chosen one is in the page."""
+    """A select that loads its options as the admin's autocomplete fields do; the page has only the chosen one."""
 
     url_name = "%s:django_visual_search_rankingrule_products"
 
@@ -130,11 +154,11 @@ class ProductSelect(AutocompleteMixin, forms.Select):
         model, text = split_choice(choice)
         key = primary_key(model, text) if model else None
         product = model._base_manager.filter(pk=key).first() if model and key is not None else None
-        return text if product is None else label_of(product)
+        return text if product is None else choice_label(product)
 
 
 class ProductChoice(forms.CharField):
-    """Cleans to a choice of a product that exists; ``products``: model -> those that the user may see."""
+    """Cleans to a choice of an existing product. ``products``: model -> products that the user may see."""
 
     products: Any = None
 
@@ -149,43 +173,34 @@ class ProductChoice(forms.CharField):
         return choice
 
 
-def label_of(product: Model) -> str:
-    """The product's name, with its model's where there are several."""
+def choice_label(product: Model) -> str:
+    """Return the product's name, with its model's where there are several."""
     name = title_of(product)
-    return name if len(product_models()) == 1 else f"{name} ({product._meta.verbose_name})"
+    return name if len(choice_models()) == 1 else f"{name} ({product._meta.verbose_name})"
 
 
-def visible_products(admin_site: Any, request: HttpRequest, model: type[Model]) -> QuerySet[Any]:
-    """Those of the model that the user may see in the admin; all, where it has no admin and the user may view it."""
-    if admin_site.is_registered(model):
-        model_admin = admin_site.get_model_admin(model)
-        allowed = model_admin.has_view_or_change_permission(request)
-        return model_admin.get_queryset(request) if allowed else model._base_manager.none()
-    allowed = request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
-    return model._default_manager.all() if allowed else model._base_manager.none()
-
-
-def products_view(model_admin: Any, request: HttpRequest) -> JsonResponse:
-    """What the autocomplete asks for: ``term`` and ``page`` to products, as select2 reads them."""
+def choices_view(model_admin: Any, request: HttpRequest) -> JsonResponse:
+    """Return page ``page`` of the products that match ``term``, as select2 reads them."""
     if not (model_admin.has_add_permission(request) or model_admin.has_view_or_change_permission(request)):
         raise PermissionDenied
     term = request.GET.get("term", "").replace("\0", "").strip()
     number = request.GET.get("page", "1")
-    first = PAGE * (min(int(number), 1000) - 1 if number.isdecimal() and int(number) else 0)
+    first = CHOICES_PAGE * (min(int(number), 1000) - 1 if number.isdecimal() and int(number) else 0)
     results: list[dict[str, str]] = []
     more = False
-    for model in product_models():
-        found = list(_search(model_admin.admin_site, request, model, term)[first : first + PAGE + 1])
-        more = more or len(found) > PAGE
+    for model in choice_models():
+        found = list(_search(model_admin.admin_site, request, model, term)[first : first + CHOICES_PAGE + 1])
+        more = more or len(found) > CHOICES_PAGE
         content_type = ContentType.objects.get_for_model(model).pk
         results += [
-            {"id": choice_of(content_type, str(product.pk)), "text": label_of(product)} for product in found[:PAGE]
+            {"id": choice_of(content_type, str(product.pk)), "text": choice_label(product)}
+            for product in found[:CHOICES_PAGE]
         ]
     return JsonResponse({"results": results, "pagination": {"more": more}})
 
 
 def _search(admin_site: Any, request: HttpRequest, model: type[Model], term: str) -> QuerySet[Any]:
-    """By the search of the model's own admin; else in its texts."""
+    """Return the products that the model's own admin finds; without one, those with the term in a text column."""
     queryset = visible_products(admin_site, request, model)
     if not term:
         return queryset.order_by("pk")

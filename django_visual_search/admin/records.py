@@ -1,7 +1,4 @@
-"""What was gathered, to be looked at: feedback, searches, evidence.
-
-Learned heads, to be looked at: what they were learned from, what held-out pictures said, and which serves.
-"""
+"""Records that staff only view: feedback, searches, evidence, and learned heads with their held-out metrics."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from ..fields.registry import get_field, named_model
 from ..models import EmbeddingHead, Evidence, Feedback, SearchLog
-from .base import ReadOnly, ReadOnlyAdmin
-from .products import Key, model_of
+from .base import ReadOnlyAdmin, RecordAdmin
+from .products import ProductKey, model_of
 
 HIT, QUERY = 0, 1
 
@@ -29,28 +26,28 @@ def rounded(number: float | None, places: int) -> str:
 
 
 @admin.register(Feedback)
-class FeedbackAdmin(ReadOnly):
+class FeedbackAdmin(RecordAdmin):
     list_display = ["hit", "kind", "query", "rank", "created_at"]
     list_display_links = ["kind"]  # the products lead to their own pages
     list_filter = ["kind", "query_kind", "created_at"]
     search_fields = ["=object_id", "=query_id"]
-    search_help_text = _("Primary key of a product.")
+    search_help_text = _("A product's primary key.")
     ordering = ["-id"]
     fields = [
         *("kind", "created_at", "hit", "query", "query_kind", "rank", "similar", "label", "extractor_key", "search"),
         *("counted", "gain", "exposure"),
     ]
 
-    def keys_of(self, row: Feedback) -> Iterable[Key | None]:
+    def product_keys(self, row: Feedback) -> Iterable[ProductKey | None]:
         return [self._key(row, row.object_id), self._key(row, row.query_id)]
 
     @staticmethod
-    def _key(row: Feedback, text: str) -> Key | None:
+    def _key(row: Feedback, text: str) -> ProductKey | None:
         model = model_of(row.content_type_id)
         return (model, text) if model and text else None
 
     def subtitle_of(self, row: Feedback) -> str:
-        return f"{capfirst(row.get_kind_display())}: {self.name(row, HIT)}"
+        return f"{capfirst(row.get_kind_display())}: {self.product_name(row, HIT)}"
 
     @admin.display(description=_("product"), ordering="object_id")
     def hit(self, row: Feedback) -> SafeString | str:
@@ -66,7 +63,7 @@ class FeedbackAdmin(ReadOnly):
 
 
 @admin.register(SearchLog)
-class SearchLogAdmin(ReadOnly):
+class SearchLogAdmin(RecordAdmin):
     list_display = ["created_at", "query", "results", "best", "duration", "exact"]
     list_filter = ["kind", "exact", "created_at", "label"]
     ordering = ["-created_at"]
@@ -79,16 +76,16 @@ class SearchLogAdmin(ReadOnly):
     def get_queryset(self, request: Any) -> Any:
         return super().get_queryset(request).defer("vector")
 
-    def keys_of(self, row: SearchLog) -> Iterable[Key | None]:
+    def product_keys(self, row: SearchLog) -> Iterable[ProductKey | None]:
         return [self._key(row)]
 
     @staticmethod
-    def _key(row: SearchLog) -> Key | None:
+    def _key(row: SearchLog) -> ProductKey | None:
         if not row.query_id:
             return None
         try:
             return get_field(row.label).product_model, row.query_id
-        except LookupError:  # the field is not there any more
+        except LookupError:  # the field no longer exists
             return None
 
     @admin.display(description=_("searched by"), ordering="kind")
@@ -105,19 +102,19 @@ class SearchLogAdmin(ReadOnly):
 
 
 @admin.register(Evidence)
-class EvidenceAdmin(ReadOnly):
+class EvidenceAdmin(RecordAdmin):
     list_display = ["hit", "query", "worth", "looks", "as_of"]
     list_display_links = ["worth"]
     search_fields = ["=object_id", "=query_id"]
-    search_help_text = _("Primary key of a product.")
+    search_help_text = _("A product's primary key.")
     ordering = ["-gain"]
     fields = ["hit", "query", "worth", "looks", "as_of", "model"]
 
-    def keys_of(self, row: Evidence) -> Iterable[Key | None]:
+    def product_keys(self, row: Evidence) -> Iterable[ProductKey | None]:
         return [self._key(row, row.object_id), self._key(row, row.query_id)]
 
     @staticmethod
-    def _key(row: Evidence, text: str) -> Key | None:
+    def _key(row: Evidence, text: str) -> ProductKey | None:
         model = named_model(row.model)
         return (model, text) if model and text else None
 
@@ -138,7 +135,7 @@ class EvidenceAdmin(ReadOnly):
         return self.cell(row, QUERY, _("any search"))
 
 
-SHOWN = ("R@1", "R@5", "mAP")
+HEAD_METRICS = ("R@1", "R@5", "mAP")
 
 
 @admin.register(EmbeddingHead)
@@ -159,17 +156,17 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
             f"{rounded(one['before']['mAP'], 2)} → {rounded(one['after']['mAP'], 2)}" for one in head.metrics
         )
 
-    @admin.display(description=_("on pictures held out"))
+    @admin.display(description=_("on held-out pictures"))
     def figures(self, head: EmbeddingHead) -> SafeString | str:
-        """A row for each task and moment, a column for each measure."""
+        """Return a table with a row for each task before and after, and a column for each metric."""
         rows = [
-            (f"{one['task']}, {word}", *(rounded(one[when][name], 3) for name in SHOWN), one[when]["queries"])
+            (f"{one['task']}, {word}", *(rounded(one[when][name], 3) for name in HEAD_METRICS), one[when]["queries"])
             for one in head.metrics
-            for when, word in (("before", _("as it was")), ("after", _("with this head")))
+            for when, word in (("before", _("before")), ("after", _("with this head")))
         ]
         if not rows:
-            return str(_("Nothing could be held out."))
-        names = format_html_join("", "<th scope='col'>{}</th>", ((name,) for name in (*SHOWN, _("queries"))))
+            return str(_("No pictures could be held out."))
+        names = format_html_join("", "<th scope='col'>{}</th>", ((name,) for name in (*HEAD_METRICS, _("queries"))))
         body = format_html_join(
             "", "<tr><th scope='row'>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows
         )

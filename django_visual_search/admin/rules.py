@@ -1,4 +1,4 @@
-"""Pins, boosts and hides: staff choose products by name and see their pictures."""
+"""Ranking rules: staff pin, boost and hide products, which they choose by name and see with their pictures."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..models import RankingRule
-from .base import RowsOfProducts
+from .base import ProductRowsAdmin
 from .products import (
-    Key,
     ProductChoice,
+    ProductKey,
     ProductSelect,
     choice_of,
+    choices_view,
     model_of,
-    products_view,
     split_choice,
     visible_products,
 )
 
 HIT, QUERY = 0, 1
-NAMES = ("object_id", "query_id")
+CHOICE_FIELDS = ("object_id", "query_id")
 NOTE_LENGTH = 60
 """Characters of a note in the list."""
 
 
 class RankingRuleForm(forms.ModelForm):
-    """The two columns that name products are chosen as products; the content type follows from the choice."""
+    """Two columns name products, which are chosen by name; the content type follows from the choice."""
 
     object_id = ProductChoice(label=gettext_lazy("Product"))
     query_id = ProductChoice(
         label=gettext_lazy("Only for"),
         required=False,
-        help_text=gettext_lazy("The product whose similar items this is about; empty for every search."),
+        help_text=gettext_lazy("Apply only to the similar items of this product; empty for every search."),
     )
     products: Any = None
-    """Model -> the products that the user may see. Set with ``admin_site`` by the ModelAdmin, for each request."""
+    """Model -> products that the user may see. The ModelAdmin sets it and ``admin_site`` for each request."""
     admin_site: Any = None
 
     class Meta:
@@ -57,7 +57,7 @@ class RankingRuleForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in NAMES:
+        for name in CHOICE_FIELDS:
             if name in self.fields:
                 field: Any = self.fields[name]
                 field.products = self.products
@@ -73,13 +73,13 @@ class RankingRuleForm(forms.ModelForm):
         if hit is not None:
             self.instance.content_type = ContentType.objects.get_for_model(hit)
             if query is not None and query is not hit:
-                self.add_error("query_id", _("Both must be products of the same kind."))
+                self.add_error("query_id", _("Both products must be of the same model."))
         cleaned |= {"object_id": key, "query_id": query_key}
         return cleaned
 
 
 @admin.register(RankingRule)
-class RankingRuleAdmin(RowsOfProducts):
+class RankingRuleAdmin(ProductRowsAdmin):
     form = RankingRuleForm
     list_display = ["hit", "rule", "query", "when", "active"]
     list_display_links = ["rule"]
@@ -93,23 +93,25 @@ class RankingRuleAdmin(RowsOfProducts):
         names = list(super().get_fields(request, obj))
         if obj is None:
             return [name for name in names if name != "pictures"]
-        # Who may only look sees the products, not their keys.
-        return names if self.has_change_permission(request, obj) else [name for name in names if name not in NAMES]
+        # Whoever may only view sees the products, not their keys.
+        return (
+            names if self.has_change_permission(request, obj) else [name for name in names if name not in CHOICE_FIELDS]
+        )
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        made = super().get_form(request, obj, change, **kwargs)
+        form = super().get_form(request, obj, change, **kwargs)
         products = staticmethod(partial(visible_products, self.admin_site, request))
-        return type(made.__name__, (made,), {"products": products, "admin_site": self.admin_site})
+        return type(form.__name__, (form,), {"products": products, "admin_site": self.admin_site})
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.products_view)
         return [path("products/", view, name="django_visual_search_rankingrule_products"), *super().get_urls()]
 
     def products_view(self, request: HttpRequest) -> JsonResponse:
-        """Products for the autocomplete."""
-        return products_view(self, request)
+        """Return products for the autocomplete."""
+        return choices_view(self, request)
 
-    def keys_of(self, row: RankingRule) -> Iterable[Key | None]:
+    def product_keys(self, row: RankingRule) -> Iterable[ProductKey | None]:
         model = model_of(row.content_type_id)
         return [(model, key) if model and key else None for key in (row.object_id, row.query_id)]
 
@@ -125,14 +127,14 @@ class RankingRuleAdmin(RowsOfProducts):
     def rule(self, row: RankingRule) -> SafeString:
         note = Truncator(row.note).chars(NOTE_LENGTH)
         noted = format_html('<span class="visual-search-reason" title="{}">{}</span>', row.note, note) if note else ""
-        return format_html('<span class="visual-search-rule">{}{}</span>', _does(row), noted)
+        return format_html('<span class="visual-search-rule">{}{}</span>', _effect(row), noted)
 
     def subtitle_of(self, row: RankingRule) -> str:
-        return f"{capfirst(_does(row))}: {self.name(row, HIT)}"
+        return f"{capfirst(_effect(row))}: {self.product_name(row, HIT)}"
 
     @admin.display(description=gettext_lazy("when"), ordering="starts_at")
     def when(self, row: RankingRule) -> str:
-        first, last = (_short(moment) for moment in (row.starts_at, row.ends_at))
+        first, last = (_short_date(moment) for moment in (row.starts_at, row.ends_at))
         if first and last:
             return _("%(first)s to %(last)s") % {"first": first, "last": last}
         if first:
@@ -141,7 +143,7 @@ class RankingRuleAdmin(RowsOfProducts):
 
     @admin.display(description=gettext_lazy("now"), boolean=True)
     def active(self, row: RankingRule) -> bool:
-        """Whether the rule holds at the moment."""
+        """Return whether the rule applies now."""
         now = timezone.now()
         return (row.starts_at is None or row.starts_at <= now) and (row.ends_at is None or row.ends_at > now)
 
@@ -152,7 +154,7 @@ class RankingRuleAdmin(RowsOfProducts):
         )
 
 
-def _does(row: RankingRule) -> str:
+def _effect(row: RankingRule) -> str:
     if row.kind == RankingRule.Kind.PIN:
         return _("pin to place %(slot)s") % {"slot": row.slot}
     if row.kind == RankingRule.Kind.BOOST:
@@ -160,5 +162,5 @@ def _does(row: RankingRule) -> str:
     return str(row.get_kind_display())
 
 
-def _short(moment: Any) -> str:
+def _short_date(moment: Any) -> str:
     return "" if moment is None else str(date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT"))

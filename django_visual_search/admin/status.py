@@ -1,7 +1,4 @@
-"""How a status looks: a coloured word, how many pictures it is about, and why.
-
-The filter of the shop's product list by status.
-"""
+"""The status of a product's pictures in the shop's list: a badge with the reason, and a filter."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ from django.utils.translation import gettext_lazy as _
 from ..indexing.status import ProductStatus, State, in_state
 
 REASON_LENGTH = 90
-"""Characters; the whole is in the tooltip."""
-TOLD = {State.REFUSED, State.QUARANTINED}
-"""The states whose reason somebody has to do something about: it is shown in the list."""
+"""Characters in the list; the tooltip has all of it."""
+NEEDS_ACTION = {State.REFUSED, State.QUARANTINED}
+"""States that somebody has to act on: the list shows their reason."""
 
 
-def badge(status: ProductStatus, *, told: bool = False) -> SafeString:
-    """``told``: whether to show the reason of any state, and all of it."""
+def badge(status: ProductStatus, *, in_full: bool = False) -> SafeString:
+    """Return a coloured word, how many pictures it is about, and why. ``in_full``: the whole reason of any state."""
     state, reason = status.state, status.reason
     count = status.counts[state]
     label = state.label
@@ -35,8 +32,8 @@ def badge(status: ProductStatus, *, told: bool = False) -> SafeString:
             "count": count,
             "total": status.pictures,
         }
-    short = Truncator(reason).chars(REASON_LENGTH) if state in TOLD or not status.pictures else ""
-    shown = reason if told else short
+    short = Truncator(reason).chars(REASON_LENGTH) if state in NEEDS_ACTION or not status.pictures else ""
+    shown = reason if in_full else short
     return format_html(
         '<span class="visual-search-status visual-search-{}" title="{}">{}</span>{}',
         state.value,

@@ -1,8 +1,7 @@
-"""Why a product can't be found, or hardly, and what to do about it.
+"""The findability report: which products can't be found, or hardly, for which reason, and what to do about it.
 
-Products without a current vector, by the reason, as SQL that is true at any time.
-
-The report: reasons with counts, and the products of each, a page at a time.
+``count_unfindable`` counts the products of each reason; ``unfindable_products`` lists them, a page at a time. Products
+without a current vector come from the database at any time; drowned products and duplicates from the last check.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from .check import TOP
 
 
 class Reason(StrEnum):
-    """In the order in which a report lists them: what nobody finds at all comes first."""
+    """In the order of a report: products that nobody finds at all come first."""
 
     NO_PICTURE = "no-picture"
     SIZE = "size"
@@ -46,14 +45,14 @@ class Reason(StrEnum):
 
     @property
     def label(self) -> str:
-        return str(LABELS[self])
+        return str(REASON_LABELS[self])
 
     @property
     def advice(self) -> str:
         return str(ADVICE[self])
 
 
-LABELS = {
+REASON_LABELS = {
     Reason.NO_PICTURE: _("no picture"),
     Reason.SIZE: _("too small or of an unsuitable size"),
     Reason.REFUSED: _("picture refused"),
@@ -67,67 +66,30 @@ ADVICE = {
     Reason.NO_PICTURE: _("Upload a picture."),
     Reason.SIZE: _("Upload a larger picture, or one that is less long and narrow."),
     Reason.REFUSED: _("Save or photograph the picture again."),
-    Reason.QUARANTINED: _("Replace the picture, or have it tried again under Indexing attempts."),
-    Reason.MISSING: _("The next sweep embeds it; if it stays here, look whether workers and beat run."),
-    Reason.STALE: _("The next sweep embeds it; until then it is found by its old picture or not at all."),
+    Reason.QUARANTINED: _("Replace the picture, or retry it under Indexing attempts."),
+    Reason.MISSING: _("The next sweep embeds it. If it stays here, check that workers and beat are running."),
+    Reason.STALE: _("The next sweep embeds it. Until then it is found by its old picture or not at all."),
     Reason.DUPLICATE: _("Another product has the same picture. Photograph each, or merge the products."),
-    Reason.DROWNED: _("A photo of it brings up others. A clearer picture helps, or a head learned by train_embedding."),
+    Reason.DROWNED: _(
+        "A photo of it finds other products. A clearer picture helps, or a head learned by train_embedding."
+    ),
 }
 CHECKED = (Reason.DUPLICATE, Reason.DROWNED)
-"""What only a check finds out; the others are asked of the database whenever somebody looks."""
-
-
+"""Reasons that only a check finds; the others are queried for each report."""
 SIZE_CODE = "side"
-"""Of ``images.CODES``."""
-
-STATES = {
+"""The code of ``images.CODES`` for a refusal by size."""
+REASON_STATES = {
     Reason.REFUSED: State.REFUSED,
     Reason.QUARANTINED: State.QUARANTINED,
     Reason.MISSING: State.MISSING,
     Reason.STALE: State.STALE,
 }
-WORSE = [Reason.QUARANTINED, Reason.REFUSED, Reason.MISSING, Reason.STALE]
-
-
-def unfound(model: type[Model], reason: Reason, label: str | None = None) -> QuerySet[Any]:
-    """The products that have no current vector for that reason, by primary key; a product has one such reason.
-
-    A product with several pictures is found as long as one of them has its vector. ``label``: by that field alone;
-    else by all that products of the model are found by.
-    """
-    fields = [f for f in fields_of_product(model) if label is None or f.label == label]
-    products = model._default_manager.order_by("pk")
-    if reason is Reason.NO_PICTURE:
-        return products.filter(~_any(fields, list(State)))
-    wanted = _sized(fields) if reason is Reason.SIZE else _any(fields, [STATES[reason]])
-    known = Reason.REFUSED if reason is Reason.SIZE else reason
-    better = [State.CURRENT, *(STATES[worse] for worse in WORSE[: WORSE.index(known)])]
-    found = products.filter(wanted & ~_any(fields, better))
-    return found.filter(~_sized(fields)) if reason is Reason.REFUSED else found
-
-
-def _any(fields: list[EmbeddingField], states: list[State]) -> Q:
-    """Whether a product has a picture in one of the states."""
-    found = [
-        Q(Exists(pictures(field).filter(visual_product=OuterRef("pk"), visual_state__in=states))) for field in fields
-    ]
-    return reduce(or_, found, Q(pk__in=[]))
-
-
-def _sized(fields: list[EmbeddingField]) -> Q:
-    """Whether a product has a picture that was refused for its size."""
-    found = []
-    for field in fields:
-        refused = IndexingAttempt.objects.filter(
-            label=field.label, state=IndexingAttempt.State.REFUSED, code=SIZE_CODE
-        ).annotate(tried=Concat(F("object_id"), Value(" "), F("key"), output_field=TextField()))
-        rows = pictures(field).filter(visual_product=OuterRef("pk"), visual_state=State.REFUSED)
-        found.append(Q(Exists(rows.filter(visual_tried__in=refused.values("tried")))))
-    return reduce(or_, found, Q(pk__in=[]))
+PRECEDENCE = [Reason.QUARANTINED, Reason.REFUSED, Reason.MISSING, Reason.STALE]
+"""A product with pictures of several reasons has the first of these."""
 
 
 @dataclass(frozen=True)
-class Row:
+class Unfindable:
     """One product that can't be found, or hardly."""
 
     product: str
@@ -136,9 +98,9 @@ class Row:
     text: str
     """Why, in a sentence."""
     other: str = ""
-    """Primary key of the product that is found instead, or has the same picture."""
+    """Primary key of the product that is found instead, or that has the same picture."""
     image: str = ""
-    """Name of the picture that a check looked at."""
+    """Name of the picture that was checked."""
     label: str = ""
     """The field of that picture."""
     similarity: float | None = None
@@ -151,42 +113,42 @@ def last_check(field: EmbeddingField) -> IndexingRun | None:
 
 
 def outdated(field: EmbeddingField, run: IndexingRun) -> bool:
-    """Whether the field was switched to other vectors since: what that check found says nothing of these."""
+    """Return whether the field was switched to other vectors since that check, so that its findings no longer apply."""
     spaces = ServingSpace.objects.using(router.db_for_write(field.model)).filter(label=field.label)
     return spaces.filter(effective_at__gt=run.started_at, effective_at__lte=timezone.now()).exists()
 
 
 def product_models() -> list[type[Model]]:
-    """The models that searches find, in the order of their fields."""
+    """Return the models of the products that searches find, in the order of their fields."""
     return list(dict.fromkeys(field.product_model for field in embedding_fields()))
 
 
-def totals(model: type[Model], label: str | None = None) -> dict[Reason, int]:
-    """How many products of each reason, of all reasons."""
+def count_unfindable(model: type[Model], label: str | None = None) -> dict[Reason, int]:
+    """Return the number of products of each reason, for all reasons."""
     return {reason: _found(model, reason, label).count() for reason in Reason}
 
 
-def rows(
+def unfindable_products(
     model: type[Model], reason: Reason, start: int = 0, count: int | None = None, *, label: str | None = None
-) -> list[Row]:
-    """Some of the products with that reason, by primary key."""
+) -> list[Unfindable]:
+    """Return ``count`` of the products with that reason from ``start`` on, by primary key."""
     found = _found(model, reason, label)[start : None if count is None else start + count]
     if reason in CHECKED:
-        return [_checked(finding) for finding in found]
+        return [_from_finding(finding) for finding in found]
     keys = list(found.values_list("pk", flat=True))
-    told = statuses(model, keys)
-    return [Row(str(key), reason, told[key].reason) for key in keys]
+    found_statuses = statuses(model, keys)
+    return [Unfindable(str(key), reason, found_statuses[key].reason) for key in keys]
 
 
 def _found(model: type[Model], reason: Reason, label: str | None) -> QuerySet[Any]:
-    """Products, or findings."""
+    """Return the products, or the findings about them."""
     if reason not in CHECKED:
-        return unfound(model, reason, label)
+        return without_vector(model, reason, label)
     fields = [field for field in fields_of_product(model) if label is None or field.label == label]
     found = FindabilityFinding.objects.filter(reason=reason.value, label__in=[field.label for field in fields])
     if fields:
         found = found.using(router.db_for_read(fields[0].model))
-    # Findings of another vector space say nothing of the search as it is.
+    # Findings about another vector space don't apply to today's searches.
     return found.filter(extractor_key__in=_spaces(fields)).order_by("label", "product_id", "object_id")
 
 
@@ -200,7 +162,7 @@ def _spaces(fields: Sequence[Any]) -> set[str]:
     return keys
 
 
-def _checked(finding: FindabilityFinding) -> Row:
+def _from_finding(finding: FindabilityFinding) -> Unfindable:
     if finding.reason == FindabilityFinding.Reason.DUPLICATE:
         text = gettext("Its picture is nearly the same as another product's.")
     else:
@@ -211,7 +173,7 @@ def _checked(finding: FindabilityFinding) -> Row:
             "photos": finding.photos or 0,
             "top": TOP,
         }
-    return Row(
+    return Unfindable(
         finding.product_id,
         Reason(finding.reason),
         text,
@@ -221,3 +183,43 @@ def _checked(finding: FindabilityFinding) -> Row:
         finding.similarity,
         finding.checked_at,
     )
+
+
+# Products without a current vector
+
+
+def without_vector(model: type[Model], reason: Reason, label: str | None = None) -> QuerySet[Any]:
+    """Return the products that have no current vector for that reason, by primary key; a product has one such reason.
+
+    A product with several pictures is found as long as one of them has its vector. ``label``: by that field alone;
+    else by all fields of the model's products.
+    """
+    fields = [f for f in fields_of_product(model) if label is None or f.label == label]
+    products = model._default_manager.order_by("pk")
+    if reason is Reason.NO_PICTURE:
+        return products.filter(~_any(fields, list(State)))
+    has_reason = _refused_by_size(fields) if reason is Reason.SIZE else _any(fields, [REASON_STATES[reason]])
+    rank = PRECEDENCE.index(Reason.REFUSED if reason is Reason.SIZE else reason)
+    others = [State.CURRENT, *(REASON_STATES[other] for other in PRECEDENCE[:rank])]
+    found = products.filter(has_reason & ~_any(fields, others))
+    return found.filter(~_refused_by_size(fields)) if reason is Reason.REFUSED else found
+
+
+def _any(fields: list[EmbeddingField], states: list[State]) -> Q:
+    """Return a condition: the product has a picture in one of the states."""
+    found = [
+        Q(Exists(pictures(field).filter(visual_product=OuterRef("pk"), visual_state__in=states))) for field in fields
+    ]
+    return reduce(or_, found, Q(pk__in=[]))
+
+
+def _refused_by_size(fields: list[EmbeddingField]) -> Q:
+    """Return a condition: the product has a picture that was refused for its size."""
+    found = []
+    for field in fields:
+        refused = IndexingAttempt.objects.filter(
+            label=field.label, state=IndexingAttempt.State.REFUSED, code=SIZE_CODE
+        ).annotate(tried=Concat(F("object_id"), Value(" "), F("key"), output_field=TextField()))
+        rows = pictures(field).filter(visual_product=OuterRef("pk"), visual_state=State.REFUSED)
+        found.append(Q(Exists(rows.filter(visual_tried__in=refused.values("tried")))))
+    return reduce(or_, found, Q(pk__in=[]))

@@ -117,7 +117,7 @@ def search_by(page, photo, **fields):
     for name, value in fields.items():
         page.fill(f"#id_{name}", value)
     page.click(".visual-search-form input[type=submit]")
-    page.wait_for_selector(".visual-search-asked")
+    page.wait_for_selector(".visual-search-searched")
 
 
 def hits(page):
@@ -158,7 +158,7 @@ def test_a_day_in_the_shop(working, shop):
     page.select_option("select[name=action]", "visual_search_reindex")
     page.click("button[name=index]")
     page.wait_for_selector(".messagelist li")
-    assert "1 picture was worked on here and now" in page.inner_text(".messagelist")
+    assert "1 picture was processed right away" in page.inner_text(".messagelist")
     assert status(page, "Teapot of the day") == "current"
     assert shop.python(key + "print(p.get().embedding_key.endswith(p.get().image.name))") == "True"
 
@@ -197,8 +197,8 @@ def test_a_customer_writes_in_with_a_photo(working, shop):
     page.fill("#id_customer", email)
     shot(page, "admin-photo-box")
     page.click(".visual-search-form input[type=submit]")
-    page.wait_for_selector(".visual-search-asked")
-    assert "by a part of the photo" in page.inner_text(".visual-search-asked")
+    page.wait_for_selector(".visual-search-searched")
+    assert "by a part of the photo" in page.inner_text(".visual-search-searched")
     assert [int(page.input_value(f"#id_{side}")) for side in ("left", "top", "right", "bottom")] == drawn
     assert hits(page)[0] == name
     first = page.locator(".visual-search-staff li").first
@@ -244,7 +244,7 @@ def test_every_state(working, shop):
     page.select_option("select[name=action]", "retry")
     page.click("button[name=index]")
     page.wait_for_selector(".messagelist li")
-    assert "2 pictures were worked on" in page.inner_text(".messagelist")
+    assert "2 pictures were processed" in page.inner_text(".messagelist")
     page.goto(shop.address + PRODUCTS)
     found = page.locator(".visual-search-status").all_inner_texts()[:6]
     assert found == ["current", "stale", "missing", "current", "current", "current"]
@@ -364,7 +364,7 @@ def test_a_worker_checks_what_can_not_be_found(staffed, working):
         page.wait_for_timeout(300)
     assert len(seen) > 1, "how far it is"
     assert page.locator("meta[http-equiv=refresh]").count() == 0
-    found = page.locator(".visual-search-unfound tbody tr")
+    found = page.locator(".visual-search-unfindable tbody tr")
     rows = {row.locator("td").first.inner_text().strip(): row.inner_text() for row in found.all()}
     for sku, why in (("BARE", "No picture"), ("TINY", "Too small"), ("BROKEN", "Picture refused")):
         assert why in rows[f"Unfound {sku}"]

@@ -8,7 +8,7 @@ from django.core.management import call_command
 
 from django_visual_search.evaluation import OTHER_PICTURES, evaluate_field, measure_space
 from django_visual_search.fields.registry import get_field
-from django_visual_search.findability import Reason, check, rows
+from django_visual_search.findability import Reason, check, unfindable_products
 from django_visual_search.spaces.heads import wanted_extractor
 
 from .. import grocery
@@ -64,5 +64,5 @@ def test_real_photos(shop, tmp_path):
     assert figures["tasks"][0]["overall"] == served.as_dict()
 
     check(shop, seed=0)
-    pairs = {(row.product, row.other) for row in rows(Article, Reason.DUPLICATE)}
+    pairs = {(row.product, row.other) for row in unfindable_products(Article, Reason.DUPLICATE)}
     assert pairs == {("1", str(PRODUCTS + 1)), (str(PRODUCTS + 1), "1")}

@@ -22,7 +22,7 @@ def test_list_and_page(client, head):
     assert "&lt;b&gt;one&lt;/b&gt;" in listed
     page = client.get(reverse("admin:django_visual_search_embeddinghead_change", args=[head.pk])).content.decode()
     for text in (
-        "unseen pictures, as it was",
+        "unseen pictures, before",
         "0.400",
         "0.600",
         "12 pictures",
@@ -39,7 +39,7 @@ def test_a_head_that_was_never_measured(client, head):
     head.save()
     client.force_login(staff())
     page = client.get(reverse("admin:django_visual_search_embeddinghead_change", args=[head.pk])).content.decode()
-    assert "Nothing could be held out." in page
+    assert "No pictures could be held out." in page
 
 
 def test_nobody_changes_it_here(client, head):

@@ -5,6 +5,7 @@ import re
 import pytest
 from django.contrib import admin
 from django.contrib.messages import get_messages
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -176,9 +177,7 @@ class TestActions:
         before = Product.objects.get(pk=products[0].pk).embedding
         Product.objects.filter(pk=products[0].pk).update(embedding=[0.5] * 48)
         response = post(client, "visual_search_reindex", products[:2])
-        assert said(response) == [
-            ("success", "2 pictures were worked on here and now; their status says what came of it.")
-        ]
+        assert said(response) == [("success", "2 pictures were processed right away; their status shows the result.")]
         assert Product.objects.get(pk=products[0].pk).embedding == before
         assert {status(product).state for product in products} == {State.CURRENT}
 
@@ -190,7 +189,7 @@ class TestActions:
         attempt(PRODUCTS, quarantined, quarantined.image, "quarantined")
         client.force_login(staff())
         response = post(client, "visual_search_retry", products)
-        assert said(response)[0][1].startswith("1 picture was worked on")
+        assert said(response)[0][1].startswith("1 picture was processed")
         states = [State.MISSING, State.REFUSED, State.CURRENT, State.CURRENT]
         assert [status(product).state for product in products] == states
         assert said(post(client, "visual_search_retry", products))[-1] == (
@@ -233,19 +232,21 @@ class TestActions:
         assert indexing.pending(get_field(PRODUCTS)).count() == 3
 
     @pytest.mark.django_db(transaction=True)
-    def test_no_more_is_sent_than_others_can_wait_for(self, client, products, eager, monkeypatch):
-        monkeypatch.setattr("django_visual_search.admin.mixin.MOST_SENT", 3)
-        client.force_login(staff())
-        [(level, text)] = said(post(client, "visual_search_reindex", products))
-        assert level == "success"
-        assert "3 pictures were worked on" in text
-        assert "1 picture is marked, and the next sweep embeds it" in text
+    def test_no_more_is_sent_than_others_can_wait_for(self, rf, products, eager):
+        result = attempts.embed_again([(get_field(PRODUCTS), [product.pk]) for product in products], most=3)
+        request = rf.get("/")
+        request._messages = CookieStorage(request)
+        attempts.show_resent(request, result)
+        (message,) = request._messages
+        assert message.level_tag == "success"
+        assert "3 pictures were processed" in message.message
+        assert "1 picture is marked, and the next sweep embeds it" in message.message
         assert sorted(status(product).state for product in products) == ["current"] * 3 + ["stale"]
 
     def test_in_a_transaction_it_waits_for_the_commit(self, products, eager, django_capture_on_commit_callbacks):
         field = get_field(PRODUCTS)
         with django_capture_on_commit_callbacks() as callbacks:
-            result = attempts.send(field, [product.pk for product in products])
+            result = attempts.embed_again([(field, [product.pk for product in products])])
         assert (result.pictures, result.sent, len(callbacks)) == (4, 4, 1)
         assert {status(product).state for product in products} == {State.STALE}
         callbacks[0]()
@@ -272,7 +273,7 @@ def test_the_search_is_linked(client):
 
 
 def test_the_mixin_comes_first():
-    with pytest.raises(TypeError, match="comes before ModelAdmin"):
+    with pytest.raises(TypeError, match="must come before ModelAdmin"):
         type("Last", (admin.ModelAdmin, VisualSearchAdminMixin), {})
     assert type("First", (VisualSearchAdminMixin, admin.ModelAdmin), {})
     assert type("Part", (VisualSearchAdminMixin,), {})

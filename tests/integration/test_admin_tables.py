@@ -211,13 +211,13 @@ class TestAttempts:
         assert re.search(rf'<a href="[^"]*/indexingattempt/{row.pk}/change/[^"]*"><span[^>]*>quarantined', page)
         assert "3" in client.get(f"{ADMIN}indexingattempt/{row.pk}/change/").content.decode()
 
-    def test_a_field_that_is_not_there_any_more(self, client, products, refused):
+    def test_a_field_that_no_longer_exists(self, client, products, refused):
         IndexingAttempt.objects.filter(state="refused").update(label="no.such.field")
         client.force_login(staff())
         assert client.get(f"{ADMIN}indexingattempt/").status_code == 200
         data = {"action": "retry", "_selected_action": IndexingAttempt.objects.get(state="refused").pk}
         response = client.post(f"{ADMIN}indexingattempt/", data)
-        assert said(response) == [("warning", "1 picture is of an embedding field that is not there any more.")]
+        assert said(response) == [("warning", "1 picture is of an embedding field that no longer exists.")]
 
     @pytest.mark.django_db(transaction=True)
     def test_retry(self, client, products, refused, eager):  # noqa: F811
@@ -225,7 +225,7 @@ class TestAttempts:
         rows = IndexingAttempt.objects.exclude(state="running")
         data = {"action": "retry", "_selected_action": [row.pk for row in rows]}
         response = client.post(f"{ADMIN}indexingattempt/", data)
-        assert said(response)[0][1].startswith("2 pictures were worked on")
+        assert said(response)[0][1].startswith("2 pictures were processed")
         assert status(products[0]).state == State.CURRENT
         assert not rows.all().exists()
 
@@ -235,13 +235,13 @@ class TestAttempts:
         client.force_login(staff("django_visual_search.view_indexingattempt"))
         page = client.get(f"{ADMIN}indexingattempt/").content.decode()
         assert "Killed" in page
-        assert "Try selected pictures again" not in page
+        assert "Retry selected pictures" not in page
         client.post(f"{ADMIN}indexingattempt/", data)
         assert IndexingAttempt.objects.filter(pk=row.pk, state="quarantined").exists()
         client.force_login(
             staff("django_visual_search.view_indexingattempt", "django_visual_search.change_indexingattempt")
         )
-        assert "Try selected pictures again" in client.get(f"{ADMIN}indexingattempt/").content.decode()
+        assert "Retry selected pictures" in client.get(f"{ADMIN}indexingattempt/").content.decode()
 
 
 class TestRules:
@@ -330,7 +330,7 @@ class TestRules:
             ({"slot": "0"}, "greater than or equal to 1"),
             ({"factor": "7"}, "less than or equal to 2"),
             ({"query_id": "same"}, "not among its own similar items"),
-            ({"query_id": "other"}, "products of the same kind"),
+            ({"query_id": "other"}, "products must be of the same model"),
             ({"object_id": "category"}, "does not exist, or you may not see it"),
         ],
     )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from django_visual_search import findability, indexing
 from django_visual_search.fields.registry import get_field
-from django_visual_search.findability import Reason, rows, totals
+from django_visual_search.findability import Reason, count_unfindable, unfindable_products
 from django_visual_search.models import FindabilityFinding, IndexingAttempt, IndexingRun, ServingSpace
 from django_visual_search.tasks import check_findability
 
@@ -55,7 +55,7 @@ def grey(level, seed):
 
 
 def found(reason, model=Product):
-    return {row.product for row in rows(model, reason)}
+    return {row.product for row in unfindable_products(model, reason)}
 
 
 class TestLive:
@@ -80,10 +80,10 @@ class TestLive:
             Reason.STALE: stale,
         }
         assert {reason: found(reason) for reason in expected} == {r: {str(p.pk)} for r, p in expected.items()}
-        counts = totals(Product)
+        counts = count_unfindable(Product)
         assert counts == {reason: int(reason in expected) for reason in Reason}
-        assert rows(Product, Reason.SIZE)[0].text == "Too small."
-        assert rows(Product, Reason.NO_PICTURE)[0].text == "There is no picture."
+        assert unfindable_products(Product, Reason.SIZE)[0].text == "Too small."
+        assert unfindable_products(Product, Reason.NO_PICTURE)[0].text == "There is no picture."
 
     def test_a_real_picture_that_is_too_small(self):
         out = io.BytesIO()
@@ -91,7 +91,7 @@ class TestLive:
         tiny = Product.objects.create(name="tiny", image=ContentFile(out.getvalue(), name="tiny.png"))
         embed_all()
         assert found(Reason.SIZE) == {str(tiny.pk)}
-        assert "pixels" in rows(Product, Reason.SIZE)[0].text
+        assert "pixels" in unfindable_products(Product, Reason.SIZE)[0].text
 
     def test_a_product_is_found_as_long_as_one_of_its_pictures_is(self):
         half, none = Article.objects.create(title="half"), Article.objects.create(title="none")
@@ -109,11 +109,13 @@ class TestLive:
         assert len(pictures) == 4
         assert found(Reason.REFUSED, Article) == {str(none.pk)}
         assert found(Reason.NO_PICTURE, Article) == {str(empty.pk)}
-        assert sum(totals(Article).values()) == 2
+        assert sum(count_unfindable(Article).values()) == 2
 
     def test_pages(self):
         made = [Product.objects.create(name=str(n)) for n in range(7)]
-        keys = [row.product for start in range(0, 7, 3) for row in rows(Product, Reason.NO_PICTURE, start, 3)]
+        keys = [
+            row.product for start in range(0, 7, 3) for row in unfindable_products(Product, Reason.NO_PICTURE, start, 3)
+        ]
         assert keys == [str(one.pk) for one in made]
 
 
@@ -126,12 +128,12 @@ class TestCheck:
         checked = findability.check(get_field(PRODUCTS), seed=0)
         assert (checked.products, checked.of, checked.unreadable) == (14, 14, 0)
         assert 0.99 < checked.threshold <= 1
-        pairs = {(row.product, row.other) for row in rows(Product, Reason.DUPLICATE)}
+        pairs = {(row.product, row.other) for row in unfindable_products(Product, Reason.DUPLICATE)}
         three, five = made[3], made[5]
         assert pairs == {
             (str(a.pk), str(b.pk)) for a, b in ((three, copy), (copy, three), (five, again), (again, five))
         }
-        assert all(row.similarity >= checked.threshold for row in rows(Product, Reason.DUPLICATE))
+        assert all(row.similarity >= checked.threshold for row in unfindable_products(Product, Reason.DUPLICATE))
         assert found(Reason.DROWNED) == set()
 
     def test_drowned_by_look_alikes(self):
@@ -143,7 +145,7 @@ class TestCheck:
         assert len(drowned) > 5
         assert drowned <= {str(one.pk) for one in alike}
         assert not drowned & {str(one.pk) for one in clear}
-        told = rows(Product, Reason.DROWNED)
+        told = unfindable_products(Product, Reason.DROWNED)
         assert all(row.text.startswith(("2 of 3", "3 of 3")) for row in told)
         assert all(row.other not in ("", row.product) for row in told)
 
@@ -154,7 +156,7 @@ class TestCheck:
         ArticleImage.objects.create(article=other, original=picture_file(2, "b.jpg"))
         embed_all(PICTURES)
         findability.check(get_field(PICTURES), seed=0)
-        assert totals(Article)[Reason.DUPLICATE] == totals(Article)[Reason.DROWNED] == 0
+        assert count_unfindable(Article)[Reason.DUPLICATE] == count_unfindable(Article)[Reason.DROWNED] == 0
 
     def test_a_check_replaces_what_it_looked_at(self):
         one, _ = product(1), Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
@@ -192,8 +194,8 @@ class TestCheck:
         embed_all()
         findability.check(get_field(PRODUCTS), seed=0)
         FindabilityFinding.objects.update(extractor_key="other-48-x")
-        assert totals(Product)[Reason.DUPLICATE] == 0
-        assert rows(Product, Reason.DUPLICATE) == []
+        assert count_unfindable(Product)[Reason.DUPLICATE] == 0
+        assert unfindable_products(Product, Reason.DUPLICATE) == []
 
     def test_a_picture_that_cannot_be_read(self):
         made = [product(n) for n in range(3)]

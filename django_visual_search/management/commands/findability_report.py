@@ -14,8 +14,17 @@ from django.core.management.base import BaseCommand, CommandError
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.registry import fields_of_product, get_field
-from ...findability import LIMIT, Reason, check, last_check, outdated, product_models, rows, totals
-from ...findability.report import Row
+from ...findability import (
+    LIMIT,
+    Reason,
+    check,
+    count_unfindable,
+    last_check,
+    outdated,
+    product_models,
+    unfindable_products,
+)
+from ...findability.report import Unfindable
 from ..progress import Progress
 
 MOST_ROWS = 10_000
@@ -105,7 +114,7 @@ class Command(BaseCommand):
         plain: bool,
     ) -> dict[str, Any]:
         label = field.label if field else None
-        counts = totals(model, label)
+        counts = count_unfindable(model, label)
         name = model._meta.label
         if plain:
             self.stdout.write(f"{name}: {model._default_manager.count()} products")
@@ -117,7 +126,7 @@ class Command(BaseCommand):
         found = {}
         for reason, count in counts.items():
             wanted = MOST_ROWS if options["json"] else options["rows"]
-            found[reason] = rows(model, reason, 0, min(count, wanted), label=label)
+            found[reason] = unfindable_products(model, reason, 0, min(count, wanted), label=label)
             if plain:
                 self.stdout.write(f"  {count:6} {reason.label}" + (f": {reason.advice}" if count else ""))
                 self._print(model, found[reason], count, options["rows"])
@@ -129,7 +138,7 @@ class Command(BaseCommand):
             "products": [_plain(row) for reason in Reason for row in found[reason]],
         }
 
-    def _print(self, model: Any, found: list[Row], count: int, shown: int) -> None:
+    def _print(self, model: Any, found: list[Unfindable], count: int, shown: int) -> None:
         some = list(islice(found, shown))
         keys = {key for row in some for key in (row.product, row.other) if key}
         own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
@@ -144,7 +153,7 @@ class Command(BaseCommand):
             self.stdout.write(f"         and {count - len(some)} more")
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: Unfindable) -> dict[str, Any]:
     return {
         "product": row.product,
         "reason": row.reason.value,

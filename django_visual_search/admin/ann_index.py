@@ -1,19 +1,16 @@
-"""Counts of very large tables: what took long is not asked again at once, however often the page is loaded.
+"""The ANN index of an embedding field: its size and state, and whether searches use it.
 
-What an embedding field's ANN index is like, and whether searches go through it.
+``ann_facts`` gathers that for the dashboard.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
-from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
@@ -25,27 +22,8 @@ from ..search.planning import facts_of, make_plan
 from ..search.sql import OPERATORS
 from ..spaces.heads import wanted_extractor_key
 
-SLOW_SECONDS = 0.5
-KEPT_TIMES = 20
-"""What took so long is kept for so many times as long."""
-
-
-def kept_if_slow(key: str, count: Callable[[], Any]) -> Any:
-    """What ``count`` returns; from Django's cache where counting took more than SLOW_SECONDS a moment ago."""
-    key = f"django_visual_search.{key}"
-    known = cache.get(key)
-    if known is not None:
-        return known
-    started = time.monotonic()
-    value = count()
-    seconds = time.monotonic() - started
-    if seconds > SLOW_SECONDS:
-        cache.set(key, value, seconds * KEPT_TIMES)
-    return value
-
-
 TYPICAL_LIMIT = 24
-"""Hits of the search that is planned here."""
+"""Hits of the search that is planned."""
 
 INDEXES = """
 SELECT c.relname, pg_relation_size(c.oid), i.indisvalid, p.phase,
@@ -59,8 +37,8 @@ WHERE i.indrelid = %s::regclass AND c.relname = ANY(%s) ORDER BY c.relname
 
 
 @dataclass(frozen=True)
-class Index:
-    """One index in the database. ``size`` in bytes; ``built``: the share that is built, 0 to 1, where it is known."""
+class IndexState:
+    """One index in the database. ``size`` in bytes; ``built``: the share that is built, 0 to 1, or None."""
 
     name: str
     size: int
@@ -76,33 +54,36 @@ class Index:
 @dataclass(frozen=True)
 class AnnFacts:
     declared: list[str]
-    indexes: list[Index] = dataclass_field(default_factory=list)
+    indexes: list[IndexState] = dataclass_field(default_factory=list)
     exact: bool = True
-    """Whether an unfiltered search for TYPICAL_LIMIT products compares all rows one by one."""
+    """Whether an unfiltered search for TYPICAL_LIMIT products compares all rows."""
     used: str = ""
-    """The index by which PostgreSQL answers that search; empty where it is exact."""
+    """The index that PostgreSQL uses for that search; empty where it is exact."""
     rows: int = 0
-    """What PostgreSQL expects the table to have."""
+    """PostgreSQL's estimate for the table."""
 
     @property
     def missing(self) -> list[str]:
-        there = {index.name for index in self.indexes}
-        return [name for name in self.declared if name not in there]
+        existing = {index.name for index in self.indexes}
+        return [name for name in self.declared if name not in existing]
 
     @property
     def few(self) -> bool:
-        """Whether all rows are compared by choice, rather than for want of an index."""
+        """Whether all rows are compared because there are few, and not for want of an index."""
         return self.exact and bool(self.declared) and not self.missing and all(index.valid for index in self.indexes)
 
 
 def ann_facts(field: EmbeddingField) -> AnnFacts:
-    """Three small round trips, whatever the size of the table. Raises ImproperlyConfigured for a bad extractor."""
+    """Return the facts, by three small round trips whatever the table's size.
+
+    Raise ImproperlyConfigured for a bad extractor.
+    """
     declared = [index.name for index in ann.declared_indexes(field)]
     connection = connections[router.db_for_read(field.model)]
     table = connection.ops.quote_name(field.model._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(INDEXES, [table, declared])
-        indexes = [Index(*row) for row in cursor.fetchall()]
+        indexes = [IndexState(*row) for row in cursor.fetchall()]
     try:
         rows, filtered = candidates(field, products(field, None))
         narrowing = compile_query(rows.values_list("pk"), connection.alias) if filtered else None
@@ -115,7 +96,7 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
 
 
 def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
-    """The index in PostgreSQL's plan of the search, under the settings that a search has."""
+    """Return the index in PostgreSQL's plan of the search, under a search's settings; empty where there is none."""
     rows = embedded(field, rows, wanted_extractor_key(field), None)
     allowed, params = compile_query(rows.values_list("pk", field.name), connection.alias)
     width = field.dimensions or 1
