@@ -140,7 +140,7 @@ class TestIndex:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_relation_size('product_embedding_hnsw')")
             assert facts.indexes[0].size == cursor.fetchone()[0] > 0
-        assert "there are few, and it is exact" in response.content.decode()
+        assert "compare all rows, which are few: exact" in response.content.decode()
 
     @pytest.mark.django_db(transaction=True)
     def test_many_rows_go_through_the_index(self, client, settings):
@@ -154,13 +154,13 @@ class TestIndex:
         facts = figures_of(response).ann
         assert (facts.exact, facts.used) == (False, "product_embedding_hnsw")
         assert figures_of(response).current == 2000
-        assert "go through the index" in response.content.decode()
+        assert "use the index" in response.content.decode()
         ann.drop_indexes(field)
         forget_facts()
         response = client.get(PAGE)
         facts = figures_of(response).ann
         assert (facts.exact, facts.used, facts.missing) == (True, "", ["product_embedding_hnsw"])
-        assert "for want of a valid index" in response.content.decode()
+        assert "compare all rows, without a valid index" in response.content.decode()
         assert "product_embedding_hnsw is not in the database" in response.content.decode()
         ann.build_indexes(field)
 
@@ -189,7 +189,7 @@ class TestRuns:
         client.force_login(staff())
         page = client.get(PAGE).content.decode()
         assert "190 pictures embedded" in page
-        assert "10 without success" in page
+        assert "10 failed" in page
         assert "http-equiv" not in page
 
     def test_interrupted(self, client):
@@ -197,12 +197,12 @@ class TestRuns:
         client.force_login(staff())
         response = client.get(PAGE)
         assert not figures_of(response).command.running
-        assert re.search(r"Nothing was heard of it for 1\shour, after 90 pictures", response.content.decode())
+        assert re.search(r"No progress for 1\shour, after 90 pictures", response.content.decode())
         assert "http-equiv" not in response.content.decode()
 
     def test_sweeps(self, client):
         client.force_login(staff())
-        assert "None yet. Does Celery beat run?" in client.get(PAGE).content.decode()
+        assert "None yet. Is Celery beat running?" in client.get(PAGE).content.decode()
         Product.objects.create(name="A", image=picture_file(1))
         embed_all()
         figures = figures_of(client.get(PAGE))

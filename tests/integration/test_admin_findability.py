@@ -107,8 +107,8 @@ class TestPage:
     def test_nothing_to_tell(self, client):
         client.force_login(staff())
         page = client.get(MODEL).content.decode()
-        assert "Every product can be found, as far as is known." in page
-        assert "none yet: look-alikes and duplicates are not known" in page
+        assert "No unfindable products." in page
+        assert "none yet: look-alikes and duplicates are unknown" in page
         assert "No product with this reason." in client.get(f"{MODEL}&reason=stale").content.decode()
 
     def test_pages_go_on_from_one_reason_to_the_next(self, client):
@@ -154,7 +154,7 @@ class TestPage:
         assert "300 of 1200 products" in response.content.decode().replace(",", "")
         assert response.context["reload_seconds"] == 5
         IndexingRun.objects.filter(pk=run.pk).update(updated_at=now - timezone.timedelta(hours=2))
-        assert "without having ended" in client.get(MODEL).content.decode()
+        assert ", unfinished" in client.get(MODEL).content.decode()
 
     def test_a_product_that_is_gone(self, client):
         made = [Product.objects.create(name=str(n), image=picture_file(1, f"{n}.jpg")) for n in range(2)]
@@ -184,7 +184,7 @@ class TestPermissions:
         assert client.get(PAGE).status_code == 403
         client.force_login(staff(VIEW))
         page = client.get(MODEL).content.decode()
-        assert "There are no products that you may look at." in page
+        assert "There are no products that you may view." in page
 
     def test_only_products_that_one_may_look_at(self, client):
         Article.objects.create(title="Secret article")

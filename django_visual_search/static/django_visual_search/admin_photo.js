@@ -1,4 +1,4 @@
-// Shows the chosen photo and lets a box be drawn on it, which fills the four fields. Without this they are typed.
+// Shows the chosen photo. A box drawn on it fills the four fields, which staff type without this script.
 'use strict';
 {
     const form = document.querySelector('.visual-search-form');
@@ -46,7 +46,7 @@
             try {
                 picture = await createImageBitmap(file);
             } catch {
-                // A format that this browser can't show, such as HEIC: the server can.
+                // A format that this browser can't show, such as HEIC; the server can.
             }
         }
         canvas.hidden = help.hidden = !picture;
@@ -86,6 +86,6 @@
             from = null;
             draw();
         });
-        show(); // the browser may have kept the file over a reload
+        show(); // the browser may keep the file over a reload
     }
 }

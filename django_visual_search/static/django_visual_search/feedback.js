@@ -1,4 +1,4 @@
-/* django-visual-search: reports which hits of a search were seen and clicked, for ranking to learn from.
+/* django-visual-search: reports which hits of a search were seen and clicked, so that ranking can learn from them.
 
    No cookies, no storage, no dependency, nothing inline. It finds hits by their markup, whenever they are added:
 
@@ -7,9 +7,9 @@
          <a href="..." data-visual-search-product="12">...</a>
          <button type="button" data-visual-search-dismiss="12">Not for me</button>
 
-   Buttons with data-visual-search-favourite and -cart report too; a dismissed hit is removed from the page. Seen is
-   what was at least half visible for a second. Visitors who ask not to be tracked (Global Privacy Control, Do Not
-   Track) are not reported on. */
+   Buttons with data-visual-search-favourite and -cart report too; a dismissed hit is removed from the page. A hit
+   counts as seen once half of it was visible for a second. Nothing is reported about visitors who ask not to be tracked
+   (Global Privacy Control, Do Not Track). */
 (() => {
   "use strict";
 
@@ -20,13 +20,13 @@
   const HIT = "[data-visual-search-product]";
   const BUTTONS = { visualSearchDismiss: "skip", visualSearchFavourite: "favourite", visualSearchCart: "cart" };
   const BUTTON = "[data-visual-search-dismiss], [data-visual-search-favourite], [data-visual-search-cart]";
-  const SEEN = 1000; // milliseconds that a hit has to be in sight
+  const SEEN = 1000; // milliseconds that a hit must be visible
   const BATCH = 3000; // milliseconds that impressions wait for others
   const MOST = 50; // events in one message
   const silent = navigator.globalPrivacyControl === true || navigator.doNotTrack === "1";
 
   const waiting = new Map(); // token -> { url, events }
-  const said = new Set(); // "token kind product"
+  const reported = new Set(); // "token kind product"
   let sending = 0;
 
   function report(element, kind, product) {
@@ -34,8 +34,8 @@
     if (silent || !list || !product) return;
     const { visualSearchToken: token, visualSearchUrl: url } = list.dataset;
     const name = `${token} ${kind} ${product}`;
-    if (said.has(name)) return;
-    said.add(name);
+    if (reported.has(name)) return;
+    reported.add(name);
     if (!waiting.has(token)) waiting.set(token, { url, events: [] });
     waiting.get(token).events.push({ kind, product });
     sending ||= setTimeout(flush, BATCH);
@@ -53,15 +53,15 @@
   }
 
   function send(url, body) {
-    // Text, so that another origin's server need not be asked first.
+    // Text, which needs no preflight to another origin.
     if (navigator.sendBeacon && navigator.sendBeacon(url, body)) return;
     fetch(url, { method: "POST", body, keepalive: true }).catch(() => {});
   }
 
   // Seen
 
-  const unseen = new Map(); // hit -> timer, while it is in sight
-  const observed = new WeakMap(); // hit -> what it stood for
+  const unseen = new Map(); // hit -> timer, while it is visible
+  const observed = new WeakMap(); // hit -> token and product
 
   const sight = new IntersectionObserver((entries) => {
     for (const { target, intersectionRatio } of entries) {
@@ -78,7 +78,7 @@
   }
 
   function look(hit) {
-    sight.unobserve(hit); // observing anew tells at once whether it is in sight
+    sight.unobserve(hit); // observing it again reports at once whether it is visible
     clearTimeout(unseen.get(hit));
     unseen.set(hit, 0);
     sight.observe(hit);
@@ -109,7 +109,7 @@
   });
   scan();
 
-  // Clicked: by mouse, finger or keyboard, and by the middle button, which opens a tab
+  // Clicked: by mouse, finger or keyboard, or by the middle button, which opens a tab
 
   function clicked(event) {
     if (!(event.target instanceof Element) || event.button > 1) return;
@@ -138,7 +138,7 @@
     const buttons = list ? [...list.querySelectorAll("[data-visual-search-dismiss]")] : [];
     const next = buttons[buttons.indexOf(button) + 1] || buttons[buttons.indexOf(button) - 1];
     button.closest("[data-visual-search-hit]")?.remove();
-    if (!button.isConnected) next?.focus(); // so that the keyboard goes on where it was
+    if (!button.isConnected) next?.focus(); // keyboard users keep their place
   }
 
   // In the capture phase, before a shop's own script may stop the event
@@ -156,5 +156,5 @@
       for (const hit of unseen.keys()) look(hit);
     }
   });
-  window.addEventListener("pagehide", flush); // Safari may say only this when a link is followed
+  window.addEventListener("pagehide", flush); // Safari may send only this when a link is followed
 })();
