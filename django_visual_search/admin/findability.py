@@ -26,9 +26,9 @@ from django.utils.translation import gettext as _
 from ..fields.registry import fields_of_product, get_field
 from ..findability import (
     Reason,
+    check_is_outdated,
     count_unfindable,
     last_check,
-    outdated,
     product_models,
     running,
     unfindable_products,
@@ -106,7 +106,7 @@ class FindabilityAdmin(PageAdmin):
         found: list[tuple[str, RunProgress | None, bool]] = []
         for field in fields_of_product(model):
             run = last_check(field)
-            found.append((field.label, run and RunProgress(run), run is not None and outdated(field, run)))
+            found.append((field.label, run and RunProgress(run), run is not None and check_is_outdated(field, run)))
         return found
 
     def _start(self, request: HttpRequest, model: type[Model]) -> HttpResponse:

@@ -82,7 +82,7 @@ def primary_key(model: type[Model], text: str) -> Any:
         return None
 
 
-def model_of(content_type_id: int | None) -> type[Model] | None:
+def content_type_model(content_type_id: int | None) -> type[Model] | None:
     """Return the model, which Django caches; None where it is gone."""
     return ContentType.objects.get_for_id(content_type_id).model_class() if content_type_id else None
 
@@ -130,7 +130,7 @@ def split_choice(choice: str) -> tuple[type[Model] | None, str]:
     """Return the product's model and key as text; None in place of the model where the text is not a choice."""
     number, _colon, key = choice.partition(":")
     try:
-        model = model_of(int(number)) if number.isdecimal() else None
+        model = content_type_model(int(number)) if number.isdecimal() else None
     except (ContentType.DoesNotExist, OverflowError):
         model = None
     return (model if model in choice_models() else None), key

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from ..fields.registry import get_field, named_model
 from ..models import EmbeddingHead, Evidence, Feedback, SearchLog
 from .base import ReadOnlyAdmin, RecordAdmin
-from .products import ProductKey, model_of
+from .products import ProductKey, content_type_model
 
 HIT, QUERY = 0, 1
 
@@ -43,7 +43,7 @@ class FeedbackAdmin(RecordAdmin):
 
     @staticmethod
     def _key(row: Feedback, text: str) -> ProductKey | None:
-        model = model_of(row.content_type_id)
+        model = content_type_model(row.content_type_id)
         return (model, text) if model and text else None
 
     def subtitle_of(self, row: Feedback) -> str:

@@ -27,7 +27,7 @@ from .products import (
     ProductSelect,
     choice_of,
     choices_view,
-    model_of,
+    content_type_model,
     split_choice,
     visible_products,
 )
@@ -112,7 +112,7 @@ class RankingRuleAdmin(ProductRowsAdmin):
         return choices_view(self, request)
 
     def product_keys(self, row: RankingRule) -> Iterable[ProductKey | None]:
-        model = model_of(row.content_type_id)
+        model = content_type_model(row.content_type_id)
         return [(model, key) if model and key else None for key in (row.object_id, row.query_id)]
 
     @admin.display(description=gettext_lazy("product"), ordering="object_id")

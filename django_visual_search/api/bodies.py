@@ -98,7 +98,7 @@ ROOM = 64 * 2**10
 """Bytes of an upload for everything but the photo."""
 DRAINED = 64 * 2**20
 """Most bytes that are read of a refused body and thrown away."""
-CHUNK = 256 * 2**10
+DRAIN_CHUNK = 256 * 2**10
 
 
 class BoundedJSONParser(JSONParser):
@@ -154,7 +154,7 @@ def drain(request: HttpRequest) -> None:
     """Read the rest of a body. Where a server closes a connection with bytes unread, the client sees no response."""
     left = DRAINED
     try:
-        while left > 0 and (part := request.read(min(CHUNK, left))):
+        while left > 0 and (part := request.read(min(DRAIN_CHUNK, left))):
             left -= len(part)
     except (OSError, ValueError):  # the client has gone, or the body's file is closed
         pass

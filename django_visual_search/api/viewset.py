@@ -53,8 +53,8 @@ def product_model(app_label: str, model_name: str) -> type[Model]:
     return model
 
 
-similar = ProductViewSet.as_view({"get": "similar"})
-search_by_image = ProductViewSet.as_view(
+similar_view = ProductViewSet.as_view({"get": "similar"})
+search_by_image_view = ProductViewSet.as_view(
     {"post": "search_by_image", "get": "search_by_image_page"},
     parser_classes=VisualSearchMixin.search_by_image.kwargs["parser_classes"],
 )

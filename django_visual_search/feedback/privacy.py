@@ -1,7 +1,7 @@
 """Privacy: export and erase one person's data, and purge old data.
 
-``sessions_of_user`` returns a user's pseudonyms, which ``export`` and ``erase`` take. ``purge`` deletes what is older
-than ``FEEDBACK_DAYS``; each sweep does some of that (``purge_some``).
+``sessions_of_user`` returns a user's pseudonyms, which ``personal_data`` and ``erase`` take. ``purge`` deletes data
+older than ``FEEDBACK_DAYS``; each sweep does some of that (``purge_some``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHUNK = 5_000
 CHUNKS_OF_A_SWEEP = 4
 EVIDENCE_SECONDS = 3600
 """How often a process that sweeps looks for old evidence, which reads all of the table."""
-ROUNDING = 1e-6
+ROUNDING_ERROR = 1e-6
 """Looks, and gain, below which a row of evidence is an error of rounding."""
 
 
@@ -48,7 +48,7 @@ def sessions_of_user(pk: Any) -> list[str]:
     return possible_sessions([user_identity(pk)], min(oldest), now + timedelta(days=1))
 
 
-def export(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+def personal_data(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the events and searches of these pseudonyms, oldest first, as JSON-serialisable data."""
     sessions = list(sessions)
     events = Feedback.objects.filter(session__in=sessions).order_by("created_at", "id").select_related("content_type")
@@ -103,7 +103,7 @@ def erase(sessions: Iterable[str], *, chunk: int = CHUNK) -> dict[str, int]:
         erased["events"] += _erase_events(keys[start : start + chunk])
     erased["searches"], _ = SearchLog.objects.filter(session__in=sessions).delete()
     if erased["events"]:
-        Evidence.objects.filter(exposure__lt=ROUNDING, gain__lt=ROUNDING).delete()
+        Evidence.objects.filter(exposure__lt=ROUNDING_ERROR, gain__lt=ROUNDING_ERROR).delete()
     return erased
 
 

@@ -7,16 +7,16 @@ A *reason* says why a product can't be found. A product is *drowned* where look-
 its own picture. A *finding* is what a check stored about one picture.
 """
 
-from .check import LIMIT, check, running
-from .report import Reason, count_unfindable, last_check, outdated, product_models, unfindable_products
+from .check import CHECK_LIMIT, check, running
+from .report import Reason, check_is_outdated, count_unfindable, last_check, product_models, unfindable_products
 
 __all__ = [
-    "LIMIT",
+    "CHECK_LIMIT",
     "Reason",
     "check",
+    "check_is_outdated",
     "count_unfindable",
     "last_check",
-    "outdated",
     "product_models",
     "running",
     "unfindable_products",

@@ -31,7 +31,7 @@ from ..models import FindabilityFinding, IndexingRun
 from ..search.nearest import Query, nearest
 from ..spaces.heads import wanted_extractor
 
-LIMIT = 2000
+CHECK_LIMIT = 2000
 """Products of one check, which takes some minutes. Earlier findings about other products stay."""
 
 PICTURES_EACH = 10
@@ -55,7 +55,7 @@ class CheckResult:
 def check(
     field: EmbeddingField,
     *,
-    limit: int | None = LIMIT,
+    limit: int | None = CHECK_LIMIT,
     seed: int | None = None,
     show: Callable[[int, int], None] | None = None,
 ) -> CheckResult:
@@ -67,34 +67,34 @@ def check(
     """
     extractor = wanted_extractor(field)
     gallery = load_gallery(field, extractor.spec.key)
-    rows = _first_rows(gallery)
-    chosen = np.random.default_rng(seed).permutation(len(rows))[: limit or None]
-    chosen_rows = [rows[i] for i in sorted(chosen)]
-    run = Run(field, IndexingRun.Kind.FINDABILITY, len(chosen_rows))
-    run.write(Report())
-    if show is not None:
-        show(0, len(chosen_rows))
-    same = duplicate_threshold(field, extractor, gallery, chosen_rows, seed or 0)
-    unreadable, found, report = Unreadable(), [], Report()
     by_product = _rows_by_product(gallery)
-    for count, (row, finding) in enumerate(find_drowned(field, extractor, gallery, chosen_rows, unreadable), 1):
-        of_product = by_product[gallery.catalogue.products[row]][:PICTURES_EACH]
-        new = [] if finding is None else [finding]
-        new += [twin for one in of_product if (twin := find_duplicate(field, gallery, one, same))]
-        found += new
+    first_rows = [rows[0] for rows in by_product.values()]
+    drawn = np.random.default_rng(seed).permutation(len(first_rows))[: limit or None]
+    chosen = [first_rows[i] for i in sorted(drawn)]
+    run, report = Run(field, IndexingRun.Kind.FINDABILITY, len(chosen)), Report()
+    run.write(report)
+    if show is not None:
+        show(0, len(chosen))
+    threshold = duplicate_threshold(field, extractor, gallery, chosen, seed or 0)
+    unreadable, products, findings = Unreadable(), [], []
+    for row, finding in find_drowned(field, extractor, gallery, chosen, unreadable):
+        product = gallery.catalogue.products[row]
+        products.append(product)
+        duplicates = (find_duplicate(field, gallery, one, threshold) for one in by_product[product][:PICTURES_EACH])
+        findings += [one for one in (finding, *duplicates) if one is not None]
         report.done += 1
         run.show(report)
         if show is not None:
-            show(count, len(chosen_rows))
-    replace_findings(field, gallery, [gallery.catalogue.products[row] for row in chosen_rows], found)
+            show(report.done, len(chosen))
+    replace_findings(field, gallery, products, findings)
     run.finish(report)
-    counted = Counter(finding.reason for finding in found)
+    reasons = Counter(finding.reason for finding in findings)
     return CheckResult(
-        len(chosen_rows),
-        len(rows),
-        counted[FindabilityFinding.Reason.DROWNED],
-        counted[FindabilityFinding.Reason.DUPLICATE],
-        same,
+        len(chosen),
+        len(first_rows),
+        reasons[FindabilityFinding.Reason.DROWNED],
+        reasons[FindabilityFinding.Reason.DUPLICATE],
+        threshold,
         len(unreadable.reasons),
     )
 
@@ -106,19 +106,11 @@ def running(label: str) -> bool:
     return runs.filter(updated_at__gt=recent).exists()
 
 
-def _first_rows(gallery: Gallery) -> list[int]:
-    """Return the row of each product's first picture."""
-    first: dict[str, int] = {}
-    for row, product in enumerate(gallery.catalogue.products):
-        first.setdefault(product, row)
-    return list(first.values())
-
-
 def _rows_by_product(gallery: Gallery) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     for row, product in enumerate(gallery.catalogue.products):
-        found.setdefault(product, []).append(row)
-    return found
+        rows.setdefault(product, []).append(row)
+    return rows
 
 
 # Drowned products
@@ -143,31 +135,32 @@ def find_drowned(
 ) -> Iterator[tuple[int, FindabilityFinding | None]]:
     """Yield each of the rows in turn, with a finding where FAILED altered photos of it miss its product."""
     names = [gallery.catalogue.images[row] for row in rows]
-    everything = field.product_model._base_manager.all()
     next_place = 0
     for place, picture in pictures(field, names, extractor.spec, unreadable):
-        for missed in rows[next_place:place]:
-            yield missed, None
-        next_place = place + 1
-        row = rows[place]
-        product = gallery.catalogue.products[row]
+        yield from ((row, None) for row in rows[next_place:place])  # unreadable
         photos = np.stack([prepared(photo, extractor.spec) for photo in _photos(picture, extractor.spec, place)])
-        others: Counter[str] = Counter()
-        failed = 0
-        for vector in unit(extractor(photos)):
-            near = nearest(field, Query(vector, gallery.space), limit=TOP, within=everything).candidates
-            keys = [str(candidate.product_pk) for candidate in near]
-            if product not in keys:
-                failed += 1
-                others.update(keys[:1])
-        found = None
-        if failed >= FAILED:
-            reason = FindabilityFinding.Reason.DROWNED
-            found = make_finding(field, gallery, row, reason, others.most_common(1)[0][0] if others else "")
-            found.failed, found.photos = failed, len(photos)
-        yield row, found
-    for missed in rows[next_place:]:
-        yield missed, None
+        yield rows[place], _search_by(field, gallery, rows[place], unit(extractor(photos)))
+        next_place = place + 1
+    yield from ((row, None) for row in rows[next_place:])
+
+
+def _search_by(field: EmbeddingField, gallery: Gallery, row: int, vectors: Any) -> FindabilityFinding | None:
+    """Return a finding where searches by FAILED of these vectors, of altered photos of the row, miss its product."""
+    product = gallery.catalogue.products[row]
+    everything = field.product_model._base_manager.all()
+    failed, others = 0, Counter[str]()
+    for vector in vectors:
+        near = nearest(field, Query(vector, gallery.space), limit=TOP, within=everything).candidates
+        keys = [str(candidate.product_pk) for candidate in near]
+        if product not in keys:
+            failed += 1
+            others.update(keys[:1])
+    if failed < FAILED:
+        return None
+    other = others.most_common(1)[0][0] if others else ""
+    finding = make_finding(field, gallery, row, FindabilityFinding.Reason.DROWNED, other)
+    finding.failed, finding.photos = failed, len(vectors)
+    return finding
 
 
 def _photos(picture: Image.Image, spec: ExtractorSpec, seed: int) -> Iterator[bytes]:
@@ -182,7 +175,7 @@ def _photos(picture: Image.Image, spec: ExtractorSpec, seed: int) -> Iterator[by
 
 COPIES = 60
 """Pictures that are copied to measure the threshold."""
-FEWEST = 5
+FEWEST_COPIES = 5
 """Fewest copies for a quantile."""
 
 SCALE, QUALITY = 0.9, 85
@@ -214,7 +207,7 @@ def duplicate_threshold(
         copy = _copy(picture.resize(small, Image.Resampling.LANCZOS))
         vector = unit(extractor(prepared(as_photo(copy, extractor.spec), extractor.spec)[None]))[0]
         cosines.append(float(vector @ gallery.vectors[some[place]]))
-    return float(np.quantile(cosines, QUANTILE)) if len(cosines) >= FEWEST else DEFAULT_THRESHOLD
+    return float(np.quantile(cosines, QUANTILE)) if len(cosines) >= FEWEST_COPIES else DEFAULT_THRESHOLD
 
 
 def _copy(picture: Image.Image) -> Image.Image:

@@ -49,7 +49,7 @@ class Reason(StrEnum):
 
     @property
     def advice(self) -> str:
-        return str(ADVICE[self])
+        return str(REASON_ADVICE[self])
 
 
 REASON_LABELS = {
@@ -62,7 +62,7 @@ REASON_LABELS = {
     Reason.DUPLICATE: _("duplicate picture"),
     Reason.DROWNED: _("drowned by look-alikes"),
 }
-ADVICE = {
+REASON_ADVICE = {
     Reason.NO_PICTURE: _("Upload a picture."),
     Reason.SIZE: _("Upload a larger picture, or one that is less long and narrow."),
     Reason.REFUSED: _("Save or photograph the picture again."),
@@ -112,7 +112,7 @@ def last_check(field: EmbeddingField) -> IndexingRun | None:
     return runs.filter(label=field.label, kind=IndexingRun.Kind.FINDABILITY).first()
 
 
-def outdated(field: EmbeddingField, run: IndexingRun) -> bool:
+def check_is_outdated(field: EmbeddingField, run: IndexingRun) -> bool:
     """Return whether the field was switched to other vectors since that check, so that its findings no longer apply."""
     spaces = ServingSpace.objects.using(router.db_for_write(field.model)).filter(label=field.label)
     return spaces.filter(effective_at__gt=run.started_at, effective_at__lte=timezone.now()).exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...feedback.privacy import export
+from ...feedback.privacy import personal_data
 from ..person import add_person, sessions_of_person
 
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--output", metavar="FILE", help="Write there instead of to the standard output.")
 
     def handle(self, *, user: str | None, session: str | None, output: str | None, **options: Any) -> None:
-        text = json.dumps(export(sessions_of_person(user, session)), indent=2, ensure_ascii=False)
+        text = json.dumps(personal_data(sessions_of_person(user, session)), indent=2, ensure_ascii=False)
         if output is None:
             self.stdout.write(text)
             return

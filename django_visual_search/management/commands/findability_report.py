@@ -15,12 +15,12 @@ from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.registry import fields_of_product, get_field
 from ...findability import (
-    LIMIT,
+    CHECK_LIMIT,
     Reason,
     check,
+    check_is_outdated,
     count_unfindable,
     last_check,
-    outdated,
     product_models,
     unfindable_products,
 )
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--limit",
             type=int,
-            default=LIMIT,
+            default=CHECK_LIMIT,
             help="Products to check for look-alikes, drawn at random; 0 for all (default %(default)s).",
         )
         parser.add_argument("--seed", type=int, help="The same seed draws the same; others each time by default.")
@@ -99,7 +99,7 @@ class Command(BaseCommand):
             run = last_check(field)
             if run is None:
                 self.stdout.write(f"{field.label} was never checked: look-alikes and duplicates are not known.")
-            elif outdated(field, run):
+            elif check_is_outdated(field, run):
                 self.stdout.write(
                     f"{field.label} was switched to other vectors since its last check: look-alikes and duplicates are "
                     "not known."
