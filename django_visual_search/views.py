@@ -1,8 +1,7 @@
-"""A plain photo search page, for shops that don't make one of their own."""
+"""The photo search page, for shops without one of their own."""
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -15,31 +14,26 @@ from rest_framework.request import Request
 
 from .api.bodies import Refused, check_photo_length, drain
 from .api.throttles import PhotoThrottle
-from .extractors import ExtractorUnavailable
 from .fields import EmbeddingField
 from .images import ImageRefused
 from .spaces.extractors import extractor_of
 from .storefront import search_by_photo
 from .storefront.cards import cards
 from .storefront.forms import PhotoSearchForm, photo_search_address, preview, searched_by_photo
-from .storefront.gate import Busy, photo_slot
+from .storefront.gate import photo_slot
+from .storefront.refusals import PHOTO_ERRORS, refusal_of
 
 HITS = 24
-AGAIN_SECONDS = 60
-"""When to come back where the extractor doesn't run: somebody has to do something first."""
-
-logger = logging.getLogger("django_visual_search")
 
 
-@csrf_exempt  # which is checked once the length is known: checking reads the body, however long it is
+@csrf_exempt  # checked once the length is known: the check reads the body, however long it is
 @require_http_methods(["GET", "HEAD", "POST"])
 def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpResponse:
-    """The form and, after a POST of ``image``, the visible products that look like it, best first.
+    """Show the form and, after a POST of ``image``, the visible products that look like it, best first.
 
-    422 with the reason where the photo isn't accepted, 413 where the request is so long that it isn't read; with
-    Retry-After, 429 where the visitor sent too many (the rate "photo" of ``THROTTLE_RATES``, together with the API) and
-    503 where too many are searched by at the moment or the extractor doesn't run here; 404 for a model whose products
-    aren't found by pictures.
+    Status 422, with the reason, refuses a photo, 413 a request too long to be read. With Retry-After, 429 is for a
+    visitor who sent too many (the rate "photo" of ``THROTTLE_RATES``, shared with the API), 503 for a process whose
+    slots are taken or whose extractor can't run. 404: no field searches by photos for the model.
     """
     try:
         field = searched_by_photo(f"{app_label}.{model_name}")
@@ -69,20 +63,15 @@ def _answer(request: HttpRequest, field: EmbeddingField) -> HttpResponse:
             if not form.is_valid():
                 status = 422
             elif (wait := _seconds_to_wait(request)) is not None:
-                form.add_error(None, _("You have searched by many photos. Please try again in a minute."))
+                form.add_error(None, _("You have sent many photos. Try again in a minute."))
                 status, retry_after = 429, wait
             else:
                 found = _find(request, form, field)
-        except ImageRefused as refused:
-            form.add_error("image", str(refused))
-            status = 422
-        except Busy as busy:
-            form.add_error(None, _("Many people search by photo right now. Please try again in a few seconds."))
-            status, retry_after = 503, busy.retry_after
-        except ExtractorUnavailable:
-            logger.exception("visual search: no photo search by %s", field.label)
-            form.add_error(None, _("Photo search is not available at the moment. Please come back later."))
-            status, retry_after = 503, AGAIN_SECONDS
+        except PHOTO_ERRORS as error:
+            refusal = refusal_of(error)
+            form.add_error("image" if isinstance(error, ImageRefused) else None, refusal.sentence)
+            retry_after = refusal.retry_after
+            status = refusal.status if retry_after else 422
     response = _page(request, field, form, found, status)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
@@ -104,7 +93,7 @@ def _page(
 
 
 def _find(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) -> dict[str, Any]:
-    # One byte more than is allowed, so that a file that is too large is seen to be
+    # One byte more than allowed shows that a file is too large.
     photo = form.cleaned_data["image"].read(extractor_of(field).spec.images.max_bytes + 1)
     with photo_slot():
         results = search_by_photo(photo, field.label, request, limit=HITS)
@@ -113,11 +102,11 @@ def _find(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) ->
 
 
 def _seconds_to_wait(request: HttpRequest) -> int | None:
-    """None where the visitor may search now."""
+    """Return None where the visitor may search now."""
     asked = Request(request)
     if user := getattr(request, "user", None):
         asked.user = user
     throttle = PhotoThrottle()
     if throttle.allow_request(asked, None):
         return None
-    return math.ceil(throttle.wait() or AGAIN_SECONDS)
+    return math.ceil(throttle.wait() or 60)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 from urllib.parse import urlencode
@@ -26,17 +25,14 @@ from ..images import ImageRefused
 from ..spaces.extractors import extractor_of
 from ..storefront.cards import title_of
 from ..storefront.forms import preview
-from ..storefront.gate import Busy, photo_slot
+from ..storefront.gate import photo_slot
+from ..storefront.refusals import PHOTO_ERRORS, refusal_of
 from .base import BREADCRUMB_LIST
 from .hits import change_url, staff_hits
-
-logger = logging.getLogger("django_visual_search")
 
 SIDES = ("left", "top", "right", "bottom")
 LIMITS = (24, 48, 96)
 """Numbers of hits to choose from."""
-RETRY_SECONDS = 60
-"""``Retry-After`` where the extractor can't run: somebody has to fix that first."""
 
 
 def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
@@ -60,17 +56,14 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
             if form.is_valid():
                 found |= _by_photo(model_admin, request, form, field)
                 status = 200
-        except ImageRefused as refused:
-            form.add_error("photo", str(refused))
-        except Busy as busy:
-            form.add_error(
-                None, gettext("Too many photos are being searched by at the moment. Try again in a few seconds.")
-            )
-            status, retry_after = 503, busy.retry_after
-        except ExtractorUnavailable as unavailable:
-            logger.exception("visual search: no photo search by %s", field.label)
-            form.add_error(None, gettext("Photo search can't run here: %(reason)s") % {"reason": unavailable})
-            status, retry_after = 503, RETRY_SECONDS
+        except PHOTO_ERRORS as error:
+            refusal = refusal_of(error)
+            if isinstance(error, ExtractorUnavailable):
+                form.add_error(None, gettext("Photo search can't run here: %(reason)s") % {"reason": error})
+            else:
+                form.add_error("photo" if isinstance(error, ImageRefused) else None, refusal.sentence)
+            retry_after = refusal.retry_after
+            status = refusal.status if retry_after else 422
         sent: Any = form.cleaned_data if hasattr(form, "cleaned_data") else {}
     else:
         form = model_admin.visual_search_form(initial=request.GET.dict())

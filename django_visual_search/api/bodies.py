@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,39 +19,21 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.parsers import JSONParser
 
-from ..extractors import ExtractorUnavailable
 from ..fields.registry import embedding_fields
-from ..images import ImageRefused
 from ..search.confidence import ConfidenceUnknown
 from ..spaces.extractors import extractor_of
-from ..storefront.gate import Busy
-
-logger = logging.getLogger("django_visual_search.api")
-
-STATUS = {
-    "too_large": status.HTTP_413_REQUEST_ENTITY_TOO_LARGE,
-    "format": status.HTTP_415_UNSUPPORTED_MEDIA_TYPE,
-    "heic": status.HTTP_415_UNSUPPORTED_MEDIA_TYPE,
-}
-"""HTTP status of a refused photo by its code (``images.CODES``); 400 for the others."""
+from ..storefront.refusals import PHOTO_ERRORS, refusal_of
 
 
 class Refused(APIException):
-    """A response ``{"detail": "a sentence", "code": "for programs"}``."""
+    """A response ``{"detail": "a sentence", "code": "for programs"}``; ``wait``: seconds for the header Retry-After."""
 
-    def __init__(self, message: Any, code: str, status_code: int = status.HTTP_400_BAD_REQUEST) -> None:
+    def __init__(
+        self, message: Any, code: str, status_code: int = status.HTTP_400_BAD_REQUEST, wait: int | None = None
+    ) -> None:
         super().__init__({"detail": ErrorDetail(message, code), "code": code})
         self.status_code = status_code
-
-
-class TooBusy(APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_code = "busy"
-
-    def __init__(self, busy: Busy) -> None:
-        message = _("Too many photos are being searched by at the moment. Try again in a few seconds.")
-        super().__init__({"detail": ErrorDetail(message, "busy"), "code": "busy"})
-        self.wait = busy.retry_after  # the exception handler makes it the header Retry-After
+        self.wait = wait
 
 
 def too_large(most: int, hint: Any = "") -> Refused:
@@ -62,17 +43,12 @@ def too_large(most: int, hint: Any = "") -> Refused:
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Around a photo search: what it raises for a photo, for want of a slot or of the extractor, as an APIException."""
+    """Turn the errors of a photo search into APIExceptions."""
     try:
         yield
-    except ImageRefused as refused:
-        raise Refused(str(refused), refused.code, STATUS.get(refused.code, 400)) from refused
-    except Busy as busy:
-        raise TooBusy(busy) from busy
-    except ExtractorUnavailable as e:
-        logger.exception("Photo search is not available.")  # its message is for who runs the shop
-        message = _("Photo search is not available at the moment.")
-        raise Refused(message, "unavailable", status.HTTP_503_SERVICE_UNAVAILABLE) from e
+    except PHOTO_ERRORS as error:
+        refusal = refusal_of(error)
+        raise Refused(refusal.sentence, refusal.code, refusal.status, refusal.retry_after) from error
 
 
 def as_api_exception(exc: Exception) -> Exception:
@@ -86,7 +62,7 @@ def as_api_exception(exc: Exception) -> Exception:
             _("The request's data is too large. Send the photo as a file, by multipart/form-data."), "too_large", 413
         )
     if isinstance(exc, ConfidenceUnknown):
-        return ValidationError({"min_confidence": [_("Confidence has not been learned here.")]}, code="unknown")
+        return ValidationError({"min_confidence": [refusal_of(exc).sentence]}, code="unknown")
     if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
         return Refused(_("The request has too many fields."), "too_many_fields")
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):

@@ -22,7 +22,7 @@ class Busy(Exception):  # noqa: N818 (a state, not a fault)
     """All slots of this process are taken. ``retry_after``: whole seconds after which to try again."""
 
     def __init__(self) -> None:
-        super().__init__("Too many photos are being searched by at the moment. Try again in a few seconds.")
+        super().__init__("Too many photo searches are running. Try again in a few seconds.")
         self.retry_after = random.randint(*RETRY_SECONDS)
 
 

@@ -210,7 +210,7 @@ class TestRefused:
             response = post(looker)
         assert response.status_code == 503
         assert int(response["Retry-After"]) >= 1
-        assert "Too many photos" in response.content.decode()
+        assert "Too many photo searches" in response.content.decode()
         assert post(looker).status_code == 200
 
     def test_the_extractor_can_not_run(self, looker, products, monkeypatch):

@@ -12,8 +12,8 @@ from rest_framework.settings import api_settings
 
 from django_visual_search import images
 from django_visual_search.api import bodies
-from django_visual_search.api import bodies as errors
 from django_visual_search.extractors import ExtractorUnavailable
+from django_visual_search.storefront import refusals
 from django_visual_search.storefront.gate import photo_slot
 
 from ..conftest import picture
@@ -178,7 +178,7 @@ class TestPhotos:
         assert (answer.status_code, answer.json()["code"]) == (status, code)
 
     def test_every_status_is_of_a_code(self):
-        assert set(errors.STATUS) <= set(images.CODES)
+        assert set(refusals.STATUS) <= set(images.CODES)
 
     def test_a_crop_that_is_too_small(self, client):
         answer = search_by_photo(client, OURS, crop="0.5,0.5,0.501,0.501")

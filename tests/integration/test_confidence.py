@@ -135,14 +135,14 @@ class TestAPI:
         assert answer["results"] == []
         assert answer["notice"] == {
             "code": "nothing_close_enough",
-            "detail": "Nothing here looks enough like what was asked for.",
+            "detail": "Nothing here looks enough like the query.",
         }
 
     def test_never_learned(self, field, post):
         embed_all()
         answer = post({"image": picture_file(0), "min_confidence": "0.5"})
         assert answer.status_code == 400
-        assert answer.json() == {"min_confidence": ["How sure a hit is has not been learned here."]}
+        assert answer.json() == {"min_confidence": ["Confidence has not been learned here."]}
 
     @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "x", "1e400"])
     def test_nonsense(self, field, post, value):

@@ -223,7 +223,7 @@ class TestRefused:
             page = send(client, picture(0))
         assert page.status_code == 503
         assert 1 <= int(page["Retry-After"]) <= 10
-        assert "try again in a few seconds" in errors(page)[0]
+        assert errors(page) == ["Too many photo searches are running. Try again in a few seconds."]
         assert send(client, picture(0)).status_code == 200
 
     def test_too_often(self, shop, client, settings):
@@ -250,7 +250,7 @@ class TestRefused:
         assert page["Retry-After"]
         assert "not available at the moment" in errors(page)[0]
         assert "secret" not in text(page)
-        assert "testshop.Product.embedding" in caplog.text
+        assert "secret" in caplog.text  # for those who run the shop
 
 
 class TestPreview:

@@ -1,0 +1,49 @@
+"""Why a photo search is refused, as pages and API report it: entry function ``refusal_of``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from ..extractors import ExtractorUnavailable
+from ..images import ImageRefused
+from ..search.confidence import ConfidenceUnknown
+from .gate import Busy
+
+logger = logging.getLogger("django_visual_search")
+
+STATUS = {"too_large": 413, "format": 415, "heic": 415}
+"""HTTP status of a refused photo by its code (``images.CODES``); 400 for the others."""
+
+REPAIR_SECONDS = 60
+"""When to try again where the extractor doesn't run: somebody has to do something first."""
+
+PHOTO_ERRORS = (ImageRefused, Busy, ExtractorUnavailable)
+"""What a photo search raises for a photo, for want of a slot, and for want of an extractor."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A sentence for people, a code for programs, and the HTTP status."""
+
+    status: int
+    code: str
+    sentence: str
+    retry_after: int | None = None
+    """Seconds, for the header Retry-After."""
+
+
+def refusal_of(error: ImageRefused | Busy | ExtractorUnavailable | ConfidenceUnknown) -> Refusal:
+    """Return how to refuse a photo search that ended with ``error``; an unavailable extractor is logged as well."""
+    if isinstance(error, ImageRefused):
+        return Refusal(STATUS.get(error.code, 400), error.code, str(error))
+    if isinstance(error, Busy):
+        sentence = _("Too many photo searches are running. Try again in a few seconds.")
+        return Refusal(503, "busy", sentence, error.retry_after)
+    if isinstance(error, ConfidenceUnknown):
+        return Refusal(400, "unknown", _("Confidence has not been learned here."))
+    # Its message is for those who run the shop.
+    logger.error("visual search: no photo search: %s", error, exc_info=error)
+    return Refusal(503, "unavailable", _("Photo search is not available at the moment."), REPAIR_SECONDS)
