@@ -1,4 +1,4 @@
-"""The public place of the limit on photo searches that one process runs at the same time."""
+"""The limit on photo searches that one process runs at the same time, for import by shops."""
 
 from .storefront.gate import Busy, photo_slot, refuse_when_full
 

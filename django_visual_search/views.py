@@ -19,7 +19,7 @@ from .images import ImageRefused
 from .spaces.extractors import extractor_of
 from .storefront import search_by_photo
 from .storefront.cards import cards
-from .storefront.forms import PhotoSearchForm, photo_search_address, preview, searched_by_photo
+from .storefront.forms import PhotoSearchForm, photo_search_field, photo_search_url, preview
 from .storefront.gate import photo_slot
 from .storefront.refusals import PHOTO_ERRORS, refusal_of
 
@@ -36,7 +36,7 @@ def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpR
     slots are taken or whose extractor can't run. 404: no field searches by photos for the model.
     """
     try:
-        field = searched_by_photo(f"{app_label}.{model_name}")
+        field = photo_search_field(f"{app_label}.{model_name}")
     except LookupError as e:
         raise Http404(str(e)) from e
     try:
@@ -84,7 +84,7 @@ def _page(
     model = field.product_model
     context = {
         "form": form,
-        "action": photo_search_address(model),
+        "action": photo_search_url(model),
         "products": model._meta.verbose_name_plural,
         "results": None,
         **(found or {}),

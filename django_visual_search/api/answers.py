@@ -28,7 +28,7 @@ from ..feedback import log_search
 from ..fields import EmbeddingField
 from ..search import SearchHit, SearchResults
 from ..search.results import Place, Ranking, read_token
-from ..storefront.cards import address_of, picture_of, thumbnail_of, title_of
+from ..storefront.cards import picture_of, thumbnail_of, title_of, url_of
 from .bodies import Refused
 from .facets import count_facets
 from .inputs import SearchOptions, names_of
@@ -193,7 +193,7 @@ class PlainProductSerializer(serializers.Serializer):
         return title_of(product)
 
     def get_url(self, product: Any) -> str:
-        return absolute(self.context.get("request"), address_of(product))
+        return absolute(self.context.get("request"), url_of(product))
 
 
 class PictureSerializer(serializers.Serializer):

@@ -1,6 +1,7 @@
-"""How a product is shown where the shop says nothing else: title, address, picture.
+"""Hits as templates show them: title, URL and thumbnail of each, and the markup for the script that reports clicks.
 
-Hits as templates show them: what to print for each, and the markup by which the script reports on them.
+Entry functions: ``cards`` and ``feedback_attributes``. The API and the admin show a product by the same three
+functions: ``title_of``, ``url_of``, ``thumbnail_of``.
 """
 
 from __future__ import annotations
@@ -22,18 +23,48 @@ from ..fields.registry import get_field
 from ..search import SearchHit, SearchResults
 
 
+@dataclass(frozen=True)
+class Card:
+    """One hit as a template shows it; ``url`` and ``thumbnail`` are empty where the product has none."""
+
+    hit: SearchHit
+    key: str
+    """The product's primary key as text, for ``data-visual-search-product``."""
+    title: str
+    url: str
+    thumbnail: str
+    """URL of a small version of the picture that matched."""
+
+
+def cards(results: SearchResults, size: int = 240) -> list[Card]:
+    """Return a card for each hit, best first, with thumbnails of ``size`` pixels a side."""
+    if not results:
+        return []
+    field = get_field(results.label)
+    return [
+        Card(
+            hit,
+            str(hit.product.pk),
+            title_of(hit.product),
+            url_of(hit.product),
+            thumbnail_of(picture_of(field, hit.row), size),
+        )
+        for hit in results
+    ]
+
+
 def title_of(product: Model) -> str:
     return str(product)
 
 
-def address_of(product: Model) -> str:
-    """What ``get_absolute_url`` says, or nothing where the model has none."""
-    address = getattr(product, "get_absolute_url", None)
-    return str(address() or "") if callable(address) else ""
+def url_of(product: Model) -> str:
+    """Return what ``get_absolute_url`` returns; empty where the model has no such method."""
+    url = getattr(product, "get_absolute_url", None)
+    return str(url() or "") if callable(url) else ""
 
 
 def picture_of(field: EmbeddingField, row: Model | None) -> FieldFile | None:
-    """The picture that the vector of this row was made from; None where it is gone."""
+    """Return the picture that the row's vector was made from; None where it is gone."""
     value: Any = row
     for name in (field.source or "").split("__") if row is not None else ():
         value = getattr(value, name, None)
@@ -41,9 +72,9 @@ def picture_of(field: EmbeddingField, row: Model | None) -> FieldFile | None:
 
 
 def thumbnail_of(picture: FieldFile | None, size: int = 240) -> str:
-    """Address of a small version, by the shop's ``VISUAL_SEARCH["THUMBNAIL"]`` (picture, size) -> str.
+    """Return the URL that ``VISUAL_SEARCH["THUMBNAIL"]`` gives for the picture, without that setting the picture's own.
 
-    Without one it is the picture's own address; empty without a picture.
+    Empty without a picture. ``size``: pixels a side.
     """
     if not picture:
         return ""
@@ -53,47 +84,15 @@ def thumbnail_of(picture: FieldFile | None, size: int = 240) -> str:
     return str((import_string(make) if isinstance(make, str) else make)(picture, size) or "")
 
 
-@dataclass(frozen=True)
-class Card:
-    """One hit in the shop's own words; ``address`` and ``thumbnail`` are empty where the product has none."""
-
-    hit: SearchHit
-    key: str
-    """The product's primary key as text, for ``data-visual-search-product``."""
-    title: str
-    address: str
-    thumbnail: str
-    """Address of a small version of the picture that matched."""
-
-
-def cards(results: SearchResults, size: int = 240) -> list[Card]:
-    """A card for each hit, in their order; ``size``: side in pixels of the thumbnails."""
-    if not results:
-        return []
-    field = get_field(results.label)
-    return [
-        Card(
-            hit,
-            str(hit.product.pk),
-            title_of(hit.product),
-            address_of(hit.product),
-            thumbnail_of(picture_of(field, hit.row), size),
-        )
-        for hit in results
-    ]
-
-
-def feedback_address() -> str:
-    """Where browsers report to; empty where the project doesn't include ``django_visual_search.urls``."""
-    try:
-        return reverse("visual_search:feedback")
-    except NoReverseMatch:
-        return ""
-
-
 def feedback_attributes(results: SearchResults | Iterable[SearchHit]) -> SafeString:
-    """Attributes of the element around the hits, from which ``feedback.js`` reports; empty without hits or address."""
-    address = feedback_address()
-    if not isinstance(results, SearchResults) or not results or not address:
+    """Return the attributes of the element around the hits, from which ``feedback.js`` reports.
+
+    Empty without hits, and where the project doesn't include ``django_visual_search.urls``.
+    """
+    if not isinstance(results, SearchResults) or not results:
         return SafeString("")
-    return format_html('data-visual-search-token="{}" data-visual-search-url="{}"', results.token, address)
+    try:
+        url = reverse("visual_search:feedback")
+    except NoReverseMatch:
+        return SafeString("")
+    return format_html('data-visual-search-token="{}" data-visual-search-url="{}"', results.token, url)

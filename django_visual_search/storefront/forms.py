@@ -1,6 +1,6 @@
-"""The form by which shoppers send a photo: two ways to choose one, no script needed.
+"""The form in which shoppers send a photo, and the preview that shows it back without keeping it.
 
-The photo that was searched with, shown back without being kept.
+Entry functions: ``photo_form_context`` for the form's template, ``preview``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..spaces.extractors import extractor_of
 
 
 class PhotoSearchForm(forms.Form):
-    """What counts as a picture is for ``images`` to say, which takes more formats than an ImageField."""
+    """A FileField, not an ImageField: ``images`` decides, and accepts more formats."""
 
     image = forms.FileField(
         label=_("Your photo"),
@@ -36,10 +36,10 @@ class PhotoSearchForm(forms.Form):
 
 
 def photo_form_context(label: str, action: str | None = None) -> dict[str, Any]:
-    """What the form's template gets. ``label``: ``app.Model``; ``action``: the address that takes the photo.
+    """Return the context of the form's template. ``label``: ``app.Model``; ``action``: the URL that takes the photo.
 
-    Raises LookupError for a model whose products have no embedding field, and ImproperlyConfigured where neither an
-    action nor ``django_visual_search.urls`` is there.
+    Raises LookupError for a model whose products have no embedding field, and ImproperlyConfigured without an action
+    in a project that doesn't include ``django_visual_search.urls``.
     """
     field = get_field(label)
     model = named_model(label)
@@ -47,15 +47,15 @@ def photo_form_context(label: str, action: str | None = None) -> dict[str, Any]:
         raise LookupError(f"Name the products' model, as in {field.product_model._meta.label!r}, not {label!r}.")
     return {
         "form": PhotoSearchForm(),
-        "action": photo_search_address(model) if action is None else action,
+        "action": photo_search_url(model) if action is None else action,
         "products": model._meta.verbose_name_plural,
     }
 
 
-def searched_by_photo(label: str) -> EmbeddingField:
-    """The field by which the photo search page finds products of ``app.Model``. Raises LookupError where it does not.
+def photo_search_field(label: str) -> EmbeddingField:
+    """Return the field by which the photo search page finds products of ``app.Model``. Raises LookupError without one.
 
-    Not a proxy's or a child's: anybody can write an address, and their managers may show more than the model's own.
+    A proxy or a child has none: anybody can write a URL, and their managers may show more than the model's own.
     """
     field = get_field(label)
     if named_model(label) is not field.product_model:
@@ -63,9 +63,9 @@ def searched_by_photo(label: str) -> EmbeddingField:
     return field
 
 
-def photo_search_address(model: type[Model]) -> str:
-    """Address of the photo search page for this model. Raises as ``photo_form_context``."""
-    searched_by_photo(model._meta.label)
+def photo_search_url(model: type[Model]) -> str:
+    """Return the URL of the photo search page for this model. Raises as ``photo_form_context``."""
+    photo_search_field(model._meta.label)
     options = model._meta
     try:
         return reverse("visual_search:photo_search", args=[options.app_label, options.model_name])
@@ -76,20 +76,20 @@ def photo_search_address(model: type[Model]) -> str:
         ) from e
 
 
-SIDE = 360
+PREVIEW_SIDE = 360
 """Pixels."""
-QUALITY = 82
-MEMORY = 100 * 2**20
-"""Most bytes that decoding for it may take: any JPEG, 12 megapixels of HEIC. Above, it costs more than it is worth."""
+PREVIEW_QUALITY = 82
+PREVIEW_MEMORY = 100 * 2**20
+"""Most bytes that decoding a preview may take: any JPEG, 12 megapixels of HEIC."""
 
 
-def preview(photo: bytes, field: EmbeddingField, side: int = SIDE) -> str:
-    """The photo's middle as a data URL of a square JPEG, whatever its format: few browsers show HEIC.
+def preview(photo: bytes, field: EmbeddingField, side: int = PREVIEW_SIDE) -> str:
+    """Return the middle of the photo as a data URL of a square JPEG: few browsers show HEIC.
 
-    Empty where that would take too much. Raises images.ImageRefused for what is not accepted as a photo at all.
+    Empty where that would take too much memory. Raises images.ImageRefused for a photo that no search accepts.
     """
     options = extractor_of(field).spec.images
-    small = replace(options, trim=False, fit="center-crop", max_memory=min(MEMORY, options.max_memory))
+    small = replace(options, trim=False, fit="center-crop", max_memory=min(PREVIEW_MEMORY, options.max_memory))
     try:
         picture = images.load(photo, options=small, size=side)
     except images.ImageRefused as refused:
@@ -97,5 +97,5 @@ def preview(photo: bytes, field: EmbeddingField, side: int = SIDE) -> str:
             return ""
         raise
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=QUALITY)
+    picture.save(out, "JPEG", quality=PREVIEW_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

@@ -1,4 +1,7 @@
-"""How many photo searches one process runs at the same time; the others wait a moment, or are told to come back."""
+"""The limit on photo searches that one process runs at the same time; the next waits a moment, others try again later.
+
+Entry functions: ``photo_slot`` and ``refuse_when_full``. Shops import them from ``django_visual_search.gate``.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from ..conf import conf
 WAIT_SECONDS = 0.5
 """How long a photo search waits for a slot."""
 WAITING = 1
-"""How many wait at the same time: each holds a thread of the server, and others need threads too."""
+"""How many searches wait at the same time: each holds a thread of the server."""
 RETRY_SECONDS = (1, 4)
-"""Least and most seconds after which to try again, drawn at random so that those sent away don't come back at once."""
+"""Least and most seconds after which to try again, drawn at random so that visitors don't all return at once."""
 
 
 class Busy(Exception):  # noqa: N818 (a state, not a fault)
-    """All slots of this process are taken. ``retry_after``: whole seconds after which to try again."""
+    """All slots of this process are taken. ``retry_after``: whole seconds."""
 
     def __init__(self) -> None:
         super().__init__("Too many photo searches are running. Try again in a few seconds.")
@@ -27,6 +30,8 @@ class Busy(Exception):  # noqa: N818 (a state, not a fault)
 
 
 class Gate:
+    """Counts the searches that run and wait; at most ``PHOTO_SEARCHES_AT_ONCE`` run."""
+
     def __init__(self) -> None:
         self.freed = threading.Condition()
         self.running = 0
@@ -59,8 +64,8 @@ class Gate:
 
 @contextlib.contextmanager
 def photo_slot(wait: float = WAIT_SECONDS) -> Iterator[None]:
-    """Holds one of the process's ``PHOTO_SEARCHES_AT_ONCE`` slots. Raises Busy after ``wait`` seconds without one."""
-    gate = _gate
+    """Hold one of the process's ``PHOTO_SEARCHES_AT_ONCE`` slots. Raises Busy after ``wait`` seconds without one."""
+    gate = _gate  # the process may fork within the block
     gate.enter(wait)
     try:
         yield
@@ -69,7 +74,7 @@ def photo_slot(wait: float = WAIT_SECONDS) -> Iterator[None]:
 
 
 def refuse_when_full() -> None:
-    """Raises Busy where a photo search would not even find a place to wait: before anything is spent on it."""
+    """Raise Busy where a photo search would not even find a place to wait; call it before anything is spent on one."""
     _gate.refuse_when_full()
 
 
@@ -81,5 +86,5 @@ def _reset() -> None:
     _gate = Gate()
 
 
-# A child starts with no searches of its own, and perhaps with a lock that nobody is left to release.
+# A child runs no searches yet, and may have inherited a lock that nobody is left to release.
 os.register_at_fork(after_in_child=_reset)

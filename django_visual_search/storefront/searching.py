@@ -1,6 +1,7 @@
-"""What a shop's own pages need of a search: only what the visitor may see, logged, and never in the page's way.
+"""The searches of the shop's pages, and which products a visitor may see.
 
-Which products a visitor may see: the shop's own word, for every interface.
+Entry functions: ``similar_items`` and ``search_by_photo``. Every interface, the API too, asks ``visible`` for the
+products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ def similar_items(
     min_similarity: float | None = None,
     min_confidence: float | None = None,
 ) -> SearchResults:
-    """Visible products that look like ``product``, at most three queries; empty where it is None or has no vector.
+    """Return visible products that look like ``product``, best first, in at most three queries.
 
-    ``within``: a queryset to stay in; None means all that is visible. The others: as for ``search.similar_to``.
-    Empty as well, with an error in the log, where the database fails: the page around it is worth more. (Inside a
-    transaction that the failure has ended, the error is raised: what the page wrote is lost.) What is wrong in the
-    call is raised: ValueError, LookupError as of ``search.similar_to``, TypeError for something that is no product.
+    ``within``: a queryset to stay in; None means all visible products. The other arguments: as for
+    ``search.similar_to``. Empty where ``product`` is None or has no vector; empty too, with an error in the log, where
+    the database fails: the page around it is worth more. (The error is raised inside a transaction that it has ended:
+    what the page wrote is lost.) Raises ValueError and LookupError as ``search.similar_to``, and TypeError for a
+    ``product`` that is not a model's instance.
     """
     if product is None:
         return _nothing()
     if not isinstance(product, Model):
-        raise TypeError(f"Similar items are asked for a product, not for {product!r}. Is the variable's name right?")
+        raise TypeError(f"Similar items need a product, not {product!r}. Is the variable's name right?")
     found = search_field(type(product), field)
     model = type(product) if issubclass(type(product), found.product_model) else found.product_model
     allowed = visible_within(model, request, within)
@@ -82,10 +84,10 @@ def search_by_photo(
     min_similarity: float | None = None,
     min_confidence: float | None = None,
 ) -> SearchResults:
-    """Visible products that look like a photo. Call it in a ``gate.photo_slot()``: decoding takes memory.
+    """Return visible products that look like a photo. Call it in a ``gate.photo_slot()``: decoding takes memory.
 
-    ``within``: as for ``similar_items``. ``min_confidence``: ``MIN_CONFIDENCE`` where it isn't said and confidence was
-    learned. The others, and what is raised: as for ``search.search_by_image``.
+    ``within``: as for ``similar_items``. ``min_confidence``: by default ``MIN_CONFIDENCE``, once confidence was
+    learned. The other arguments and errors: as for ``search.search_by_image``.
     """
     field, model = get_field(label), named_model(label)
     if model is None or not issubclass(model, field.product_model):
@@ -101,7 +103,7 @@ def search_by_photo(
 
 
 def visible_within(model: type[Model], request: HttpRequest | None, within: Any = None) -> Any:
-    """What the visitor may see, and of that only what is in ``within``, selected and prefetched as there.
+    """Return the visible products that are in ``within``, selected and prefetched as there.
 
     Of a ``within`` that can't be narrowed (sliced, combined, distinct on fields) only the rows count.
     """
@@ -111,7 +113,7 @@ def visible_within(model: type[Model], request: HttpRequest | None, within: Any 
     if within is None:
         return allowed
     if not isinstance(within, QuerySet):
-        return within  # the search says what is wrong with it
+        return within  # the search reports what is wrong with it
     if _is_rigid(within):
         return allowed.filter(pk__in=within.values("pk"))
     query = allowed.query
@@ -121,7 +123,7 @@ def visible_within(model: type[Model], request: HttpRequest | None, within: Any 
 
 
 def _is_rigid(queryset: QuerySet[Any]) -> bool:
-    """Whether its order or its parts decide which rows it has."""
+    """Return whether the queryset's order or parts decide which rows it has."""
     query = queryset.query
     return bool(query.is_sliced or query.combinator or query.distinct_fields)
 
@@ -131,14 +133,14 @@ def _nothing(label: str = "", query_id: str = "") -> SearchResults:
 
 
 def _log(results: SearchResults, started: float, request: HttpRequest | None) -> None:
-    if request is not None:  # else it is no person who looks
+    if request is not None:  # else no person looks
         feedback.log_search(results, (time.perf_counter() - started) * 1000, request)
 
 
 def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[Any]:
-    """What ``VISUAL_SEARCH["VISIBLE"]`` gives for the model or its nearest parent; else its default manager's rows.
+    """Return what ``VISUAL_SEARCH["VISIBLE"]`` gives for the model or its nearest parent; else all of its rows.
 
-    Raises ImproperlyConfigured where the callable can't be imported or gives something else than a queryset.
+    Raises ImproperlyConfigured where the function can't be imported or returns anything but a queryset.
     """
     entries = {str(label).lower(): path for label, path in conf.VISIBLE.items()}
     for ancestor in model.__mro__:

@@ -1,4 +1,4 @@
-"""``{% load visual_search %}``: thin wrappers over ``storefront`` and ``cards``."""
+"""``{% load visual_search %}``: the template tags, thin wrappers over ``storefront``."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def similar_items(
     min_similarity: float | None = None,
     title: str | None = None,
 ) -> SafeString:
-    """``{% similar_items product limit=8 within=… field=… min_similarity=… title=… %}``: nothing where none are found.
+    """``{% similar_items product limit=8 within=… field=… min_similarity=… title=… %}``; empty without hits.
 
-    ``title``: the heading, "Similar items" unless given; an empty one leaves it away. The template SIMILAR_ITEMS gets
+    ``title``: the heading, by default "Similar items"; an empty one omits it. The template ``SIMILAR_ITEMS`` gets
     ``cards``, ``results``, ``title``, ``product`` and ``request``.
     """
     results = _similar_items(context, product, limit, within, field, min_similarity)
@@ -60,7 +60,7 @@ def get_similar_items(
     field: str | None = None,
     min_similarity: float | None = None,
 ) -> SearchResults:
-    """``{% get_similar_items product limit=8 as items %}``: the same as SearchResults, for markup of the shop's own."""
+    """``{% get_similar_items product limit=8 as items %}``: the SearchResults, for the shop's own markup."""
     return _similar_items(context, product, limit, within, field, min_similarity)
 
 
@@ -74,7 +74,7 @@ def _similar_items(
 
 @register.simple_tag
 def feedback_attributes(results: Any) -> SafeString:
-    """``<ul {% feedback_attributes items %}>``: what the element around the hits needs for clicks to be reported."""
+    """``<ul {% feedback_attributes items %}>``: attributes of the element around the hits, for reports of clicks."""
     return cards.feedback_attributes(results)
 
 
@@ -86,7 +86,7 @@ def photo_search_form(context: Any, model: str, *, action: str | None = None) ->
 
 @register.simple_tag
 def visual_search_script(nonce: str = "") -> SafeString:
-    """``{% visual_search_script %}``: the script that reports what is seen and clicked. ``nonce``: for a CSP."""
+    """``{% visual_search_script %}``: the script that reports what visitors see and click. ``nonce``: for a CSP."""
     source = static("django_visual_search/feedback.js")
     if nonce:
         return format_html('<script src="{}" defer nonce="{}"></script>', source, nonce)

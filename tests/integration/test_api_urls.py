@@ -7,7 +7,7 @@ from django.urls import reverse
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.views import APIView
 
-from django_visual_search.storefront.cards import address_of
+from django_visual_search.storefront.cards import url_of
 
 from ..shop_api import all_pages, data_url, ids, make_articles, make_posters, make_products, post_json, search_by_photo
 from ..testshop.models import Article, ArticleImage, Product, Spare
@@ -48,7 +48,7 @@ class TestSimilar:
         assert hit["product"] == {
             "id": str(product.pk),
             "title": product.name.upper(),
-            "url": f"http://testserver{address_of(product)}",
+            "url": f"http://testserver{url_of(product)}",
         }
         assert hit["picture"]["url"] == f"http://testserver{product.image.url}"
         assert len(ids(answer)) == 12

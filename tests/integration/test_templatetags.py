@@ -282,7 +282,7 @@ class TestNothing:
 
 class TestMistakes:
     def test_wrong_name_of_a_variable(self, shop, request_):
-        with pytest.raises(TypeError, match="not for ''"):
+        with pytest.raises(TypeError, match="need a product, not ''"):
             render("{% similar_items prodcut %}", request_, product=shop[0])
 
     def test_model_without_an_embedding_field(self, shop, request_):
