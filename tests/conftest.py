@@ -18,7 +18,6 @@ from django_visual_search.search import merging, planning
 from django_visual_search.spaces import heads, serving
 
 from . import parallel
-from .example import demo_run  # noqa: F401 - here, so that there is one for all modules
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,8 +1,15 @@
-"""The example shop in processes of its own, each test module with a folder of its own."""
+"""The example shop in processes of its own, with a folder for each test module.
+
+``example`` is an empty shop, ``demo_shop`` one after ``manage.py demo``. ``Example.manage`` runs a command to its end,
+``Example.python`` a program in the shop, ``Example.server`` its development server.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -12,15 +19,30 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SHELL = """
+import contextlib, io, json, sys, traceback
+for line in sys.stdin:
+    said, failed = io.StringIO(), ""
+    with contextlib.redirect_stdout(said):
+        try:
+            exec(compile(json.loads(line), "<program>", "exec"), {})
+        except BaseException:
+            failed = traceback.format_exc()
+    print(json.dumps([said.getvalue(), failed]), flush=True)
+"""
+"""Runs programs, each from a line of JSON, and answers with what it printed and its traceback."""
 
 
 class Example:
     """``manage.py`` of the example with its state in ``folder``."""
+
+    shell = None
 
     def __init__(self, folder, **environment):
         self.folder = folder
@@ -40,9 +62,8 @@ class Example:
             [sys.executable, *map(str, arguments)],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
             text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **kwargs},
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **kwargs},
         )
 
     def manage(self, *arguments, code=0):
@@ -53,8 +74,28 @@ class Example:
         return output
 
     def python(self, program):
-        """Run a program in the shop and return what it printed."""
-        return self.manage("shell", "--no-imports", "-c", program).strip()
+        """Run a program in the shop and return what it printed; one process runs all of them."""
+        if self.shell and self.shell.environment != self.environment:
+            self.close()
+        if not self.shell:
+            shell = ("-W", "error::ResourceWarning", ROOT / "manage.py", "shell", "--no-imports", "-c", SHELL)
+            with (self.folder / "shell.log").open("a") as log:
+                self.shell = self.start(*shell, stdin=subprocess.PIPE, stderr=log)
+            self.shell.environment = self.environment.copy()
+        self.shell.stdin.write(json.dumps(program) + "\n")
+        self.shell.stdin.flush()
+        answer = self.shell.stdout.readline()
+        assert answer, (self.folder / "shell.log").read_text()
+        said, failed = json.loads(answer)
+        assert not failed, failed
+        return said.strip()
+
+    def close(self):
+        """End the process of ``python``, which keeps the shop's database running."""
+        if self.shell:
+            self.shell.communicate(timeout=60)
+            assert self.shell.returncode == 0, (self.folder / "shell.log").read_text()
+            self.shell = None
 
     @contextlib.contextmanager
     def server(self):
@@ -115,40 +156,73 @@ def make_example(**environment):
 def example():
     shop = make_example()
     yield shop
-    removed(shop)
-
-
-@pytest.fixture(scope="session")
-def demo_run():
-    """A shop after ``manage.py demo``, started twice at once from nothing: an impatient second terminal does that."""
-    shop = make_example()
-    with shop.start(ROOT / "manage.py", "demo") as second:
-        shop.first = shop.manage("demo")
-        output, _ = second.communicate(timeout=120)
-    assert second.returncode == 0, output
-    shop.left = processes_of(shop.state)
-    yield shop
-    removed(shop)
+    remove(shop)
 
 
 @pytest.fixture(scope="module")
-def demo_shop(demo_run):
-    """A copy of it, for one module to change."""
+def demo_shop():
+    """A copy of the shop after ``manage.py demo``, for one module to change.
+
+    ``drawn``: what the demo printed (``output``) and what it left running (``left``).
+    """
     shop = make_example()
-    wait_for_end(demo_run)
-    subprocess.run(["cp", "-a", demo_run.state, shop.state], check=True)
+    with drawn_demo() as drawn:
+        subprocess.run(["cp", "-a", drawn.state, drawn.folder / "demo-results.png", shop.folder], check=True)
+        shop.drawn = json.loads((drawn.folder / REPORT).read_text())
     yield shop
-    removed(shop)
+    remove(shop)
+
+
+REPORT = "demo.json"
+
+
+@contextlib.contextmanager
+def drawn_demo():
+    """The shop after ``manage.py demo``, which runs once for each state of the code; a lock keeps others from it."""
+    root = Path(tempfile.gettempdir(), f"visual-search-demo-{os.getuid()}")
+    root.mkdir(exist_ok=True)
+    root.chmod(0o755)  # see make_example
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shop = Example(root / demo_digest())
+        if not (shop.folder / REPORT).exists():
+            for old in root.glob("*/"):
+                shutil.rmtree(old)
+            shop.folder.mkdir()
+            (shop.folder / REPORT).write_text(json.dumps(draw_demo(shop)))
+        yield shop
+
+
+def demo_digest():
+    """Of everything that the demo is made by."""
+    found = hashlib.sha256(repr([sys.version, *map(version, ("Django", "numpy", "Pillow", "psycopg"))]).encode())
+    for package in ("example_project", "django_visual_search"):
+        for file in sorted((ROOT / package).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                found.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def draw_demo(shop):
+    """Start the demo twice at once from nothing, as an impatient second terminal does."""
+    with shop.start(ROOT / "manage.py", "demo") as second:
+        output = shop.manage("demo")
+        said, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    left = processes_of(shop.state)
+    wait_for_end(shop)
+    return {"output": output, "left": left}
 
 
 def wait_for_end(shop):
     end = time.monotonic() + 20
     while processes_of(shop.state) and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
-def removed(shop):
-    """Remove its folder, and see that it left nothing running."""
+def remove(shop):
+    """End the shop and remove its folder; assert that it left nothing running."""
+    shop.close()
     wait_for_end(shop)
     left = processes_of(shop.state)
     shutil.rmtree(shop.folder)

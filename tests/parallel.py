@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-TOGETHER = {"test_browser_admin", "test_browser_shop", "test_example_celery", "test_example_demo"}
-"""They share the demo's shop, or the queue of the example's worker."""
+TOGETHER = {"test_browser_admin", "test_example_celery"}
+"""They share the queue of the example's worker."""
 
 LONG = (
     *("test_training_grocery", "test_browser_admin", "test_learning_finetune", "test_ranking_simulation"),

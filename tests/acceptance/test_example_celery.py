@@ -1,14 +1,13 @@
 """The example with a broker: a worker for the queue, the beat schedule, and what is said without one."""
 
 import os
-import shutil
 import signal
 import time
 
 import pytest
 
 from ..conftest import missing_service, picture
-from ..example import example, make_example  # noqa: F401
+from ..example import example, make_example, remove  # noqa: F401
 
 BROKER = os.environ.get("TEST_EXAMPLE_BROKER", "redis://127.0.0.1:6379/7")
 SAVE = """
@@ -44,7 +43,7 @@ def file(tmp_path):
 
 @pytest.mark.services
 def test_worker_and_beat(example, broker, file):  # noqa: F811
-    example.environment["CELERY_BROKER_URL"] = BROKER
+    example.environment |= {"CELERY_BROKER_URL": BROKER, "DJANGO_SETTINGS_MODULE": "tests.strict_example"}
     example.manage("migrate", "-v0")
     with example.start("-m", "celery", "-A", "example_project", "purge", "-f", "-Q", "visual_search") as purge:
         purge.communicate(timeout=60)
@@ -68,7 +67,7 @@ def test_worker_and_beat(example, broker, file):  # noqa: F811
         for sku in ("one", "two"):
             while example.python(HAS.format(sku=sku)) != "True":
                 assert time.monotonic() < end, log.read_text()
-                time.sleep(0.5)
+                time.sleep(0.1)
         assert "django_visual_search.sweep" in log.read_text()
     finally:
         worker.send_signal(signal.SIGTERM)
@@ -81,7 +80,7 @@ def test_without_a_broker_tasks_run_inline_after_commit(file):
         shop.manage("migrate", "-v0")
         assert shop.python(SAVE.format(sku="one", file=file)) == "True"
     finally:
-        shutil.rmtree(shop.folder)
+        remove(shop)
 
 
 def test_options_of_the_broker_have_timeouts(example):  # noqa: F811

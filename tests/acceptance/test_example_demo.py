@@ -15,23 +15,22 @@ COUNT += "Category.objects.count(), Product.objects.filter(embedding=None).count
 
 
 @pytest.fixture(scope="module")
-def filled(demo_run, demo_shop):  # noqa: F811
-    demo_shop.first, demo_shop.left = demo_run.first, demo_run.left
-    demo_shop.sheet = demo_run.folder / "demo-results.png"
+def filled(demo_shop):  # noqa: F811
     return demo_shop
 
 
 def test_demo_from_nothing(filled):
-    assert filled.left == [], "the demo left something running"
-    hits = re.findall(r"^  (\d)\. (-?\d\.\d{3})  ([A-Z]{3}-\d{3})  \S", filled.first, re.M)
+    first = filled.drawn["output"]
+    assert filled.drawn["left"] == [], "the demo left something running"
+    hits = re.findall(r"^  (\d)\. (-?\d\.\d{3})  ([A-Z]{3}-\d{3})  \S", first, re.M)
     assert len(hits) == 18
-    for first in (0, 6, 12):
-        scores = [float(score) for _, score, _ in hits[first : first + 6]]
+    for photo in (0, 6, 12):
+        scores = [float(score) for _, score, _ in hits[photo : photo + 6]]
         assert scores == sorted(scores, reverse=True)
-    assert "3 of 3 photos found theirs first" in filled.first
-    assert "inline, after commit" in filled.first
-    assert "manage.py runserver" in filled.first
-    with Image.open(filled.sheet) as sheet:
+    assert "3 of 3 photos found theirs first" in first
+    assert "inline, after commit" in first
+    assert "manage.py runserver" in first
+    with Image.open(filled.folder / "demo-results.png") as sheet:
         assert sheet.width > 1000
         assert len(sheet.convert("RGB").getcolors(1 << 24)) > 5000
     products, pictures, categories, without = map(int, filled.python(COUNT).split())
@@ -47,7 +46,7 @@ def test_demo_again_changes_nothing(filled):
     assert "Drawing 0 of" in second
     assert "0 done, 336 skipped" in second
     assert filled.python(COUNT) == before
-    assert re.findall(r"^  \d\. .*", second, re.M) == re.findall(r"^  \d\. .*", filled.first, re.M)
+    assert re.findall(r"^  \d\. .*", second, re.M) == re.findall(r"^  \d\. .*", filled.drawn["output"], re.M)
 
 
 def test_interrupted_drawing_is_completed(filled):

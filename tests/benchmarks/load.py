@@ -63,4 +63,5 @@ def _lines(measured: list) -> list[Line]:
 
 
 def _remove(shop: Example) -> None:
+    shop.close()
     shutil.rmtree(shop.folder, ignore_errors=True)
