@@ -1,6 +1,7 @@
-"""A month of shoppers against the API: feedback brings what they look for to the top, and click fraud does not.
+"""A month of shoppers: feedback brings what they look for to the top, and click fraud does not.
 
-What is shown is found by pictures; what shoppers do depends on more than that (tests/shoppers.py), and on the rank.
+What is shown is found by pictures; what shoppers do depends on more than that (tests/shoppers.py), and on the rank. The
+first day and the fraud go through the REST API, the other days through the functions behind it.
 """
 
 import json
@@ -15,7 +16,7 @@ from django.db.models import F
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from django_visual_search import feedback, search
+from django_visual_search import feedback, search, storefront
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import Evidence, Feedback, SearchLog
 from django_visual_search.search.planning import forget_facts
@@ -50,24 +51,31 @@ class Month:
         cache.clear()
 
     def passes(self, visits: int = VISITS, days: int = DAYS) -> None:
-        for _ in range(days):
+        for day in range(days):
             for _ in range(visits):
-                self.visit()
+                self.visit(by_api=day == 0)
             feedback.aggregate()
             self.a_day_later()
 
-    def visit(self) -> None:
+    def visit(self, by_api: bool) -> None:
         self.shoppers += 1
         shopper = Shopper(self.shop, self.rng, self.bias)
         browser = {"REMOTE_ADDR": f"10.{self.shoppers // 62500}.{self.shoppers // 250 % 250}.{self.shoppers % 250}"}
-        page = self.similar(shopper.query, **browser)
-        keys = [hit["id"] for hit in page["results"]]
-        did = shopper.visit([int(key) for key in keys])
-        events = [("impression", key) for key in keys] + [(event.kind, str(event.product)) for event in did]
-        assert self.report(page["token"], events, **browser) == 202
+        request = RequestFactory().post("/", **browser)
+        if by_api:
+            page = self.similar(shopper.query, **browser)
+            keys, token = [int(hit["id"]) for hit in page["results"]], page["token"]
+        else:
+            results = storefront.similar_items(Product(pk=shopper.query), request, limit=12)
+            keys, token = [hit.product.pk for hit in results], results.token
+        did = shopper.visit(keys)
+        events = [("impression", str(key)) for key in keys] + [(event.kind, str(event.product)) for event in did]
+        if by_api:
+            assert self.report(token, events, **browser) == 202
+        else:
+            feedback.report(request, token, events)
         for bought in shopper.buys(did):
             # The shop's own code at the checkout, and where it takes back parcels.
-            request = RequestFactory().post("/", **browser)
             order = f"order {self.shoppers}"
             assert feedback.record(bought.kind, Product(pk=bought.product), request=request, reference=order)
 
