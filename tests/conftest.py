@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ from django_visual_search.search import merging, planning
 from django_visual_search.spaces import heads, serving
 
 from . import parallel
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores it, and so would the processes that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

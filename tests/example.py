@@ -98,6 +98,19 @@ class Example:
             self.shell = None
 
     @contextlib.contextmanager
+    def worker(self, *options):
+        """A running Celery worker for the queue of ``tests.strict_example``; yields its log."""
+        log = self.folder / "worker.log"
+        worker = ("-m", "celery", "-A", "example_project", "worker", "-Q", self.folder.name, "-l", "INFO")
+        with log.open("w") as output:
+            process = self.start(*worker, *options, stdout=output, start_new_session=True)
+        try:
+            yield log
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    @contextlib.contextmanager
     def server(self):
         """A running development server; yields its address."""
         with socket.socket() as probe:

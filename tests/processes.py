@@ -161,29 +161,29 @@ class Shop:
 
     def close(self):
         for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         until(lambda: not self.children(), 10, "the end of every process")
 
-    def forget_queue(self):
-        """Leave nothing in the brokers that the test used."""
-        for url in (REDIS, RABBITMQ):
-            with (
-                contextlib.suppress(OSError, OperationalError),
-                app.connection_for_write(url, connect_timeout=1) as used,
-            ):
-                used.ensure_connection(max_retries=1, timeout=1)
-                used.default_channel.queue_delete(self.settings.VISUAL_SEARCH["QUEUE"])
-                if url == REDIS:
-                    client = used.default_channel.client
-                    for key in client.scan_iter(f"*test-{self.tag}*"):
-                        client.delete(key)
+
+def forget_queue(name, *urls):
+    """Leave nothing of a queue in the brokers at ``urls``."""
+    for url in urls:
+        with (
+            contextlib.suppress(OSError, OperationalError),
+            app.connection_for_write(url, connect_timeout=1) as used,
+        ):
+            used.ensure_connection(max_retries=1, timeout=1)
+            used.default_channel.queue_delete(name)
+            if url.startswith("redis"):
+                client = used.default_channel.client
+                for key in client.scan_iter(f"*{name}*"):
+                    client.delete(key)
+                for tag, message in client.hgetall("unacked").items():  # by workers that were killed
+                    if name.encode() in message:
+                        client.hdel("unacked", tag)
+                        client.zrem("unacked_index", tag)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def shop(settings, tmp_path, transactional_db):
     shop.close()
     close_pool()
     publishing.close_idle()
-    shop.forget_queue()
+    forget_queue(settings.VISUAL_SEARCH["QUEUE"], REDIS, RABBITMQ)
     app.conf.broker_url = before
 
 

@@ -1,10 +1,11 @@
-"""Settings of the example shop with a sweep each second, and a middleware for a strict content security policy."""
+"""Settings of the example shop with a queue of its own, a sweep each second and a strict content security policy."""
 
 from example_project.settings import *  # noqa: F403
-from example_project.settings import CELERY_BEAT_SCHEDULE, MIDDLEWARE
+from example_project.settings import CELERY_BEAT_SCHEDULE, EXAMPLE_DIR, MIDDLEWARE, VISUAL_SEARCH
 
 MIDDLEWARE = ["tests.strict_example.strict", *MIDDLEWARE]
-CELERY_BEAT_SCHEDULE["visual-search-sweep"]["schedule"] = 1
+VISUAL_SEARCH["QUEUE"] = EXAMPLE_DIR.parent.name
+CELERY_BEAT_SCHEDULE["visual-search-sweep"] |= {"schedule": 1, "options": {"queue": VISUAL_SEARCH["QUEUE"]}}
 
 
 def strict(get_response):

@@ -1,14 +1,13 @@
 """The admin of the example shop in a real browser, under a strict policy: what staff do from morning to evening."""
 
 import re
-import signal
 import time
 
 import pytest
 
 from ..browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
 from ..example import demo_shop  # noqa: F401
-from .test_example_celery import BROKER, broker  # noqa: F401
+from ..processes import REDIS, forget_queue, need
 
 PRODUCTS = "/admin/shop/product/"
 DASHBOARD = "/admin/django_visual_search/dashboard/"
@@ -23,6 +22,7 @@ from django.utils import timezone
 from django_visual_search import indexing
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces.heads import wanted_embedding_key
 from example_project.shop.models import Product
 field = get_field("shop.Product.embedding")
 stale, missing, refused, quarantined = Product.objects.order_by("-created", "-pk")[1:5]
@@ -43,7 +43,6 @@ import datetime, random, uuid
 from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone
 from django_visual_search.models import Feedback
-from django_visual_search.spaces.heads import wanted_embedding_key
 from example_project.shop.models import Product
 rng, now, kind = random.Random(1), timezone.now(), ContentType.objects.get_for_model(Product)
 events = {"impression": 90, "click": 7, "favourite": 2, "cart": 2, "purchase": 1}
@@ -324,24 +323,14 @@ def test_the_dashboard_follows_a_reindex(working, shop):
 
 
 @pytest.fixture
-def staffed(shop, broker, monkeypatch):  # noqa: F811
+def staffed(shop, monkeypatch):
     """The shop with a broker, and one worker."""
-    monkeypatch.setitem(shop.environment, "CELERY_BROKER_URL", BROKER)
-    celery = ("-m", "celery", "-A", "example_project")
-    with shop.start(*celery, "purge", "-f", "-Q", "visual_search") as purge:
-        purge.communicate(timeout=60)
-    log = shop.folder / "worker.log"
-    with log.open("w") as output:
-        worker = shop.start(
-            *(*celery, "worker", "-Q", "visual_search", "-c", "1", "-l", "INFO"), stdout=output, start_new_session=True
-        )
-    try:
-        with shop.server() as address:
-            monkeypatch.setattr(shop, "address", address)
-            yield shop
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(60)
+    need(REDIS)
+    monkeypatch.setitem(shop.environment, "CELERY_BROKER_URL", REDIS)
+    with shop.worker("-c", "1"), shop.server() as address:
+        monkeypatch.setattr(shop, "address", address)
+        yield shop
+    forget_queue(shop.folder.name, REDIS)
 
 
 @pytest.mark.services

@@ -1,15 +1,13 @@
 """The example with a broker: a worker for the queue, the beat schedule, and what is said without one."""
 
-import os
-import signal
 import time
 
 import pytest
 
-from ..conftest import missing_service, picture
+from ..conftest import picture
 from ..example import example, make_example, remove  # noqa: F401
+from ..processes import REDIS, forget_queue, need
 
-BROKER = os.environ.get("TEST_EXAMPLE_BROKER", "redis://127.0.0.1:6379/7")
 SAVE = """
 from pathlib import Path
 from django.core.files.base import ContentFile
@@ -25,16 +23,6 @@ HAS = "from example_project.shop.models import *; print(Product.objects.get(sku=
 
 
 @pytest.fixture
-def broker():
-    redis = pytest.importorskip("redis")
-    try:
-        with redis.Redis.from_url(BROKER, socket_connect_timeout=1) as client:
-            client.ping()
-    except redis.RedisError as e:
-        missing_service(f"Redis does not answer: {e}")
-
-
-@pytest.fixture
 def file(tmp_path):
     path = tmp_path / "picture.jpg"
     path.write_bytes(picture(5))
@@ -42,11 +30,10 @@ def file(tmp_path):
 
 
 @pytest.mark.services
-def test_worker_and_beat(example, broker, file):  # noqa: F811
-    example.environment |= {"CELERY_BROKER_URL": BROKER, "DJANGO_SETTINGS_MODULE": "tests.strict_example"}
+def test_worker_and_beat(example, file):  # noqa: F811
+    need(REDIS)
+    example.environment |= {"CELERY_BROKER_URL": REDIS, "DJANGO_SETTINGS_MODULE": "tests.strict_example"}
     example.manage("migrate", "-v0")
-    with example.start("-m", "celery", "-A", "example_project", "purge", "-f", "-Q", "visual_search") as purge:
-        purge.communicate(timeout=60)
     # Saved while no worker runs: it waits in the queue
     assert example.python(SAVE.format(sku="one", file=file)) == "False"
     # Put there without a signal: only the sweep finds it
@@ -55,23 +42,14 @@ def test_worker_and_beat(example, broker, file):  # noqa: F811
         "Product.objects.bulk_create([Product(name='Q', slug='two', sku='two', category=p.category, brand=p.brand,"
         " price=1, image=image)])"
     )
-    log = example.folder / "worker.log"
-    with log.open("w") as output:
-        worker = example.start(
-            *("-m", "celery", "-A", "example_project", "worker", "-Q", "visual_search", "-B", "-c", "2", "-l", "INFO"),
-            stdout=output,
-            start_new_session=True,
-        )
-    try:
+    with example.worker("-B", "-c", "2") as log:
         end = time.monotonic() + 90
         for sku in ("one", "two"):
             while example.python(HAS.format(sku=sku)) != "True":
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.1)
         assert "django_visual_search.sweep" in log.read_text()
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(60)
+    forget_queue(example.folder.name, REDIS)
 
 
 def test_without_a_broker_tasks_run_inline_after_commit(file):

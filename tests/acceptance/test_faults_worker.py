@@ -42,7 +42,7 @@ def states():
 
 
 def test_a_worker_killed_mid_batch_loses_nothing(shop):  # noqa: F811
-    shop.configure(delay=0.05)
+    shop.configure(delay=0.02)
     make(range(100))
     killed = shop.worker(beat=True)
     until(lambda: len(embedded()) >= 32, 60, "the first batch")
@@ -57,6 +57,7 @@ def test_a_worker_killed_mid_batch_loses_nothing(shop):  # noqa: F811
 
 
 def test_a_picture_that_kills_its_worker_is_quarantined_and_its_neighbours_are_done(shop):  # noqa: F811
+    shop.configure(LEASE_SECONDS=1.5)
     make(range(20))
     [killer] = make([20], KILL)
     make(range(21, 40))
@@ -67,7 +68,7 @@ def test_a_picture_that_kills_its_worker_is_quarantined_and_its_neighbours_are_d
     attempt = IndexingAttempt.objects.get()
     assert (attempt.code, attempt.attempts) == ("worker_lost", 3)
     calls = len(shop.calls)
-    time.sleep(3)
+    time.sleep(2)  # two sweeps
     assert len(shop.calls) == calls, "a quarantined picture is left alone"
     killer.image.save("good.png", numbered(50))
     until(lambda: killer.name in embedded(), 30, "the vector of the picture that replaced it")

@@ -9,13 +9,12 @@ from django.test.utils import CaptureQueriesContext
 
 from django_visual_search import search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing import ann
 from django_visual_search.search import planning
 from django_visual_search.search.nearest import Query, nearest
 from django_visual_search.search.planning import forget_facts
 from django_visual_search.spaces.extractors import extractor_of
 
-from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Product
+from ..testshop.models import Article, Product
 from ..vectors import clustered, fill, nearest_by_numpy
 
 ROWS = 50_000
@@ -50,17 +49,18 @@ def big_articles(django_db_setup, django_db_blocker):
     noise = np.random.default_rng(4).standard_normal((ROWS, field.dimensions)) * 0.03
     vectors = (np.repeat(base, PER_ARTICLE, axis=0) + noise).astype(np.float32)
     with django_db_blocker.unblock():
-        Article.objects.bulk_create(Article(pk=i, title="x", is_public=i % 2 == 0) for i in range(ROWS // PER_ARTICLE))
-        ArticleImage.objects.bulk_create(
-            ArticleImage(pk=i, article_id=i // PER_ARTICLE, original=f"{i}.jpg") for i in range(ROWS)
-        )
-        ann.drop_indexes(field)
-        key = f"{extractor_of(field).spec.key}:"
-        ArticleImageEmbedding.objects.bulk_create(
-            ArticleImageEmbedding(image_id=i, embedding=vector.tolist(), embedding_key=f"{key}{i}.jpg")
-            for i, vector in enumerate(vectors)
-        )
-        ann.build_indexes(field)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO testshop_article (id, title, is_public) "
+                "SELECT i, 'x', i %% 2 = 0 FROM generate_series(0, %s) AS i",
+                [ROWS // PER_ARTICLE - 1],
+            )
+            cursor.execute(
+                "INSERT INTO testshop_articleimage (id, article_id, original, display_order) "
+                "SELECT i, i / %s, i || '.jpg', 0 FROM generate_series(0, %s) AS i",
+                [PER_ARTICLE, ROWS - 1],
+            )
+        fill(field, vectors, first=0)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         forget_facts()
