@@ -1,4 +1,4 @@
-"""Rows with vectors and requests, for the tests of the API."""
+"""Rows with vectors, and requests, for the tests of the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELD = "testshop.Product.embedding"
 
 
 def unit_vectors(count, dimensions=48, seed=0):
-    """Around one direction, so that all are rather alike and none is twice there."""
+    """Return different vectors around one direction, so that all are alike."""
     vectors = 1 + 0.5 * np.random.default_rng(seed).standard_normal((count, dimensions))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -28,7 +28,7 @@ def key_of(label=FIELD):
 
 
 def make_products(count, seed=0, **columns):
-    """Published products with a vector each, without pictures on disk; ``columns``: name -> function of the number."""
+    """Create published products with vectors, without pictures on disk. ``columns``: name -> function of the number."""
     return Product.objects.bulk_create(
         Product(
             **{"name": f"product {i}", "price": i, **{name: make(i) for name, make in columns.items()}},
@@ -49,7 +49,7 @@ def make_posters(count):
 
 
 def make_articles(count, pictures=2):
-    """Articles found by their pictures, of which each has several."""
+    """Create articles with several pictures each, whose companions have vectors."""
     key = key_of("testshop.ArticleImageEmbedding.embedding")
     articles = Article.objects.bulk_create(Article(title=f"article {i}") for i in range(count))
     owned = ArticleImage.objects.bulk_create(
@@ -87,7 +87,7 @@ def ids(answer):
 
 
 def all_pages(client, answer):
-    """Every hit of a search, page after page."""
+    """Return every hit of a search, page after page."""
     found = list(answer.json()["results"])
     while answer.json()["next"]:
         answer = client.get(answer.json()["next"])

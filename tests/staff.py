@@ -1,4 +1,4 @@
-"""People who work in the shop."""
+"""Users who work in the shop."""
 
 import uuid
 
@@ -6,7 +6,7 @@ from django.contrib.auth.models import Permission, User
 
 
 def staff(*permissions):
-    """A member of staff with permissions such as "testshop.view_product"; without any, a superuser."""
+    """Create a member of staff with permissions such as "testshop.view_product"; without any, a superuser."""
     name = uuid.uuid4().hex
     if not permissions:
         return User.objects.create_superuser(name)

@@ -1,4 +1,4 @@
-"""Visitors of a shop, what a search shows them, and another time."""
+"""Visitors of a shop, rankings that searches show them, and changed clocks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LABEL = "testshop.Product.embedding"
 
 
 def visitor(address: str = "192.0.2.1", agent: str = "Firefox", user=None, **meta) -> HttpRequest:
-    """A request without a session, as a browser without cookies sends it."""
+    """Return a request without a session, as from a browser without cookies."""
     request = RequestFactory().get("/", REMOTE_ADDR=address, HTTP_USER_AGENT=agent, **meta)
     request.user = user or AnonymousUser()
     return request
 
 
 def ranking(products, query="", *, label: str = LABEL, shown: int | None = None, kind: str = "") -> Ranking:
-    """What a search for similar items (or by photo, without ``query``) settles; products or their primary keys."""
+    """Return the ranking of a search for similar items (by photo without ``query``), of products or primary keys."""
     keys = [str(getattr(product, "pk", product)) for product in products]
     query_id = str(getattr(query, "pk", query))
     places = tuple(Place(key, key, 0.9 - 0.01 * i) for i, key in enumerate(keys))
@@ -40,7 +40,7 @@ def token(products, query="", **kwargs) -> str:
 
 @contextlib.contextmanager
 def moved_to(moment: datetime) -> Iterator[None]:
-    """Clocks of Django and of signed tokens."""
+    """Move the clocks of Django and of signed tokens."""
     with (
         mock.patch.object(timezone, "now", return_value=moment),
         mock.patch("time.time", return_value=moment.timestamp()),
@@ -49,6 +49,6 @@ def moved_to(moment: datetime) -> Iterator[None]:
 
 
 def evidence(query="", model: str = "testshop.product") -> dict[str, tuple[float, float]]:
-    """Gain and exposure by product, rounded, for one query product or for hits alone."""
+    """Return gain and exposure by product, rounded, for one query product or for all queries."""
     rows = Evidence.objects.filter(model=model, query_id=str(getattr(query, "pk", query)))
     return {row.object_id: (round(row.gain, 4), round(row.exposure, 4)) for row in rows}

@@ -1,4 +1,4 @@
-"""The admin of the example shop in a real browser, under a strict policy: what staff do from morning to evening."""
+"""The example shop's admin in a real browser, under a strict policy: a day of staff's work."""
 
 import re
 import time
@@ -12,9 +12,9 @@ from ..processes import REDIS, forget_queue, need
 PRODUCTS = "/admin/shop/product/"
 DASHBOARD = "/admin/django_visual_search/dashboard/"
 FINDABILITY = "/admin/django_visual_search/findability/"
-# Pictures still under way when the page was left, and choices when more was typed
+# Pictures still loading when the page was left, and choices when more was typed.
 LEAVING = r"ERR_ABORTED .*/(media|products|autocomplete)/"
-# Django's own pages: styles that its calendar and select2 write into elements
+# Django's own pages: styles that its calendar and select2 write into elements.
 DJANGO = r"inline style .*(static/admin|/change/|/add/)|favicon"
 STATES = """
 import uuid
@@ -86,7 +86,7 @@ def shop(demo_shop):  # noqa: F811
 
 @pytest.fixture
 def working(browser, shop):  # noqa: F811
-    """Opens a page of the admin as somebody who is logged in."""
+    """Return a function that opens a page of the admin as a logged-in user."""
     pages = []
 
     def go(address, **options):
@@ -174,7 +174,7 @@ def test_a_day_in_the_shop(working, shop):
 
 
 def test_a_customer_writes_in_with_a_photo(working, shop):
-    """Staff draw a box around what matters, and see this customer's orders and the coupons that run."""
+    """Staff draw a box around the object, and see this customer's orders and active coupons."""
     email, name = shop.python(
         "from example_project.shop.models import *; line = OrderLine.objects.get_or_create("
         "order=Order.objects.get_or_create(email='new@example.com')[0], "
@@ -210,7 +210,7 @@ def test_a_customer_writes_in_with_a_photo(working, shop):
     assert page.input_value("#id_email") == email
 
 
-def test_a_photo_that_is_none(working, shop):
+def test_not_a_photo(working, shop):
     page = working(f"{PRODUCTS}visual-search/", expected=["422"])
     note = shop.state / "note.txt"
     note.write_text("no picture")
@@ -262,7 +262,7 @@ def test_a_rule_made_by_name(working, shop):
     for field, typed in (("object_id", "SOF-002"), ("query_id", "TEA-004")):
         page.click(f".field-{field} .select2-selection")
         page.keyboard.type(typed)
-        # Not by a function in the page: the policy forbids to evaluate text.
+        # Not by a function in the page, as the policy forbids eval.
         page.wait_for_selector(".select2-results__option[role=option]:only-child")
         if field == "object_id":
             shot(page, "admin-rule-choice-dark")
@@ -304,7 +304,7 @@ def test_dashboard(working, shop, name, options):
 
 
 def test_the_dashboard_follows_a_reindex(working, shop):
-    """It loads anew by itself while the command works, and says how far that is."""
+    """The page reloads while the command runs, and shows its progress."""
     program = (
         "from django_visual_search.models import IndexingRun; from django.utils import timezone; import datetime; "
         "now = timezone.now(); IndexingRun.objects.filter(label='shop.Product.embedding').update("
@@ -334,8 +334,8 @@ def staffed(shop, monkeypatch):
 
 
 @pytest.mark.services
-def test_a_worker_checks_what_can_not_be_found(staffed, working):
-    """Started on the page, which then follows it by itself, and shows what it found."""
+def test_a_worker_checks_findability(staffed, working):
+    """Staff start a check on the page, which follows it and shows the findings."""
     name = staffed.python(UNFOUND)
     page = working(FINDABILITY)
     content = lambda: page.inner_text("#content-main")  # noqa: E731

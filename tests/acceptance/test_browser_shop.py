@@ -1,4 +1,4 @@
-"""The shop in a real browser: what shoppers see and click arrives, photo search works, and pages fit the window."""
+"""The shop in a real browser: seen and clicked hits are reported, photo search works, and pages fit the window."""
 
 import json
 import time
@@ -10,8 +10,8 @@ from ..example import demo_shop  # noqa: F401
 
 PHOTO_PAGE = "/visual-search/photo/shop/product/"
 HIT = "[data-visual-search-product]"
-LEAVING = r"ERR_ABORTED .*/(media|feedback)/"  # what was still under way when the page was left; beacons go on
-NO_ICON = r"404 .*/favicon\.ico"  # the app's page leaves it to the shop
+LEAVING = r"ERR_ABORTED .*/(media|feedback)/"  # still loading when the page was left; beacons continue
+NO_ICON = r"404 .*/favicon\.ico"  # the shop's, not the app's
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def forget(shop):
 
 
 def rows(shop, *kinds, count=0):
-    """The events of these kinds (all by default) in the database, once there are at least ``count`` of them."""
+    """Return the events of these kinds (all by default) in the database, once there are at least ``count``."""
     program = (
         "import json; from django_visual_search.models import Feedback; print(json.dumps(list("
         "Feedback.objects.order_by('id').values('kind', 'object_id', 'query_kind', 'query_id', 'rank'))))"
@@ -53,7 +53,7 @@ def see(page, hit=0, seconds=1.3):
 
 
 class TestReporting:
-    def test_what_is_seen_and_clicked(self, browser, shop):  # noqa: F811
+    def test_seen_and_clicked(self, browser, shop):  # noqa: F811
         """Under a strict policy, in a browser without cookies."""
         with opened(browser, cookies=False, expected=[LEAVING]) as page:
             sent = []
@@ -74,7 +74,7 @@ class TestReporting:
             assert "cookie" not in sent[0].all_headers()
             assert page.context.cookies() == []
 
-    def test_only_what_was_in_sight(self, browser, shop):  # noqa: F811
+    def test_only_visible_hits(self, browser, shop):  # noqa: F811
         with opened(browser, MOBILE) as page:
             page.goto(shop.address + shop.product)
             page.wait_for_timeout(1500)
@@ -154,7 +154,7 @@ class TestReporting:
             assert said == {("favourite", keys[1], 2), ("cart", keys[2], 3), ("skip", keys[0], 1)}
 
     @pytest.mark.parametrize("asked", ["globalPrivacyControl: true", "doNotTrack: '1'"])
-    def test_who_asks_not_to_be_tracked_is_not(self, asked, browser, shop):  # noqa: F811
+    def test_visitors_who_opt_out_are_not_tracked(self, asked, browser, shop):  # noqa: F811
         name, value = asked.split(": ")
         with opened(browser, expected=[LEAVING]) as page:
             page.add_init_script(f"Object.defineProperty(Navigator.prototype, '{name}', {{get: () => {value}}})")
@@ -232,7 +232,7 @@ class TestPhotoSearch:
             assert page.locator(HIT).count() == 24
 
 
-def test_a_long_name_breaks_no_page(browser, shop):  # noqa: F811
+def test_a_long_name_fits_every_page(browser, shop):  # noqa: F811
     long = "Donaudampfschifffahrtsgesellschaftskapitaensmuetzenbaender <b>&amp;"
     rename = "from example_project.shop.models import *; p = Product.objects.filter(sku='TEA-004'); "
     name = shop.python(rename + f"print(p.get().name); p.update(name={long!r})")

@@ -1,4 +1,4 @@
-"""The dashboard: its figures are true, its plot counts what there is, and it is only for who may see it."""
+"""The dashboard: its figures and its plot are correct, and its permissions hold."""
 
 import datetime
 import re
@@ -70,7 +70,7 @@ class TestFigures:
         }
         assert (figures.total, figures.current, figures.without_picture, figures.percent) == (7, 3, 1, 42.8)
 
-    def test_every_field_is_there(self, client):
+    def test_every_field(self, client):
         client.force_login(staff())
         shown = [figures.field.label for figures, _ in client.get(PAGE).context["fields"]]
         assert shown == [field.label for field in embedding_fields()]
@@ -85,13 +85,13 @@ class TestFigures:
         figures = figures_of(client.get(PAGE), PICTURES)
         assert (figures.total, figures.current) == (4, 3)
 
-    def test_links_lead_to_what_was_counted(self, client, products):
+    def test_links_lead_to_the_counted_pictures(self, client, products):
         client.force_login(staff())
         page = client.get(PAGE).content.decode()
         for state, where in (("stale", "testshop/product"), ("missing", "testshop/product")):
             link = f"/admin/{where}/?visual_search={state}"
             assert link in page
-            counted = 1 + (state == "missing")  # and the product without a picture
+            counted = 1 + (state == "missing")  # with the product without a picture
             assert client.get(link).context["cl"].result_count == counted
         for state in ("refused", "quarantined"):
             link = f"/admin/django_visual_search/indexingattempt/?label={PRODUCTS}&amp;state={state}"
@@ -105,7 +105,7 @@ class TestFigures:
             client.get(PAGE)
         statements = [query["sql"] for query in captured]
         assert len([sql for sql in statements if "GROUP BY" in sql and "testshop_product" in sql]) == 1
-        # Session and user; for each field its counts, indexes and runs, and the facts that are remembered; the plot
+        # Session and user; for each field its counts, indexes, runs and the planner's facts; the plot
         assert len(statements) <= 3 + 4 * len(embedding_fields())
 
     def test_a_slow_count_is_cached_for_a_while(self, client, products):
@@ -130,7 +130,7 @@ class TestFigures:
 
 
 class TestIndex:
-    def test_few_rows_are_compared_one_by_one(self, client, products):
+    def test_few_rows_are_compared(self, client, products):
         ann.analyze(get_field(PRODUCTS))
         client.force_login(staff())
         response = client.get(PAGE)
@@ -143,7 +143,7 @@ class TestIndex:
         assert "compare all rows, which are few: exact" in response.content.decode()
 
     @pytest.mark.django_db(transaction=True)
-    def test_many_rows_go_through_the_index(self, client, settings):
+    def test_many_rows_use_the_index(self, client, settings):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXACT_ROWS": 100}
         field = get_field(PRODUCTS)
         vectors, _ = clustered(2000, 48)
@@ -282,7 +282,7 @@ class TestPermission:
         client.force_login(staff("django_visual_search.view_dashboard"))
         page = client.get(PAGE)
         assert page.status_code == 200
-        # No way to what this user may not see
+        # No links to pages that this user may not see
         assert "/admin/testshop/" not in page.content.decode()
         assert "indexingattempt" not in page.content.decode()
         assert PAGE in client.get("/admin/").content.decode()
@@ -294,7 +294,7 @@ class TestPermission:
         client.logout()
         assert client.get(PAGE).status_code == 302
 
-    def test_there_is_nothing_but_the_page(self, client):
+    def test_there_are_no_other_pages(self, client):
         client.force_login(staff())
         run = IndexingRun.objects.create(
             label=PRODUCTS, kind="sweep", started_at=timezone.now(), updated_at=timezone.now()

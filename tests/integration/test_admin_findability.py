@@ -1,4 +1,4 @@
-"""The page of products that can't be found: true, bounded, and only for who may see it."""
+"""The findability report in the admin: correct, bounded, and its permissions hold."""
 
 import pytest
 from django.core.cache import cache
@@ -32,7 +32,7 @@ def nothing_kept():
 
 @pytest.fixture
 def eager():
-    """Tasks run here and now, as in a project without a broker."""
+    """Run tasks in this process, as in a project without a broker."""
     app.set_default()
     app.conf.task_always_eager = True
     yield
@@ -44,7 +44,7 @@ def shown(response):
 
 
 def sent(monkeypatch, taken=True):
-    """What is sent to Celery from now on; a broker that takes it, or doesn't."""
+    """Collect the tasks sent to Celery; ``taken``: whether the broker takes them."""
     tasks = []
     monkeypatch.setattr(
         "django_visual_search.admin.findability.enqueue", lambda task, *args: tasks.append((task.name, *args)) or taken
@@ -79,7 +79,7 @@ class TestPage:
         (only,) = [address for reason, _, address, _ in response.context["reasons"] if reason is Reason.DUPLICATE]
         assert set(shown(client.get(PAGE + only))) == duplicates
 
-    def test_a_check_before_a_switch_says_nothing(self, client):
+    def test_findings_before_a_switch_do_not_count(self, client):
         Product.objects.create(name="one", image=picture_file(1))
         Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         embed_all()
@@ -104,14 +104,14 @@ class TestPage:
         space.save()
         assert switched in client.get(MODEL).content.decode()
 
-    def test_nothing_to_tell(self, client):
+    def test_nothing_unfindable(self, client):
         client.force_login(staff())
         page = client.get(MODEL).content.decode()
         assert "No unfindable products." in page
         assert "none yet: look-alikes and duplicates are unknown" in page
         assert "No product with this reason." in client.get(f"{MODEL}&reason=stale").content.decode()
 
-    def test_pages_go_on_from_one_reason_to_the_next(self, client):
+    def test_pages_span_reasons(self, client):
         bare = [Product.objects.create(name=f"Bare {n}") for n in range(PER_PAGE - 3)]
         waiting = [Product.objects.create(name=f"New {n}", image=picture_file(1, f"{n}.jpg")) for n in range(8)]
         client.force_login(staff())
@@ -144,7 +144,7 @@ class TestPage:
         page = client.get(f"{PAGE}?model=testshop.Article").content.decode()
         assert all(picture.original.url in page for picture in pictures)
 
-    def test_a_running_check_shows_how_far_it_is(self, client):
+    def test_progress_of_a_running_check(self, client):
         now = timezone.now()
         run = IndexingRun.objects.create(
             label=PRODUCTS, kind="findability", started_at=now, updated_at=now, total=1200, done=300
@@ -179,14 +179,14 @@ class TestPage:
 
 
 class TestPermissions:
-    def test_who_may_not_look(self, client):
+    def test_without_view_permission(self, client):
         client.force_login(staff("testshop.view_product"))
         assert client.get(PAGE).status_code == 403
         client.force_login(staff(VIEW))
         page = client.get(MODEL).content.decode()
         assert "There are no products that you may view." in page
 
-    def test_only_products_that_one_may_look_at(self, client):
+    def test_only_products_that_the_user_may_view(self, client):
         Article.objects.create(title="Secret article")
         Product.objects.create(name="Bare")
         client.force_login(staff(VIEW, "testshop.view_product"))
@@ -210,7 +210,7 @@ class TestPermissions:
         assert "The check begins as soon as a worker is free." in response.content.decode()
         assert tasks == [("django_visual_search.check_findability", PRODUCTS)]
 
-    def test_the_page_waits_for_the_check_that_it_asked_for(self, client, monkeypatch):
+    def test_the_page_reloads_until_its_check_begins(self, client, monkeypatch):
         sent(monkeypatch)
         client.force_login(staff())
         before = timezone.now() - timezone.timedelta(hours=1)
@@ -228,7 +228,7 @@ class TestPermissions:
         for asked in (0, "x", 10**30, 10**12):
             assert client.get(f"{MODEL}&requested={asked}").context["reload_seconds"] is None
 
-    def test_a_check_that_goes_on_is_not_started_again(self, client, monkeypatch):
+    def test_a_running_check_is_not_started_again(self, client, monkeypatch):
         tasks = sent(monkeypatch)
         now = timezone.now()
         IndexingRun.objects.create(label=PRODUCTS, kind="findability", started_at=now, updated_at=now, total=9)
@@ -236,7 +236,7 @@ class TestPermissions:
         assert "already running" in client.post(MODEL, follow=True).content.decode()
         assert tasks == []
 
-    def test_a_broker_that_is_away(self, client, monkeypatch):
+    def test_a_broker_that_does_not_answer(self, client, monkeypatch):
         sent(monkeypatch, taken=False)
         client.force_login(staff())
         assert "nothing was started" in client.post(MODEL, follow=True).content.decode()

@@ -1,4 +1,4 @@
-"""Learned heads in the admin: to be looked at, not to be changed."""
+"""Learned heads in the admin are read-only."""
 
 import pytest
 from django.urls import reverse
@@ -42,7 +42,7 @@ def test_a_head_that_was_never_measured(client, head):
     assert "No pictures could be held out." in page
 
 
-def test_nobody_changes_it_here(client, head):
+def test_read_only(client, head):
     client.force_login(staff())
     assert client.get(reverse("admin:django_visual_search_embeddinghead_add")).status_code == 403
     address = reverse("admin:django_visual_search_embeddinghead_delete", args=[head.pk])

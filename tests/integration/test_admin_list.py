@@ -39,7 +39,7 @@ def products():
 
 @pytest.fixture
 def eager():
-    """Tasks run here and now, as in a project without a broker."""
+    """Run tasks in this process, as in a project without a broker."""
     app.set_default()
     app.conf.task_always_eager = True
     yield
@@ -82,7 +82,7 @@ class TestColumn:
             return [query["sql"] for query in captured]
 
         Product.objects.create(name="A", image=picture_file(0))
-        serving(get_field("testshop.Product"))  # known for a while
+        serving(get_field("testshop.Product"))  # cached for a while
         few = queries()
         Product.objects.bulk_create(Product(name=str(n), image=f"{n}.jpg") for n in range(60))
         many = queries()
@@ -126,7 +126,7 @@ class TestFilter:
         assert self.names(client, "refused") == set()
         assert len(self.names(client, "nonsense")) == 5
 
-    def test_within_a_part_of_the_products(self, client, products):
+    def test_within_a_proxys_products(self, client, products):
         Product.objects.filter(pk=products[0].pk).update(is_published=False)
         client.force_login(staff())
         names = self.names(client, "current", "/admin/testshop/publishedproduct/")
@@ -138,7 +138,7 @@ class TestFilter:
 
 
 class TestActions:
-    def test_who_may_only_look_sees_none_and_can_do_nothing(self, client, products):
+    def test_view_permission_gives_no_actions(self, client, products):
         client.force_login(staff("testshop.view_product"))
         page = client.get(LIST)
         assert page.status_code == 200
@@ -165,14 +165,14 @@ class TestActions:
         client.force_login(staff())
         assert "visual_search_reindex" not in client.get("/admin/testshop/article/").content.decode()
 
-    def test_who_may_change_has_them(self, client, products):
+    def test_change_permission_gives_actions(self, client, products):
         client.force_login(staff("testshop.change_product"))
         page = client.get(LIST).content.decode()
         assert "visual_search_reindex" in page
         assert "visual_search_retry" in page
 
     @pytest.mark.django_db(transaction=True)
-    def test_without_celery_it_is_done_at_once(self, client, products, eager):
+    def test_eager_tasks_run_at_once(self, client, products, eager):
         client.force_login(staff())
         before = Product.objects.get(pk=products[0].pk).embedding
         Product.objects.filter(pk=products[0].pk).update(embedding=[0.5] * 48)
@@ -182,7 +182,7 @@ class TestActions:
         assert {status(product).state for product in products} == {State.CURRENT}
 
     @pytest.mark.django_db(transaction=True)
-    def test_retry_takes_only_what_is_quarantined(self, client, products, eager):
+    def test_retry_takes_only_quarantined_pictures(self, client, products, eager):
         refused, quarantined = products[1:3]
         Product.objects.exclude(pk=products[3].pk).update(embedding=None, embedding_key=None)
         attempt(PRODUCTS, refused, refused.image, "refused")
@@ -204,7 +204,7 @@ class TestActions:
         assert said(response) == [("warning", "The selected products have no pictures.")]
 
     @pytest.mark.django_db(transaction=True)
-    def test_workers_do_it(self, client, shop, products):  # noqa: F811
+    def test_a_worker_embeds(self, client, shop, products):  # noqa: F811
         need(REDIS)
         embed_all()
         client.force_login(staff())
@@ -218,7 +218,7 @@ class TestActions:
         assert "django_visual_search.embed" in worker.log.read_text()
 
     @pytest.mark.django_db(transaction=True)
-    def test_with_a_dead_broker_the_sweep_does_it(self, client, shop, products):  # noqa: F811
+    def test_with_a_dead_broker_the_sweep_embeds(self, client, shop, products):  # noqa: F811
         embed_all()
         shop.use_broker(f"redis://127.0.0.1:{closed_port()}/0")
         client.force_login(staff())
@@ -232,7 +232,7 @@ class TestActions:
         assert indexing.pending(get_field(PRODUCTS)).count() == 3
 
     @pytest.mark.django_db(transaction=True)
-    def test_no_more_is_sent_than_others_can_wait_for(self, rf, products, eager):
+    def test_a_bounded_number_is_sent(self, rf, products, eager):
         result = attempts.embed_again([(get_field(PRODUCTS), [product.pk]) for product in products], most=3)
         request = rf.get("/")
         request._messages = CookieStorage(request)

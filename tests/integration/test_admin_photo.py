@@ -1,4 +1,4 @@
-"""Staff's search by photo: what is found, what is refused and why, and who may."""
+"""Staff's search by photo: hits, refusals with their reasons, and permissions."""
 
 import re
 import threading
@@ -52,9 +52,14 @@ def post(client, data=None, address=PAGE, **fields):
 
 
 def links(response, model="product"):
-    """Primary keys of the hits, in their order."""
+    """Return the primary keys of the hits, in their order."""
     page = response.content.decode()
     return [int(key) for key in re.findall(rf'<li>\s*<a href="/admin/testshop/{model}/(\d+)/change/">', page)]
+
+
+class Unavailable(ColourExtractor):
+    def __call__(self, images):
+        raise ExtractorUnavailable("Install <what> is missing.")
 
 
 class TestFound:
@@ -129,13 +134,13 @@ class TestFound:
         assert len(links(looker.get(PAGE, {"product": products[0].pk, "limit": 48}))) == 39
         assert len(links(looker.get(PAGE, {"product": products[0].pk, "limit": "x"}))) == 24
 
-    def test_rules_for_shoppers_do_not_hide_what_staff_look_for(self, looker, products):
+    def test_ranking_rules_do_not_apply_to_staff(self, looker, products):
         RankingRule.objects.create(
             kind="hide", object_id=products[3].pk, content_type=ContentType.objects.get_for_model(Product)
         )
         assert links(post(looker))[0] == products[3].pk
 
-    def test_only_what_the_admin_shows(self, client, products):
+    def test_only_products_of_the_admins_queryset(self, client, products):
         Product.objects.filter(pk=products[3].pk).update(is_published=False)
         client.force_login(staff())
         address = "/admin/testshop/publishedproduct/visual-search/"
@@ -213,11 +218,9 @@ class TestRefused:
         assert "Too many photo searches" in response.content.decode()
         assert post(looker).status_code == 200
 
-    def test_the_extractor_can_not_run(self, looker, products, monkeypatch):
-        def unavailable(self, pictures):
-            raise ExtractorUnavailable("Install <what> is missing.")
-
-        monkeypatch.setattr(ColourExtractor, "__call__", unavailable)
+    def test_the_extractor_can_not_run(self, looker, products, settings):
+        extractors = {"default": {"BACKEND": f"{__name__}.Unavailable"}}
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXTRACTORS": extractors}
         response = post(looker)
         assert response.status_code == 503
         assert "Photo search can&#x27;t run here: Install &lt;what&gt; is missing." in response.content.decode()
@@ -230,7 +233,7 @@ class TestRefused:
         assert looker.get(PAGE, {"product": "\0"}).status_code == 404
 
 
-class TestWho:
+class TestPermission:
     def test_view_permission(self, client, products):
         client.force_login(staff("testshop.view_category"))
         assert client.get(PAGE).status_code == 403
@@ -281,8 +284,8 @@ def test_a_template_of_the_shops_own(looker, products, settings, monkeypatch, tm
     assert page.count("Coupon &amp; more") == 6
 
 
-def test_several_at_once_all_get_an_answer(products, transactional_db, settings):
-    """Threads of one process: those who find no slot are told so, nobody waits for ever."""
+def test_several_at_once_all_get_a_response(products, transactional_db, settings):
+    """Threads of one process: whoever gets no slot gets a 503, and nobody waits forever."""
     user, answers = staff(), []
     embed_all()
 

@@ -1,4 +1,4 @@
-"""The panel on a product's page: its nearest neighbours as staff may see them, whatever the page is made of."""
+"""The panel on a product's page: its nearest neighbours as staff may see them, in any arrangement of fields."""
 
 import pytest
 from django.contrib import admin
@@ -72,7 +72,7 @@ def test_the_only_product_with_a_vector(client):
 def test_queries(client, products, django_assert_max_num_queries):
     client.force_login(staff())
     page_of(client, products[0])
-    # Session, user, the product, its status, the search's three, and the page's own
+    # Session, user, product, status, three for the search, and the page's own
     with django_assert_max_num_queries(10):
         page_of(client, products[0])
 
@@ -84,13 +84,13 @@ def test_adding_a_product_shows_no_panel(client):
     assert client.get("/admin/testshop/publishedproduct/add/").status_code == 200
 
 
-def test_who_may_only_look(client, products):
+def test_view_permission(client, products):
     client.force_login(staff("testshop.view_product"))
     assert page_of(client, products[0]).count("<li>") >= 4
 
 
-def test_only_what_staff_may_see(client, products):
-    """PublishedProduct's manager leaves unpublished ones out, and so does its admin."""
+def test_only_products_that_staff_may_see(client, products):
+    """PublishedProduct's manager excludes unpublished products, and so does its admin."""
     Product.objects.filter(pk=products[1].pk).update(is_published=False)
     client.force_login(staff())
     page = page_of(client, products[0], "publishedproduct")
@@ -137,7 +137,7 @@ def test_readonly_fields_that_forget_the_mixin(rf, products, monkeypatch):
     assert "visual-search-panel" not in response.rendered_content
 
 
-def test_none_wanted(client, products, monkeypatch):
+def test_no_neighbours(client, products, monkeypatch):
     monkeypatch.setattr(ProductAdmin, "visual_search_neighbours_shown", 0)
     client.force_login(staff())
     assert "visual-search-panel" not in page_of(client, products[0])
@@ -161,5 +161,5 @@ def test_companions(client):
     client.force_login(staff())
     page = page_of(client, Article.objects.first(), "article")
     assert page.count('class="visual-search-picture"') == 2
-    # The picture that looks most like it, of each of the others
+    # The nearest picture of each other article
     assert sum(page.count(image.original.url) for image in ArticleImage.objects.all()) == 2

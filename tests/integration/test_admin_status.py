@@ -1,4 +1,4 @@
-"""The status of products in the admin: every state with its reason, one query a field, and a filter that agrees."""
+"""The status of products in the admin: every state with its reason, one query per field, and a matching filter."""
 
 import uuid
 
@@ -34,7 +34,7 @@ PICTURES = "testshop.ArticleImageEmbedding.embedding"
 
 
 def attempt(label, row, image, state, message="why", **values):
-    """An attempt at the vector that the picture is to have now."""
+    """Create an attempt at the picture's vector."""
     return IndexingAttempt.objects.create(
         label=label,
         object_id=str(row.pk),
@@ -92,7 +92,7 @@ class TestStates:
     @pytest.mark.parametrize("state", [State.REFUSED, State.QUARANTINED])
     @pytest.mark.parametrize("embedded", [True, False])
     def test_settled(self, product, state, embedded):
-        if embedded:  # an older picture's vector is still there
+        if embedded:  # by an older picture
             Product.objects.filter(pk=product.pk).update(image="products/other.jpg")
             product.refresh_from_db()
         else:
@@ -109,16 +109,16 @@ class TestStates:
         assert status(product).state == State.REFUSED
         assert status(product).reason == IndexingAttempt.objects.get().message
 
-    def test_an_attempt_at_an_older_picture_says_nothing(self, product):
+    def test_an_attempt_at_an_older_picture_does_not_count(self, product):
         attempt(PRODUCTS, product, product.image, State.REFUSED)
         Product.objects.filter(pk=product.pk).update(image="products/other.jpg")
         assert status(product).state == State.STALE
 
-    def test_an_attempt_at_a_current_picture_says_nothing(self, product):
+    def test_an_attempt_at_a_current_picture_does_not_count(self, product):
         attempt(PRODUCTS, product, product.image, State.REFUSED)
         assert status(product).state == State.CURRENT
 
-    def test_an_attempt_of_another_field_says_nothing(self, product):
+    def test_an_attempt_of_another_field_does_not_count(self, product):
         Product.objects.filter(pk=product.pk).update(embedding=None, embedding_key=None)
         attempt(PRODUCTS, product, product.image, State.REFUSED)
         IndexingAttempt.objects.update(label="testshop.Poster.embedding")
@@ -180,7 +180,7 @@ class TestSeveralPictures:
 
 
 class TestShapes:
-    """Proxies, children, other primary keys, a foreign key to something else than the primary key."""
+    """Proxies, children, other primary keys, a foreign key to another column."""
 
     def test_proxy(self, product):
         assert statuses(PublishedProduct, [product.pk])[product.pk].state == State.CURRENT
@@ -217,7 +217,7 @@ def test_one_query_for_a_page(django_assert_num_queries):
     for seed in range(20):
         Product.objects.create(name=str(seed), image=picture_file(seed) if seed % 3 else "")
     keys = list(Product.objects.values_list("pk", flat=True))
-    serving(get_field(PRODUCTS))  # known for a while
+    serving(get_field(PRODUCTS))  # cached for a while
     with django_assert_num_queries(1):
         found = statuses(Product, keys)
     with django_assert_num_queries(0):
@@ -227,7 +227,7 @@ def test_one_query_for_a_page(django_assert_num_queries):
 
 @pytest.mark.parametrize("model", [Product, Article])
 def test_the_filter_agrees_with_the_column(model):
-    """Every product is in the list of its own status and in no other."""
+    """Every product is in the list of its own status only."""
     label = PRODUCTS if model is Product else PICTURES
     key = wanted_embedding_key(get_field(label), "")
     rows = []
@@ -276,7 +276,7 @@ def test_the_filter_agrees_with_the_column(model):
     assert listed == {state: {pk for pk in rows if found[pk].state == state} for state in State}
 
 
-def test_a_misconfigured_extractor_does_not_take_the_list_away(product, settings):
+def test_a_misconfigured_extractor_leaves_the_list_usable(product, settings):
     settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": "no.such.Extractor"}}}
     with pytest.raises(ImproperlyConfigured):
         wanted_embedding_key(get_field(PRODUCTS), "x")

@@ -1,4 +1,4 @@
-"""The app's own tables in the admin: read-only records, attempts that can be tried again, rules that staff make."""
+"""The app's own tables in the admin: read-only records, attempts to retry, ranking rules."""
 
 import datetime
 import re
@@ -45,7 +45,7 @@ def choice(kind, product):
     return f"{kind.pk}:{product.pk}"
 
 
-def test_what_staff_need_not_see_stays_out():
+def test_registered_models():
     shown = {
         model.__name__ for model in vars(models).values() if isinstance(model, type) and admin.site.is_registered(model)
     }
@@ -102,7 +102,7 @@ class TestRecords:
         own = [(address, text) for address, text in links if f"/{table}/" in address and "/change/" in address]
         assert len(own) == 3
         assert all(text.strip() for _, text in own)
-        assert not re.search(r"<a [^>]*>(?:(?!</a>).)*<a ", page, re.DOTALL)  # a link in a link is none
+        assert not re.search(r"<a [^>]*>(?:(?!</a>).)*<a ", page, re.DOTALL)  # no link inside a link
 
     def test_figures_are_rounded(self, client, kind, products):
         now = timezone.now()
@@ -164,7 +164,7 @@ class TestRecords:
         client.post(f"{ADMIN}{table}/", {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"})
         assert model.objects.count() == 1
 
-    def test_products_that_are_gone_or_never_were(self, client, kind):
+    def test_deleted_and_unknown_products(self, client, kind):
         for object_id in ("999", "x", "99999999999999999999999"):
             Feedback.objects.create(
                 kind="click", created_at=timezone.now(), content_type=kind, object_id=object_id, digest=object_id
@@ -206,7 +206,7 @@ class TestAttempts:
         assert f'href="/admin/testshop/product/{products[0].pk}/change/"' in page
         assert f'href="/admin/testshop/article/{refused.pk}/change/"' in page
         assert page.count("visual-search-quarantined") == 1
-        assert not re.search(r"<a [^>]*>(?:(?!</a>).)*<a ", page, re.DOTALL)  # a link in a link is none
+        assert not re.search(r"<a [^>]*>(?:(?!</a>).)*<a ", page, re.DOTALL)  # no link inside a link
         row = IndexingAttempt.objects.get(state="quarantined")
         assert re.search(rf'<a href="[^"]*/indexingattempt/{row.pk}/change/[^"]*"><span[^>]*>quarantined', page)
         assert "3" in client.get(f"{ADMIN}indexingattempt/{row.pk}/change/").content.decode()
@@ -334,7 +334,7 @@ class TestRules:
             ({"object_id": "category"}, "does not exist, or you may not see it"),
         ],
     )
-    def test_what_makes_no_sense(self, client, kind, products, wrong, said_there):
+    def test_invalid_rules(self, client, kind, products, wrong, said_there):
         article = Article.objects.create(title="A")
         hats = Category.objects.create(name="Hats")
         named = {
@@ -355,7 +355,7 @@ class TestRules:
         assert "you may not see it" in str(response.context["errors"])
         assert client.get(f"{ADMIN}rankingrule/products/").json()["results"] == []
 
-    def test_who_may_only_look(self, client, kind, products):
+    def test_view_permission(self, client, kind, products):
         rule = RankingRule.objects.create(kind="hide", content_type=kind, object_id=products[0].pk)
         client.force_login(staff("django_visual_search.view_rankingrule"))
         page = client.get(f"{ADMIN}rankingrule/{rule.pk}/change/")

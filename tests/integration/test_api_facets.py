@@ -1,4 +1,4 @@
-"""Facets: of all the hits, of visible products only, one query each."""
+"""Facets count all hits, visible products only, by one query each."""
 
 import pytest
 from django.core.cache import cache
@@ -113,6 +113,6 @@ class TestPaths:
         assert self.count("category__name", Article.objects.all(), label) == {"Hats": 4, None: 2}
 
     @pytest.mark.parametrize("path", ["categroy", "category__nmae", "price__name", "tags__x"])
-    def test_a_wrong_path_is_the_developers_fault(self, shop, path):
+    def test_a_wrong_path_raises(self, shop, path):
         with pytest.raises(FieldDoesNotExist):
             self.count(path, Product.objects.all())

@@ -1,4 +1,4 @@
-"""``POST feedback/``: what browsers say, with nothing but a signed token."""
+"""``POST feedback/``: browsers report with a signed token and nothing else."""
 
 import json
 
@@ -44,8 +44,8 @@ def test_events_are_counted_once(client, shown):
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/plain;charset=UTF-8"])
-def test_as_browsers_send_it(shown, content_type):
-    """sendBeacon: no CSRF token, no cookie, and text/plain so that nobody is asked first."""
+def test_a_beacon_needs_no_csrf_token_and_no_cookie(shown, content_type):
+    """sendBeacon sends text/plain, which needs no preflight."""
     token, keys = shown
     client = Client(enforce_csrf_checks=True)
     headers = {"origin": "https://www.x.test", "sec-fetch-site": "same-site"}
@@ -79,7 +79,7 @@ def test_as_browsers_send_it(shown, content_type):
         ({"origin": "https://evil.example", "sec-fetch-site": "odd"}, 403),
     ],
 )
-def test_other_sites_can_not_make_their_visitors_vote(client, shown, settings, headers, status):
+def test_reports_from_other_sites_are_refused(client, shown, settings, headers, status):
     settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example", "https://*.many.example"]
     token, keys = shown
     answer = report(client, token, ("click", keys[0]), headers=headers)
@@ -96,21 +96,21 @@ def test_without_a_length(client, shown):
     assert (answer.status_code, answer.json()["code"]) == (411, "no_length")
 
 
-def test_no_csrf_token_for_who_is_logged_in(shown):
+def test_a_logged_in_user_needs_no_csrf_token(shown):
     token, keys = shown
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_user("ann"))
     assert report(client, token, ("click", keys[0])).json() == {"counted": 1}
 
 
-def test_one_visitor_is_the_same_with_every_address(client, shown):
+def test_a_user_is_one_visitor_at_any_address(client, shown):
     token, keys = shown
     client.force_login(User.objects.create_user("ann"))
     assert report(client, token, ("click", keys[0])).json() == {"counted": 1}
     assert report(client, token, ("click", keys[0]), REMOTE_ADDR="10.9.9.9").json() == {"counted": 0}
 
 
-def test_what_was_not_offered(client, shown):
+def test_a_product_that_was_not_offered(client, shown):
     token, keys = shown
     answer = report(client, token, ("click", keys[0]), ("click", "999999"))
     assert (answer.status_code, answer.json()["code"]) == (400, "not_offered")
@@ -125,7 +125,7 @@ def test_forged_tokens(client, shown, token):
 
 
 @pytest.mark.parametrize("kind", ["purchase", "return", "nonsense", ""])
-def test_kinds_that_browsers_may_not_say(client, shown, kind):
+def test_kinds_that_browsers_may_not_report(client, shown, kind):
     token, keys = shown
     answer = report(client, token, (kind, keys[0]))
     assert answer.status_code == 400

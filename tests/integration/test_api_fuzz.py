@@ -1,4 +1,4 @@
-"""Fuzzing by schemathesis against our own schema, through the WSGI application: no 500, and only what is described."""
+"""Fuzzing by schemathesis against our own schema, through the WSGI application: no 500, only described responses."""
 
 import re
 
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.django_db
 
 schema = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))
 schema.app = get_wsgi_application()
-# Only what is ours: the rest of the shop's API is the shop's.
+# Only our own operations.
 ours = schema.include(path_regex="similar|search-by-image|feedback")
 
 
 @pytest.fixture
 def shop(settings):
-    """Keys that are there, by the start of the address."""
+    """Return existing keys, by the first part of the path."""
     cache.clear()
     settings.ALLOWED_HOSTS = ["localhost"]
     settings.VISUAL_SEARCH = {
@@ -44,7 +44,7 @@ def shop(settings):
 
 
 def nothing_breaks(operation):
-    """A test of an operation. schemathesis' own for all of them gives each the same id with pytest 9.2."""
+    """Return a test of one operation. schemathesis gives the tests of all operations the same id with pytest 9.2."""
 
     @schema.include(path=operation.path, method=operation.method).parametrize()
     @settings(
@@ -59,7 +59,7 @@ def nothing_breaks(operation):
         real_body = make_some_of_it_real(case, shop)
         response = case.call()
         wanted = [not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
-        if response.status_code != 404:  # which Django answers itself for an address that is none
+        if response.status_code != 404:  # Django's own response to an unknown URL
             wanted.append(checks.content_type_conformance)
         # Filters of products take a price that no product can have; and what was wrong with a body is gone with its
         # image.
@@ -76,9 +76,9 @@ for found in ours.get_all_operations():
 
 
 def make_some_of_it_real(case, shop):
-    """Random keys are of no product and random bytes are no picture: half of them are made so.
+    """Put real keys and a real picture into half of the cases, as random ones are never valid.
 
-    Returns whether the body was.
+    Return whether the body has a real picture.
     """
     if len(repr(case.query)) % 2:
         keys = {"id": shop["product" if "/products/" in case.path else "poster"], "product": shop["product"]}

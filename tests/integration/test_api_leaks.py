@@ -1,4 +1,4 @@
-"""No hidden product by any route, whoever asks and whatever was hidden when."""
+"""No route shows a hidden product, to any visitor, whenever it was hidden."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ def is_staff(request):
 
 
 def products_of_visitor(request):
-    """Over a relation that would give a product several times."""
+    """Filter over a relation that returns a product several times."""
     if is_staff(request):
         return Product.objects.all()
     allowed = Product.objects.filter(is_published=True, tags__name__in=[channel_of(request), "everywhere"])
@@ -123,12 +123,12 @@ class Shop:
         RankingRule.objects.create(kind="pin", slot=1, product=self.products[i])
 
     def seen_by(self, visitor, states):
-        """Keys of the products that this visitor may see."""
+        """Return the keys of the products that this visitor may see."""
         return {str(p.pk) for p, state in zip(self.products, states, strict=True) if visitor.may_see(state)}
 
 
 def checked(answer, allowed, products):
-    """Hits, having looked for hidden products everywhere in the answer."""
+    """Return the hits, after a look for hidden products everywhere in the response."""
     assert answer.status_code == 200, answer.content
     body = answer.json()
     found = [hit["id"] for hit in body["results"]]
@@ -144,7 +144,7 @@ def checked(answer, allowed, products):
 
 
 def follow(visitor, answer, allowed, products):
-    """Keys of the hits on this page and all after it."""
+    """Return the keys of the hits on this page and all later ones."""
     found, _ = checked(answer, allowed, products)
     while answer.json()["next"]:
         answer = visitor.request("get", answer.json()["next"])
@@ -160,7 +160,7 @@ PATHS = {
 
 
 def test_similar_items_and_photos(shop):
-    """Both APIs, all pages, with a pin on a product that may be hidden: just what is visible, and all of it."""
+    """Both APIs, all pages, with a pin on a product that may be hidden: all visible products and no others."""
 
     @many
     @given(states=products_states, kind=visitors, asked=numbers, pinned=numbers, limit=st.integers(1, 12))
@@ -190,7 +190,7 @@ def test_similar_items_and_photos(shop):
 
 
 def test_facets(shop):
-    """Counts of visible products only; a category that only hidden ones have is not there."""
+    """Only visible products are counted; a category that only hidden products have is missing."""
 
     @many
     @given(states=products_states, kind=visitors)
@@ -211,7 +211,7 @@ def test_facets(shop):
 
 
 def test_tokens_after_hiding_and_with_somebody_else(shop):
-    """Page 2 shows what is visible now, to who asks now."""
+    """Page 2 shows products that are visible now, to the present visitor."""
 
     @many
     @given(before=products_states, after=products_states, kinds=st.tuples(visitors, visitors), asked=numbers)
@@ -267,7 +267,7 @@ def test_products_with_several_pictures(shop):
 
 
 def test_filters_do_not_show_what_is_hidden(shop):
-    """Neither by asking for it nor by what a filter's error says."""
+    """Neither by its key nor in a filter's error message."""
 
     @many
     @given(states=products_states, kind=visitors, asked=numbers)

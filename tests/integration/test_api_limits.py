@@ -1,4 +1,4 @@
-"""Rates per visitor, the gate of photo search, sizes of requests, and what is answered to what is refused."""
+"""Rates per visitor, the gate of photo search, sizes of requests, and the errors for invalid requests."""
 
 import base64
 import json
@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
-from rest_framework.settings import api_settings
 
 from django_visual_search import images
 from django_visual_search.api import bodies
@@ -33,7 +32,7 @@ def fresh_rates():
 
 @pytest.fixture
 def configure(settings):
-    """Changes keys of VISUAL_SEARCH."""
+    """Return a function that changes keys of VISUAL_SEARCH."""
 
     def change(**keys):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, **keys}
@@ -57,7 +56,7 @@ class TestRates:
         assert answer.status_code == 429
         assert 1 <= int(answer["Retry-After"]) <= 60
 
-    def test_of_similar_items_are_another_matter(self, client, configure):
+    def test_similar_items_have_their_own_rate(self, client, configure):
         configure(THROTTLE_RATES={"photo": "1/min", "similar": "3/min"})
         products = make_products(30)
         path = f"/api/products/{products[0].pk}/similar/"
@@ -72,7 +71,7 @@ class TestRates:
         users = [User.objects.create_user(name) for name in "ab"]
         for user in users:
             client.force_login(user)
-            # Who is logged in by a session sends the CSRF token, as everywhere in DRF; the test client needs none
+            # With a session DRF requires the CSRF token; the test client needs none.
             assert search_by_photo(client, OURS).status_code == 200
             assert search_by_photo(client, OURS).status_code == 429
         client.logout()
@@ -80,7 +79,7 @@ class TestRates:
             post = lambda: client.post(OURS, {"image": photo()}, REMOTE_ADDR=address)  # noqa: B023, E731
             assert [post().status_code, post().status_code] == [200, 429]
 
-    def test_by_the_address_that_the_shop_tells(self, client, configure):
+    def test_by_the_shops_client_address(self, client, configure):
         configure(THROTTLE_RATES={"photo": "1/min"}, CLIENT_ADDRESS=lambda request: request.META["HTTP_X_CLIENT"])
         make_products(2)
 
@@ -88,20 +87,20 @@ class TestRates:
             return client.post(OURS, {"image": photo()}, headers={"x-client": address}).status_code
 
         assert [post("192.0.2.1"), post("192.0.2.2"), post("192.0.2.1")] == [200, 200, 429]
-        # One customer has a whole network of IPv6 addresses
+        # One customer has a whole network of IPv6 addresses.
         assert [post("2001:db8:1:2::1"), post("2001:db8:1:2:ffff::9")] == [200, 429]
 
     @pytest.mark.parametrize(
         ("came_from", "proxies", "statuses"),
         [
-            ("8.8.8.8", None, [200, 429]),  # nobody's proxy: the header is the visitor's own invention
+            ("8.8.8.8", None, [200, 429]),  # not a proxy: the visitor wrote the header
             ("10.0.0.1", None, [200, 200]),
-            ("8.8.8.8", 1, [200, 200]),  # the project says that there is one, wherever it is
+            ("8.8.8.8", 1, [200, 200]),  # NUM_PROXIES says that this is a proxy
         ],
     )
-    def test_a_header_does_not_buy_more(self, client, configure, monkeypatch, came_from, proxies, statuses):
+    def test_a_forged_header_does_not_raise_the_rate(self, client, configure, settings, came_from, proxies, statuses):
         configure(THROTTLE_RATES={"photo": "1/min"})
-        monkeypatch.setattr(api_settings, "NUM_PROXIES", proxies)
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
         make_products(2)
         found = [
             client.post(
@@ -130,7 +129,7 @@ class TestRates:
 
 class TestGate:
     @both
-    def test_a_photo_too_many(self, client, configure, path):
+    def test_one_photo_search_too_many(self, client, configure, path):
         configure(PHOTO_SEARCHES_AT_ONCE=1)
         products = make_products(2)
         with photo_slot():
@@ -148,14 +147,14 @@ class TestGate:
             assert client.post(OURS, {"image": SimpleUploadedFile("x.jpg", b"no picture")}).status_code == 415
         assert search_by_photo(client, OURS).status_code == 200
 
-    def test_nonsense_is_refused_without_a_slot(self, client, configure):
+    def test_an_invalid_request_takes_no_slot(self, client, configure):
         configure(PHOTO_SEARCHES_AT_ONCE=1)
         with photo_slot():
             assert search_by_photo(client, OURS, limit=0).status_code == 400
 
 
 class TestPhotos:
-    """Every code that a picture can be refused with."""
+    """Every code of a refused picture."""
 
     @both
     @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ class TestPhotos:
         answer = post_json(client, path, {"image": "data:image/jpeg;base64," + base64.b64encode(data).decode()})
         assert (answer.status_code, answer.json()["code"]) == (status, code)
 
-    def test_every_status_is_of_a_code(self):
+    def test_every_status_belongs_to_a_code(self):
         assert set(refusals.STATUS) <= set(images.CODES)
 
     def test_a_crop_that_is_too_small(self, client):
@@ -198,32 +197,31 @@ class TestPhotos:
         assert answer.status_code == 200
 
     @both
-    def test_the_extractor_does_not_run(self, client, configure, caplog, path):
+    def test_the_extractor_can_not_run(self, client, configure, caplog, path):
         make_products(1)
         configure(EXTRACTORS={"default": {"BACKEND": f"{__name__}.Unavailable"}})
         answer = search_by_photo(client, path)
         assert answer.status_code == 503
         assert answer.json() == {"detail": "Photo search is not available at the moment.", "code": "unavailable"}
-        assert "db-internal-3" in caplog.text  # for who runs the shop
+        assert "db-internal-3" in caplog.text  # for the shop's operators
 
 
 class TestSizes:
-    """Refused by Content-Length, before the body is read or anybody is asked who they are."""
+    """Requests are refused by Content-Length, before the body is read and the visitor authenticated."""
 
     @both
-    def test_60_megabytes(self, client, path, monkeypatch):
-        monkeypatch.setattr(bodies, "JSONParser", None)
+    def test_60_megabytes(self, client, path):
         for kind in ("multipart/form-data; boundary=x", "application/json", "text/plain", "image/jpeg", ""):
             answer = client.generic("POST", path, b"x" * 60_000_000, content_type=kind)
             assert (answer.status_code, answer.json()["code"]) == (413, "too_large"), kind
 
-    def test_what_is_refused_is_read_to_its_end(self, client, rf):
-        """Else the server resets the connection, and the client never sees why."""
+    def test_a_refused_body_is_drained(self, client, rf):
+        """Otherwise the server resets the connection, and the client never sees the response."""
         request = rf.generic("POST", OURS, b"x" * 30_000_000, content_type="application/json")
         bodies.drain(request)
         assert request.read() == b""
 
-    def test_json_by_djangos_own_setting(self, client, settings):
+    def test_json_is_limited_by_djangos_setting(self, client, settings):
         make_products(1)
         settings.DATA_UPLOAD_MAX_MEMORY_SIZE = len(json.dumps({"image": data_url()}))
         assert post_json(client, OURS, {"image": data_url()}).status_code == 200
@@ -244,14 +242,14 @@ class TestSizes:
         answer = client.post(OURS, {f"f{i}": photo() for i in range(200)})
         assert (answer.status_code, answer.json()["code"]) == (400, "too_many_fields")
 
-    def test_before_csrf_is_looked_for_in_the_body(self, settings):
+    def test_size_is_checked_before_the_csrf_token(self, settings):
         from django.test import Client
 
         client = Client(enforce_csrf_checks=True)
         client.force_login(User.objects.create_user("ann"))
         answer = client.generic("POST", OURS, b"x" * 30_000_000, content_type="multipart/form-data; boundary=x")
         assert answer.status_code == 413
-        # Broken, and read for the token
+        # Broken, and read for the token.
         answer = client.generic("POST", OURS, b"x" * 30_000, content_type="multipart/form-data; boundary=x")
         assert answer.status_code == 403
         answer = search_by_photo(client, OURS)
@@ -368,7 +366,7 @@ class TestMalformed:
         assert (answer.status_code, answer.json()) == (400, message)
 
     def test_an_empty_parameter(self, client):
-        """In an address or in JSON it is nonsense; a form sends what nobody filled in."""
+        """Invalid in a URL and in JSON; a form sends empty fields."""
         product, *_ = make_products(2)
         assert client.get(f"/api/products/{product.pk}/similar/", {"limit": ""}).status_code == 400
         assert post_json(client, OURS, {"image": data_url(), "limit": ""}).status_code == 400
@@ -448,5 +446,5 @@ class TestMalformed:
             assert client.get(f"/visual-search/testshop/product/{pk}/similar/").status_code == 404
 
 
-def test_the_answers_are_json_where_json_is_asked_for(client):
+def test_errors_are_json_where_json_is_accepted(client):
     assert ids(search_by_photo(client, OURS)) == []

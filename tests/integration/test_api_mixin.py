@@ -1,4 +1,4 @@
-"""``VisualSearchMixin`` in the shop's own viewset: its queryset, filters, search, pages, serializer, permissions."""
+"""``VisualSearchMixin`` uses the viewset's queryset, filters, search, pages, serializer and permissions."""
 
 import re
 
@@ -35,7 +35,7 @@ def similar(client, product, **parameters):
 
 
 class TestSimilar:
-    def test_hits_are_those_of_the_search(self, client):
+    def test_hits_are_the_searchs(self, client):
         products = make_products(12)
         answer = similar(client, products[3])
         expected = search.similar_to(products[3], limit=5)
@@ -43,7 +43,7 @@ class TestSimilar:
         assert [hit["rank"] for hit in answer.json()["results"]] == [1, 2, 3, 4, 5]
         assert answer.json()["results"][0]["similarity"] == pytest.approx(expected[0].similarity, abs=1e-4)
 
-    def test_a_hit_is_shown_by_the_viewsets_serializer(self, client):
+    def test_the_viewsets_serializer_shows_the_products(self, client):
         hats = Category.objects.create(name="Hats")
         products = make_products(3, category=lambda i: hats)
         hit = similar(client, products[0]).json()["results"][0]
@@ -68,7 +68,7 @@ class TestSimilar:
             },
         }
 
-    def test_the_answer_says_how_it_was_found(self, client):
+    def test_the_response_describes_the_search(self, client):
         product, *_ = make_products(3)
         answer = similar(client, product).json()
         assert answer["exact"] is True
@@ -77,7 +77,7 @@ class TestSimilar:
         assert set(answer) == {"next", "token", "notice", "exact", "extractor", "facets", "results"}
 
     def test_four_queries_and_one_for_each_facet(self, client, settings, django_assert_max_num_queries):
-        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LOG_SEARCHES": False}  # which is after the answer
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LOG_SEARCHES": False}  # written after the response
         products = make_products(12, category=lambda i: Category.objects.get_or_create(name=f"c{i % 3}")[0])
         similar(client, products[0])  # what a search remembers for a while
         with django_assert_max_num_queries(4 + len(ProductViewSet.visual_search_facets)):
@@ -90,12 +90,12 @@ class TestSimilar:
         assert ids(answer) == []
         assert answer.json()["extractor"] == ""
 
-    def test_hidden_products_are_neither_asked_about_nor_found(self, client):
+    def test_hidden_products_are_neither_queries_nor_hits(self, client):
         products = make_products(4, is_published=lambda i: i != 2)
         assert similar(client, products[2]).status_code == 404
         assert str(products[2].pk) not in ids(similar(client, products[0]))
 
-    def test_whoever_may_see_a_product_may_ask_about_it(self, client):
+    def test_staff_may_search_by_a_hidden_product(self, client):
         products = make_products(4, is_published=lambda i: i != 2)
         client.force_login(User.objects.create_user("staff", is_staff=True))
         assert len(ids(similar(client, products[2]))) == 3
@@ -120,7 +120,7 @@ class TestSimilar:
         kept = similar(client, products[0], limit=7, min_similarity=border - 1e-4).json()["results"]
         assert [hit["id"] for hit in kept] == [hit["id"] for hit in everything[:4]]
 
-    def test_other_keys_than_numbers(self, client):
+    def test_uuid_keys(self, client):
         posters = make_posters(4)
         answer = client.get(f"/api/posters/{posters[1].pk}/similar/")
         assert set(ids(answer)) == {str(poster.pk) for poster in posters} - {str(posters[1].pk)}
@@ -144,7 +144,7 @@ class TestFilters:
         answer = similar(client, products[9], price_max=4, limit=20)
         assert set(ids(answer)) == {str(product.pk) for product in products[:5]}
 
-    def test_filter_that_makes_no_sense(self, client):
+    def test_an_invalid_filter_value(self, client):
         product, *_ = make_products(2)
         answer = similar(client, product, category="hats")
         assert answer.status_code == 400
@@ -154,7 +154,7 @@ class TestFilters:
         products = make_products(12)
         assert ids(similar(client, products[0], search="product 11")) == [str(products[11].pk)]
 
-    def test_an_order_does_not_disturb_the_ranking(self, client):
+    def test_ordering_does_not_change_the_ranking(self, client):
         products = make_products(12)
         assert ids(similar(client, products[0], ordering="price")) == ids(similar(client, products[0]))
 
@@ -178,13 +178,13 @@ class TestFilters:
         assert search_by_photo(client, f"{PHOTO}?{name}=1").status_code == 200
         assert similar(client, products[0], **{f"{name}{name}": "1"}).status_code == (200 if name[0] == "u" else 400)
 
-    def test_a_tracking_parameter_of_the_shops_own_is_a_filter(self, client, monkeypatch):
+    def test_a_tracking_parameter_that_the_shop_reads_stays(self, client, monkeypatch):
         monkeypatch.setattr(ProductViewSet, "visual_search_parameters", ["ref"])
         products = make_products(8)
         assert "ref=a" in similar(client, products[0], limit=2, ref="a").json()["next"]
 
     def test_the_request_keeps_its_parameters(self, client, monkeypatch):
-        """Filters don't narrow the product asked about, and get a copy of the request for that."""
+        """Filters don't apply to the query product: for it they get a copy of the request."""
         listed, filtered = [], []
 
         class Spy(filters.BaseFilterBackend):
@@ -206,7 +206,7 @@ class TestFilters:
         assert filtered == [({}, {}, "AnonymousUser"), ({"x": "1"}, {"x": "1"}, "AnonymousUser")]
         assert answer.wsgi_request.GET.dict() == {"x": "1"}
 
-    def test_parameters_of_the_shops_own(self, client, monkeypatch):
+    def test_undeclared_parameters_of_the_shop(self, client, monkeypatch):
         product, *_ = make_products(2)
         monkeypatch.setattr(ProductViewSet, "visual_search_parameters", ["channel"])
         assert similar(client, product, channel="b").status_code == 200
@@ -240,12 +240,12 @@ class TestPhoto:
         products = make_products(4, is_published=lambda i: i != 2)
         assert str(products[2].pk) not in ids(search_by_photo(client, PHOTO))
 
-    def test_filters_are_those_of_the_address(self, client):
+    def test_filters_come_from_the_url(self, client):
         products = make_products(10)
         answer = search_by_photo(client, f"{PHOTO}?price_min=8")
         assert set(ids(answer)) == {str(products[8].pk), str(products[9].pk)}
 
-    def test_text_narrows_as_the_search_box_does(self, client):
+    def test_text_narrows_like_the_search_box(self, client):
         products = make_products(12)
         products[4].tags.add(Tag.objects.create(name="blue"), Tag.objects.create(name="blueish"))
         assert ids(search_by_photo(client, PHOTO, text="blue")) == [str(products[4].pk)]
@@ -259,7 +259,7 @@ class TestPhoto:
 
 
 class TestPages:
-    def test_page_sizes_are_the_viewsets(self, client):
+    def test_page_sizes_come_from_the_viewset(self, client):
         products = make_products(60)
         assert len(ids(similar(client, products[0]))) == 5
         assert len(ids(similar(client, products[0], limit=50))) == 50
@@ -276,12 +276,12 @@ class TestPages:
 
 class TestPermissions:
     @pytest.mark.parametrize("permission", [IsAuthenticatedOrReadOnly, DjangoModelPermissionsOrAnonReadOnly])
-    def test_searching_by_photo_is_reading(self, client, monkeypatch, permission):
+    def test_searching_by_photo_needs_read_permission_only(self, client, monkeypatch, permission):
         make_products(2)
         monkeypatch.setattr(ProductViewSet, "permission_classes", [permission])
         assert search_by_photo(client, PHOTO).status_code == 200
 
-    def test_those_of_the_viewset(self, client, monkeypatch):
+    def test_permissions_of_the_viewset(self, client, monkeypatch):
         product, *_ = make_products(2)
         monkeypatch.setattr(ProductViewSet, "permission_classes", [IsAdminUser])
         assert similar(client, product).status_code == 403
@@ -289,7 +289,7 @@ class TestPermissions:
         client.force_login(User.objects.create_user("staff", is_staff=True))
         assert similar(client, product).status_code == 200
 
-    def test_those_of_one_product(self, client, monkeypatch):
+    def test_permissions_of_one_product(self, client, monkeypatch):
         class NotTheFirst(BasePermission):
             def has_object_permission(self, request, view, product):
                 return product.price != 0
@@ -310,8 +310,8 @@ def test_in_the_browsable_api(client):
     assert client.head(f"/api/products/{product.pk}/similar/").status_code == 200
 
 
-class TestAsADeveloperMeetsIt:
-    """The browsable API and OPTIONS ask for a photo, not for a product."""
+class TestBrowsableAPI:
+    """The browsable API and OPTIONS show the photo's form, not the product's."""
 
     @pytest.mark.parametrize("path", [PHOTO, "/visual-search/testshop/product/search-by-image/"])
     def test_the_form(self, client, path):
@@ -346,7 +346,7 @@ class TestAsADeveloperMeetsIt:
         assert asked["image"]["required"] is True
 
     def test_the_mixin_comes_first(self):
-        """After the viewset, its limits would not hold, and nobody would notice."""
+        """After the viewset, its limits would silently fail."""
         with pytest.raises(TypeError, match="VisualSearchMixin must come before"):
             type("Last", (viewsets.ReadOnlyModelViewSet, VisualSearchMixin), {})
         first = type("First", (VisualSearchMixin, viewsets.ReadOnlyModelViewSet), {})

@@ -1,4 +1,4 @@
-"""Pages of one ranking: nothing twice, nothing lost, whatever happens to the rows in between."""
+"""Pages of one ranking have no hit twice and lose none, whatever happens to the rows between pages."""
 
 import datetime
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +24,7 @@ from ..shop_api import (
 )
 from ..testshop.api import PosterViewSet
 from ..testshop.models import Product
+from ..visits import moved_to
 
 pytestmark = pytest.mark.django_db
 PHOTO = "/api/products/search-by-image/"
@@ -48,7 +49,7 @@ def cursor_of(answer):
 
 class TestPages:
     @pytest.mark.parametrize("limit", [1, 7, 20, 50])
-    def test_they_are_the_ranking(self, client, limit):
+    def test_all_pages_are_the_ranking(self, client, limit):
         products = make_products(51)
         order = whole_order(products[0])
         found = all_pages(client, similar(client, products[0], limit=limit))
@@ -66,24 +67,24 @@ class TestPages:
         assert len(all_pages(client, similar(client, products[0], limit=5))) == 12
         assert len(all_pages(client, similar(client, products[0], limit=20))) == 20
 
-    def test_rows_that_come_go_and_are_hidden_in_between(self, client):
+    def test_rows_added_deleted_and_hidden_between_pages(self, client):
         products = make_products(41)
         order = whole_order(products[0])
         answer = similar(client, products[0], limit=10)
         first = ids(answer)
         nearest = Product.objects.get(pk=products[0].pk)
-        for i in range(30):  # nearer than all others, so that everything moves down
+        for i in range(30):  # nearer than all others, so that all ranks change
             Product.objects.create(
                 name="new", image="n.jpg", embedding=nearest.embedding, embedding_key=nearest.embedding_key, price=i
             )
-        Product.objects.filter(pk=order[0]).delete()  # was shown
+        Product.objects.filter(pk=order[0]).delete()  # on page 1
         Product.objects.filter(pk=order[12]).delete()
         Product.objects.filter(pk=order[14]).update(is_published=False)
         later = [hit["id"] for hit in all_pages(client, answer)]
         assert later == [pk for pk in order if pk not in (order[12], order[14])]
         assert later[:10] == first
 
-    def test_vectors_that_change_in_between(self, client):
+    def test_vectors_changed_between_pages(self, client):
         products = make_products(21)
         order = whole_order(products[0])
         answer = similar(client, products[0], limit=5)
@@ -100,7 +101,7 @@ class TestPages:
         assert ids(second) == order[15:20]
         assert [hit["rank"] for hit in second.json()["results"]] == [16, 17, 18, 19, 20]
 
-    def test_ends_where_all_the_rest_was_hidden(self, client):
+    def test_the_end_where_all_later_products_were_hidden(self, client):
         products = make_products(12)
         answer = similar(client, products[0], limit=5)
         Product.objects.exclude(pk=products[0].pk).update(is_published=False)
@@ -140,7 +141,7 @@ class TestPages:
         assert "cursor" in answer.json()["min_similarity"][0]
 
 
-class TestAddress:
+class TestNextURL:
     def line(self, answer):
         return answer.json()["next"].removeprefix("http://testserver")
 
@@ -150,7 +151,7 @@ class TestAddress:
         assert len(self.line(answer)) <= LONGEST_URL < 4094 - len("GET  HTTP/1.1")
         assert len(all_pages(client, answer)) == 100
 
-    def test_reaches_less_far_rather_than_not_fit(self, client, monkeypatch):
+    def test_fewer_places_where_the_url_would_be_too_long(self, client, monkeypatch):
         """A shop's filters are in the address as well."""
         monkeypatch.setattr(PosterViewSet, "visual_search_parameters", ["note"])
         posters = make_posters(120)
@@ -160,7 +161,7 @@ class TestAddress:
         assert 30 < len(found) < 100
         assert found == whole_order(posters[0])[: len(found)]
 
-    def test_what_was_shown_is_not_carried_on(self, client):
+    def test_shown_places_are_not_carried(self, client):
         posters = make_posters(120)
         answer = client.get(f"/api/posters/{posters[0].pk}/similar/", {"limit": 30})
         second = client.get(answer.json()["next"])
@@ -175,7 +176,7 @@ class TestCursor:
         return True
 
     @pytest.mark.parametrize("cursor", ["", "x", "a:b:c", "\0", "é", "." * 3000, ".eJw:1:2"])
-    def test_nonsense(self, client, cursor):
+    def test_invalid(self, client, cursor):
         product, *_ = make_products(3)
         assert self.refused(similar(client, product, cursor=cursor), "cursor_invalid")
         assert self.refused(client.get(PHOTO, {"cursor": cursor}), "cursor_invalid")
@@ -186,17 +187,16 @@ class TestCursor:
         altered = ("A" if cursor[0] != "A" else "B") + cursor[1:]
         assert self.refused(similar(client, products[0], cursor=altered), "cursor_invalid")
 
-    def test_made_with_our_key_for_something_else(self, client):
+    def test_signed_for_another_purpose(self, client):
         product, *_ = make_products(3)
         cursor = signing.dumps({"n": 1}, salt="something.else", compress=True)
         assert self.refused(similar(client, product, cursor=cursor), "cursor_invalid")
 
-    def test_too_old(self, client, monkeypatch):
+    def test_too_old(self, client):
         products = make_products(12)
         cursor = cursor_of(similar(client, products[0]))
-        later = timezone.now() + datetime.timedelta(seconds=results.TOKEN_MAX_AGE + 5)
-        monkeypatch.setattr(signing.time, "time", later.timestamp)
-        assert self.refused(similar(client, products[0], cursor=cursor), "cursor_expired")
+        with moved_to(timezone.now() + datetime.timedelta(seconds=results.TOKEN_MAX_AGE + 5)):
+            assert self.refused(similar(client, products[0], cursor=cursor), "cursor_expired")
 
     def test_of_another_product(self, client):
         products = make_products(12)
@@ -228,7 +228,7 @@ class TestCursor:
 
 
 class TestToken:
-    def test_says_what_the_page_shows_and_no_more(self, client, rf):
+    def test_carries_only_the_places_of_its_page(self, client, rf):
         products = make_products(30)
         first = similar(client, products[0], limit=5)
         second = client.get(first.json()["next"])

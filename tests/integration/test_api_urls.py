@@ -1,4 +1,4 @@
-"""``include("django_visual_search.urls")``: the API for shops that have none, over what ``VISIBLE`` allows."""
+"""``include("django_visual_search.urls")``: the API for shops without one, limited by ``VISIBLE``."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -28,12 +28,12 @@ def similar(client, product, **parameters):
 
 
 def first_three(request):
-    """Limited, as a queryset of VISIBLE may be."""
+    """Return a sliced queryset, as VISIBLE may."""
     return Product.objects.order_by("pk")[:3]
 
 
 def either(request):
-    """Two querysets in one, which can't be filtered any more."""
+    """Return a union, which can't be filtered."""
     return Product.objects.filter(price=1).union(Product.objects.filter(price=2))
 
 
@@ -55,7 +55,7 @@ class TestSimilar:
         assert answer.json()["facets"] == {}
         assert len(all_pages(client, answer)) == 13
 
-    def test_small_pictures_are_the_shops(self, client, settings):
+    def test_thumbnails_are_the_shops(self, client, settings):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "THUMBNAIL": lambda picture, size: f"/t/{picture.name}"}
         products = make_products(2)
         picture = similar(client, products[0]).json()["results"][0]["picture"]
@@ -88,7 +88,7 @@ class TestVisible:
         assert set(ids(similar(client, products[0]))) == {str(products[1].pk), str(products[3].pk)}
         assert str(products[2].pk) not in ids(search_by_photo(client, PHOTO))
 
-    def test_knows_who_asks(self, client):
+    def test_depends_on_the_visitor(self, client):
         products = make_products(4, is_published=lambda i: i != 2)
         client.force_login(User.objects.create_user("staff", is_staff=True))
         assert len(ids(similar(client, products[2]))) == 3
@@ -104,8 +104,8 @@ class TestVisible:
         first = search_by_photo(client, PHOTO, limit=1)
         assert {hit["id"] for hit in all_pages(client, first)} == allowed
 
-    def test_of_later_pages_of_a_union(self, client, settings):
-        """Which can't be filtered itself: what was hidden after page 1 must not be on page 2."""
+    def test_later_pages_of_a_union(self, client, settings):
+        """A union can't be filtered, and yet page 2 must not have products hidden after page 1."""
         visible = {**settings.VISUAL_SEARCH["VISIBLE"], "testshop.Product": either}
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
         make_products(6, price=lambda i: 1 + i % 2)
@@ -116,9 +116,9 @@ class TestVisible:
     @pytest.mark.parametrize(
         "path",
         [
-            "/visual-search/testshop/category/1/similar/",  # has no pictures
-            "/visual-search/testshop/articleimageembedding/1/similar/",  # is no product
-            "/visual-search/testshop/featuredproduct/1/similar/",  # a proxy, of which VISIBLE may not know
+            "/visual-search/testshop/category/1/similar/",  # without pictures
+            "/visual-search/testshop/articleimageembedding/1/similar/",  # not a product
+            "/visual-search/testshop/featuredproduct/1/similar/",  # a proxy, which VISIBLE may not limit
             "/visual-search/auth/user/1/similar/",
             "/visual-search/nowhere/product/1/similar/",
             "/visual-search/testshop/product/0/similar/",
@@ -131,7 +131,7 @@ class TestVisible:
             "/visual-search/%00/product/1/similar/",
         ],
     )
-    def test_what_is_not_there(self, client, path):
+    def test_unknown_models_and_products(self, client, path):
         make_products(2)
         assert client.get(path).status_code == 404
 
@@ -163,7 +163,7 @@ class TestPhoto:
 
 
 def test_open_to_all_whatever_the_projects_default_is(client, monkeypatch):
-    """The shop's pages are public; what they show is for VISIBLE to say."""
+    """The shop's pages are public; VISIBLE limits what they show."""
     product, *_ = make_products(3)
     monkeypatch.setattr(APIView, "permission_classes", [IsAuthenticated])  # as DEFAULT_PERMISSION_CLASSES does
     assert similar(client, product).status_code == 200

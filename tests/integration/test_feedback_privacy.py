@@ -207,7 +207,7 @@ class TestArguments:
             call_command(command, *args)
 
     @pytest.mark.parametrize("session", ["", "abc", "g" * 64, "A" * 64])
-    def test_what_is_no_session(self, command, session):
+    def test_not_a_session(self, command, session):
         with pytest.raises(CommandError, match="64 hexadecimal digits"):
             call_command(command, "--session", session)
 
@@ -260,7 +260,7 @@ class TestErasure:
         assert feedback.aggregate() == 0
         assert not Evidence.objects.exists()
 
-    def test_a_cheat(self):
+    def test_erasing_a_cheats_session(self):
         """What one session has brought about can be taken out of the rankings."""
         with moved_to(NOW):
             for query in range(100, 110):
@@ -339,7 +339,7 @@ class TestRetention:
             privacy.purge()
         assert self.left()["events"] == [1]
 
-    def test_less_than_none(self):
+    def test_negative_days(self):
         with pytest.raises(CommandError, match="-1"):
             call_command("purge_feedback", "--days", "-1")
 

@@ -1,4 +1,4 @@
-"""What the shop itself records: whose it is, which search is behind it, and how little it can harm a checkout."""
+"""Events that the shop records: their owner, the search behind them, and no harm to a checkout."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ def test_any_kind(product, kind):
     assert (row.query_kind, row.rank, row.similarity, row.search, row.network) == ("", None, None, None, "")
 
 
-class TestWhoseItIs:
+class TestOwner:
     def test_a_user(self, product, user):
         feedback.record("purchase", product, user=user)
         assert only().session == session_of_user(user)
@@ -65,11 +65,11 @@ class TestWhoseItIs:
         feedback.record("purchase", product, request=visitor(user=user))
         assert only().session == session_of_user(user)
 
-    def test_a_user_goes_before_the_request(self, product, user):
+    def test_a_user_takes_precedence_over_the_request(self, product, user):
         feedback.record("purchase", product, user=user, request=visitor())
         assert only().session == session_of_user(user)
 
-    def test_nobody_who_is_logged_in(self, product):
+    def test_an_anonymous_user(self, product):
         feedback.record("purchase", product, user=AnonymousUser(), request=visitor())
         assert only().session == feedback.session_of(visitor())
 
@@ -82,7 +82,7 @@ class TestWhoseItIs:
         feedback.record("purchase", product, user=user, at=NOW)
         assert (only().session, only().created_at) == (session_of_user(user, NOW), NOW)
 
-    def test_nobodys(self, product):
+    def test_without_an_owner(self, product):
         assert feedback.record("purchase", product)
         assert feedback.record("purchase", product)
         assert set(Feedback.objects.values_list("session", flat=True)) == {""}
@@ -95,7 +95,7 @@ class TestMistakes:
             feedback.record("bought", product)
 
     @pytest.mark.parametrize("what", [None, 1, "1", Product, Category(pk=1), Item(pk=1)])
-    def test_what_is_no_searchable_product(self, what):
+    def test_not_a_searchable_product(self, what):
         with pytest.raises(ValueError, match="no visual search finds it"):
             feedback.record("purchase", what)
 
@@ -104,7 +104,7 @@ class TestMistakes:
             feedback.record("purchase", Product())
 
     @pytest.mark.parametrize("session", ["", "ada", "x" * 64, "A" * 64, "1" * 63])
-    def test_what_is_no_session(self, product, session):
+    def test_not_a_session(self, product, session):
         with pytest.raises(ValueError, match="session_of"):
             feedback.record("purchase", product, session=session)
 
@@ -121,7 +121,7 @@ class TestMistakes:
             feedback.record("purchase", product, query=Spare(sku="x"))
 
 
-class TestWhatIsBehindIt:
+class TestSearchBehind:
     def test_results(self, product, query):
         shown = ranking([5000, product], query)
         assert feedback.record("click", product, request=visitor(), results=SearchResults([], shown))
@@ -130,7 +130,7 @@ class TestWhatIsBehindIt:
         for event in (row, looked_at):
             assert (event.query_kind, event.query_id, event.rank) == ("product", str(query.pk), 2)
             assert event.search.hex == shown.search
-        # Both ways of saying it are one event.
+        # Recorded and reported, it is one event.
         assert feedback.report(visitor(), shown.sign(), [("click", str(product.pk))]) == feedback.Report(0, 1)
 
     def test_a_query(self, product, query):
@@ -185,30 +185,30 @@ class TestWhatIsBehindIt:
             feedback.record("purchase", product, request=visitor())
         assert only(kind="purchase").query_id == (str(query.pk) if found else "")
 
-    def test_what_did_not_happen_yet(self, product, query):
+    def test_a_later_click_does_not_count(self, product, query):
         with moved_to(NOW):
             feedback.report(visitor(), token([product], query), [("click", str(product.pk))])
         feedback.record("purchase", product, request=visitor(), at=NOW - timedelta(hours=1))
         assert only(kind="purchase").query_id == ""
 
-    def test_no_click_no_search(self, product, query):
+    def test_without_a_click(self, product, query):
         feedback.report(visitor(), token([product], query), [("impression", str(product.pk))])
         feedback.record("purchase", product, request=visitor())
         assert only(kind="purchase").query_kind == ""
 
-    def test_a_click_that_no_search_is_behind_hides_no_other(self, product, query):
+    def test_a_click_without_a_search_hides_no_other(self, product, query):
         feedback.report(visitor(), token([product], query), [("click", str(product.pk))])
         feedback.record("click", product, request=visitor())
         feedback.record("purchase", product, request=visitor())
         assert only(kind="purchase").query_id == str(query.pk)
 
-    def test_nobodys_purchase_is_of_nobodys_click(self, product, query):
+    def test_anonymous_purchases_and_clicks_are_not_matched(self, product, query):
         feedback.record("click", product, query=query)
         feedback.record("purchase", product)
         assert only(kind="purchase").query_kind == ""
 
     @pytest.mark.parametrize("reference", [None, "order 7"])
-    def test_a_return_is_of_the_purchase(self, product, query, user, reference):
+    def test_a_return_has_the_purchases_search(self, product, query, user, reference):
         with moved_to(NOW):
             feedback.report(visitor(user=user), token([product], query), [("click", str(product.pk))])
             feedback.record("purchase", product, user=user, reference=reference)
@@ -246,7 +246,7 @@ class TestReferences:
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
         assert feedback.record("purchase", product, reference="order 7") is False
 
-    def test_without_one_a_session_buys_a_product_once_a_period(self, product, user):
+    def test_without_one_a_session_counts_once_a_period(self, product, user):
         assert feedback.record("purchase", product, user=user) is True
         assert feedback.record("purchase", product, user=user) is False
         assert feedback.record("purchase", product, user=user, at=timezone.now() - timedelta(days=1)) is True
@@ -287,18 +287,18 @@ class TestReferences:
 
 
 class TestCheckouts:
-    """The shop's own transaction comes first."""
+    """Feedback never harms the shop's own transaction."""
 
     @pytest.fixture
     def failing(self):
-        """The table refuses new rows."""
+        """Let the table refuse new rows."""
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE django_visual_search_feedback ADD CONSTRAINT none CHECK (false) NOT VALID")
         yield
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE django_visual_search_feedback DROP CONSTRAINT none")
 
-    def test_goes_with_the_shops_transaction(self, product):
+    def test_is_part_of_the_shops_transaction(self, product):
         def order():
             feedback.record("purchase", product, reference="order 7")
             raise RuntimeError
@@ -323,7 +323,7 @@ class TestCheckouts:
         assert feedback.record("purchase", product, request=visitor()) is False
         assert not connection.needs_rollback
 
-    def test_a_database_error_while_the_search_behind_it_is_looked_for(self, product, caplog):
+    def test_a_database_error_in_search_behind(self, product, caplog):
         def failing(execute, sql, params, many, context):
             wrong = sql.startswith("SELECT") and "visual_search_feedback" in sql
             return execute("SELECT 1 / 0" if wrong else sql, None if wrong else params, many, context)
@@ -337,7 +337,7 @@ class TestCheckouts:
         assert "division by zero" in caplog.text
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_connection_lost_on_the_way_is_not_hidden_from_a_transaction(self, product):
+    def test_a_connection_lost_in_the_insert_ends_the_transaction(self, product):
         def cut(execute, sql, params, many, context):
             if sql.startswith("INSERT"):
                 terminate(connection)
@@ -355,8 +355,8 @@ class TestCheckouts:
         assert not Category.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_lost_connection_is_not_hidden_from_a_transaction(self, product):
-        """Django would leave the block without a word, and without the order."""
+    def test_a_lost_connection_ends_the_transaction(self, product):
+        """Django would leave the block silently, and without the order."""
 
         @transaction.atomic
         def order():
@@ -370,7 +370,7 @@ class TestCheckouts:
         assert not Category.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_lost_connection_outside_of_one_is_only_logged(self, product, caplog):
+    def test_a_lost_connection_without_a_transaction_is_logged(self, product, caplog):
         terminate(connection)
         assert feedback.record("purchase", product, request=visitor()) is False
         connection.close()
@@ -379,7 +379,7 @@ class TestCheckouts:
 
 
 def terminate(connection):
-    """The server ends our session, as when it restarts."""
+    """Let the server end our session, as when it restarts."""
     pid = connection.connection.info.backend_pid
 
     def end():

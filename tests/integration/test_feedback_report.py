@@ -1,4 +1,4 @@
-"""What a shopper's browser may say, and how often it counts."""
+"""Reports from browsers: what they may contain, and how often it counts."""
 
 import json
 import uuid
@@ -44,7 +44,7 @@ def kinds(**filters):
     return sorted(Feedback.objects.filter(**filters).values_list("kind", "object_id"))
 
 
-class TestWhatIsTaken:
+class TestAccepted:
     @pytest.fixture
     def products(self):
         made = [Product.objects.create(image=picture_file(seed)) for seed in range(8)]
@@ -73,7 +73,7 @@ class TestWhatIsTaken:
             assert row.created_at == NOW + timedelta(days=400)
             assert not row.counted
 
-    def test_what_a_photo_found(self, products):
+    def test_hits_of_a_photo(self, products):
         results = search.search_by_image(picture_file(3), "testshop.Product", limit=3)
         report(results.token, ("favourite", str(products[3].pk)))
         row = Feedback.objects.get(kind="favourite")
@@ -94,7 +94,7 @@ class TestWhatIsTaken:
 
 
 @pytest.mark.parametrize("kind", ["click", "favourite", "cart", "skip"])
-def test_what_was_done_with_a_product_was_looked_at(kind):
+def test_other_kinds_imply_an_impression(kind):
     assert report(token([1, 2], 9), (kind, "2")) == feedback.Report(1, 0)
     assert kinds() == sorted([("impression", "2"), (kind, "2")])
 
@@ -106,7 +106,7 @@ def test_several_events():
     assert Feedback.objects.count() == 5
 
 
-def test_nothing_is_nothing():
+def test_no_events():
     assert report(token([1], 9)) == feedback.Report(0, 0)
 
 
@@ -114,14 +114,14 @@ def test_a_primary_key_that_is_a_number():
     assert report(token([1], 9), ("click", 1)).counted == 1
 
 
-def test_as_json_has_it():
+def test_lists_as_from_json():
     body = json.loads('{"events": [["click", "1"]]}')
     assert feedback.report(visitor(), token([1], 9), body["events"]).counted == 1
 
 
-class TestWhatIsRefused:
+class TestRefused:
     @pytest.mark.parametrize("kind", ["purchase", "return"])
-    def test_what_is_for_the_shop_to_say(self, kind):
+    def test_kinds_of_the_shop(self, kind):
         with pytest.raises(feedback.BadEvent, match=r"recorded by the shop itself, by feedback\.record"):
             report(token([1], 9), (kind, "1"))
 
@@ -137,17 +137,17 @@ class TestWhatIsRefused:
         assert len(str(refused.value)) < 300
 
     @pytest.mark.parametrize("product", [None, True, 1.0, b"1", ["1"], {"pk": "1"}])
-    def test_what_is_no_primary_key(self, product):
+    def test_not_a_primary_key(self, product):
         with pytest.raises(feedback.BadEvent, match="primary key as text"):
             report(token([1], 9), ("click", product))
 
     @pytest.mark.parametrize("events", [None, 1, "click", b"click", {"click": "1"}])
-    def test_what_is_no_list(self, events):
+    def test_not_a_list(self, events):
         with pytest.raises(feedback.BadEvent, match="must be a list"):
             feedback.report(visitor(), token([1], 9), events)
 
     @pytest.mark.parametrize("pair", [None, "click", ("click",), ("click", "1", "2"), {"kind": "click"}, 1, []])
-    def test_what_is_no_event(self, pair):
+    def test_not_an_event(self, pair):
         with pytest.raises(feedback.BadEvent, match="An event is"):
             feedback.report(visitor(), token([1], 9), [pair])
 
@@ -155,7 +155,7 @@ class TestWhatIsRefused:
         with pytest.raises(feedback.BadEvent, match="At most 200 events"):
             report(token([1], 9), *[("click", "1")] * 201)
 
-    def test_one_wrong_one_and_none_is_taken(self):
+    def test_one_invalid_event_refuses_all(self):
         with pytest.raises(feedback.NotOffered):
             report(token([1], 9), ("click", "1"), ("click", "2"))
         with pytest.raises(feedback.BadEvent):
@@ -168,7 +168,7 @@ class TestWhatIsRefused:
         with pytest.raises(feedback.NotOffered):
             report(said, ("click", "3"))
 
-    def test_places_left_blank(self):
+    def test_blank_places(self):
         said = token(["", "2"], 9)
         with pytest.raises(feedback.NotOffered):
             report(said, ("click", ""))
@@ -187,14 +187,14 @@ class TestTokens:
         assert not Feedback.objects.exists()
 
     @pytest.mark.parametrize("said", ["", "x", ":", "::", "a:b:c", "\0", "\ud800", "é:é:é", "." * 10_000])
-    def test_nonsense(self, said):
+    def test_invalid(self, said):
         self.refused(said)
 
     @pytest.mark.parametrize("said", [None, 1, b"x", ["x"], {}])
-    def test_no_text(self, said):
+    def test_not_text(self, said):
         self.refused(said, "must be text")
 
-    def test_every_altered_character_is_noticed(self):
+    def test_every_altered_character_is_detected(self):
         said = token([1], 9)
         for i in range(0, len(said), 7):
             self.refused(said[:i] + ("A" if said[i] != "A" else "B") + said[i + 1 :])
@@ -225,12 +225,12 @@ class TestTokens:
             self.refused(said, "too old")
 
     @pytest.mark.parametrize("label", ["shop.Gone.embedding", "", "testshop.Category.name", "auth.User"])
-    def test_of_a_field_that_is_not_there(self, label):
+    def test_a_field_that_no_longer_exists(self, label):
         self.refused(token([1], 9, label=label), "no longer exists")
 
 
 class TestProductsOfEveryShape:
-    """The product of an event is of the field's concrete product model, with its primary key as text."""
+    """An event names the field's concrete product model, and a primary key as text."""
 
     @pytest.fixture
     def shapes(self):
@@ -271,7 +271,7 @@ class TestProductsOfEveryShape:
             assert row.query_id == str(asked.pk)
             assert row.rank == 1
         assert feedback.aggregate() == 3
-        forget_facts()  # there was no evidence
+        forget_facts()  # it says that there is no evidence
         (again,) = search.similar_to(asked, ranking=[seen := Seen()])
         assert again.product == hit.product
         assert seen.pair == seen.alone
@@ -279,7 +279,7 @@ class TestProductsOfEveryShape:
 
 
 class Seen:
-    """A ranker that only looks."""
+    """A ranker that changes nothing."""
 
     needs = frozenset({"evidence"})
 
@@ -290,18 +290,18 @@ class Seen:
 
 
 class TestDuplicates:
-    def test_said_twice(self):
+    def test_reported_twice(self):
         said = token([1, 2], 9)
         assert report(said, ("click", "1"), ("click", "1")) == feedback.Report(1, 1)
         assert report(said, ("click", "1"), ("click", "2")) == feedback.Report(1, 1)
         assert Feedback.objects.filter(kind="click").count() == 2
 
-    def test_an_impression_that_a_click_has_brought(self):
+    def test_an_impression_that_a_click_implied(self):
         said = token([1], 9)
         report(said, ("click", "1"))
         assert report(said, ("impression", "1")) == feedback.Report(0, 1)
 
-    def test_the_same_search_made_again(self):
+    def test_the_same_search_again(self):
         assert report(token([1], 9), ("click", "1")).counted == 1
         assert report(token([2, 1], 9), ("click", "1")) == feedback.Report(0, 1)
         assert report(token([2, 1], 9, label="TESTSHOP.product.EMBEDDING"), ("click", "1")) == feedback.Report(0, 1)
@@ -311,7 +311,7 @@ class TestDuplicates:
         assert report(token([1]), ("click", "1")) == feedback.Report(0, 1)
         assert report(token([1], kind="text"), ("click", "1")).counted == 1
 
-    def test_other_queries_products_kinds_and_visitors_are_others(self):
+    def test_other_queries_products_kinds_and_visitors_count(self):
         assert report(token([1, 2], 9), ("click", "1")).counted == 1
         assert report(token([1, 2], 8), ("click", "1")).counted == 1
         assert report(token([1, 2], 9), ("click", "2")).counted == 1
@@ -357,7 +357,7 @@ class TestDuplicates:
 
 
 def store_many(count, request):
-    """Events that the visitor's session and network have already."""
+    """Store that many events of the visitor."""
     session, network = feedback.session_of(request), network_of(request)
     model = ContentType.objects.get_for_model(Product)
     Feedback.objects.bulk_create(
@@ -397,10 +397,10 @@ class TestLimits:
 
 def test_four_round_trips(django_assert_num_queries):
     said = token(range(1, 101), 9)
-    report(said)  # what Django remembers
-    with django_assert_num_queries(4):  # savepoint, what is there, insert, release
+    report(said)  # fills Django's caches
+    with django_assert_num_queries(4):  # savepoint, stored events, insert, release
         report(said, *[("impression", str(n)) for n in range(1, 101)])
 
 
-def test_a_token_names_the_field_that_it_is_of():
+def test_a_token_names_its_field():
     assert ranking([1], 9).label == "testshop.Product.embedding"

@@ -1,4 +1,4 @@
-"""The log of searches: one row for each, after the response, and never in its way."""
+"""The log of searches: one row each, written after the response without delaying it."""
 
 import asyncio
 import uuid
@@ -35,7 +35,7 @@ def found(*args, **kwargs):
 
 
 def page(request):
-    """A page with as many searches as it is asked for."""
+    """A page that makes the requested number of searches."""
     for query in range(int(request.GET.get("searches", 1))):
         feedback.log_search(found(query + 1), 1.5, request)
     seen.append(SearchLog.objects.count())
@@ -47,7 +47,7 @@ def page(request):
 
 
 def plain_page(request):
-    """Leaves no connection open in the thread that an async server runs it in."""
+    """A view that leaves no connection open in an async server's thread."""
     feedback.log_search(found(1), 1.5, request)
     feedback.log_search(found(2), 1.5, request)
     return HttpResponse("ok")
@@ -105,7 +105,7 @@ class TestRows:
         row = SearchLog.objects.get()
         assert (row.results, row.best_similarity, row.vector) == (0, None, None)
 
-    def test_pages_of_one_search_are_one(self, products):
+    def test_pages_of_one_search_are_one_row(self, products):
         results = search.similar_to(products[0], limit=2, depth=5)
         feedback.log_search(results, 3.5)
         while results.ranking.more:
@@ -120,7 +120,7 @@ class TestRows:
         feedback.log_search(last, 3.5)
         assert (len(last), SearchLog.objects.count()) == (0, 1)
 
-    def test_a_later_page_is_none_by_itself(self, products):
+    def test_a_later_page_is_not_logged(self, products):
         results = search.similar_to(products[0], limit=2, depth=5)
         feedback.log_search(search.next_page(read_token(results.token), limit=2), 3.5)
         assert not SearchLog.objects.exists()
@@ -160,14 +160,14 @@ class TestSettings:
 class TestAfterTheResponse:
     def test_no_query_in_the_page_and_one_row_after_it(self, django_assert_num_queries):
         client = Client(HTTP_USER_AGENT="Firefox", REMOTE_ADDR="192.0.2.1")
-        with django_assert_num_queries(4):  # the page's own count; savepoint, insert, release
+        with django_assert_num_queries(4):  # the page's own count, savepoint, insert, release
             client.get("/page/?searches=3")
         assert seen == [0]
         assert SearchLog.objects.count() == 3
         assert set(SearchLog.objects.values_list("session", flat=True)) == {feedback.session_of(visitor())}
 
     def test_the_page_does_not_vary_by_cookie(self):
-        """It would, had the log asked who is logged in; caches could not keep it."""
+        """It would if the log looked for the user, and caches could not store it."""
         response = Client().get("/page/")
         assert "Vary" not in response.headers
 
@@ -216,7 +216,7 @@ class TestAfterTheResponse:
         row = SearchLog.objects.get()
         assert (row.created_at, row.session) == (NOW, feedback.session_of(visitor(), NOW))
 
-    def test_scripts_that_end_no_request(self):
+    def test_scripts_without_the_end_of_a_request(self):
         request, waiting = visitor(), searches.MOST_WAITING
         for query in range(2 * waiting + 5):
             feedback.log_search(found(query + 1), 1.5, request)
@@ -224,12 +224,12 @@ class TestAfterTheResponse:
         searches.write_searches()
         assert SearchLog.objects.count() == 2 * waiting + 5
 
-    def test_nothing_to_write_is_no_query(self, django_assert_num_queries):
+    def test_without_searches_no_query(self, django_assert_num_queries):
         with django_assert_num_queries(0):
             searches.write_searches()
 
 
-class TestWhatGoesWrong:
+class TestErrors:
     @pytest.fixture
     def failing(self):
         table = "ALTER TABLE django_visual_search_searchlog"
@@ -268,7 +268,7 @@ def broken(request):
 
 @pytest.mark.django_db(transaction=True)
 class TestConnections:
-    def test_closed_again_where_they_are_not_kept(self, monkeypatch):
+    def test_closed_without_persistent_connections(self, monkeypatch):
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
         feedback.log_search(found(1), 1.5, visitor())
         connection.close()
@@ -277,7 +277,7 @@ class TestConnections:
         assert connection.connection is None
         assert SearchLog.objects.count() == 1
 
-    def test_kept_where_they_are(self, monkeypatch):
+    def test_open_with_persistent_connections(self, monkeypatch):
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
         connection.close()
         connection.connect()

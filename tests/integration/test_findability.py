@@ -1,4 +1,4 @@
-"""Products that can't be found are listed with the reason: as the database has them, and as a check finds out."""
+"""The findability report lists products with their reason, from the database and from a check."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def product(seed, **values):
 
 
 def saved_again(data):
-    """The same picture in another format."""
+    """Return the same picture in another format."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(data)) as whole:
         whole.save(out, "PNG")
@@ -37,7 +37,7 @@ def saved_again(data):
 
 
 def vivid(number):
-    """Two strong colours, like no other."""
+    """Return a picture of two strong colours, like no other."""
     colours = ["red", "blue", "yellow", "lime", "magenta", "cyan", "black", "white"]
     whole = Image.new("RGB", (64, 64), colours[number])
     whole.paste(colours[number - 1], (0, 0, 32, 64))
@@ -47,7 +47,7 @@ def vivid(number):
 
 
 def grey(level, seed):
-    """Pictures of one grey with hardly any differences: look-alikes."""
+    """Return look-alikes: pictures of one grey with hardly any differences."""
     noise = np.random.default_rng(seed).normal(level, 1.5, (64, 64, 3)).clip(0, 255).astype(np.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "PNG")
@@ -158,7 +158,7 @@ class TestCheck:
         findability.check(get_field(PICTURES), seed=0)
         assert count_unfindable(Article)[Reason.DUPLICATE] == count_unfindable(Article)[Reason.DROWNED] == 0
 
-    def test_a_check_replaces_what_it_looked_at(self):
+    def test_a_check_replaces_findings_of_its_products(self):
         one, _ = product(1), Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         for n in range(2, 9):
             product(n)
@@ -172,7 +172,7 @@ class TestCheck:
         findability.check(field, seed=0)
         assert found(Reason.DUPLICATE) == set()
 
-    def test_what_a_bounded_check_does_not_look_at_stays(self):
+    def test_a_bounded_check_keeps_other_findings(self):
         for n in range(8):
             product(n)
         copies = [Product.objects.create(name="copy", image=picture_file(1, f"copy-{n}.jpg")) for n in range(2)]
@@ -188,7 +188,7 @@ class TestCheck:
         findability.check(field, limit=1, seed=0)
         assert str(copies[0].pk) not in found(Reason.DUPLICATE)
 
-    def test_findings_of_another_vector_space_say_nothing(self):
+    def test_findings_of_another_vector_space_do_not_count(self):
         product(1)
         Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         embed_all()
@@ -219,7 +219,7 @@ class TestCheck:
         first = {str(field.model.objects.get(image__endswith=name).pk) for name in ("/0.jpg", "/5.jpg")}
         assert found(Reason.DUPLICATE, field.model) == first
 
-    def test_the_run_is_written_down(self):
+    def test_the_run_is_recorded(self):
         product(1)
         embed_all()
         findability.check(get_field(PRODUCTS))
@@ -228,7 +228,7 @@ class TestCheck:
         assert run.finished_at
         assert not findability.running(PRODUCTS)
 
-    def test_the_task_does_not_start_what_goes_on(self):
+    def test_the_task_starts_no_second_check(self):
         product(1)
         embed_all()
         now = timezone.now()
@@ -272,7 +272,7 @@ class TestCommand:
         models = {model["model"] for model in json.loads(file.read_text())["models"]}
         assert {"testshop.Product", "testshop.Article", "testshop.Story"} <= models
 
-    def test_stored_checks_nothing(self):
+    def test_stored_runs_no_check(self):
         product(1)
         Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         embed_all()

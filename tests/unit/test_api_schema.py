@@ -1,4 +1,4 @@
-"""OpenAPI: describes every address without a warning. And the API without drf-spectacular and django-filter."""
+"""OpenAPI describes every path without a warning; the API works without drf-spectacular and django-filter."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ DEFAULT = "/visual-search/{app_label}/{model_name}/search-by-image/"
 
 
 class TestSchema:
-    def test_every_address_is_there(self, schema):
+    def test_every_path_is_described(self, schema):
         assert {
             "/api/products/{id}/similar/",
             OURS,
@@ -69,7 +69,7 @@ class TestSchema:
         assert {"category", "price_min", "search", "limit", "min_similarity", "ranking", "cursor"} <= names
         assert "page" not in names
 
-    def test_what_can_go_wrong(self, schema):
+    def test_error_responses(self, schema):
         responses = operation(schema, OURS, "post")["responses"]
         assert set(responses) == {"200", "400", "404", "411", "413", "415", "429", "503"}
         assert set(operation(schema, "/visual-search/feedback/", "post")["responses"]) == {
@@ -82,7 +82,7 @@ class TestSchema:
             "429",
         }
 
-    def test_the_shops_own_descriptions_stay_theirs(self, schema):
+    def test_the_shops_own_descriptions_stay(self, schema):
         assert "mixin" not in operation(schema, "/api/products/", "get").get("description", "").lower()
         assert "Without filters" in operation(schema, "/api/posters/", "get")["description"]
 

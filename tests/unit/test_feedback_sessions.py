@@ -35,7 +35,7 @@ def test_a_session_is_64_hexadecimal_digits():
     assert int(feedback.session_of(visitor()), 16)
 
 
-def test_address_and_browser_make_a_visitor():
+def test_an_address_and_a_browser_make_a_visitor():
     same = feedback.session_of(visitor())
     assert feedback.session_of(visitor()) == same
     assert feedback.session_of(visitor(address="192.0.2.2")) != same
@@ -74,7 +74,7 @@ def test_other_subnets_of_one_customer_are_other_visitors_of_the_same_network():
     assert network_of(one) != network_of(visitor("2001:db8:2:2::a"))
 
 
-def test_a_network_is_no_session():
+def test_a_network_is_not_a_session():
     assert network_of(visitor(agent="")) != feedback.session_of(visitor(agent=""))
     assert network_of(visitor(agent="Chrome")) == network_of(visitor(agent="Firefox"))
 
@@ -97,12 +97,12 @@ class TestUsers:
         request.user = type(visitor().user)()
         assert feedback.session_of(request) == session_of_user(user)
 
-    def test_a_session_of_nobody(self, db):
+    def test_a_session_without_a_user(self, db):
         request = visitor()
         request.session = SessionStore()
         assert feedback.session_of(request) == feedback.session_of(visitor())
 
-    def test_a_request_that_knows_no_users(self):
+    def test_a_request_without_users(self):
         request = visitor()
         del request.user
         assert feedback.session_of(request) == feedback.session_of(visitor())
@@ -136,7 +136,7 @@ class TestPeriods:
         assert set(found) == {session_of_user(7, NOW - timedelta(days=n)) for n in range(6)}
         assert len(found) == len(set(found)) <= 4
 
-    def test_possible_sessions_know_no_setting(self, settings):
+    def test_possible_sessions_depend_on_no_setting(self, settings):
         then = set()
         for days in (1, 3, 30):
             settings.VISUAL_SEARCH = {"SESSION_DAYS": days}
@@ -178,7 +178,7 @@ class TestProxies:
         assert not caplog.records
 
     @pytest.mark.parametrize("function", [f"{__name__}.real_ip", lambda request: real_ip(request)])
-    def test_a_function_says_the_address(self, settings, function, caplog):
+    def test_a_function_returns_the_address(self, settings, function, caplog):
         settings.VISUAL_SEARCH = {"CLIENT_ADDRESS": function}
         request = visitor("127.0.0.1", HTTP_X_REAL_IP="9.9.9.9", HTTP_X_FORWARDED_FOR="1.2.3.4, 9.9.9.9")
         assert feedback.session_of(request) == feedback.session_of(visitor(HTTP_X_REAL_IP="9.9.9.9"))
