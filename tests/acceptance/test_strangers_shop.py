@@ -44,6 +44,22 @@ for number in {numbers}:
         Product.objects.create(name=f"product {{number}}", image=File(file, name=f"{{number}}.jpg"))
 """
 
+VISIT = """
+from django.test import Client, RequestFactory
+from shop import views
+
+visitor = Client(headers={"host": "localhost", "x-real-ip": "203.0.113.5"})
+similar = visitor.get("/visual-search/shop/product/1/similar/?limit=5").json()
+print("similar", len(similar["results"]), similar["results"][0]["rank"])
+with open("photo.jpg", "rb") as photo:
+    page = visitor.post("/visual-search/photo/shop/product/", {"image": photo})
+print("page", page.status_code, "product 3" in page.content.decode())
+with open("photo.jpg", "rb") as photo:
+    request = RequestFactory(headers={"x-real-ip": "203.0.113.5"}).post("/", {"image": photo})
+views.render = lambda request, template, context: context["results"][0].product
+print("view", views.photo_search(request))
+"""
+
 
 class Shop:
     """A bare Django project, and what its owner does at a command line."""
@@ -71,6 +87,12 @@ class Shop:
     def append(self, path, text):
         with (self.folder / path).open("a") as file:
             file.write(f"\n{text}")
+
+    def configure(self, text):
+        """Add settings; keys of VISUAL_SEARCH that they leave out stay."""
+        self.append(
+            "proj/settings.py", f"before = VISUAL_SEARCH\n{text}\nVISUAL_SEARCH = {{**before, **VISUAL_SEARCH}}\n"
+        )
 
     @property
     def environment(self):
@@ -206,6 +228,17 @@ class TestStrangersShop:
             shop.command("celery -A proj purge -f -Q visual_search")
             shop.has_worker = False
 
+    def test_pages_and_api(self, shop):
+        for page in ("templates", "proxy"):
+            for path, text in docs.files(docs.FOLDER / f"howto/{page}.md"):
+                if path == "proj/settings.py":
+                    shop.configure(text)
+                else:
+                    shop.append(path, text.replace("filter(is_published=True)", "all()"))
+        assert shop.command("python manage.py check") == NO_ISSUES
+        shop.take_photo(3)
+        assert shop.shell(VISIT).splitlines() == ["similar 5 1", "page 200 True", "view product 3"]
+
     def test_with_a_network(self, shop):
         for path in (WEIGHTS, GROCERY):
             if not path.exists():
@@ -222,7 +255,7 @@ class TestStrangersShop:
             "weights_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
         }
         (network,) = (text for text in docs.blocks(docs.EXTRACTORS, "python") if "KerasExtractor" in text)
-        shop.append("proj/settings.py", network)
+        shop.configure(network)
         shop.append("proj/settings.py", f'VISUAL_SEARCH["EXTRACTORS"]["default"]["OPTIONS"] = {options!r}\n')
         assert shop.command("python manage.py check --database default") == NO_ISSUES
         embedded = shop.command("python manage.py reindex_embeddings --sync")

@@ -12,11 +12,15 @@ import shutil
 
 import numpy as np
 import pytest
+from django.apps import apps
+from django.contrib.auth.management import _get_all_permissions
 from django.core.management import get_commands, load_command_class
 from django.db import models
 from django.template import engines
 from django.test.utils import isolate_apps
 
+from django_visual_search.admin import VisualSearchAdminMixin
+from django_visual_search.api import VisualSearchMixin
 from django_visual_search.conf import DEFAULTS, SETTINGS
 from django_visual_search.extractors import Extractor
 from django_visual_search.fields import EmbeddingField
@@ -27,6 +31,8 @@ from ..testshop.models import Product
 from .test_public_names import COMMANDS, IMPORTS
 
 LONGEST_README = 200
+
+MIXINS = {mixin.__name__: mixin for mixin in (VisualSearchAdminMixin, VisualSearchMixin)}
 
 NOT_OURS = {
     *("ATOMIC_REQUESTS", "CONN_MAX_AGE", "CSRF_TRUSTED_ORIGINS", "DEBUG", "DISABLE_SERVER_SIDE_CURSORS", "DIRS"),
@@ -59,6 +65,17 @@ def test_python(page, block):
             module = importlib.import_module(node.module)
             for name in node.names:
                 assert hasattr(module, name.name), f"{node.module}.{name.name}"
+        if isinstance(node, ast.ClassDef):
+            check_class(node)
+
+
+def check_class(node):
+    """What a class that inherits a mixin of ours sets or overrides exists there."""
+    mixins = [MIXINS[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in MIXINS]
+    methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+    attributes = {target.id for part in node.body if isinstance(part, ast.Assign) for target in part.targets}
+    for name in methods | {name for name in attributes if name.startswith("visual_search")}:
+        assert all(hasattr(mixin, name) for mixin in mixins), name
 
 
 @pytest.mark.parametrize(("page", "block"), by_page("django"))
@@ -130,6 +147,15 @@ def test_every_public_name_is_in_the_reference(module):
     text = (docs.FOLDER / "reference/python.md").read_text()
     for name in IMPORTS[module]:
         assert re.search(rf"\b{name}\b", text), f"{module}.{name}"
+
+
+def test_permissions_exist():
+    named = set(re.findall(r"`([a-z]+_[a-z]+)`", (docs.FOLDER / "reference/permissions.md").read_text()))
+    ours = apps.get_app_config("django_visual_search").get_models()
+    codenames = {codename for model in ours for codename, _ in _get_all_permissions(model._meta)}
+    assert {
+        name for name in named if name.partition("_")[0] in ("add", "change", "check", "delete", "view")
+    } <= codenames
 
 
 def test_every_page_is_reachable():
