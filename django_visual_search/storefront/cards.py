@@ -35,6 +35,11 @@ class Card:
     thumbnail: str
     """URL of a small version of the picture that matched."""
 
+    @property
+    def address(self) -> str:
+        """Return ``url``; templates of shops may use this name."""
+        return self.url
+
 
 def cards(results: SearchResults, size: int = 240) -> list[Card]:
     """Return a card for each hit, best first, with thumbnails of ``size`` pixels a side."""

@@ -25,6 +25,7 @@ from django_visual_search.conf import DEFAULTS, SETTINGS
 from django_visual_search.extractors import Extractor
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.ranking.types import Candidate
+from django_visual_search.storefront.cards import Card
 
 from .. import docs
 from ..testshop.models import Product
@@ -162,6 +163,13 @@ def test_every_page_is_reachable():
     listed = re.findall(r"^([\w-]+(?:/[\w-]+)?)$", (docs.FOLDER / "index.md").read_text(), re.MULTILINE)
     pages = {page.relative_to(docs.FOLDER).with_suffix("").as_posix() for page in docs.PAGES[1:]}
     assert {*listed, "index"} == pages
+
+
+def test_cards_have_what_templates_are_promised():
+    (listed,) = re.findall(r"A card has ([^.]*?), and `hit`", (docs.FOLDER / "howto/templates.md").read_text())
+    card = Card(hit=None, key="1", title="Hat", url="/hats/1/", thumbnail="")
+    assert all(hasattr(card, name) for name in re.findall(r"`(\w+)`", listed))
+    assert card.address == card.url  # the name in templates written before
 
 
 # What the pages define, at work
