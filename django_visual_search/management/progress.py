@@ -1,78 +1,82 @@
-"""Progress of a long command: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a long command: tqdm's bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
-import time
+import shutil
+import threading
 from typing import Any
 
-WIDTH = 30
+from tqdm import tqdm
+
 LINE_SECONDS = 10.0
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 
 class Progress:
-    """Writes count, rate and time left to ``stream``; on a terminal over itself, else a line every few seconds."""
+    """Writes count, rate and time left to ``stream``, a file or an output of a Django command."""
 
     def __init__(self, stream: Any, total: int, unit: str = "pictures") -> None:
         self.stream = stream
         self.total = total
         self.unit = unit
         self.terminal = bool(stream.isatty())
-        self.written = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        self.started = time.monotonic()
-        self.count = 0
-        self.said: int | None = None
-        self.first = self.started, 0
-        """The first report: what comes before it, such as loading a model, tells nothing of the time left."""
+        self._bar: tqdm | None = None
 
     def show(self, count: int) -> None:
-        """Report that ``count`` of the total are through; fewer than before if a new round has begun."""
-        if count < self.count:
-            self._begin()
-        self.count = count
-        if count and not self.first[1]:
-            self.first = time.monotonic(), count
-        if not count and not self.terminal:
+        """Report that ``count`` of the total are done; fewer than before start another round."""
+        if not self.total:
             return
-        now = time.monotonic()
-        if now - self.written < (0.1 if self.terminal else LINE_SECONDS):
-            return
-        self.written = now
-        self._write()
+        if self._bar is not None and count < self._bar.n:
+            self.finish()
+        if self._bar is None:
+            self._bar = _Bar(
+                desc=self.unit,
+                unit="",
+                total=self.total,
+                file=_Output(self.stream, self.terminal),
+                bar_format=BAR if self.terminal else LINE,
+                ncols=shutil.get_terminal_size().columns,  # tqdm shows nothing on a terminal of unknown width
+                mininterval=0.1 if self.terminal else LINE_SECONDS,
+                miniters=1,
+            )
+        self._bar.total = self.total
+        self._bar.update(count - self._bar.n)
 
     def finish(self) -> None:
         """Write the last state and end the line."""
-        if self.total and (self.terminal or self.count != self.said):
-            self._write()
-        if self.terminal and self.total:
-            self._raw("", "\n")
-
-    def _write(self) -> None:
-        self.said = self.count
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        rate = self.count / seconds
-        text = f"{self.count}/{self.total} {self.unit}"
-        if self.count == self.total:
-            text += f", {rate:.0f}/s, {_clock(seconds)}"
-        elif since := self.count - self.first[1]:
-            rate = since / max(time.monotonic() - self.first[0], 1e-9)
-            text += f", {rate:.0f}/s, {_clock((self.total - self.count) / rate)} left"
-        if self.terminal:
-            filled = int(WIDTH * self.count / self.total) if self.total else WIDTH
-            self._raw(f"\r[{'#' * filled}{'.' * (WIDTH - filled)}] {text}\033[K", "")
-        else:
-            self._raw(text, "\n")
-
-    def _raw(self, text: str, ending: str) -> None:
-        if hasattr(self.stream, "style_func"):  # Django's OutputWrapper; its stderr would be red
-            self.stream.write(text, str, ending=ending)
-        else:
-            self.stream.write(text + ending)
-        self.stream.flush()
+        if self._bar is not None:
+            self._bar.leave = self.terminal or self._bar.last_print_n != self._bar.n  # else that line is written
+            self._bar.close()
+            self._bar = None
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes}:{seconds:02}"
+class _Bar(tqdm):
+    monitor_interval = 0  # no thread, which would not survive a fork
+
+
+_Bar.set_lock(threading.RLock())  # tqdm's own is one between processes, with a process to track it
+
+
+class _Output:
+    """Passes on what tqdm writes: without a terminal, as lines. A closed pipe ends the reports, not the work."""
+
+    def __init__(self, stream: Any, terminal: bool) -> None:
+        self.stream = stream
+        self.terminal = terminal
+        self.encoding = getattr(stream, "encoding", None)
+
+    def write(self, text: str) -> None:
+        if not self.terminal:
+            text = f"{text.strip()}\n" if text.strip() else ""
+        try:
+            if hasattr(self.stream, "style_func"):  # Django's OutputWrapper, whose stderr would be red
+                self.stream.write(text, str, ending="")
+            else:
+                self.stream.write(text)
+            self.stream.flush()
+        except BrokenPipeError:
+            pass
+
+    def flush(self) -> None:
+        """Do nothing: ``write`` flushes."""

@@ -278,7 +278,8 @@ def test_a_bar_on_a_terminal(shop):  # noqa: F811
         pass
     os.close(primary)
     assert process.wait(30) == 0
-    assert b"\r[##############################] 70/70 pictures" in shown
+    assert b"\rpictures: 100%|" in shown
+    assert b"| 70/70 [" in shown
     assert b"\033[31" not in shown, "no red, which is for errors"
     assert b"70 done, 0 skipped" in shown
 
