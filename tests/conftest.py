@@ -67,9 +67,9 @@ def picture_file(seed: int = 0, name: str | None = None) -> ContentFile:
     return ContentFile(picture(seed), name=name or f"{seed}.jpg")
 
 
-def embed_all(*labels: str) -> indexing.Report:
+def embed_all(*labels: str) -> indexing.Outcome:
     """Embed what is pending, as a sweep would."""
-    report = indexing.Report()
+    report = indexing.Outcome()
     for label in labels or ("testshop.Product.embedding",):
         report.add(indexing.sweep(get_field(label)))
     return report

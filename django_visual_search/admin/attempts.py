@@ -26,8 +26,8 @@ from ..conf import conf
 from ..fields import EmbeddingField
 from ..fields.registry import get_field
 from ..indexing import mark_stale
-from ..indexing.claims import batched
 from ..indexing.publishing import enqueue
+from ..indexing.stale import batched
 from ..indexing.status import pictures
 from ..models import IndexingAttempt
 from ..tasks import embed

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
-from ..indexing.claims import batched
+from ..indexing.stale import batched
 from ..indexing.status import ProductStatus, State, pictures, statuses
 from .attempts import embed_again, show_resent
 from .hits import neighbours

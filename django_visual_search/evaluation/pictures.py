@@ -22,7 +22,7 @@ from ..conf import conf
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
 from ..images import ImageRefused
-from ..indexing.decoding.decoder import DecoderLost
+from ..indexing.decoding.decoder import Decoded, DecoderLost
 from ..indexing.decoding.pool import get_pool
 
 AHEAD = 2
@@ -55,34 +55,34 @@ def decoded(
     """
     told = Unreadable() if unreadable is None else unreadable
     storage, pool, size = field.image_field.storage, get_pool(), spec.input_size
-    waiting: deque[tuple[int, Pixels, list[Future[None]]]] = deque()
+    waiting: deque[tuple[int, list[Future[list[Decoded]]]]] = deque()
     try:
         for start in range(0, len(images), conf.BATCH_SIZE):
-            names = images[start : start + conf.BATCH_SIZE]
-            pixels = np.empty((len(names), size, size, 3), np.uint8)
-            waiting.append((start, pixels, pool.submit(storage, list(names), spec, pixels)))
+            waiting.append((start, pool.submit(storage, images[start : start + conf.BATCH_SIZE], spec)))
             if len(waiting) > AHEAD:
-                yield _ready(*waiting.popleft(), told)
+                yield _ready(*waiting.popleft(), size, told)
         while waiting:
-            yield _ready(*waiting.popleft(), told)
+            yield _ready(*waiting.popleft(), size, told)
     finally:
-        for _, _, futures in waiting:
+        for _, futures in waiting:
             for future in futures:
                 future.cancel()
 
 
-def _ready(start: int, pixels: Pixels, futures: list[Future[None]], told: Unreadable) -> Batch:
-    there = []
-    for i, future in enumerate(futures):
-        try:
-            future.result()
-            there.append(i)
-        except FileNotFoundError:
-            told.reasons[start + i] = "The storage has no such file."
+def _ready(start: int, futures: list[Future[list[Decoded]]], size: int, told: Unreadable) -> Batch:
+    places, pixels = [], []
+    for place, one in enumerate((one for future in futures for one in future.result()), start):
+        if isinstance(one, FileNotFoundError):
+            told.reasons[place] = "The storage has no such file."
         # OSError: the storage failed; measuring goes on with the others.
-        except (ImageRefused, DecoderLost, SuspiciousOperation, OSError) as e:
-            told.reasons[start + i] = str(e)
-    return Batch([start + i for i in there], pixels[there])
+        elif isinstance(one, ImageRefused | DecoderLost | SuspiciousOperation | OSError):
+            told.reasons[place] = str(one)
+        elif isinstance(one, Exception):
+            raise one
+        else:
+            places.append(place)
+            pixels.append(one)
+    return Batch(places, np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8))
 
 
 SIDE = 384

@@ -140,6 +140,12 @@ class EmbeddingField(HalfVectorField):
         head, _, tail = (self.source or "").partition("__")
         return self.model._meta.get_field(head) if tail else None
 
+    def companions(self) -> models.QuerySet[Any]:
+        """Return, for a subquery of rows of ``target_model``, the companions of the outer row."""
+        assert self.link is not None
+        outer = models.OuterRef(self.link.target_field.attname)
+        return self.model._base_manager.filter(**{self.link.attname: outer})
+
     @cached_property
     def target_model(self) -> type[models.Model]:
         """The model whose rows are embedded: this one, or the one a companion links to."""

@@ -25,7 +25,7 @@ from ..evaluation.pictures import Unreadable, as_photo, pictures, prepared, save
 from ..evaluation.space import unit
 from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
-from ..indexing.runs import Report, Run
+from ..indexing.runs import Outcome, Run
 from ..learning.augment import altered
 from ..models import FindabilityFinding, IndexingRun
 from ..search.nearest import Query, nearest
@@ -71,8 +71,8 @@ def check(
     first_rows = [rows[0] for rows in by_product.values()]
     drawn = np.random.default_rng(seed).permutation(len(first_rows))[: limit or None]
     chosen = [first_rows[i] for i in sorted(drawn)]
-    run, report = Run(field, IndexingRun.Kind.FINDABILITY, len(chosen)), Report()
-    run.write(report)
+    run, outcome = Run(field, IndexingRun.Kind.FINDABILITY, len(chosen)), Outcome()
+    run.write(outcome)
     if show is not None:
         show(0, len(chosen))
     threshold = duplicate_threshold(field, extractor, gallery, chosen, seed or 0)
@@ -82,12 +82,12 @@ def check(
         products.append(product)
         duplicates = (find_duplicate(field, gallery, one, threshold) for one in by_product[product][:PICTURES_EACH])
         findings += [one for one in (finding, *duplicates) if one is not None]
-        report.done += 1
-        run.show(report)
+        outcome.done += 1
+        run.show(outcome)
         if show is not None:
-            show(report.done, len(chosen))
+            show(outcome.done, len(chosen))
     replace_findings(field, gallery, products, findings)
-    run.finish(report)
+    run.finish(outcome)
     reasons = Counter(finding.reason for finding in findings)
     return CheckResult(
         len(chosen),

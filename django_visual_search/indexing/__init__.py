@@ -1,22 +1,29 @@
-"""Keeps vectors current: what is stale, claims and attempts, decode and inference, compare-and-set writes."""
+"""Keep vectors current: from a stale key to the vector in its row.
+
+Entry functions: ``embed`` for given rows, ``sweep`` for all that is pending. The way of a picture: its key is *stale*
+(``stale``), a process *claims* it (``claims``), reads and decodes it (``decoding``), embeds it (``embedder``) and
+writes its vector unless the picture has changed meanwhile (``writes``); ``pipeline`` puts these steps in order. An
+*outcome* counts what became of pictures (``runs``). A picture that can't be embedded leaves an *attempt*: *refused*,
+*failed* or, after ``MAX_ATTEMPTS``, *quarantined*.
+"""
 
 from .claims import quarantine_lost
 from .pipeline import embed
-from .runs import Report
-from .stale import claimed, mark_stale, outdated, pending, stale
-from .sweeping import forget_needless, pending_keys, settle, sweep
+from .runs import Outcome
+from .stale import claimed, mark_stale, outdated, pending, pending_keys, stale
+from .sweeping import drop_needless_attempts, end_switch, sweep
 
 __all__ = [
-    "Report",
+    "Outcome",
     "claimed",
+    "drop_needless_attempts",
     "embed",
-    "forget_needless",
+    "end_switch",
     "mark_stale",
     "outdated",
     "pending",
     "pending_keys",
     "quarantine_lost",
-    "settle",
     "stale",
     "sweep",
 ]

@@ -1,49 +1,83 @@
-"""Embeds pictures in batches: while one is inferred, the one before it is written and the next ones are decoded."""
+"""Embed pictures in batches: while one batch is inferred, the one before it is written and the next ones are decoded.
+
+Entry function: ``embed``. A batch of stale keys is looked up, *claimed* so that no other process works on it, read and
+decoded (``decoding``), embedded (``embedder``) and written where its rows still have the pictures that were read
+(``writes``). What becomes of each picture is counted in an ``Outcome``, and written down where there is no vector.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import logging
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import SuspiciousOperation
+from django.db import Error as DatabaseFailure
 from django.db.models import Exists
-from numpy.typing import NDArray
 
 from ..conf import conf
-from ..db.statements import compile_query
+from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
+from ..images import ImageRefused
 from ..spaces.heads import wanted_extractor
 from . import claims
-from .claims import Batch, Claim, Lease, Picture, batched
+from .claims import Claim, Lease, Picture
+from .decoding.decoder import Decoded, DecoderLost
 from .decoding.pool import get_pool
-from .embedder import Embedder, decoded, finish
-from .runs import Report
-from .stale import attempts_at, stale
-from .writes import clear
+from .embedder import Embedded, Embedder
+from .runs import Outcome
+from .stale import attempts_at, batched, stale
+from .writes import clear, write
 
-Reports = Generator[Report, None, None]
+logger = logging.getLogger("django_visual_search")
 
 AHEAD = 2
 """Batches that are being decoded while one is inferred: enough for the decoders while this process talks to the
 database."""
 
 
-def embed(field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None) -> Reports:
-    """Embed the rows with these primary keys (of the model that has the picture) that are stale; a report a batch.
+def embed(
+    field: EmbeddingField, keys: Iterable[Any], *, batch_size: int | None = None
+) -> Generator[Outcome, None, None]:
+    """Embed the rows with these primary keys (of the model that has the picture) that are stale.
 
-    Closed before its end, it gives the claims back of what it has not embedded. Raises ExtractorUnavailable, with the
-    claims given back, where the extractor can't run here.
+    Yields an outcome a batch. Closed before its end, it gives back the claims on what it has not embedded. Raises
+    ExtractorUnavailable, with the claims given back, where the extractor can't run here.
     """
     pipeline = _Pipeline(field)
     try:
         for batch in batched(keys, batch_size or conf.BATCH_SIZE):
-            yield pipeline.take(batch)
-        while pipeline.decoding or pipeline.inferring:
-            yield pipeline.advance(Report())
+            pipeline.take(batch)
+            yield pipeline.outcome()
+        while pipeline.busy:
+            pipeline.advance()
+            yield pipeline.outcome()
         pipeline.lease.hold([])
     finally:
         pipeline.close()
+
+
+@dataclass
+class Batch:
+    """Claimed pictures, and what they are embedded from: pixels, or the features that are kept of them."""
+
+    claimed: list[Claim]
+    files: list[Future[list[Decoded]]] = dataclass_field(default_factory=list)
+    """Being read and decoded, a few pictures each."""
+    inputs: Any = None
+    """Pixels, uint8 ``(len(claimed), s, s, 3)``, once they are decoded; or features, float16 ``(len(claimed), w)``."""
+    kept: bool = False
+    """Whether the inputs are features."""
+    embedded: Future[Embedded] | None = None
+
+    def singly(self) -> Iterator[Batch]:
+        """Yield a batch for each picture."""
+        for i, claimed in enumerate(self.claimed):
+            yield Batch([claimed], inputs=self.inputs[i : i + 1], kept=self.kept)
 
 
 class _Pipeline:
@@ -55,110 +89,176 @@ class _Pipeline:
         self.lease = Lease(field)
         self.decoding: list[Batch] = []
         self.inferring: list[Batch] = []
-        self.spare: list[NDArray[np.uint8]] = []
+        self._outcome = Outcome()
 
-    def take(self, keys: tuple[Any, ...]) -> Report:
-        """Claim what is stale of these rows, and bring what is on its way one step further."""
-        report = Report()
-        fresh, suspects = self._look_up(keys, report)
-        if fresh or suspects:
+    @property
+    def busy(self) -> bool:
+        return bool(self.decoding or self.inferring)
+
+    def outcome(self) -> Outcome:
+        """Return what became of pictures since the last call."""
+        outcome, self._outcome = self._outcome, Outcome()
+        return outcome
+
+    def take(self, keys: tuple[Any, ...]) -> None:
+        """Claim what is stale of these rows, and bring the batches on their way one step further."""
+        untried, tried = self._look_up(keys)
+        if untried or tried:
             self.embedder.load()
-        # What an earlier attempt did not finish goes alone: what killed it takes nothing else along.
-        for suspect in suspects:
-            self._drain(report)
-            self._start([suspect], report)
-        if suspects:
-            self._drain(report)
-        self._start(fresh, report)
-        return self.advance(report) if len(self.decoding) >= AHEAD else report
+        # What an earlier attempt did not finish goes alone: what killed that one takes no other picture with it.
+        for picture in tried:
+            self._drain()
+            self._start([picture])
+        if tried:
+            self._drain()
+        self._start(untried)
+        if len(self.decoding) >= AHEAD:
+            self.advance()
 
-    def advance(self, report: Report) -> Report:
+    def advance(self) -> None:
         """Begin to infer the batch that has been decoded longest, and write the one before it meanwhile."""
         before = list(self.inferring)
         if self.decoding:
-            batch = decoded(self.field, self.decoding[0], self.lease, report)
-            whole = self.decoding.pop(0)
-            if batch.memory is not whole.memory:
-                self.spare.append(whole.memory)
+            batch = self._decoded(self.decoding[0])
+            del self.decoding[0]
             if batch.claimed:
-                batch.vectors = self.embedder.submit(batch)
+                batch.embedded = self.embedder.submit(batch.inputs, kept=batch.kept)
                 self.inferring.append(batch)
         for batch in before:
-            finish(self.field, self.embedder, batch, self.lease, report)
+            self._finish(batch)
             self.inferring.remove(batch)
-            self.spare.append(batch.memory)
-        return report
 
     def close(self) -> None:
         """Interrupted, or the extractor or the database is gone: not the pictures' fault, so it doesn't count."""
         for batch in self.decoding:
-            for future in batch.decoded:
+            for future in batch.files:
                 future.cancel()
         self.lease.give_back()
         self.embedder.close()
 
-    def _drain(self, report: Report) -> None:
-        while self.decoding or self.inferring:
-            self.advance(report)
+    def _drain(self) -> None:
+        while self.busy:
+            self.advance()
 
-    def _look_up(self, keys: tuple[Any, ...], report: Report) -> tuple[list[Picture], list[Picture]]:
-        """Clear what has no picture any more; the stale rest as (never tried, tried before)."""
+    def _look_up(self, keys: tuple[Any, ...]) -> tuple[list[Picture], list[Picture]]:
+        """Clear vectors whose picture was removed; return the other stale rows as (never tried, tried before)."""
         rows = stale(self.field).annotate(visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
         rows = rows.filter(pk__in=keys).values_list("pk", "visual_image", "visual_wanted", "visual_tried")
-        report.skipped += len(keys) - len(rows)
-        empty = [pk for pk, image, _, _ in rows if not image]
-        if empty:
-            report.cleared += clear(self.field, empty)
+        self._outcome.skipped += len(keys) - len(rows)
+        removed = [pk for pk, image, _, _ in rows if not image]
+        if removed:
+            self._outcome.cleared += clear(self.field, removed)
         pictures: tuple[list[Picture], list[Picture]] = [], []
         for pk, image, wanted, tried in rows:
             if image:
                 pictures[tried].append(Picture(str(pk), image, wanted))
         return pictures
 
-    def _start(self, pictures: list[Picture], report: Report) -> None:
-        """Claim what is still as it was (since the look, it may have been embedded or replaced), and decode it."""
+    def _start(self, pictures: list[Picture]) -> None:
+        """Claim pictures and begin to decode them, or read the features that are kept of them."""
         if not pictures:
             return
-        rows = stale(self.field).filter(pk__in=[picture.object_id for picture in pictures])
-        again = compile_query(rows.values_list("pk", "visual_wanted"), rows.db)
-        claimed, current = claims.claim(self.field, pictures, again, token=self.lease.expect(pictures))
-        wanted = {str(pk): key for pk, key in current}
-        left: list[Claim] = []
-        needless: list[Claim] = []
-        for one in claimed:
-            (left if wanted.get(one.picture.object_id) == one.picture.key else needless).append(one)
-        claims.drop(self.field, needless)
-        report.skipped += len(pictures) - len(left)
-        kept = self.embedder.kept(left)
-        known = [one for one in left if one.picture.object_id in kept]
-        if known:
-            self.decoding.append(_undecoded(known, kept))
-        left = [one for one in left if one.picture.object_id not in kept]
-        if left:
-            self.decoding.append(self._decode(left))
-        self.lease.hold(self._unfinished())
+        claimed = claims.claim(self.field, pictures, self.lease.expect(pictures))
+        claimed = self._still_stale(claimed)
+        self._outcome.skipped += len(pictures) - len(claimed)
+        kept = self.embedder.kept(claimed)
+        with_features = [c for c in claimed if c.picture.object_id in kept]
+        if with_features:
+            features = np.stack([kept[c.picture.object_id] for c in with_features])
+            self.decoding.append(Batch(with_features, inputs=features, kept=True))
+        others = [c for c in claimed if c.picture.object_id not in kept]
+        if others:
+            names, spec = [c.picture.image for c in others], self.embedder.extractor.spec
+            self.decoding.append(Batch(others, get_pool().submit(self.field.image_field.storage, names, spec)))
+        self.lease.hold([c for batch in self.inferring + self.decoding for c in batch.claimed])
 
-    def _decode(self, claimed: list[Claim]) -> Batch:
-        storage, spec, pool = self.field.image_field.storage, self.embedder.extractor.spec, get_pool()
-        memory = self._memory(len(claimed))
-        futures = pool.submit(storage, [c.picture.image for c in claimed], spec, memory)
-        return Batch(claimed, memory, futures)
+    def _still_stale(self, claimed: list[Claim]) -> list[Claim]:
+        """Drop the claims on rows that were embedded or changed between the look and the claim; return the others."""
+        rows = stale(self.field).filter(pk__in=[c.picture.object_id for c in claimed])
+        wanted = {str(pk): key for pk, key in rows.values_list("pk", "visual_wanted")}
+        needed = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
+        claims.drop(self.field, [c for c in claimed if wanted.get(c.picture.object_id) != c.picture.key])
+        return needed
 
-    def _memory(self, count: int) -> NDArray[np.uint8]:
-        for i, memory in enumerate(self.spare):
-            if len(memory) >= count:
-                return self.spare.pop(i)
-        self.spare.clear()  # too small for batches as they come now
-        size = self.embedder.extractor.spec.input_size
-        return np.empty((count, size, size, 3), np.uint8)
+    def _decoded(self, batch: Batch) -> Batch:
+        """Wait for the batch's pictures and return those that were decoded; the others are settled."""
+        if batch.kept:
+            return batch
+        decoded = [one for future in batch.files for one in self.lease.wait(future)]
+        ready = []
+        for claimed, one in zip(batch.claimed, decoded, strict=True):
+            if isinstance(one, Exception):
+                self._give_up(claimed, one)
+            else:
+                ready.append((claimed, one))
+        return Batch([c for c, _ in ready], inputs=np.stack([pixels for _, pixels in ready]) if ready else None)
 
-    def _unfinished(self) -> list[Claim]:
-        return [c for batch in self.inferring + self.decoding for c in batch.claimed]
+    def _give_up(self, claimed: Claim, reason: Exception) -> None:
+        """Settle a claim on a picture that has no pixels."""
+        image = claimed.picture.image
+        match reason:
+            case ImageRefused():
+                self._refuse(claimed, reason.code, str(reason))
+            case FileNotFoundError():
+                self._refuse(claimed, "missing_file", f"The storage has no file {image!r}.")
+            case SuspiciousOperation():
+                self._refuse(claimed, "unsafe_name", f"The storage refuses the name {image!r}: {reason}")
+            case DecoderLost():
+                self._fail(claimed, reason.code, str(reason))
+            case _:
+                # The storage may be down; that is not this picture's fault.
+                logger.warning("visual search: can't read %s of %s: %s", image, self.field.label, reason)
+                claims.release(self.field, [claimed], f"The storage failed: {reason}", after=conf.LEASE_SECONDS)
+                self._outcome.failed += 1
+                self._outcome.reasons["storage"] += 1
+
+    def _finish(self, batch: Batch) -> None:
+        """Wait for the batch's vectors and write them; raises ExtractorUnavailable and database errors.
+
+        Where the extractor or the database rejects a batch, its pictures are embedded one by one.
+        """
+        field, claimed = self.field, batch.claimed
+        try:
+            vectors, made = self.lease.wait(batch.embedded or self.embedder.submit(batch.inputs, kept=batch.kept))
+            written = write(field, claimed, vectors)
+        except ExtractorUnavailable:
+            raise  # nothing to do with these pictures
+        except Exception as e:
+            if isinstance(e, DatabaseFailure) and not _rejects_a_row(e):
+                raise
+            if len(claimed) > 1:
+                for one in batch.singly():
+                    self._finish(one)
+                return
+            image = claimed[0].picture.image
+            logger.warning("visual search: embedding %s of %s failed", image, field.label, exc_info=True)
+            self._fail(claimed[0], "extractor", f"{type(e).__name__}: {e}")
+            return
+        if made is not None:
+            self.embedder.keep(claimed, made, written)
+        lost = [c for c in claimed if c.picture.object_id not in written]
+        if lost:
+            # Replaced, deleted or locked meanwhile; the sweep looks again.
+            claims.release(field, lost)
+        self._outcome.done += len(written)
+        self._outcome.skipped += len(lost)
+
+    def _refuse(self, claimed: Claim, code: str, message: str) -> None:
+        claims.refuse(self.field, claimed, code, message)
+        self._outcome.refused += 1
+        self._outcome.reasons[code] += 1
+
+    def _fail(self, claimed: Claim, code: str, message: str) -> None:
+        if claims.fail(self.field, claimed, code, message):
+            self._outcome.quarantined += 1
+        else:
+            self._outcome.failed += 1
+        self._outcome.reasons[code] += 1
 
 
-def _undecoded(claimed: list[Claim], kept: dict[str, NDArray[np.float16]]) -> Batch:
-    """A batch of pictures whose features are kept: there is nothing to decode."""
-    done: Future[None] = Future()
-    done.set_result(None)
-    features = np.stack([kept[one.picture.object_id] for one in claimed])
-    return Batch(claimed, np.empty((0, 0, 0, 3), np.uint8), [done] * len(claimed), features=features)
+def _rejects_a_row(error: DatabaseFailure) -> bool:
+    """Return whether a constraint, a trigger or a value stopped the write, not the connection or the server.
+
+    SQLSTATE classes 22 (data exception), 23 (integrity constraint violation), P0 (raised by PL/pgSQL).
+    """
+    return str(getattr(error.__cause__, "sqlstate", None) or "")[:2] in ("22", "23", "P0")

@@ -1,6 +1,6 @@
-"""What became of pictures.
+"""What became of pictures, and how far the latest run over a field is: written down, sparingly, for the dashboard.
 
-How far the latest sweep or reindex of a field is, written down for the admin's dashboard, sparingly.
+A *run* is one sweep, one ``reindex_embeddings`` or one check of what can be found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..models import IndexingRun
 
 
 @dataclass
-class Report:
+class Outcome:
     """What became of pictures: counts, and why some have no vector."""
 
     done: int = 0
@@ -32,52 +32,59 @@ class Report:
     reasons: Counter[str] = dataclass_field(default_factory=Counter)
 
     @property
-    def moved(self) -> bool:
-        """Whether anything was settled."""
-        return bool(self.done or self.cleared or self.refused or self.failed or self.quarantined)
+    def without_vector(self) -> int:
+        return self.refused + self.failed + self.quarantined
 
-    def add(self, other: Report) -> None:
-        """Add another report's counts."""
+    @property
+    def settled(self) -> int:
+        """How many pictures something became of."""
+        return self.done + self.cleared + self.without_vector
+
+    def add(self, other: Outcome) -> None:
+        """Add another outcome's counts."""
         for name in ("done", "skipped", "cleared", "refused", "failed", "quarantined"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons.update(other.reasons)
 
 
-WRITE_SECONDS = 2.0
-
 # The latest to start keeps the row: a long sweep that a later one has overtaken says no more.
 WRITE = """
-INSERT INTO {table} AS known (label, kind, started_at, updated_at, finished_at, total, done, failed)
+INSERT INTO {table} AS latest (label, kind, started_at, updated_at, finished_at, total, done, failed)
 VALUES (%(label)s, %(kind)s, %(started)s, %(now)s, %(finished)s, %(total)s, %(done)s, %(failed)s)
 ON CONFLICT (label, kind) DO UPDATE SET
     started_at = EXCLUDED.started_at, updated_at = EXCLUDED.updated_at, finished_at = EXCLUDED.finished_at,
     total = EXCLUDED.total, done = EXCLUDED.done, failed = EXCLUDED.failed
-WHERE known.started_at <= EXCLUDED.started_at
+WHERE latest.started_at <= EXCLUDED.started_at
 """
 
 
 class Run:
-    """One sweep or reindex of a field, by ``IndexingRun.Kind``; ``total`` pictures, where they were counted.
+    """One run over a field, by ``IndexingRun.Kind``; ``total`` pictures, where they were counted.
 
-    At most one small statement in ``WRITE_SECONDS``, and one at the end. A run that is interrupted never finishes.
+    It is written at most every ``write_seconds``, and at its end; one that is interrupted never finishes.
     """
 
-    def __init__(self, field: EmbeddingField, kind: Any, total: int | None = None) -> None:
+    def __init__(
+        self, field: EmbeddingField, kind: Any, total: int | None = None, *, write_seconds: float = 2.0
+    ) -> None:
         self.field = field
         self.kind = kind
         self.total = total
+        self.write_seconds = write_seconds
         self.started = timezone.now()
         self.written = time.monotonic()
 
-    def show(self, report: Report) -> None:
+    def show(self, outcome: Outcome) -> None:
         """Write what has become of the pictures so far, if it is time."""
-        if time.monotonic() - self.written >= WRITE_SECONDS:
-            self.write(report)
+        if time.monotonic() - self.written >= self.write_seconds:
+            self.write(outcome)
 
-    def finish(self, report: Report) -> None:
-        self.write(report, finished=True)
+    def finish(self, outcome: Outcome) -> None:
+        """Write what became of the pictures, and that the run has ended."""
+        self.write(outcome, finished=True)
 
-    def write(self, report: Report, *, finished: bool = False) -> None:
+    def write(self, outcome: Outcome, *, finished: bool = False) -> None:
+        """Write what has become of the pictures so far, in one small statement."""
         connection = connections[router.db_for_write(self.field.model)]
         now = timezone.now()
         values = {
@@ -87,8 +94,8 @@ class Run:
             "now": now,
             "finished": now if finished else None,
             "total": self.total,
-            "done": report.done + report.cleared,
-            "failed": report.refused + report.failed + report.quarantined,
+            "done": outcome.done + outcome.cleared,
+            "failed": outcome.without_vector,
         }
         with connection.cursor() as cursor:
             cursor.execute(WRITE.format(table=connection.ops.quote_name(IndexingRun._meta.db_table)), values)

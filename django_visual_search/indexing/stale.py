@@ -1,11 +1,14 @@
 """Which vectors are not those of their pictures: one comparison in SQL, true at any time.
 
-Makes current vectors count as stale: for pictures replaced under the same name, and for ``--force``.
+Entry function: ``stale``. A row is *stale* if its vector is missing, was made from another picture or by another
+extractor, or is left over from a picture that was removed; ``pending`` if it may be worked on now. ``mark_stale`` makes
+current vectors stale, for pictures replaced under the same name and for ``--force``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from django.db import models, router, transaction
@@ -20,86 +23,92 @@ from ..models import IndexingAttempt
 from ..spaces import features
 from ..spaces.heads import wanted_embedding_key
 
+PAGE = 1000
+
 
 def targets(field: EmbeddingField) -> QuerySet[Any]:
-    """All rows that have a picture column for this field, annotated with ``visual_image`` (its name, never NULL) and
-    ``visual_wanted`` (the key its vector should have)."""
+    """Return all rows with a picture column for this field, of its own model or of the one that a companion links to.
+
+    Annotated with ``visual_image`` (the picture's name, never NULL) and ``visual_wanted`` (the key that its vector
+    should have).
+    """
     text = models.TextField()
     name = models.functions.Coalesce(
         Cast(field.image_field.name, text), Value("", output_field=text), output_field=text
     )
     rows = field.target_model._base_manager.using(router.db_for_write(field.model))
     return rows.annotate(
-        visual_image=name,
-        visual_wanted=Concat(Value(wanted_embedding_key(field, "")), name, output_field=models.TextField()),
+        visual_image=name, visual_wanted=Concat(Value(wanted_embedding_key(field, "")), name, output_field=text)
     )
 
 
 def stale(field: EmbeddingField) -> QuerySet[Any]:
-    """Rows whose vector is missing, made from another picture or by another extractor, or left over from a cleared one.
-
-    Rows of the model that has the picture (the field's own model, or the one its companion links to).
-    """
+    """Return the ``targets`` whose vector is missing, not that of their picture, or left over from a removed one."""
     rows = targets(field)
+    has_vector = _has_vector(field)
     if field.link is None:
-        current = Q(**{field.key_name: F("visual_wanted")})
-        keyed = _keyed(field)
-        return rows.filter((~Q(visual_image="") & (~keyed | ~current)) | (Q(visual_image="") & keyed))
-    current_row = Exists(_companions(field).filter(**{field.key_name: OuterRef("visual_wanted")}))
-    return rows.filter((~Q(visual_image="") & ~current_row) | (Q(visual_image="") & _keyed(field)))
+        current = has_vector & Q(**{field.key_name: F("visual_wanted")})
+    else:
+        current = Q(Exists(field.companions().filter(**{field.key_name: OuterRef("visual_wanted")})))
+    return rows.filter((~Q(visual_image="") & ~current) | (Q(visual_image="") & has_vector))
 
 
 def outdated(field: EmbeddingField) -> QuerySet[Any]:
-    """Stale rows that have a vector all the same: of another picture or of another space."""
-    return stale(field).filter(_keyed(field))
+    """Return the stale rows that have a vector all the same: of another picture or of another space."""
+    return stale(field).filter(_has_vector(field))
 
 
-def _keyed(field: EmbeddingField) -> Q:
+def _has_vector(field: EmbeddingField) -> Q:
     has_key = Q(**{f"{field.key_name}__isnull": False})
-    return has_key if field.link is None else Q(Exists(_companions(field).filter(has_key)))
-
-
-def _companions(field: EmbeddingField) -> QuerySet[Any]:
-    """In a subquery: the rows that hold the outer row's vector."""
-    return field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
+    return has_key if field.link is None else Q(Exists(field.companions().filter(has_key)))
 
 
 SETTLED = Q(state__in=[IndexingAttempt.State.REFUSED, IndexingAttempt.State.QUARANTINED])
 
 
 def pending(field: EmbeddingField) -> QuerySet[Any]:
-    """Stale rows that may be worked on now: not refused, not quarantined, and not claimed by another process."""
-    return without(field, SETTLED | Q(leased_until__gt=timezone.now()) | Q(attempts__gte=conf.MAX_ATTEMPTS))
+    """Return the stale rows that may be worked on now: not refused, not quarantined, not claimed by another process."""
+    return without_attempt(field, SETTLED | Q(leased_until__gt=timezone.now()) | Q(attempts__gte=conf.MAX_ATTEMPTS))
 
 
 def claimed(field: EmbeddingField) -> QuerySet[Any]:
-    """Stale rows that a process works on now, or was working on when it was lost, less than ``LEASE_SECONDS`` ago."""
+    """Return the stale rows that a process works on now, or did when it was lost less than ``LEASE_SECONDS`` ago."""
     running = Q(state=IndexingAttempt.State.RUNNING, leased_until__gt=timezone.now())
     return stale(field).filter(Exists(attempts_at(field).filter(running)))
 
 
-def without(field: EmbeddingField, condition: Q) -> QuerySet[Any]:
-    """Stale rows for which there is no attempt, at the vector that is wanted now, that meets the condition."""
+def without_attempt(field: EmbeddingField, condition: Q) -> QuerySet[Any]:
+    """Return the stale rows with no attempt, at the vector that they should have now, that meets the condition."""
     return stale(field).filter(~Exists(attempts_at(field).filter(condition)))
 
 
 def attempts_at(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
-    """In a subquery of ``stale`` or ``targets``: the attempt at the vector that the outer row should have now."""
+    """Return, for a subquery of ``targets``, the attempt at the vector that the outer row should have now."""
     return IndexingAttempt.objects.filter(
         label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("visual_wanted")
     )
 
 
-LOCK = "FOR NO KEY UPDATE SKIP LOCKED"
-"""Appended to the query for ``targets``: against changes of the picture, wherever in a chain of tables it lies; foreign
-keys to the rows stay possible."""
+def pending_keys(field: EmbeddingField, *, page: int = PAGE) -> Iterator[Any]:
+    """Yield primary keys of pending rows in their order, read page by page: what is done meanwhile is not visited."""
+    after = Q()
+    while True:
+        keys = list(pending(field).filter(after).order_by("pk").values_list("pk", flat=True)[:page])
+        yield from keys
+        if len(keys) < page:
+            return
+        after = Q(pk__gt=keys[-1])
 
 
-PAGE = 1000
+def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Yield tuples of ``size`` keys, the last one shorter. (``itertools.batched`` comes with Python 3.12.)"""
+    iterator = iter(keys)
+    while batch := tuple(islice(iterator, size)):
+        yield batch
 
 
 def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None:
-    """Make current vectors count as stale, and give what was refused or quarantined new attempts.
+    """Make current vectors stale, and give what was refused or quarantined new attempts.
 
     Vectors stay searchable. ``rows``: primary keys of the rows that have the pictures; None means all, page by page. A
     worker that is busy with one of them will not write its vector.
@@ -120,7 +129,7 @@ def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None
 
 
 def _mark_all(field: EmbeddingField, owners: QuerySet[Any]) -> None:
-    """Keeps no row locked for long, and never waits for a lock while it holds another."""
+    """Mark page by page: no row stays locked for long, and nothing waits for a lock while it holds another."""
     locked: list[Any] = []
     page = list(owners.order_by("pk").values_list("pk", flat=True)[:PAGE])
     while page:

@@ -1,8 +1,7 @@
-"""Ends a switch of vector spaces once every vector has moved.
+"""Find everything that is stale and embed it: the truth behind the signals' fast path.
 
-Lets kept features go that no head will ask for.
-
-Finds everything that is stale and embeds it: the truth behind the signals' fast path.
+Entry function: ``sweep``. Once every vector has moved, a sweep also ends a switch of vector spaces; and now and then it
+drops what nobody needs any more: attempts at rows that are gone, and features that no head will ask for.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
 from ..conf import conf
@@ -30,25 +30,72 @@ from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space
 from ..spaces.serving import Space, forget
 from .ann import rebuild_lost
-from .claims import batched, quarantine_lost
+from .claims import quarantine_lost
 from .pipeline import embed
-from .runs import Report, Run
-from .stale import claimed, pending, stale
+from .runs import Outcome, Run
+from .stale import claimed, pending, pending_keys, stale
+
+logger = logging.getLogger("django_visual_search")
 
 
-def settle(field: EmbeddingField) -> bool:
-    """Let the old space go if there is nothing left to be moved out of it. Returns whether a switch ended by that.
+def sweep_seconds() -> float:
+    """Return how long one sweep may go on; the next one comes every ``SWEEP_SECONDS``."""
+    return 10.0 * conf.SWEEP_SECONDS
+
+
+def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Outcome:
+    """Quarantine what killed its workers, drop attempts that are no longer needed, and embed what is pending.
+
+    Builds the ANN index again that a killed ``reindex_embeddings`` left dropped, and stops embedding after the batch in
+    which ``seconds`` have passed. Safe to run at the same time in several processes: claims share the work.
+    """
+    outcome = Outcome(quarantined=quarantine_lost(field))
+    drop_needless_attempts(field)
+    run = Run(field, IndexingRun.Kind.SWEEP)
+    with contextlib.closing(embed(field, _keys_for(field, seconds))) as steps:
+        for step in steps:
+            outcome.add(step)
+            run.show(outcome)
+    run.finish(outcome)
+    end_switch(field)
+    prune_features(field)
+    for name in rebuild_lost(field):
+        logger.warning("visual search: %s: built index %s, which a killed reindex had left dropped", field.label, name)
+    return outcome
+
+
+def _keys_for(field: EmbeddingField, seconds: float | None) -> Iterator[Any]:
+    until = None if seconds is None else time.monotonic() + seconds
+    for key in pending_keys(field):
+        if until is not None and time.monotonic() > until:
+            return
+        yield key
+
+
+def drop_needless_attempts(field: EmbeddingField) -> None:
+    """Delete attempts whose row is gone, has no picture any more, or has its vector."""
+    ended = IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+    ended = ended.filter(leased_until__lte=timezone.now())
+    pk = field.target_model._meta.pk
+    while pk.remote_field:  # to a parent's row
+        pk = pk.target_field
+    ended = ended.annotate(row=Cast("object_id", pk))
+    ended.filter(~Exists(stale(field).filter(pk=OuterRef("row")))).delete()
+
+
+def end_switch(field: EmbeddingField) -> bool:
+    """Let the old space go if nothing is left to be moved out of it. Return whether that ended a switch.
 
     Pictures that can't be embedded (refused, quarantined) don't hold it up: their vectors are not searched any more.
     """
     using = router.db_for_write(field.model)
-    open_ones = ServingSpace.objects.using(using).filter(label=field.label, finished_at=None)
-    if not open_ones.filter(effective_at__lte=Now()).exists():
+    unfinished = ServingSpace.objects.using(using).filter(label=field.label, finished_at=None)
+    if not unfinished.filter(effective_at__lte=Now()).exists():
         return False
     if pending(field).exists() or claimed(field).exists():
         return False
     with transaction.atomic(using=using):
-        row = open_ones.select_for_update().filter(effective_at__lte=Now()).first()
+        row = unfinished.select_for_update().filter(effective_at__lte=Now()).first()
         if row is None:
             return False
         row.finished_at = timezone.now()
@@ -60,34 +107,34 @@ def settle(field: EmbeddingField) -> bool:
     return True
 
 
-VIEWS = 10
-"""Altered views of a picture whose features are kept, at most; their key is the backbone's with a number."""
+COPIES = 10
+"""Altered copies of a picture whose features are kept, at most; their key is the backbone's with a number."""
 
 _pruned: dict[str, float] = {}
 
 
-def prune(field: EmbeddingField, *, every_seconds: float = 3600.0) -> int:
-    """Drop features that no head will ask for, at most once in ``every_seconds`` and process. Return how many went.
+def prune_features(field: EmbeddingField, *, every_seconds: float = 3600.0) -> int:
+    """Drop features that no head will ask for, at most once in ``every_seconds`` and process. Return how many.
 
     Kept are those of the settings' extractor, of what serves and served before, and of every head that was not retired.
     """
     if time.monotonic() - _pruned.get(field.label, -every_seconds) < every_seconds:
         return 0
     _pruned[field.label] = time.monotonic()
-    keys = set(_of_heads(field)) | set(_of_extractors(field))
-    return features.prune(field, [*keys, *(f"{key}+{number}" for key in keys for number in range(VIEWS))])
+    keys = set(_keys_of_heads(field)) | set(_keys_of_extractors(field))
+    return features.prune(field, [*keys, *(f"{key}+{number}" for key in keys for number in range(COPIES))])
 
 
-def _of_heads(field: EmbeddingField) -> list[str]:
+def _keys_of_heads(field: EmbeddingField) -> list[str]:
     using = router.db_for_write(field.model)
     heads = EmbeddingHead.objects.using(using).filter(label=field.label)
     spaces = ServingSpace.objects.using(using).filter(label=field.label)
     serving = spaces.values_list("head__features_key", "previous_head__features_key")
-    wanted = heads.exclude(state=EmbeddingHead.State.RETIRED).values_list("features_key", flat=True)
-    return [*wanted, *(key for row in serving for key in row if key)]
+    live = heads.exclude(state=EmbeddingHead.State.RETIRED).values_list("features_key", flat=True)
+    return [*live, *(key for row in serving for key in row if key)]
 
 
-def _of_extractors(field: EmbeddingField) -> list[str]:
+def _keys_of_extractors(field: EmbeddingField) -> list[str]:
     spaces = ServingSpace.objects.using(router.db_for_write(field.model)).filter(label=field.label)
     aliases = {alias for row in spaces.values_list("extractor", "previous_extractor") for alias in row}
     extractors = [extractor_of(field)]
@@ -100,65 +147,3 @@ def _of_extractors(field: EmbeddingField) -> list[str]:
     # Training tells scenes apart by these.
     beside = [ClassicExtractor(images=asdict(backbone.image_options)) for backbone in backbones]
     return [backbone.features_key for backbone in (*backbones, *beside)]
-
-
-logger = logging.getLogger("django_visual_search")
-
-
-def pending_keys(field: EmbeddingField, *, page: int = 1000) -> Iterator[Any]:
-    """Primary keys of pending rows in key order, read page by page, so that what is done meanwhile is not visited."""
-    last = None
-    while True:
-        rows = pending(field).order_by("pk")
-        if last is not None:
-            rows = rows.filter(pk__gt=last)
-        keys = list(rows.values_list("pk", flat=True)[:page])
-        yield from keys
-        if len(keys) < page:
-            return
-        last = keys[-1]
-
-
-def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Report:
-    """Quarantine what killed its workers, forget attempts at rows that are gone, and embed what is pending.
-
-    Builds the ANN index again that a killed ``reindex_embeddings`` left dropped, and stops embedding after the batch in
-    which ``seconds`` have passed. Safe to run at the same time in several processes: claims share the work.
-    """
-    report = Report(quarantined=quarantine_lost(field))
-    forget_needless(field)
-    until = None if seconds is None else time.monotonic() + seconds
-
-    def keys() -> Iterator[Any]:
-        for key in pending_keys(field):
-            if until is not None and time.monotonic() > until:
-                return
-            yield key
-
-    run = Run(field, IndexingRun.Kind.SWEEP)
-    with contextlib.closing(embed(field, keys())) as steps:
-        for step in steps:
-            report.add(step)
-            run.show(report)
-    run.finish(report)
-    settle(field)
-    prune(field)
-    for name in rebuild_lost(field):
-        logger.warning("visual search: %s: built index %s, which a killed reindex had left dropped", field.label, name)
-    return report
-
-
-def forget_needless(field: EmbeddingField) -> None:
-    """Drop attempts whose row is gone, has no picture any more, or has its vector."""
-    ended = IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
-    ended = ended.filter(leased_until__lte=timezone.now())
-    to_python = field.target_model._meta.pk.to_python
-    ids = list(ended.values_list("object_id", flat=True))
-    for page in batched(ids, 1000):
-        needed = {str(pk) for pk in stale(field).filter(pk__in=map(to_python, page)).values_list("pk", flat=True)}
-        ended.filter(object_id__in=set(page) - needed).delete()
-
-
-def sweep_seconds() -> float:
-    """How long one sweep may go on; the next one comes every ``SWEEP_SECONDS``."""
-    return 10.0 * conf.SWEEP_SECONDS

@@ -120,5 +120,4 @@ def _replaced(field: EmbeddingField) -> Any:
     rows = field.target_model._base_manager.using(router.db_for_write(field.model))
     if field.link is None:
         return rows.filter(is_marked(field.key_name))
-    mine = field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
-    return rows.filter(Exists(mine.filter(is_marked(field.key_name))))
+    return rows.filter(Exists(field.companions().filter(is_marked(field.key_name))))

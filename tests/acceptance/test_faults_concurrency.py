@@ -97,8 +97,7 @@ def test_one_call_of_the_extractor_may_outlast_the_lease(shop, elsewhere):  # no
     slow = elsewhere(embed_all)
     until((shop.folder / "waiting").exists, 20, "the inference")
     for _ in range(30):  # three leases
-        report = embed_all()
-        assert not report.moved, "all pictures are held"
+        assert not embed_all().settled, "all pictures are held"
         time.sleep(0.1)
     assert set(IndexingAttempt.objects.values_list("state", "attempts")) == {("running", 1)}
     (shop.folder / "go").touch()

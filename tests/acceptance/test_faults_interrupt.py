@@ -103,7 +103,7 @@ def interrupting(function, *, before=None):
 
 
 def test_after_the_claim_was_made_and_before_it_is_known(monkeypatch):
-    monkeypatch.setattr(claims, "execute_together", interrupting(claims.execute_together))
+    monkeypatch.setattr(claims, "claim", interrupting(claims.claim))
     assert_stopped()
 
 

@@ -60,7 +60,7 @@ def measure(photos: int) -> list[Line]:
 
 
 def embed_all(field, expected: int) -> None:
-    report = indexing.Report()
+    report = indexing.Outcome()
     for step in indexing.embed(field, list(Photographed.objects.order_by("pk").values_list("pk", flat=True))):
         report.add(step)
     if report.done + report.skipped != expected:

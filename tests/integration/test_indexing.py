@@ -1,4 +1,5 @@
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -174,11 +175,12 @@ def test_a_claim_is_renewed_while_its_batch_waits(settings):
     field = get_field("testshop.Product")
     product = Product.objects.create(image=picture_file(1))
     key = wanted_embedding_key(field, product.image.name)
-    claimed, _ = claims.claim(field, [Picture(str(product.pk), product.image.name, key)])
+    picture = Picture(str(product.pk), product.image.name, key)
+    claimed = claims.claim(field, [picture], str(uuid.uuid4()))
     lease = Lease(field)
     lease.hold(claimed)
     with ThreadPoolExecutor(1) as thread:
         assert lease.wait(thread.submit(lambda: time.sleep(1.5) or "done")) == "done"
-    assert claims.claim(field, [claimed[0].picture])[0] == [], "still held"
+    assert claims.claim(field, [picture], str(uuid.uuid4())) == [], "still held"
     time.sleep(0.7)
-    assert len(claims.claim(field, [claimed[0].picture])[0]) == 1, "ends when nobody renews it"
+    assert len(claims.claim(field, [picture], str(uuid.uuid4()))) == 1, "ends when nobody renews it"

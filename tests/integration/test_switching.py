@@ -15,7 +15,7 @@ from django.db import connections
 
 from django_visual_search import indexing, search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing.sweeping import prune
+from django_visual_search.indexing.sweeping import prune_features
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
 from django_visual_search.search import answer, planning
 from django_visual_search.search import results as search_results
@@ -481,10 +481,10 @@ def test_features_that_no_head_will_ask_for_go(field, products):
     PictureFeatures.objects.filter(features_key=one.features_key).update(features_key="of-old")
     deleted = products[0]
     Product.objects.filter(pk=deleted.pk).delete()
-    assert prune(field, every_seconds=0) == COUNT + 1
+    assert prune_features(field, every_seconds=0) == COUNT + 1
     assert set(PictureFeatures.objects.values_list("features_key", flat=True)) == {two.features_key}
     PictureFeatures.objects.update(features_key="of-old")
-    assert prune(field) == 0, "not again within the hour"
+    assert prune_features(field) == 0, "not again within the hour"
 
 
 def vectors_of(extractor):

@@ -1,23 +1,18 @@
-"""Starts the processes that decode pictures, and the memory that they share with this one.
+"""Run one decoding process (``child.py``) and ask it for pixels.
 
-Decodes a picture in a process of its own, so that no picture can take a worker down.
+Entry function: ``Decoder.decode``. A picture that the process refuses, that kills it or that can't be read gives its
+own exception in place of pixels; its neighbours are decoded all the same.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import mmap
 import os
 import pickle
 import signal
-import struct
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,50 +20,18 @@ from numpy.typing import NDArray
 from ...conf import conf
 from ...extractors import ExtractorSpec, ExtractorUnavailable
 from ...images import ImageRefused
+from .child import END, PICTURE, PIXELS, READY, SETTINGS, receive, send
 
-# glibc gives freed memory back to the system and gets it again for the next picture: 139 page faults each, a seventh of
-# the time that a picture of 348 pixels takes.
+Decoded = NDArray[np.uint8] | Exception
+"""A picture's pixels, ``(s, s, 3)``, or why there are none: what reading raised, ImageRefused or DecoderLost."""
+
+CHILD = Path(__file__).with_name("child.py")
+ROOT = Path(__file__).resolve().parents[3]
+"""The folder that this package is imported from."""
+
+# By itself glibc gives freed memory back to the system and gets it again for the next picture: decoding a picture of
+# 348 pixels then takes a fifth more processor time.
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": f"{2**26}", "MALLOC_TOP_PAD_": f"{2**24}", "MALLOC_MMAP_THRESHOLD_": f"{2**25}"}
-
-PIPE_BYTES = 2**20
-
-
-def start(shared: int) -> subprocess.Popen[bytes]:
-    """A process that is ready to decode to the memory of that file descriptor. Raises ExtractorUnavailable."""
-    package = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(Path(__file__).with_name("child.py")), str(conf.DECODE_MEMORY_MB), str(shared)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**MALLOC, **os.environ, "PYTHONPATH": path},
-        pass_fds=[shared],
-        process_group=0,  # Ctrl-C is for the parent
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    _widen(process.stdin.fileno())
-    if process.stdout.read(1) != b".":
-        process.kill()
-        process.communicate()
-        raise ExtractorUnavailable(
-            f"The process that decodes pictures does not start (exit status {process.returncode}; its message is "
-            f"on the standard error). Is VISUAL_SEARCH['DECODE_MEMORY_MB'] = {conf.DECODE_MEMORY_MB} too little?"
-        )
-    return process
-
-
-def _widen(pipe: int) -> None:
-    """Room for several pictures, so that they can be sent while one is decoded; slower, not wrong, without it."""
-    with contextlib.suppress(AttributeError, OSError):  # not Linux, or more than a user may have
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-def memory() -> Any:
-    """A file without a name, in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("visual-search"), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
 
 
 class DecoderLost(RuntimeError):  # noqa: N818 (as in "the connection was lost")
@@ -80,76 +43,32 @@ class DecoderLost(RuntimeError):  # noqa: N818 (as in "the connection was lost")
 
 
 class Decoder:
-    """One decoding process, started on first use and again after it was lost.
-
-    Pixels come back through memory that both share: a pipe takes 64 kB at a time, with a change of process for each.
-    """
+    """One decoding process, started on first use and again after it was lost. Not for several threads at once."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self.shared: Any = None
-        self.pixels: Any = b""
-        self.settings: tuple[Any, bytes] = (None, b"")
 
-    def decode(
-        self, reads: list[Callable[[], bytes]], spec: ExtractorSpec, into: NDArray[np.uint8]
-    ) -> list[Exception | None]:
-        """Read pictures and decode them to ``into``, uint8 ``(n, s, s, 3)`` with ``s = spec.input_size``.
+    def decode(self, reads: Sequence[Callable[[], bytes]], spec: ExtractorSpec) -> list[Decoded]:
+        """Read pictures and decode them to squares of ``spec.input_size`` pixels.
 
-        For each None, or why its pixels are not there: what ``read`` raised, ImageRefused or DecoderLost. Raises
-        ExtractorUnavailable where no decoding process can run.
+        Raises ExtractorUnavailable where no decoding process can run.
         """
         try:
-            return self._together(reads, spec, into)
+            return self._decode_together(reads, spec)
         except DecoderLost as e:
             if len(reads) == 1:
                 return [e]
         # Which of them it was is seen when each goes alone.
-        return [self.decode([read], spec, into[i : i + 1])[0] for i, read in enumerate(reads)]
-
-    def _together(
-        self, reads: list[Callable[[], bytes]], spec: ExtractorSpec, into: NDArray[np.uint8]
-    ) -> list[Exception | None]:
-        if self.process is None or self.process.poll() is not None:
-            self.stop()
-            if self.shared is None:
-                self.shared = memory()
-            self.process = start(self.shared.fileno())
-        self._make_room(into.nbytes)
-        seconds = conf.DECODE_SECONDS
-        settings = self._settings(spec.images, spec.input_size, seconds)
-        try:
-            refusals = self._ask(self.process, settings, reads)
-        except OSError:
-            if self.stop() == -signal.SIGALRM:
-                raise DecoderLost(
-                    "decode_time", f"Decoding this picture took more than {seconds} s and was stopped."
-                ) from None
-            message = (
-                "The process that decoded this picture ended: the file crashes the decoder or takes too much memory."
-            )
-            raise DecoderLost("decode_crash", message) from None
-        except BaseException:
-            self.stop()  # its next answer might be to this request
-            raise
-        into[...] = np.frombuffer(self.pixels, np.uint8, into.nbytes).reshape(into.shape)
-        return refusals
+        return [self.decode([read], spec)[0] for read in reads]
 
     def stop(self) -> int | None:
-        """End the process, if there is one; its exit status as ``subprocess`` gives it."""
+        """End the process, if there is one, and return its exit status as ``subprocess`` gives it."""
         process, self.process = self.process, None
         if process is None:
             return None
         process.kill()
         process.communicate()
         return process.returncode
-
-    def close(self) -> None:
-        """End the process for good and give the memory back."""
-        self.stop()
-        if self.shared is not None:
-            self.shared.close()
-        self.shared, self.pixels = None, b""
 
     def disown(self) -> None:
         """In a forked child: let go of the parent's process, which must see its input end when the parent is killed."""
@@ -162,48 +81,74 @@ class Decoder:
         os.close(nowhere)
         self.process.returncode = 0  # not ours to wait for
 
-    def _settings(self, *settings: Any) -> bytes:
-        if settings != self.settings[0]:
-            self.settings = settings, pickle.dumps(settings)
-        return self.settings[1]
+    def _decode_together(self, reads: Sequence[Callable[[], bytes]], spec: ExtractorSpec) -> list[Decoded]:
+        """Raises DecoderLost if one of the pictures ends the process."""
+        if self.process is None or self.process.poll() is not None:
+            self.stop()
+            self.process = _start()
+        seconds = conf.DECODE_SECONDS
+        try:
+            return _ask(self.process, reads, spec, seconds)
+        except (OSError, EOFError):
+            if self.stop() == -signal.SIGALRM:
+                message = f"Decoding this picture took more than {seconds} s and was stopped."
+                raise DecoderLost("decode_time", message) from None
+            message = (
+                "The process that decoded this picture ended: the file crashes the decoder or takes too much memory."
+            )
+            raise DecoderLost("decode_crash", message) from None
+        except BaseException:
+            self.stop()  # its next answer might be to this request
+            raise
 
-    @staticmethod
-    def _ask(
-        process: subprocess.Popen[bytes], settings: bytes, reads: list[Callable[[], bytes]]
-    ) -> list[Exception | None]:
-        """Answers come together: for each by itself the processes would change places, and the caches what they hold.
 
-        Raises OSError where the process has ended.
-        """
-        assert process.stdin is not None
-        assert process.stdout is not None
-        failures: list[Exception | None] = [None] * len(reads)
-        asked = []
-        for i, read in enumerate(reads):
-            try:
-                data = read()
-            except Exception as e:
-                failures[i] = e
-                continue
-            process.stdin.write(b"".join([struct.pack(">QQQ", len(settings), len(data), i), settings, data]))
-            process.stdin.flush()
-            asked.append(i)
-        process.stdin.write(bytes(24))
+def _start() -> subprocess.Popen[bytes]:
+    """Return a process that is ready to decode. Raises ExtractorUnavailable."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(CHILD), str(conf.DECODE_MEMORY_MB)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**MALLOC, **os.environ, "PYTHONPATH": path},
+        process_group=0,  # Ctrl-C is for the parent
+    )
+    assert process.stdout is not None
+    if process.stdout.read(1) != READY:
+        process.kill()
+        process.communicate()
+        raise ExtractorUnavailable(
+            f"The process that decodes pictures does not start (exit status {process.returncode}; its message is "
+            f"on the standard error). Is VISUAL_SEARCH['DECODE_MEMORY_MB'] = {conf.DECODE_MEMORY_MB} too little?"
+        )
+    return process
+
+
+def _ask(
+    process: subprocess.Popen[bytes], reads: Sequence[Callable[[], bytes]], spec: ExtractorSpec, seconds: float
+) -> list[Decoded]:
+    """Send pictures one by one, as they are read, and get their answers together.
+
+    Raises OSError or EOFError where the process has ended.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    decoded: list[Decoded | None] = [None] * len(reads)
+    send(process.stdin, SETTINGS, pickle.dumps((spec.images, spec.input_size, seconds)))
+    for i, read in enumerate(reads):
+        try:
+            data = read()
+        except Exception as e:
+            decoded[i] = e
+            continue
+        send(process.stdin, PICTURE, data)
         process.stdin.flush()
-        for i in asked:
-            header = process.stdout.read(9)
-            if len(header) < 9:
-                raise BrokenPipeError
-            length = struct.unpack(">Q", header[1:])[0]
-            answer = process.stdout.read(length)
-            if len(answer) < length:
-                raise BrokenPipeError
-            if header[:1] == b"-":
-                code, _, message = answer.decode().partition("\n")
-                failures[i] = ImageRefused(code, message)
-        return failures
+    send(process.stdin, END)
+    process.stdin.flush()
+    return [_answer(*receive(process.stdout), spec.input_size) if one is None else one for one in decoded]
 
-    def _make_room(self, size: int) -> None:
-        if len(self.pixels) < size:
-            self.shared.truncate(size)
-            self.pixels = mmap.mmap(self.shared.fileno(), size)
+
+def _answer(kind: bytes, body: bytes, size: int) -> Decoded:
+    if kind == PIXELS:
+        return np.frombuffer(body, np.uint8).reshape(size, size, 3)
+    code, _, message = body.decode().partition("\n")
+    return ImageRefused(code, message)

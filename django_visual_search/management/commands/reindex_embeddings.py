@@ -17,15 +17,17 @@ from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.keys import split_key
 from ...fields.registry import embedding_fields, get_field
-from ...indexing import ann
-from ...indexing.ann import reindexing
+from ...indexing import Outcome, ann
 from ...indexing.runs import Run
 from ...models import IndexingAttempt, IndexingRun
-from .. import workers
+from ..celery_reindex import embed_by_workers, worker_processes
 from ..progress import Progress
 
 WORKER_PASSES = 3
 """Passes in which no worker gets anything done (each lasts ``LEASE_SECONDS``) before the command gives up."""
+
+LISTED = 20
+"""Pictures without a vector that are named at the end."""
 
 
 class Command(BaseCommand):
@@ -54,10 +56,10 @@ class Command(BaseCommand):
         if not fields:
             raise CommandError("No model has an EmbeddingField. Add one, as the README shows, and migrate.")
         try:
-            good = []
+            complete = []
             for field in fields:
-                with reindexing(field):
-                    good.append(self._reindex(field, **options))
+                with ann.reindexing(field):
+                    complete.append(self._reindex(field, **options))
         except ExtractorUnavailable as e:
             raise CommandError(str(e)) from e
         except (InterfaceError, OperationalError) as e:
@@ -66,26 +68,26 @@ class Command(BaseCommand):
             raise CommandError(f"The database went away. Run the command again to go on from here. ({e})") from e
         except KeyboardInterrupt:
             raise _stopped(fields) from None
-        if not all(good):
+        if not all(complete):
             raise CommandError("Some pictures have no vector; see the reasons above.", returncode=1)
 
     def _reindex(self, field: EmbeddingField, *, force: bool, sync: bool, batch_size: int, **options: Any) -> bool:
-        """Whether every picture of the field has its vector now."""
+        """Reindex a field; return whether every picture has its vector now."""
         indexing.quarantine_lost(field)
-        indexing.forget_needless(field)
-        total = field.target_model._base_manager.using(router.db_for_write(field.model)).count()
+        indexing.drop_needless_attempts(field)
+        rows = field.target_model._base_manager.using(router.db_for_write(field.model)).count()
         # Unfinished until the index is built: where this is killed before, a sweep builds it.
         run = Run(field, IndexingRun.Kind.COMMAND)
-        run.write(indexing.Report())
-        if ann.worth_rebuilding(total if force else indexing.pending(field).count(), total):
+        run.write(Outcome())
+        if ann.worth_rebuilding(rows if force else indexing.pending(field).count(), rows):
             ann.drop_indexes(field)
         if force:
             indexing.mark_stale(field)
-        work = run.total = indexing.pending(field).count()
-        self.stdout.write(f"{field.label}: {work} of {total} pictures to embed")
-        report = indexing.Report(skipped=total - work)
+        run.total = indexing.pending(field).count()
+        self.stdout.write(f"{field.label}: {run.total} of {rows} pictures to embed")
+        outcome = Outcome(skipped=rows - run.total)
         try:
-            self._embed(field, run, report, sync, batch_size)
+            self._embed(field, run, outcome, sync, batch_size)
         except (InterfaceError, OperationalError):
             raise
         except Exception:
@@ -94,81 +96,81 @@ class Command(BaseCommand):
             raise
         for name in ann.build_indexes(field):
             self.stdout.write(f"{field.label}: built index {name}")
-        if work:
+        if run.total:
             ann.analyze(field)
-        run.finish(report)
-        return self._summarise(field, report)
+        run.finish(outcome)
+        return self._summarise(field, outcome)
 
-    def _embed(self, field: EmbeddingField, run: Run, total: indexing.Report, sync: bool, batch_size: int) -> None:
+    def _embed(self, field: EmbeddingField, run: Run, outcome: Outcome, sync: bool, batch_size: int) -> None:
+        """Embed what is pending, add to the outcome and show the progress."""
         progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, run.total or 0)
-        run.write(total)
+        run.write(outcome)
         try:
             # They hold claims, so their end is not left to the garbage collector.
-            with contextlib.closing(self._passes(field, sync, batch_size)) as reports:
-                for report in reports:
-                    report.skipped = 0
-                    total.add(report)
-                    run.show(total)
-                    progress.show(total.done + total.cleared + total.refused + total.failed + total.quarantined)
-            run.write(total)
+            with contextlib.closing(self._passes(field, sync, batch_size)) as steps:
+                for step in steps:
+                    step.skipped = 0
+                    outcome.add(step)
+                    run.show(outcome)
+                    progress.show(outcome.settled)
+            run.write(outcome)
         finally:
             progress.finish()
 
-    def _passes(self, field: EmbeddingField, sync: bool, batch_size: int) -> Generator[indexing.Report, None, None]:
+    def _passes(self, field: EmbeddingField, sync: bool, batch_size: int) -> Generator[Outcome, None, None]:
         """Embed what is pending until nothing is, or nothing moves any more; wait for what others are busy with."""
-        told = set()
-
-        def tell(text: str) -> None:
-            if text not in told:
-                told.add(text)
-                self.stdout.write(text)
-
+        said: set[str] = set()
         fruitless = 0
         while True:
             moved, processes = False, 0
             # Asked first: what is claimed now and no longer when we look below is pending then.
             claimed = indexing.claimed(field).exists()
             if indexing.pending(field).exists():
-                processes = 0 if sync else workers.worker_processes()
+                processes = 0 if sync else worker_processes()
                 if processes:
-                    reports = workers.embed_by_workers(field, batch_size, processes)
+                    steps = embed_by_workers(field, batch_size, processes)
                 else:
-                    reports = indexing.embed(field, indexing.pending_keys(field), batch_size=batch_size)
+                    steps = indexing.embed(field, indexing.pending_keys(field), batch_size=batch_size)
                     if not sync:
-                        tell("No Celery worker answers; embedding in this process.")
-                with contextlib.closing(reports):
-                    for report in reports:
-                        moved = moved or report.moved
-                        yield report
+                        self._say_once("No Celery worker answers; embedding in this process.", said)
+                with contextlib.closing(steps):
+                    for step in steps:
+                        moved = moved or step.settled > 0
+                        yield step
             if moved:
                 fruitless = 0
             elif claimed:
-                tell("Waiting for pictures that another process works on, or was working on when it was killed.")
+                self._say_once(
+                    "Waiting for pictures that another process works on, or was working on when it was killed.", said
+                )
                 time.sleep(1)
             else:
                 fruitless += 1
                 if fruitless >= (WORKER_PASSES if processes else 1):
                     return
 
-    def _summarise(self, field: EmbeddingField, report: indexing.Report) -> bool:
+    def _say_once(self, text: str, said: set[str]) -> None:
+        if text not in said:
+            said.add(text)
+            self.stdout.write(text)
+
+    def _summarise(self, field: EmbeddingField, outcome: Outcome) -> bool:
+        """Write what became of the pictures; return whether all have their vectors."""
         left = indexing.pending(field).count()
         self.stdout.write(
-            f"{field.label}: {report.done} done, {report.skipped} skipped, {report.cleared} cleared, "
-            f"{report.refused} refused, {report.failed} failed, {report.quarantined} quarantined"
+            f"{field.label}: {outcome.done} done, {outcome.skipped} skipped, {outcome.cleared} cleared, "
+            f"{outcome.refused} refused, {outcome.failed} failed, {outcome.quarantined} quarantined"
             + (f", {left} left" if left else "")
         )
-        bad = (
-            IndexingAttempt.objects.using(router.db_for_write(field.model))
-            .filter(label=field.label)
-            .exclude(state=IndexingAttempt.State.RUNNING)
-        )
+        bad = IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+        bad = bad.exclude(state=IndexingAttempt.State.RUNNING)
         bad = bad.exclude(attempts=0, message="")  # given back: among those that are left
-        for attempt in bad.order_by("object_id")[:20]:
+        for attempt in bad.order_by("object_id")[:LISTED]:
             _, image = split_key(attempt.key)
             self.stdout.write(f"  {attempt.state}: {attempt.object_id} ({image}): {attempt.message} [{attempt.code}]")
         count = bad.count()
-        if count > 20:
-            self.stdout.write(f"  … and {count - 20} more, in the table {IndexingAttempt._meta.db_table}")
+        if count > LISTED:
+            self.stdout.write(f"  … and {count - LISTED} more, in the table {IndexingAttempt._meta.db_table}")
         if left:
             self.stdout.write(
                 f"  {left} left: locked by another transaction, saved just now, or workers are busy. "
@@ -178,13 +180,14 @@ class Command(BaseCommand):
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind it: in the middle of a statement, that can close the connection."""
+    """Return whether Ctrl-C is behind an error: in the middle of a statement, it can close the connection."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _stopped(fields: list[EmbeddingField]) -> CommandError:
+    """Return the error that an interrupted command ends with."""
     message = "Stopped. Run the command again to go on from here."
     connections.close_all()  # a statement may have been under way
     with contextlib.suppress(InterfaceError, OperationalError):

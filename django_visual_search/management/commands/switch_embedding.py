@@ -90,7 +90,7 @@ class Command(BaseCommand):
             if e.returncode != 1:
                 raise
             failed = True
-        if indexing.settle(field) or serving(field).also is None:
+        if indexing.end_switch(field) or serving(field).also is None:
             self.stdout.write(
                 f"{field.label}: switched. To go back: manage.py switch_embedding --rollback {field.label}"
             )

@@ -1,4 +1,7 @@
-"""A reindex by the Celery workers: keeps them busy, a few batches ahead, and sees in the database what came of it."""
+"""Reindex by the Celery workers: keep them busy, a few batches ahead, and see in the database what came of it.
+
+Entry functions: ``worker_processes`` and ``embed_by_workers``.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,10 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..fields import EmbeddingField
-from ..indexing.claims import batched, quarantine_lost
+from ..indexing.claims import quarantine_lost
 from ..indexing.publishing import connect, enqueue
-from ..indexing.runs import Report
-from ..indexing.stale import SETTLED, without
-from ..indexing.sweeping import pending_keys
+from ..indexing.runs import Outcome
+from ..indexing.stale import SETTLED, batched, pending_keys, without_attempt
 from ..models import IndexingAttempt
 
 logger = logging.getLogger("django_visual_search")
@@ -33,7 +35,7 @@ AHEAD = 2
 
 
 def worker_processes() -> int:
-    """How many processes take tasks from our queue, of the workers that answer within a second or two."""
+    """Return how many processes take tasks from our queue, of the workers that answer within a second or two."""
     if current_app.conf.task_always_eager:
         return 0
     try:
@@ -49,8 +51,8 @@ def worker_processes() -> int:
     return sum(stats.get(name, {}).get("pool", {}).get("max-concurrency", 1) for name in names)
 
 
-def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> Generator[Report, None, None]:
-    """Send what is pending to the workers, ``batch_size`` pictures a task; reports as they get through.
+def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> Generator[Outcome, None, None]:
+    """Send what is pending to the workers, ``batch_size`` pictures a task; yield outcomes as they get through.
 
     Ends when everything was tried once, or when nothing has moved for ``LEASE_SECONDS``, as when a worker was killed.
     What is pending then may be sent again.
@@ -71,21 +73,21 @@ def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> 
         time.sleep(POLL_SECONDS)
         quarantine_lost(field)
         failed = Q(state=IndexingAttempt.State.FAILED, updated_at__gte=started)
-        left = set(without(field, SETTLED | failed).filter(pk__in=sent).values_list("pk", flat=True))
+        left = set(without_attempt(field, SETTLED | failed).filter(pk__in=sent).values_list("pk", flat=True))
         if len(left) < len(sent):
             moved_at = time.monotonic()
-            yield _report(field, [str(key) for key in sent - left], started)
+            yield _outcome(field, [str(key) for key in sent - left], started)
             sent = left
 
 
-def _report(field: EmbeddingField, ids: list[str], started: datetime) -> Report:
+def _outcome(field: EmbeddingField, ids: list[str], started: datetime) -> Outcome:
     attempts = IndexingAttempt.objects.using(router.db_for_write(field.model))
     attempts = attempts.filter(label=field.label, object_id__in=ids, updated_at__gte=started)
     states = Counter(attempts.values_list("state", flat=True))
-    report = Report(
+    outcome = Outcome(
         refused=states[IndexingAttempt.State.REFUSED],
         failed=states[IndexingAttempt.State.FAILED],
         quarantined=states[IndexingAttempt.State.QUARANTINED],
     )
-    report.done = len(ids) - report.refused - report.failed - report.quarantined
-    return report
+    outcome.done = len(ids) - outcome.without_vector
+    return outcome
