@@ -80,8 +80,7 @@ class Shop:
 
     def use_broker(self, url):
         self.broker = url
-        publishing.close_idle()
-        publishing._failed_at = None
+        publishing.disconnect()
         app.conf.broker_url = url
         app.set_default()
 
@@ -196,7 +195,7 @@ def shop(settings, tmp_path, transactional_db):
     yield shop
     shop.close()
     close_pool()
-    publishing.close_idle()
+    publishing.disconnect()
     forget_queue(settings.VISUAL_SEARCH["QUEUE"], REDIS, RABBITMQ)
     app.conf.broker_url = before
 

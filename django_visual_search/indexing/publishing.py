@@ -1,4 +1,8 @@
-"""Sends work to Celery without ever making a save wait for a broker or fail because of it."""
+"""Send work to Celery without ever making a save wait for a broker or fail because of it.
+
+Entry function: ``enqueue``. Connections are kept between messages, for opening one takes longer than sending a task.
+kombu's own pools would neither let go of idle connections nor leave the parent's ones alone after ``os.fork``.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,30 @@ import atexit
 import logging
 import os
 import time
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..conf import conf
 
 logger = logging.getLogger("django_visual_search")
 
-# A broker that failed is left alone for so many seconds; what is not sent meanwhile is found by the sweep.
 PAUSE_SECONDS = 10.0
+"""How long a broker that failed is left alone; the sweep finds what is not sent meanwhile."""
 
-# Connections of this process that are kept open between messages, as many as were ever in use at the same time.
-_idle: list[tuple[Any, Any]] = []
-_inherited: list[Any] = []
+IDLE_SECONDS = 60.0
+"""How long a connection is kept unused, as far as later saves are there to close it."""
+
+
+class _Kept(NamedTuple):
+    app: Any
+    connection: Any
+    since: float
+
+
+_idle: deque[_Kept] = deque()
+"""The most recently used last, so that the others grow old."""
+_inherited: list[_Kept] = []
 _failed_at: float | None = None
 
 
@@ -35,19 +51,18 @@ def enqueue(task: Any, *args: Any, **kwargs: Any) -> bool:
     if _failed_at is not None and time.monotonic() - _failed_at < PAUSE_SECONDS:
         return False
     try:
-        # A connection that was idle may have been closed by the broker, as by its restart: that is worth a second try.
-        if not _publish_on_idle(task, args, kwargs):
-            _publish(connect(app), task, args, kwargs)
+        _publish(task, args, kwargs)
     except Exception as e:
         _failed_at = time.monotonic()
         logger.warning("visual search: the broker did not take %s (%s); the sweep will find its pictures", task.name, e)
         return False
     _failed_at = None
+    close_oldest()
     return True
 
 
 def connect(app: Any) -> Any:
-    """A new connection to the broker, with time limits of our own: kombu's Redis transport has none."""
+    """Return a new connection to the broker, with time limits of our own: kombu's Redis transport has none."""
     seconds = conf.PUBLISH_SECONDS
     options = {**(app.conf.broker_transport_options or {}), "max_retries": 0}
     # No heartbeat: nobody would send it between two saves, and the broker would close the connection.
@@ -60,28 +75,53 @@ def connect(app: Any) -> Any:
     return connection
 
 
-def _publish_on_idle(task: Any, args: Any, kwargs: Any) -> bool:
-    while _idle:
-        app, connection = _idle.pop()
-        if app is not task.app:
-            _close(connection)
-            continue
+def close_oldest(idle_seconds: float = IDLE_SECONDS) -> None:
+    """Close a kept connection that was not used for that long: one at a time, as closing may wait for the broker."""
+    oldest = _pop(_idle.popleft)
+    if oldest is not None and time.monotonic() - oldest.since > idle_seconds:
+        _close(oldest.connection)
+    elif oldest is not None:
+        _idle.appendleft(oldest)
+
+
+@atexit.register
+def disconnect() -> None:
+    """Close all kept connections, and forget that the broker failed."""
+    global _failed_at
+    _failed_at = None
+    while kept := _pop(_idle.pop):
+        _close(kept.connection)
+
+
+def _publish(task: Any, args: Any, kwargs: Any) -> None:
+    kept = _pop(_idle.pop)
+    if kept is not None:
         try:
-            _publish(connection, task, args, kwargs)
+            if kept.app is task.app:
+                _publish_on(kept.connection, task, args, kwargs)
+                return
+            _close(kept.connection)
         except Exception as e:
-            logger.debug("visual search: a broker connection is of no use any more: %s", e)
-            return False
-        return True
-    return False
+            # The broker may have closed it since, as by its restart: that is worth a second try.
+            logger.debug("visual search: a kept broker connection failed: %s", e)
+    _publish_on(connect(task.app), task, args, kwargs)
 
 
-def _publish(connection: Any, task: Any, args: Any, kwargs: Any) -> None:
+def _publish_on(connection: Any, task: Any, args: Any, kwargs: Any) -> None:
     try:
         task.apply_async(args, kwargs, connection=connection, queue=conf.QUEUE, retry=False)
     except BaseException:
         _close(connection)
         raise
-    _idle.append((task.app, connection))
+    _idle.append(_Kept(task.app, connection, time.monotonic()))
+
+
+def _pop(pop: Callable[[], _Kept]) -> _Kept | None:
+    """Return a kept connection, or None; other threads take them too."""
+    try:
+        return pop()
+    except IndexError:
+        return None
 
 
 def _close(connection: Any) -> None:
@@ -89,13 +129,6 @@ def _close(connection: Any) -> None:
         connection.release()
     except Exception as e:
         logger.debug("visual search: closing a broken broker connection: %s", e)
-
-
-@atexit.register
-def close_idle() -> None:
-    """Close the connections that are kept open."""
-    while _idle:
-        _close(_idle.pop()[1])
 
 
 def _leave_to_parent() -> None:

@@ -2,19 +2,23 @@
 
 import logging
 import statistics
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from django_visual_search import indexing
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import publishing
+from django_visual_search.tasks import embed
 
 from ..conftest import embed_all
 from ..processes import RABBITMQ, REDIS, closed_port, need, shop, silent_broker, until  # noqa: F401
 from ..proxy import Proxy
+from ..testshop.celery import app
 from ..testshop.faulty import numbered
 from ..testshop.models import Article, ArticleImage, Item, Product, Shoe
 
@@ -34,6 +38,7 @@ def messages(shop):  # noqa: F811 (the fixture)
 def test_a_save_with_a_dead_broker_succeeds_within_a_second(shop, scheme, fault, caplog):  # noqa: F811
     with silent_broker() as port:
         shop.use_broker(f"{scheme}://127.0.0.1:{port if fault == 'silent' else closed_port()}")
+        publishing.connect(app).transport  # noqa: B018 - imports the client's library, whatever the broker does
         seconds = []
         with caplog.at_level(logging.WARNING, "django_visual_search"):
             for number in range(5):
@@ -57,7 +62,7 @@ def proxy(request, shop):  # noqa: F811
     with Proxy((url.hostname, url.port)) as proxy:
         shop.use_broker(request.param.replace(f":{url.port}/", f":{proxy.port}/"))
         yield proxy
-        publishing.close_idle()
+        publishing.disconnect()
 
 
 def test_a_save_when_the_broker_falls_silent(shop, proxy):  # noqa: F811
@@ -84,6 +89,28 @@ def test_a_connection_that_the_broker_closed_is_replaced(shop, proxy):  # noqa: 
         Product.objects.create(image=numbered(number))
     until(lambda: messages(shop) >= 2, 5, "the messages' arrival")
     assert embed_all().done == 3
+
+
+def test_connections_that_a_burst_of_saves_opened_are_closed_again(shop, proxy):  # noqa: F811
+    def send(number):
+        together.wait(10)
+        try:
+            return publishing.enqueue(embed, "testshop.Product.embedding", [number])
+        finally:
+            connection.close()
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(send, range(4)))
+    opened = len(proxy.ends)
+    assert opened > 2, "two ends a connection"
+    publishing.close_oldest()
+    assert len(proxy.ends) == opened, "none is old"
+    for _ in range(4):
+        publishing.close_oldest(idle_seconds=0)
+    until(lambda: not proxy.ends, 5, "the end of all connections")
+    assert publishing.enqueue(embed, "testshop.Product.embedding", [4])
+    assert messages(shop) == 5
 
 
 @pytest.mark.parametrize("url", [REDIS, RABBITMQ])
