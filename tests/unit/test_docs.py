@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import io
 import json
+import pkgutil
 import re
 import shlex
 import shutil
@@ -170,6 +171,34 @@ def test_cards_have_what_templates_are_promised():
     card = Card(hit=None, key="1", title="Hat", url="/hats/1/", thumbnail="")
     assert all(hasattr(card, name) for name in re.findall(r"`(\w+)`", listed))
     assert card.address == card.url  # the name in templates written before
+
+
+class TestArchitecture:
+    def rows(self, heading):
+        """Yield the names in each cell of a section's table."""
+        text = (docs.FOLDER / "contributing/architecture.md").read_text()
+        section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+        for line in re.findall(r"^\| (.*) \|$", section, re.MULTILINE)[1:]:
+            yield [re.findall(r"`([\w./]+)`", cell) for cell in line.split(" | ")]
+
+    def test_every_package_is_there(self):
+        listed = {name.rstrip("/") for packages, *_ in self.rows("Packages") for name in packages}
+        children = {path.stem for path in docs.FOLDER.parent.iterdir() if path.suffix in ("", ".py")}
+        apart = {"__init__", "__pycache__", "apps", "docs", "gate", "indexes", "migrations", "results"}
+        assert listed == children - {*apart, "static", "templates", "locale"}
+
+    def test_where_to_start_reading_exists(self):
+        for packages, _, entries in self.rows("Packages"):
+            for entry in entries:
+                assert resolve(f"{packages[0].rstrip('/')}.{entry}"), entry
+
+    def test_the_journeys_begin_and_end_somewhere(self):
+        for _, first, last in self.rows("Four journeys"):
+            assert all(resolve(name) for name in (*first, *last))
+
+
+def resolve(name):
+    return pkgutil.resolve_name(f"django_visual_search.{name}")
 
 
 # What the pages define, at work
