@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from .palette import Colour
-from .shapes import SIZE, Mask, both
+from .shapes import SIZE, Mask, around, both
 
 PIXELS = SIZE / 100
 
@@ -36,12 +36,9 @@ class Canvas:
         ``pattern`` shows ``second``; ``bevel`` is the width of the rounded edge in hundredths of the picture, ``depth``
         how strongly it takes the light; ``fall`` darkens from top to bottom; ``round`` shades across as on a cylinder.
         """
-        bounds = mask.getbbox()
-        if bounds is None:
+        if (bounds := mask.getbbox()) is None or (region := around(mask, int(bevel * PIXELS * 2) + 2)) is None:
             return
-        margin = int(bevel * PIXELS * 2) + 2
-        x0, y0, x1, y1 = bounds
-        region = (max(0, x0 - margin), max(0, y0 - margin), min(SIZE, x1 + margin), min(SIZE, y1 + margin))
+        x0, x1 = bounds[0], bounds[2]
         shape = mask.crop(region)
         rgb: NDArray[np.float32] = np.empty((shape.height, shape.width, 3), np.float32)
         rgb[:] = colour
@@ -68,10 +65,13 @@ class Canvas:
         self, mask: Mask, colour: Colour, *, opacity: float, blur: float = 1.0, within: Mask | None = None
     ) -> None:
         """A soft patch of light or shade, cut to ``within``."""
-        soft = mask.filter(ImageFilter.GaussianBlur(blur * PIXELS)).point(lambda value: int(value * opacity))
-        layer = Image.new("RGBA", (SIZE, SIZE), (*colour, 0))
-        layer.putalpha(soft if within is None else both(soft, within))
-        self.image.alpha_composite(layer)
+        if (region := around(mask, int(blur * PIXELS * 3) + 6)) is None:
+            return
+        soft = mask.crop(region).filter(ImageFilter.GaussianBlur(blur * PIXELS))
+        soft = soft.point(lambda value: int(value * opacity))
+        layer = Image.new("RGBA", soft.size, (*colour, 0))
+        layer.putalpha(soft if within is None else both(soft, within.crop(region)))
+        self.image.alpha_composite(layer, region[:2])
 
     def shade_under(
         self, mask: Mask, below: Mask, *, opacity: float = 0.4, blur: float = 1.5, shift: float = 1.5

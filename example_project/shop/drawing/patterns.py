@@ -16,12 +16,13 @@ FINE = SIZE * 2
 
 
 def _mask(values: NDArray[np.bool_]) -> Mask:
-    return Image.fromarray((values * 255).astype(np.uint8), "L").resize((SIZE, SIZE), Image.Resampling.BOX)
+    whole = np.broadcast_to(values, (FINE, FINE))
+    return Image.fromarray((whole * 255).astype(np.uint8), "L").resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
 def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
     """``period``: distance of repetition in hundredths of the picture. Raises KeyError for an unknown name."""
-    y, x = np.mgrid[0:FINE, 0:FINE].astype(np.float32) * (100 / FINE)
+    y, x = (axis.astype(np.float32) * (100 / FINE) for axis in np.ogrid[0:FINE, 0:FINE])
     p = period or rng.uniform(5, 10)
     if name == "striped":
         return _mask(x % p < p * rng.uniform(0.25, 0.5))
@@ -48,7 +49,7 @@ def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
             cx, cy, radius = rng.uniform(0, 100), rng.uniform(0, 100), rng.uniform(0.25, 0.8)
             r = int(radius * FINE / 100) + 1
             px, py = int(cx * FINE / 100), int(cy * FINE / 100)
-            window = np.s_[max(0, py - r) : py + r, max(0, px - r) : px + r]
-            spots[window] |= (x[window] - cx) ** 2 + ((y[window] - cy) * 1.4) ** 2 < radius**2
+            rows, columns = slice(max(0, py - r), py + r), slice(max(0, px - r), px + r)
+            spots[rows, columns] |= (x[:, columns] - cx) ** 2 + ((y[rows] - cy) * 1.4) ** 2 < radius**2
         return _mask(spots)
     raise KeyError(name)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from .palette import WOODS, Colour, lighter
-from .shapes import SIZE
+from .shapes import SIZE, around
 
 Pixels = NDArray[np.float32]
 
@@ -46,8 +46,9 @@ def _with_shadow(
     flat = alpha.crop(bounds).resize((right - left, max(8, (foot - top) // 6)), Image.Resampling.BILINEAR)
     shadow = Image.new("L", cutout.size)
     shadow.paste(flat, (left + int(lean * (right - left)), foot - int(flat.height * 0.72)))
-    shadow = shadow.filter(ImageFilter.GaussianBlur(blur)).point(lambda value: int(value * opacity))
-    ground.paste((20, 18, 24), (0, 0), shadow)
+    if region := around(shadow, int(blur * 3) + 6):
+        shadow = shadow.crop(region).filter(ImageFilter.GaussianBlur(blur)).point(lambda value: int(value * opacity))
+        ground.paste((20, 18, 24), region[:2], shadow)
     ground.paste(cutout, (0, 0), cutout)
     return ground
 
@@ -57,7 +58,7 @@ def studio(cutout: Image.Image, seed: str) -> Image.Image:
     rng = Random(f"studio {seed}")
     tone = rng.uniform(240, 248)
     ground = _ramp((int(tone), int(tone), int(tone - 1)), (int(tone - 10), int(tone - 11), int(tone - 13)), SIZE)
-    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE - 0.5
+    y, x = (axis.astype(np.float32) / SIZE - 0.5 for axis in np.ogrid[0:SIZE, 0:SIZE])
     ground += (9 - 34 * ((x + 0.08) ** 2 + (y + 0.1) ** 2))[..., None]
     return _with_shadow(_picture(ground), cutout, opacity=0.42)
 
@@ -150,7 +151,7 @@ def photo(cutout: Image.Image, seed: str, scene: str | None = None) -> Image.Ima
     seen = _viewpoint(cutout, rng)
     placed = _with_shadow(ground_image, seen, opacity=rng.uniform(0.4, 0.65), lean=rng.uniform(-0.15, 0.15), blur=11)
     values = np.asarray(placed.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.1))), np.float32)
-    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE - 0.5
+    y, x = (axis.astype(np.float32) / SIZE - 0.5 for axis in np.ogrid[0:SIZE, 0:SIZE])
     slope = rng.uniform(0.1, 0.34)
     lamp = 1 + slope * (x * rng.choice([-1, 1]) - y * 0.7) - 0.35 * (x * x + y * y)
     warmth, exposure = rng.uniform(-0.07, 0.09), rng.uniform(0.84, 1.12)

@@ -16,30 +16,20 @@ Point = tuple[float, float]
 Mask = Image.Image
 
 
-def _draw(do: Callable[[ImageDraw.ImageDraw], None]) -> Mask:
-    mask = Image.new("L", (SIZE * OVERSAMPLING, SIZE * OVERSAMPLING))
-    do(ImageDraw.Draw(mask))
-    return mask.reduce(OVERSAMPLING)
-
-
-def _scaled(points: Sequence[Point]) -> list[Point]:
-    return [(x * SCALE, y * SCALE) for x, y in points]
-
-
 def polygon(points: Sequence[Point]) -> Mask:
-    return _draw(lambda draw: draw.polygon(_scaled(points), fill=255))
+    return _drawn(points, lambda draw, outline: draw.polygon(outline, fill=255))
 
 
 def ellipse(x: float, y: float, rx: float, ry: float | None = None) -> Mask:
-    """Around the centre ``(x, y)``."""
+    """Return an ellipse around ``(x, y)``; a circle without ``ry``."""
     ry = rx if ry is None else ry
-    box = _scaled([(x - rx, y - ry), (x + rx, y + ry)])
-    return _draw(lambda draw: draw.ellipse([*box[0], *box[1]], fill=255))
+    corners = [(x - rx, y - ry), (x + rx, y + ry)]
+    return _drawn(corners, lambda draw, c: draw.ellipse([*c[0], *c[1]], fill=255))
 
 
 def box(x0: float, y0: float, x1: float, y1: float, radius: float = 0) -> Mask:
-    corners = _scaled([(x0, y0), (x1, y1)])
-    return _draw(lambda draw: draw.rounded_rectangle([*corners[0], *corners[1]], radius * SCALE, fill=255))
+    corners = [(x0, y0), (x1, y1)]
+    return _drawn(corners, lambda draw, c: draw.rounded_rectangle([*c[0], *c[1]], radius * SCALE, fill=255))
 
 
 def smooth(points: Sequence[Point], *, closed: bool = True, steps: int = 14) -> list[Point]:
@@ -68,16 +58,33 @@ def blob(*points: Point) -> Mask:
 
 
 def stroke(points: Sequence[Point], width: float, *, curved: bool = True) -> Mask:
-    """A line with round ends."""
-    path = smooth(points, closed=False) if curved else list(points)
+    """Return a line with round ends."""
+    radius = width * SCALE / 2
 
-    def do(draw: ImageDraw.ImageDraw) -> None:
-        scaled, radius = _scaled(path), width * SCALE / 2
-        draw.line(scaled, fill=255, width=round(2 * radius), joint="curve")
-        for x, y in (scaled[0], scaled[-1]):
+    def line(draw: ImageDraw.ImageDraw, path: list[Point]) -> None:
+        draw.line(path, fill=255, width=round(2 * radius), joint="curve")
+        for x, y in (path[0], path[-1]):
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
 
-    return _draw(do)
+    return _drawn(smooth(points, closed=False) if curved else points, line, margin=radius)
+
+
+def _drawn(points: Sequence[Point], do: Callable[[ImageDraw.ImageDraw, list[Point]], None], margin: float = 0) -> Mask:
+    """Let ``do`` draw a shape, given its points, enlarged ``OVERSAMPLING`` times, and return it as a mask.
+
+    Only the part of the picture within ``margin`` of the points is enlarged: a third of the work of a drawing.
+    """
+    scaled = [(x * SCALE, y * SCALE) for x, y in points]
+    edges = []
+    for values in zip(*scaled, strict=True):
+        low, high = (min(values) - margin) // OVERSAMPLING - 1, (max(values) + margin) // OVERSAMPLING + 2
+        edges.append((min(max(int(low), 0), SIZE - 1), min(max(int(high), 1), SIZE)))
+    (left, right), (top, bottom) = edges
+    drawn = Image.new("L", ((right - left) * OVERSAMPLING, (bottom - top) * OVERSAMPLING))
+    do(ImageDraw.Draw(drawn), [(x - left * OVERSAMPLING, y - top * OVERSAMPLING) for x, y in scaled])
+    mask = Image.new("L", (SIZE, SIZE))
+    mask.paste(drawn.reduce(OVERSAMPLING), (left, top))
+    return mask
 
 
 def union(*masks: Mask) -> Mask:
@@ -95,6 +102,14 @@ def minus(mask: Mask, *others: Mask) -> Mask:
 
 def both(mask: Mask, other: Mask) -> Mask:
     return ImageChops.multiply(mask, other)
+
+
+def around(mask: Mask, margin: int) -> tuple[int, int, int, int] | None:
+    """Return the corners, in pixels, of what the mask shows and ``margin`` pixels more; None if it is empty."""
+    if (bounds := mask.getbbox()) is None:
+        return None
+    x0, y0, x1, y1 = bounds
+    return max(0, x0 - margin), max(0, y0 - margin), min(SIZE, x1 + margin), min(SIZE, y1 + margin)
 
 
 def mirrored(points: Sequence[Point], axis: float = 50) -> list[Point]:
