@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Commands of the example shop: ``python manage.py demo`` to begin with."""
+"""Commands of the example shop; start with ``python manage.py demo``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""``DATABASE_URL`` to Django's ``DATABASES`` entry."""
+"""Turn ``DATABASE_URL`` into Django's ``DATABASES`` entry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def database_from_url(url: str) -> dict[str, Any]:
     """Parse ``postgres://user:password@host:port/name?option=value`` (or ``postgresql://``).
 
     Parts are percent-decoded; further options go to the driver. A socket's folder is the percent-encoded host or the
-    option ``host``. Raises ValueError, without the password, for what is not such a URL.
+    option ``host``. Raises ValueError, without the password in its text, for any other URL.
     """
     parts = urlsplit(url.strip())
     if parts.scheme not in ("postgres", "postgresql"):
@@ -24,10 +24,10 @@ def database_from_url(url: str) -> dict[str, Any]:
         port = parts.port
     except ValueError:
         raise ValueError(
-            "DATABASE_URL: the port is not a number (or a '/', '#', '?' or '@' in it is not encoded)."
+            "DATABASE_URL: the port is not a number, or a '/', '#', '?' or '@' is not percent-encoded."
         ) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    # urlsplit lowers the host's case, which a socket's folder can't bear
+    # urlsplit lowers the host's case, which breaks the path of a socket's folder
     host = parts.netloc.rpartition("@")[2] if "%2f" in parts.netloc.lower() else parts.hostname or ""
     if "%2f" in host.lower() and port is not None:
         host = host.rpartition(":")[0]

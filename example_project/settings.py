@@ -6,7 +6,7 @@ from pathlib import Path
 from .database_url import database_from_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# Everything that the shop makes: its database, pictures and exported models
+# Everything that the shop creates: database, pictures, models
 EXAMPLE_DIR = Path(os.environ.get("EXAMPLE_DIR") or BASE_DIR / ".example").absolute()
 
 DEBUG = os.environ.get("DEBUG", "1") not in ("0", "false", "")
@@ -57,7 +57,7 @@ else:
     from .embedded_postgres import database
 
     DATABASES = {"default": database(EXAMPLE_DIR / "postgres")}
-# A connection per request would cost about 4 ms more than the search itself
+# A new connection per request would add about 4 ms, more than the search takes
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -82,7 +82,7 @@ if os.environ.get("VISUAL_SEARCH_EXTRACTOR", "classic") == "cnn":
             "application": os.environ.get("VISUAL_SEARCH_APPLICATION") or "EfficientNetV2B0",
             "weights": "imagenet",
             "application_kwargs": {"alpha": float(alpha)} if alpha else {},
-            # Twice the work for far better hits; see the README, Extractors
+            # Twice the work for far better hits
             "views": ["whole", "centre-mirrored"],
         },
     }
@@ -95,13 +95,13 @@ VISUAL_SEARCH = {
     "CACHE_DIR": EXAMPLE_DIR / "models",
 }
 
-# Celery: with a broker, tasks go to `celery -A example_project worker -Q visual_search`; without, they run inline
+# Celery: with a broker, tasks run in `celery -A example_project worker -Q visual_search`; without, inline
 
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or None
 CELERY_TASK_ALWAYS_EAGER = CELERY_BROKER_URL is None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A dead or silent broker must not hold up who saves a product
+# A dead or silent broker must not delay the saving of a product
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 if (CELERY_BROKER_URL or "").startswith(("redis", "rediss")):
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, "retry_on_timeout": False}
@@ -112,7 +112,7 @@ CELERY_BEAT_SCHEDULE = {
     "visual-search-sweep": {
         "task": "django_visual_search.sweep",
         "schedule": 30,
-        # What waited longer than the next one is due is of no use any more
+        # A sweep that has waited until the next one is due is useless
         "options": {"queue": VISUAL_SEARCH["QUEUE"], "expires": 30},
     }
 }

@@ -41,7 +41,7 @@ class ProductImageInline(admin.TabularInline):
 
 
 class CustomerPhotoForm(StaffPhotoForm):
-    """Search by photo for somebody who wrote in: their orders show up beside the products."""
+    """Search by a customer's photo, with that customer's orders beside the products."""
 
     customer = forms.EmailField(label="Customer's e-mail", required=False)
 
@@ -72,7 +72,7 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
         return _thumbnail(product.image, 240)
 
     def get_visual_search_queryset(self, request: HttpRequest) -> QuerySet[Product]:
-        """With what ``visual_search_links`` reads: three queries for all hits."""
+        """Prefetch what ``visual_search_links`` reads: three queries for all hits."""
         email = (request.POST.get("customer") or request.GET.get("customer") or "").strip()
         bought = OrderLine.objects.filter(order__email__iexact=email) if email else OrderLine.objects.none()
         running = Coupon.objects.running()
@@ -88,16 +88,16 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
         )
 
     def visual_search_links(self, request: HttpRequest, product: Product) -> list[tuple[str, str]]:
-        """The customer's orders of this product, and the coupons that can be used for it now."""
+        """Return links to the customer's orders of this product and to the coupons that are valid for it now."""
         orders = [
-            (_told(line), reverse("admin:shop_order_change", args=[line.order_id]))
+            (_order_text(line), reverse("admin:shop_order_change", args=[line.order_id]))
             for line in getattr(product, "bought", [])
         ]
         coupons = [*getattr(product, "own_coupons", []), *getattr(product.category, "running_coupons", [])]
         return orders + [(str(coupon), reverse("admin:shop_coupon_change", args=[coupon.pk])) for coupon in coupons]
 
 
-def _told(line: OrderLine) -> str:
+def _order_text(line: OrderLine) -> str:
     returned = ", returned" if line.returned else ""
     return f"{line.order}, {line.order.created:%d %b %Y}: {line.quantity} x{returned}"
 

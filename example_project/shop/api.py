@@ -1,4 +1,4 @@
-"""The shop's API. What visual search adds to it is the mixin and one line of facets."""
+"""The shop's API. Visual search adds the mixin and one line of facets."""
 
 from __future__ import annotations
 

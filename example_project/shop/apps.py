@@ -6,6 +6,6 @@ class ShopConfig(AppConfig):
     label = "shop"
 
     def ready(self) -> None:
-        # Here rather than in the package's __init__, so that importing example_project.embedded_postgres stays cheap.
-        # Tasks bind to this application in web processes and commands too.
+        # Binds tasks to the shop's Celery application in web processes and commands too. Not in the package's __init__,
+        # so that importing example_project.embedded_postgres stays cheap.
         from example_project import celery  # noqa: F401

@@ -1,4 +1,7 @@
-"""A catalogue's CSV file to checked rows. What is wrong with a row is said in a sentence and the others are read on."""
+"""Read a catalogue's CSV file into checked rows. A bad row becomes an error of one sentence; the others are read.
+
+Entry function: ``read``.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ MOST_STOCK = 2**31 - 1
 
 
 class CatalogueError(ValueError):
-    """Nothing of the file can be read; the text says why and what to do."""
+    """The file is unreadable; the message says why and what to do."""
 
 
 class RowError(ValueError):
-    """One row can't be taken."""
+    """One row is bad."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Row:
 
 
 def read(file: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row | RowError]]:
-    """Yield each row that isn't blank with the number of the line it begins on. Raises CatalogueError at the first."""
+    """Yield the number of its first line and each row that isn't blank. Raises CatalogueError on the first ``next``."""
     text = _text(file)
     head = text.split("\n", 1)[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or max(",;\t", key=head.count), strict=True)
@@ -50,7 +53,7 @@ def read(file: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row | 
         except StopIteration:
             return
         except csv.Error as e:
-            yield line, RowError(f"The quoting is broken: {e}. A quote inside a quoted cell is written twice.")
+            yield line, RowError(f"The quoting is broken: {e}. Write a quote inside a quoted cell twice.")
         else:
             if any(cell.strip() for cell in cells):
                 yield line, _row_or_reason(columns, cells, file.parent)
@@ -78,7 +81,7 @@ def _columns(rows: Iterator[list[str]]) -> list[str]:
     try:
         columns = [name.strip().lower() for name in next(rows)]
     except csv.Error as e:
-        raise CatalogueError(f"The first line is no CSV: {e}.") from e
+        raise CatalogueError(f"The first line is not CSV: {e}.") from e
     columns = ["images" if name == "image" else name for name in columns]
     if missing := [name for name in REQUIRED if name not in columns]:
         raise CatalogueError(
@@ -101,7 +104,7 @@ def _row(columns: list[str], cells: list[str], folder: Path) -> Row:
     if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
         raise RowError(f"{len(cells)} cells for {len(columns)} columns; a cell with the separator in it needs quotes.")
     if any("\0" in cell for cell in cells):
-        raise RowError("There is a NUL character in it.")
+        raise RowError("The row contains a NUL character.")
     value = dict.fromkeys((*REQUIRED, *OPTIONAL), "")
     value |= {name: cell.strip() for name, cell in zip(columns, cells, strict=False)}
     if empty := [name for name in REQUIRED if not value[name]]:
@@ -122,15 +125,16 @@ def _row(columns: list[str], cells: list[str], folder: Path) -> Row:
 
 
 def price(text: str) -> Decimal:
-    """``1299``, ``1,299.00``, ``1.299,00``, ``1 299,00``, ``1'299.00``, with or without a currency sign.
+    """Parse ``1299``, ``1,299.00``, ``1.299,00``, ``1 299,00`` or ``1'299.00``, with or without a currency sign.
 
-    A single separator before exactly three digits (``1.299``) means one thing here and another there: RowError.
+    Raises RowError for anything else, also for a single separator before exactly three digits (``1.299``): its meaning
+    depends on the country.
     """
     if len(text) > 40:
         raise RowError("The price is too long.")
     number = re.sub(r"^\s*(?:[€$£¥]|[A-Z]{3})?\s*|\s*(?:[€$£¥]|[A-Z]{3})?\s*$", "", text)
     if re.fullmatch(r"\d{1,3}[.,]\d{3}", number):
-        raise RowError(f"Price {text!r} can be read in two ways: write it like 1299.00 or 1.30.")
+        raise RowError(f"The price {text!r} is ambiguous: write it like 1299.00 or 1.30.")
     for thousands, point in ((r"[,'\u2019\s]", r"\."), (r"[.'\u2019\s]", ",")):
         if re.fullmatch(rf"(?:\d+|\d{{1,3}}(?:{thousands}\d{{3}})+)(?:{point}\d{{1,2}})?", number):
             return Decimal(re.sub(thousands, "", number).replace(",", "."))
@@ -152,9 +156,9 @@ def _image(name: str, folder: Path) -> Path:
     if not path.is_relative_to(root):
         raise RowError(f"{name!r} is outside the folder of the CSV file.")
     try:
-        there = path.is_file()
+        found = path.is_file()
     except OSError:  # a name that is too long, a folder that is closed
-        there = False
-    if not there:
-        raise RowError(f"There is no file {name!r} in the folder of the CSV file.")
+        found = False
+    if not found:
+        raise RowError(f"The folder of the CSV file has no file {name!r}.")
     return path

@@ -1,8 +1,7 @@
-"""Fills the shop with the drawn catalogue; doing it again adds only what is missing."""
+"""Fill the shop with the drawn catalogue; a second run adds only what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -11,48 +10,42 @@ from django.conf import settings
 from django.utils.text import slugify
 
 from .drawing.catalogue import Item, catalogue
-from .drawing.write import Shot, write_all
+from .drawing.write import Drawing, Shot
 from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductImage
 
 FOLDER = "products/drawn"
 OPENED = datetime(2026, 3, 2, 9, tzinfo=UTC)
-"""When the drawn shop opened."""
+"""The shop's first day."""
 ORDERS = 240
 CUSTOMERS = ("ada", "ben", "chloe", "dario", "edda", "finn", "greta", "hugo", "ines", "jonas", "klara", "luis")
 
 
 def _files(item: Item) -> tuple[str, dict[str, str]]:
-    """Names, in the media folder, of the item's picture and of its photos by their seeds."""
+    """Return names in the media folder: the item's picture, and its photos by seed."""
     photos = {f"{item.sku} {n}": f"{FOLDER}/{item.sku.lower()}-{n}.jpg" for n in range(1, item.photos + 1)}
     return f"{FOLDER}/{item.sku.lower()}.jpg", photos
 
 
-def undrawn(items: list[Item]) -> list[Item]:
+def items() -> list[Item]:
+    return list(catalogue())
+
+
+def drawings(items: list[Item]) -> list[Drawing]:
+    """Return the drawings of products that lack a picture in the media folder."""
     media = Path(settings.MEDIA_ROOT)
-    return [
-        item for item in items for main, photos in [_files(item)] if not _all_there(media, [main, *photos.values()])
-    ]
-
-
-def _all_there(media: Path, names: list[str]) -> bool:
-    return all((media / name).exists() for name in names)
-
-
-def draw(items: list[Item], done: Callable[[int], None]) -> None:
-    """Draw the pictures of ``items`` into the media folder; ``done`` hears how many are through."""
-    media = Path(settings.MEDIA_ROOT)
-    work = []
+    missing = []
     for item in items:
         main, photos = _files(item)
-        work.append((item.design, str(media / main), [Shot(str(media / name), seed) for seed, name in photos.items()]))
-    for count, _ in enumerate(write_all(work), 1):
-        done(count)
+        if not all((media / name).exists() for name in [main, *photos.values()]):
+            shots = [Shot(str(media / name), seed) for seed, name in photos.items()]
+            missing.append(Drawing(item.design, str(media / main), shots))
+    return missing
 
 
 def fill(items: list[Item]) -> int:
-    """Insert the products that aren't there yet, in bulk, without embedding them. Returns how many were inserted."""
-    there = set(Product.objects.values_list("sku", flat=True))
-    new = [item for item in items if item.sku not in there]
+    """Insert the missing products in bulk, without embedding them; return how many."""
+    present = set(Product.objects.values_list("sku", flat=True))
+    new = [item for item in items if item.sku not in present]
     # Kinds mixed, as in a shop that grew
     Random("order of arrival").shuffle(new)
     for model, names in ((Category, {item.category for item in new}), (Brand, {item.brand for item in new})):
@@ -83,7 +76,7 @@ def fill(items: list[Item]) -> int:
 
 
 def fill_orders() -> None:
-    """Customers' orders and a few coupons, the same on every machine; none where there are orders already."""
+    """Insert orders and a few coupons, the same on every machine, unless the shop has orders."""
     if Order.objects.exists():
         return
     rng = Random("orders")
@@ -110,7 +103,3 @@ def fill_orders() -> None:
         ),
     ]
     Coupon.objects.bulk_create(coupons, ignore_conflicts=True)
-
-
-def items() -> list[Item]:
-    return list(catalogue())

@@ -11,7 +11,7 @@ ORDERS = {"": "Newest", "price": "Price, low to high", "-price": "Price, high to
 
 
 class FilterForm(forms.Form):
-    """What the list is narrowed to; a field that makes no sense is shown with its error and narrows nothing."""
+    """Filters and order of the product list. An invalid field shows its error and filters nothing."""
 
     q = forms.CharField(label="Name", required=False, max_length=100, widget=forms.TextInput({"type": "search"}))
     category = forms.ModelChoiceField(
@@ -24,20 +24,20 @@ class FilterForm(forms.Form):
 
     def narrow(self, products: QuerySet[Product]) -> QuerySet[Product]:
         self.is_valid()
-        wanted: dict[str, Any] = self.cleaned_data
+        filters: dict[str, Any] = self.cleaned_data
         lookups = {
-            "name__icontains": wanted.get("q"),
-            "category": wanted.get("category"),
-            "brand": wanted.get("brand"),
-            "price__gte": wanted.get("min_price"),
-            "price__lte": wanted.get("max_price"),
+            "name__icontains": filters.get("q"),
+            "category": filters.get("category"),
+            "brand": filters.get("brand"),
+            "price__gte": filters.get("min_price"),
+            "price__lte": filters.get("max_price"),
         }
         products = products.filter(**{key: value for key, value in lookups.items() if value not in (None, "")})
-        return products.order_by(wanted["order"], "pk") if wanted.get("order") else products
+        return products.order_by(filters["order"], "pk") if filters.get("order") else products
 
 
 class PhotoSearchForm(forms.Form):
-    # A FileField: what counts as a picture is decided by django_visual_search.images, which takes HEIC and AVIF too
+    # A FileField, because django_visual_search.images decides what a picture is: it takes HEIC and AVIF too
     photo = forms.FileField(
         label="Your photo",
         widget=forms.ClearableFileInput({"accept": "image/*"}),

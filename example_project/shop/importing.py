@@ -1,4 +1,4 @@
-"""Puts rows of a catalogue into the shop, one transaction each."""
+"""Put the rows of a catalogue into the shop, each in a transaction of its own. Entry: ``Importer.put``."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .csv_rows import Row, RowError
 from .models import Brand, Category, Product, ProductImage
 
 PROBE = 64
-"""Side in pixels to which a picture is decoded to see that it is one."""
+"""Side, in pixels, of the trial decode that shows whether a file is a picture."""
 
 
 class Importer:
-    """Upserts rows by SKU or, without one, by name and brand; remembers what it has seen of a file."""
+    """Upsert rows by SKU or, without one, by name and brand; refuse a product that the file has named before."""
 
     def __init__(self) -> None:
         self.lines: dict[tuple[str, ...], int] = {}
 
     def put(self, row: Row, line: int) -> str:
-        """``"new"`` or ``"updated"``. Raises RowError; then nothing of the row is in the database.
+        """Write the row and return ``"new"`` or ``"updated"``. Raises RowError; the database is then unchanged.
 
-        Written in bulk form, without signals: the caller embeds everything at the end.
+        Bulk statements send no signals: the caller embeds everything at the end.
         """
         identity = ("sku", row.sku) if row.sku else ("name", row.name.casefold(), row.brand.casefold())
         if identity in self.lines:
-            raise RowError(f"The same product as in line {self.lines[identity]}, which was taken.")
+            raise RowError(f"The same product as in line {self.lines[identity]}; only that line was imported.")
         files = [_stored(path) for path in row.images]
         with transaction.atomic():
             product, outcome = self._product(row, files[0])
@@ -89,14 +89,14 @@ def _slug(row: Row) -> str:
 
 
 def _free_slug(model: Any, name: str) -> str:
-    # A name without one Latin letter has no slug of its own
+    # A name without any Latin letter has no slug
     stem = slugify(name)[:60] or hashlib.sha256(name.encode()).hexdigest()[:10]
     taken = set(model.objects.filter(slug__startswith=stem).values_list("slug", flat=True))
     return next(slug for n in range(len(taken) + 1) if (slug := f"{stem}-{n + 1}" if n else stem) not in taken)
 
 
 def _stored(path: Path) -> str:
-    """The picture's name in the storage. It comes from the content: a second import stores and embeds nothing again."""
+    """Store the picture under a name made from its content, so that a second import stores and embeds nothing again."""
     try:
         data = path.read_bytes()
         images.load(data, size=PROBE)
@@ -109,10 +109,10 @@ def _stored(path: Path) -> str:
 
 
 def _further_pictures(product: Product, names: list[str]) -> None:
-    there = list(product.images.all())
-    if [picture.image.name for picture in there] == names:
+    present = list(product.images.all())
+    if [picture.image.name for picture in present] == names:
         return
-    ProductImage.objects.filter(pk__in=[picture.pk for picture in there]).delete()
+    ProductImage.objects.filter(pk__in=[picture.pk for picture in present]).delete()
     ProductImage.objects.bulk_create(
         [ProductImage(product=product, image=name, position=n) for n, name in enumerate(names, 1)]
     )

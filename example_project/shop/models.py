@@ -1,4 +1,4 @@
-"""The shop's tables. What visual search needs is two fields and two indexes; everything else is any shop's."""
+"""The shop's tables. Visual search adds two fields and two indexes; the rest is any shop's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from django_visual_search.fields import EmbeddingField, EmbeddingIndex
+from django_visual_search.fields import EmbeddingField
+from django_visual_search.indexes import EmbeddingIndex
 
 
 class Category(models.Model):
@@ -64,7 +65,7 @@ class Product(models.Model):
 
 
 class ProductImage(models.Model):
-    """A further picture of a product."""
+    """An additional picture of a product."""
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="images")
     image = models.ImageField(upload_to="products/more", max_length=200)
@@ -79,7 +80,7 @@ class ProductImage(models.Model):
 
 
 class ProductImageEmbedding(models.Model):
-    """The vector of a further picture, on a row of its own as for a table of somebody else's that can't be altered."""
+    """The embedding of an additional picture: a companion model, as for a third-party table that can't be altered."""
 
     image = models.OneToOneField(ProductImage, models.CASCADE, primary_key=True, related_name="embedding")
     embedding = EmbeddingField(source="image__image", product="image__product", dimensions=256)
@@ -92,7 +93,7 @@ class ProductImageEmbedding(models.Model):
 
 
 class Order(models.Model):
-    """What somebody bought; with an account or without."""
+    """A purchase, with or without an account."""
 
     customer = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="orders"
@@ -111,7 +112,9 @@ class OrderLine(models.Model):
     order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
     product = models.ForeignKey(Product, models.PROTECT, related_name="order_lines")
     quantity = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
-    price = models.DecimalField(max_digits=10, decimal_places=2, help_text="What one of them cost then.")
+    price = models.DecimalField(
+        max_digits=10, decimal_places=2, help_text="The price of one piece at the time of the order."
+    )
     returned = models.BooleanField(default=False)
 
     class Meta:
@@ -123,7 +126,7 @@ class OrderLine(models.Model):
 
 class CouponQuerySet(models.QuerySet):
     def running(self) -> CouponQuerySet:
-        """Those that can be used now."""
+        """Return the coupons that are valid now."""
         now = timezone.now()
         return self.filter(models.Q(valid_until=None) | models.Q(valid_until__gt=now), valid_from__lte=now)
 

@@ -1,4 +1,4 @@
-"""Which products a visitor may see."""
+"""The products that a visitor may see."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .models import Product
 
 
 def visible_products(request: HttpRequest | None = None) -> QuerySet[Product]:
-    """Published products; staff see the others too."""
+    """Return published products, and to staff all products."""
     user = getattr(request, "user", None)
     if user is not None and user.is_staff:
         return Product.objects.all()

@@ -1,6 +1,11 @@
+"""The shop's pages. Visual search is in two of them: a product's page, by a template tag, and the photo search."""
+
 from __future__ import annotations
 
-from typing import Any
+import base64
+import io
+import logging
+from typing import Any, BinaryIO
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -11,17 +16,17 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from django_visual_search import images, storefront
 from django_visual_search.extractors import ExtractorUnavailable
-from django_visual_search.fields.registry import get_field
-from django_visual_search.storefront.forms import preview
-from django_visual_search.storefront.gate import Busy, photo_slot
+from django_visual_search.gate import Busy, photo_slot
 
 from .forms import FilterForm, PhotoSearchForm
 from .models import Product
 from .ordering import SoldOut, buy_one
 from .selectors import visible_products
 
+logger = logging.getLogger(__name__)
+
 PAGE = 24
-FIELD = "shop.Product.embedding"
+PREVIEW = images.ImageOptions(trim=False, fit="center-crop")
 
 
 @require_safe
@@ -36,7 +41,7 @@ def product_list(request: HttpRequest) -> HttpResponse:
 def product_detail(request: HttpRequest, slug: str) -> HttpResponse:
     shown = visible_products(request).select_related("category", "brand")
     product = get_object_or_404(shown.prefetch_related("images"), slug=slug)
-    # What is not visible stays out of similar items by itself; this saves a query for each card.
+    # Similar items leave out what is not visible; "within" saves a query for each card's brand.
     return render(request, "shop/product_detail.html", {"product": product, "within": _with_brands()})
 
 
@@ -54,37 +59,43 @@ def buy(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def photo_search(request: HttpRequest) -> HttpResponse:
-    sent = (request.POST, request.FILES) if request.method == "POST" else ()
-    form = PhotoSearchForm(*sent, label_suffix="")
-    context: dict[str, Any] = {"form": form}
-    headers = {}
-    status = 200
-    if request.method == "POST":
-        status = 422
-        if form.is_valid():
-            within = _with_brands()
-            if category := form.cleaned_data["category"]:
-                within = within.filter(category=category)
-            # One byte more than is allowed, so that a file that is too large is seen to be
-            photo = form.cleaned_data["photo"].read(images.ImageOptions().max_bytes + 1)
-            try:
-                with photo_slot():
-                    context["results"] = storefront.search_by_photo(photo, FIELD, request, limit=PAGE, within=within)
-                    context["preview"] = preview(photo, get_field(FIELD))
-                status = 200
-            except images.ImageRefused as refused:
-                form.add_error("photo", str(refused))
-            except Busy as busy:
-                form.add_error(None, str(busy))
-                headers["Retry-After"] = str(busy.retry_after)
-                status = 503
-            except ExtractorUnavailable as unavailable:
-                form.add_error(None, f"Photo search is not available at the moment. {unavailable}")
-                status = 503
-    response = render(request, "shop/photo_search.html", context, status=status)
-    for name, value in headers.items():
-        response[name] = value
-    return response
+    if request.method != "POST":
+        return _photo_page(request, PhotoSearchForm(label_suffix=""))
+    form = PhotoSearchForm(request.POST, request.FILES, label_suffix="")
+    if not form.is_valid():
+        return _photo_page(request, form, status=422)
+    photo, within = form.cleaned_data["photo"], _with_brands()
+    if category := form.cleaned_data["category"]:
+        within = within.filter(category=category)
+    try:
+        with photo_slot():
+            results = storefront.search_by_photo(photo, "shop.Product", request, limit=PAGE, within=within)
+            preview = _preview(photo)
+    except images.ImageRefused as refused:
+        form.add_error("photo", str(refused))
+        return _photo_page(request, form, status=422)
+    except Busy as busy:
+        form.add_error(None, str(busy))
+        response = _photo_page(request, form, status=503)
+        response["Retry-After"] = str(busy.retry_after)
+        return response
+    except ExtractorUnavailable:
+        logger.exception("The photo search has no extractor")
+        form.add_error(None, "Photo search is not available right now. Please come back later.")
+        return _photo_page(request, form, status=503)
+    return _photo_page(request, form, results=results, preview=preview)
+
+
+def _photo_page(request: HttpRequest, form: PhotoSearchForm, status: int = 200, **found: Any) -> HttpResponse:
+    return render(request, "shop/photo_search.html", {"form": form, **found}, status=status)
+
+
+def _preview(photo: BinaryIO) -> str:
+    """Return the photo's middle as a data URL of a JPEG, whatever its format: few browsers show HEIC."""
+    photo.seek(0)
+    out = io.BytesIO()
+    images.load(photo, options=PREVIEW, size=360).save(out, "JPEG")
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def _with_brands() -> QuerySet[Product]:

@@ -1,4 +1,4 @@
-"""The embedded server with real processes: started together, killed, forked; nothing may be left running."""
+"""The embedded server with real processes: started together, killed, forked. Nothing may outlive them."""
 
 import contextlib
 import os
@@ -218,7 +218,7 @@ def test_as_an_ordinary_user(folder):
     environment = {"PYTHONPATH": packages, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     if not python or subprocess.run(probe, env=environment, cwd=ROOT, check=False, **identity).returncode:
-        pytest.skip("there is no Python that 'nobody' can run with these packages")
+        pytest.skip("'nobody' can run no Python with these packages")
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     data_dir = folder / "postgres"
     command = [python, "-W", "error", "-c", PROGRAM, str(data_dir)]

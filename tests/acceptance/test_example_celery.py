@@ -1,4 +1,4 @@
-"""The example with a broker: a worker for the queue, the beat schedule, and what is said without one."""
+"""The example with a broker (a worker for the queue, the beat schedule) and without one."""
 
 import time
 
@@ -34,9 +34,9 @@ def test_worker_and_beat(example, file):  # noqa: F811
     need(REDIS)
     example.environment |= {"CELERY_BROKER_URL": REDIS, "DJANGO_SETTINGS_MODULE": "tests.strict_example"}
     example.manage("migrate", "-v0")
-    # Saved while no worker runs: it waits in the queue
+    # Saved while no worker runs, the product waits in the queue
     assert example.python(SAVE.format(sku="one", file=file)) == "False"
-    # Put there without a signal: only the sweep finds it
+    # Inserted without a signal: only the sweep finds it
     example.python(
         "from example_project.shop.models import *; p = Product.objects.get(sku='one'); image = p.image.name;"
         "Product.objects.bulk_create([Product(name='Q', slug='two', sku='two', category=p.category, brand=p.brand,"

@@ -1,4 +1,4 @@
-"""``manage.py demo`` from nothing, and the pages of the shop that it fills, over HTTP."""
+"""``manage.py demo`` from nothing, and the pages of its shop over HTTP."""
 
 import http.cookiejar
 import re
@@ -27,7 +27,7 @@ def test_demo_from_nothing(filled):
     for photo in (0, 6, 12):
         scores = [float(score) for _, score, _ in hits[photo : photo + 6]]
         assert scores == sorted(scores, reverse=True)
-    assert "3 of 3 photos found theirs first" in first
+    assert "3 of 3 photos found their product first" in first
     assert "inline, after commit" in first
     assert "manage.py runserver" in first
     with Image.open(filled.folder / "demo-results.png") as sheet:

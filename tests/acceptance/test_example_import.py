@@ -1,4 +1,4 @@
-"""``manage.py import_catalogue`` with files as shops have them."""
+"""``manage.py import_catalogue`` with the files that shops have."""
 
 import codecs
 import json
@@ -106,12 +106,12 @@ def test_separators_and_byte_order_mark(folder, separator, encoding):
         ("a,,B,1,", "No category, no images."),
         ("a,C,B", "No price, no images."),
         ("a,C,B,1,0.jpg,x", "6 cells for 5 columns"),
-        ("a,C,B,1.299,0.jpg", "two ways"),
-        ("a,C,B,1,none.jpg", "There is no file 'none.jpg'"),
+        ("a,C,B,1.299,0.jpg", "ambiguous"),
+        ("a,C,B,1,none.jpg", "no file 'none.jpg'"),
         ("a,C,B,1,../catalogue.csv", "outside"),
         ("a,C,B,1,/etc/passwd", "outside"),
         ("a,C,B,1,link.jpg", "outside"),
-        (f"a,C,B,1,{'x' * 5000}.jpg", "There is no file"),
+        (f"a,C,B,1,{'x' * 5000}.jpg", "no file"),
         ("a\0,C,B,1,0.jpg", "NUL"),
         ('"a"b,C,B,1,0.jpg', "quoting"),
         ('"a,C,B,1,0.jpg', "quoting"),
@@ -188,7 +188,7 @@ def test_import_of_good_and_bad_rows_and_again(example, folder):  # noqa: F811
 
 
 def test_exit_codes(example, folder):  # noqa: F811
-    assert "Nothing went in" in example.manage("import_catalogue", write(folder, "a,C,B,x,0.jpg"), code=1)
+    assert "No row was imported" in example.manage("import_catalogue", write(folder, "a,C,B,x,0.jpg"), code=1)
     mixed = write(folder, "Strict,C,B,1,0.jpg", "a,C,B,x,0.jpg")
     assert "1 bad rows" in example.manage("import_catalogue", mixed, "--strict", code=1)
     assert '"Strict"' in example.python(SHOP)

@@ -1,4 +1,4 @@
-"""The drawn catalogue: the same everywhere, varied, and complete."""
+"""The drawn catalogue: the same on every machine, varied and complete."""
 
 import hashlib
 import subprocess

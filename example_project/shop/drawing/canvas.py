@@ -1,4 +1,4 @@
-"""A cut-out that is painted part by part, with light from the upper left."""
+"""Paint a cut-out part by part, with light from the upper left."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Canvas:
     ) -> None:
         """Paint the shape ``mask``.
 
-        ``pattern`` shows ``second``; ``bevel`` is the width of the rounded edge in hundredths of the picture, ``depth``
-        how strongly it takes the light; ``fall`` darkens from top to bottom; ``round`` shades across as on a cylinder.
+        ``second`` is the colour where ``pattern`` is white; ``bevel`` is the width of the rounded edge in hundredths of
+        the picture, ``depth`` how strongly it takes the light; ``fall`` darkens from top to bottom; ``round`` shades
+        across as on a cylinder.
         """
         if (bounds := mask.getbbox()) is None or (region := around(mask, int(bevel * PIXELS * 2) + 2)) is None:
             return
@@ -64,7 +65,7 @@ class Canvas:
     def glow(
         self, mask: Mask, colour: Colour, *, opacity: float, blur: float = 1.0, within: Mask | None = None
     ) -> None:
-        """A soft patch of light or shade, cut to ``within``."""
+        """Paint a soft patch of light or shade, cut to ``within``."""
         if (region := around(mask, int(blur * PIXELS * 3) + 6)) is None:
             return
         soft = mask.crop(region).filter(ImageFilter.GaussianBlur(blur * PIXELS))
@@ -76,5 +77,5 @@ class Canvas:
     def shade_under(
         self, mask: Mask, below: Mask, *, opacity: float = 0.4, blur: float = 1.5, shift: float = 1.5
     ) -> None:
-        """The shadow that a part throws on the one below it; to be called before the part is painted."""
+        """Paint the shadow of a part on the one below it; call this before the part is painted."""
         self.glow(ImageChops.offset(mask, 0, int(shift * PIXELS)), (0, 0, 0), opacity=opacity, blur=blur, within=below)

@@ -1,4 +1,4 @@
-"""The shop's products: what they are called and cost, and how they look. The same on every machine."""
+"""The shop's products: names, prices and looks, the same on every machine. Entry function: ``catalogue``."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Item:
     description: str
     design: Design
     photos: int
-    """How many further pictures it has."""
+    """Number of additional pictures."""
 
 
 def catalogue(per_kind: int = PER_KIND) -> Iterator[Item]:
@@ -89,7 +89,7 @@ def _design(kind: str, number: int, rng: Random) -> Design:
     made = KINDS[kind]
     form = list(made.forms)[number % len(made.forms)]
     colour = rng.choice(list(COLOURS))
-    # Two colours that don't set each other off look like a misprint
+    # Two colours without contrast look like a misprint
     others = [name for name, value in COLOURS.items() if abs(luminance(value) - luminance(COLOURS[colour])) > 45]
     pattern = rng.choice(made.patterns) if rng.random() < 0.5 else None
     return Design(kind, form, colour, rng.choice(others), pattern, rng.choice(made.materials), f"{kind} {number}")
@@ -98,7 +98,7 @@ def _design(kind: str, number: int, rng: Random) -> Design:
 def _item(kind: str, number: int, design: Design, rng: Random) -> Item:
     made = KINDS[kind]
     low, high = made.price
-    # Most are cheap and a few are dear, and shops like prices that end in 9 or .50
+    # Most are cheap and a few expensive; shops like prices that end in 9 or .50
     price = low + (high - low) * rng.random() ** 2
     amount = Decimal(round(price / 10) * 10 - 1) if price > 60 else Decimal(round(price * 2)) / 2
     noun = made.forms[design.form]

@@ -1,4 +1,4 @@
-"""What one product looks like, before it is drawn."""
+"""The look of one product, before it is drawn."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Design:
 
     @property
     def rng(self) -> Random:
-        """Starts anew at each use, so that drawing twice gives the same."""
+        """A new generator at each use, so that two drawings of a design are equal."""
         return Random(self.seed)
 
     @cached_property

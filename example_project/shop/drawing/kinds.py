@@ -1,4 +1,4 @@
-"""What the shop sells: for each kind its category, forms, prices and who makes it."""
+"""The kinds of products: category, forms, prices and brands of each."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Kind:
     category: str
     draw: Callable[[Canvas, Design], None]
     forms: dict[str, str]
-    """Form of the drawing to the noun in the product's name."""
+    """Form of the drawing -> noun in the product's name."""
     price: tuple[int, int]
     brands: tuple[str, ...]
     text: str
-    """A sentence of the description; ``{material}`` is filled in."""
+    """A sentence of the description, with ``{material}`` to fill in."""
     materials: tuple[str, ...] = METAL
     patterns: tuple[str, ...] = field(default=ALL)
 

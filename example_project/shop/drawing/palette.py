@@ -1,4 +1,4 @@
-"""Colours with the names that shops give them, and what goes with what."""
+"""Colours by the names that shops give them, and colours derived from them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BLACK: Colour = (18, 18, 22)
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """``share`` of ``b``, the rest ``a``."""
+    """Return ``a`` with ``share`` of ``b`` in it."""
     return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
@@ -59,10 +59,10 @@ def darker(colour: Colour, share: float) -> Colour:
 
 
 def luminance(colour: Colour) -> float:
-    """0 for black to 255 for white (Rec. 601)."""
+    """Return 0 for black to 255 for white (Rec. 601)."""
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
 def accent(colour: Colour) -> Colour:
-    """A colour that shows on ``colour``: cream on dark, a deep shade of itself on light."""
+    """Return a colour that shows on ``colour``: cream on dark, a deep shade of itself on light."""
     return (246, 238, 222) if luminance(colour) < 150 else darker(colour, 0.5)

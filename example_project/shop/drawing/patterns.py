@@ -1,4 +1,4 @@
-"""Patterns as masks over the whole picture; a part shows what falls on it."""
+"""Patterns as masks over the whole picture; each part shows its section."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def _mask(values: NDArray[np.bool_]) -> Mask:
 
 
 def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
-    """``period``: distance of repetition in hundredths of the picture. Raises KeyError for an unknown name."""
+    """Return the mask of a pattern of ``NAMES``. Raises KeyError for an unknown name.
+
+    ``period``: distance of repetition in hundredths of the picture.
+    """
     y, x = (axis.astype(np.float32) * (100 / FINE) for axis in np.ogrid[0:FINE, 0:FINE])
     p = period or rng.uniform(5, 10)
     if name == "striped":

@@ -1,4 +1,4 @@
-"""From a cut-out to a picture: the shop's studio, or a photo somebody took at home."""
+"""Turn a cut-out into a picture: the studio's (``studio``) or a photo taken at home (``photo``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pixels = NDArray[np.float32]
 
 
 def _noise(rng: Random, width: int, height: int) -> Pixels:
-    """Standard normal noise, ``(height, width)``."""
+    """Return standard normal noise, ``(height, width)``."""
     return np.random.default_rng(rng.getrandbits(32)).standard_normal((height, width), np.float32)
 
 
@@ -24,7 +24,7 @@ def _picture(values: Pixels) -> Image.Image:
 
 
 def _stretched(values: Pixels, size: int) -> Pixels:
-    """Small noise enlarged to soft patches."""
+    """Enlarge small noise to soft patches."""
     return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.BICUBIC), np.float32)
 
 
@@ -38,7 +38,7 @@ def _ramp(top: Colour, bottom: Colour, size: int) -> Pixels:
 def _with_shadow(
     ground: Image.Image, cutout: Image.Image, *, opacity: float, lean: float = 0.0, blur: float = 9
 ) -> Image.Image:
-    """Set the object down: a soft pool where it stands and a flat shadow that leans away from the light."""
+    """Set the product down with a soft, flat shadow that leans away from the light."""
     alpha = cutout.getchannel("A")
     bounds = alpha.getbbox()
     assert bounds is not None
@@ -54,7 +54,7 @@ def _with_shadow(
 
 
 def studio(cutout: Image.Image, seed: str) -> Image.Image:
-    """The catalogue's picture: a bright seamless backdrop, light from the upper left."""
+    """Return the catalogue's picture: a bright seamless backdrop, light from the upper left."""
     rng = Random(f"studio {seed}")
     tone = rng.uniform(240, 248)
     ground = _ramp((int(tone), int(tone), int(tone - 1)), (int(tone - 10), int(tone - 11), int(tone - 13)), SIZE)
@@ -120,7 +120,7 @@ SCENES = {"table": _table, "wooden": _wooden, "room": _room, "cloth": _cloth, "o
 
 
 def _viewpoint(cutout: Image.Image, rng: Random) -> Image.Image:
-    """Seen from a little to one side, at another distance, with the camera not quite level."""
+    """Show the product from a little to one side, at another distance, with the camera not quite level."""
     s = float(SIZE)
     jitter = [rng.uniform(-0.07, 0.07) * s for _ in range(8)]
     target = np.array([(0, 0), (s, 0), (s, s), (0, s)]) + np.reshape(jitter, (4, 2))
@@ -141,7 +141,7 @@ def _viewpoint(cutout: Image.Image, rng: Random) -> Image.Image:
 
 
 def photo(cutout: Image.Image, seed: str, scene: str | None = None) -> Image.Image:
-    """A customer's photo of the same thing: other background, light, viewpoint, a softer lens and a noisier sensor.
+    """Return a customer's photo: other background, light and viewpoint, a softer lens and a noisier sensor.
 
     ``scene``: one of ``SCENES``; None leaves it to the seed.
     """

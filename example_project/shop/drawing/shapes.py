@@ -33,7 +33,7 @@ def box(x0: float, y0: float, x1: float, y1: float, radius: float = 0) -> Mask:
 
 
 def smooth(points: Sequence[Point], *, closed: bool = True, steps: int = 14) -> list[Point]:
-    """The Catmull-Rom curve through ``points``; a point given twice in a row makes a corner."""
+    """Return the Catmull-Rom curve through ``points``; a point given twice in a row makes a corner."""
     curve: list[Point] = []
     n = len(points)
     for i in range(n if closed else n - 1):
@@ -53,7 +53,7 @@ def smooth(points: Sequence[Point], *, closed: bool = True, steps: int = 14) -> 
 
 
 def blob(*points: Point) -> Mask:
-    """A smooth closed shape through the points."""
+    """Return a smooth closed shape through the points."""
     return polygon(smooth(points))
 
 
@@ -72,7 +72,7 @@ def stroke(points: Sequence[Point], width: float, *, curved: bool = True) -> Mas
 def _drawn(points: Sequence[Point], do: Callable[[ImageDraw.ImageDraw, list[Point]], None], margin: float = 0) -> Mask:
     """Let ``do`` draw a shape, given its points, enlarged ``OVERSAMPLING`` times, and return it as a mask.
 
-    Only the part of the picture within ``margin`` of the points is enlarged: a third of the work of a drawing.
+    Only the part of the picture within ``margin`` of the points is enlarged, which halves the time of a cut-out.
     """
     scaled = [(x * SCALE, y * SCALE) for x, y in points]
     edges = []
@@ -113,7 +113,7 @@ def around(mask: Mask, margin: int) -> tuple[int, int, int, int] | None:
 
 
 def mirrored(points: Sequence[Point], axis: float = 50) -> list[Point]:
-    """``points``, and their mirror images in reverse order: a closed outline from one of its sides."""
+    """Return ``points`` and their mirror images in reverse order: a closed outline from one of its sides."""
     return [*points, *((2 * axis - x, y) for x, y in reversed(points))]
 
 

@@ -1,4 +1,4 @@
-"""Pictures side by side with captions, as one picture."""
+"""A contact sheet: pictures side by side, with captions, as one picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contact_sheet(
     first: str = "",
     rest: str = "",
 ) -> Image.Image:
-    """Rows of (picture, caption). ``first`` and ``rest`` are headings above the first column and above the others."""
+    """Return one picture of rows of (picture, caption); ``first`` and ``rest`` head the first column and the others."""
     font, head = ImageFont.load_default(13), 26 if first or rest else 0
     caption = 36
     columns = max(len(row) for row in rows)

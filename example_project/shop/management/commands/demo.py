@@ -13,22 +13,21 @@ from django.db import connection, transaction
 from PIL import Image
 
 from django_visual_search import search
-from django_visual_search.management.progress import Progress
 from example_project.shop import filling
 from example_project.shop.drawing.sheet import contact_sheet
-from example_project.shop.drawing.write import Shot, write_all
+from example_project.shop.drawing.write import Drawing, Shot, write_all
 from example_project.shop.selectors import visible_products
 
 QUERIES = {"SNE-010": "table", "TEA-004": "table", "BAC-019": "room"}
-"""Products that are photographed anew and where; none of these photos is in the shop."""
+"""SKUs of the products to photograph, each with the scene of its photo; none of these photos is in the shop."""
 SHEET = "demo-results.png"
 HITS = 6
 LOCK = 20_240_613
-"""Any number that nobody else's advisory lock in this database has."""
+"""Id of the advisory lock: any number that nothing else in this database uses."""
 
 
 class Command(BaseCommand):
-    help = "Draw a catalogue, embed it, and search it by three photos. Run again, it only repeats the searches."
+    help = "Draw a catalogue, embed it, and search it by three photos. A second run only repeats the searches."
 
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
@@ -37,46 +36,49 @@ class Command(BaseCommand):
             cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         call_command("migrate", verbosity=0)
         items = filling.items()
-        missing = filling.undrawn(items)
-        self.stdout.write(f"Drawing {len(missing)} of {len(items)} products")
-        progress = Progress(self.stdout, len(missing), "products")
-        filling.draw(missing, progress.show)
-        progress.finish()
+        photos = self._photos()
+        self._draw(items, photos)
         with transaction.atomic():
             filling.fill(items)
             filling.fill_orders()
         if settings.CELERY_TASK_ALWAYS_EAGER:
             self.stdout.write("No CELERY_BROKER_URL: tasks run inline, after commit; no worker is needed.")
         call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)
-        photos = self._photograph()
         found = self._search(photos)
-        self.stdout.write(
-            f"\nThe ranked hits as a picture: {SHEET}\nThe three photos, to try in the shop: {photos[0][1].parent}\n"
-            f"Done in {time.monotonic() - started:.0f} s; {found} of {len(photos)} photos found theirs first.\n\n"
-            "Open the shop:  python manage.py runserver   and then  http://127.0.0.1:8000/\n"
-        )
+        self.stdout.write(f"\nThe ranked hits as a picture: {SHEET}")
+        self.stdout.write(f"The three photos, to try in the shop: {next(iter(photos.values())).parent}")
+        seconds = time.monotonic() - started
+        self.stdout.write(f"Done in {seconds:.0f} s; {found} of {len(photos)} photos found their product first.\n\n")
+        self.stdout.write("Open the shop:  python manage.py runserver   and then  http://127.0.0.1:8000/")
 
-    def _photograph(self) -> list[tuple[str, Path]]:
-        """New photos of three products: other backgrounds, light and viewpoints than any picture in the shop."""
+    def _photos(self) -> dict[str, Path]:
+        """Return the file of each photo by the SKU of its product."""
         folder = Path(settings.MEDIA_ROOT).parent / "photos"
-        designs = {item.sku: item.design for item in filling.items()}
-        photos = [(sku, folder / f"{sku.lower()}-{scene}.jpg") for sku, scene in QUERIES.items()]
-        missing = [(sku, file) for sku, file in photos if not file.exists()]
-        for _ in write_all(
-            (designs[sku], None, [Shot(str(file), f"query {sku}", QUERIES[sku])]) for sku, file in missing
-        ):
-            pass
-        return photos
+        return {sku: folder / f"{sku.lower()}-{scene}.jpg" for sku, scene in QUERIES.items()}
 
-    def _search(self, photos: list[tuple[str, Path]]) -> int:
-        """Print and paint the hits; returns how many photos found their product at the first rank."""
+    def _draw(self, items: list[filling.Item], photos: dict[str, Path]) -> None:
+        """Draw the products' pictures and the photos, which differ from them in background, light and viewpoint."""
+        products = filling.drawings(items)
+        self.stdout.write(f"Drawing {len(products)} of {len(items)} products")
+        designs = {item.sku: item.design for item in items}
+        drawings = products + [
+            Drawing(designs[sku], None, [Shot(str(file), f"query {sku}", QUERIES[sku])])
+            for sku, file in photos.items()
+            if not file.exists()
+        ]
+        for count, _ in enumerate(write_all(drawings), 1):
+            if count % 100 == 0:
+                self.stdout.write(f"  {count} drawn")
+
+    def _search(self, photos: dict[str, Path]) -> int:
+        """Print and paint the hits; return how many photos found their product at the first rank."""
         rows, found = [], 0
         shown = visible_products().select_related("brand", "category")
-        for sku, file in photos:
+        for sku, file in photos.items():
             with file.open("rb") as photo:
                 results = search.search_by_image(photo, "shop.Product.embedding", limit=HITS, within=shown)
             if not results:
-                raise CommandError("The search found nothing: no picture has been embedded.")
+                raise CommandError("The search found nothing: the catalogue has no embeddings.")
             self.stdout.write(f"\nPhoto of {sku} ({file.name}), {'exact' if results.exact else 'approximate'} search:")
             row = [(Image.open(file).convert("RGB"), f"Photo\n{sku}")]
             for hit in results:

@@ -18,20 +18,24 @@ from example_project.shop.importing import Importer
 
 class Command(BaseCommand):
     help = (
-        f"Load products from a CSV file in UTF-8 with the columns {', '.join(REQUIRED)}, "
-        f"and if wanted {', '.join(OPTIONAL)}. Pictures are one or more paths within the file's folder, separated by ; "
-        "or |. A product that is there already (the same SKU or, without SKU, the same name and brand) is updated. "
-        "A bad row is reported and the rest goes in. The exit code is 1 if nothing went in, and with --strict if "
+        f"Import products from a CSV file in UTF-8 with the columns {', '.join(REQUIRED)} "
+        f"and optionally {', '.join(OPTIONAL)}. Images are one or more paths within the file's folder, separated by ; "
+        "or |. A row updates the product with its SKU or, without SKU, with its name and brand. "
+        "Bad rows are reported and skipped. The exit code is 1 if no row was imported, and with --strict if "
         "any row was bad."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE.csv")
         parser.add_argument(
-            "--strict", action="store_true", help="Exit with 1 if any row was bad; the good ones are in."
+            "--strict", action="store_true", help="Exit with 1 if any row was bad; the good ones are imported."
         )
-        parser.add_argument("--delimiter", choices=[",", ";", "tab"], help="Default: what the first line has most of.")
-        parser.add_argument("--no-embed", action="store_true", help="Leave embedding to the sweep or to a reindex.")
+        parser.add_argument(
+            "--delimiter", choices=[",", ";", "tab"], help="Default: the most frequent one in the first line."
+        )
+        parser.add_argument(
+            "--no-embed", action="store_true", help="Leave the embedding to the sweep or to reindex_embeddings."
+        )
 
     def handle(self, *, file: Path, strict: bool, delimiter: str | None, no_embed: bool, **options: Any) -> None:
         call_command("migrate", verbosity=0)
@@ -53,6 +57,6 @@ class Command(BaseCommand):
             inline = settings.CELERY_TASK_ALWAYS_EAGER
             call_command("reindex_embeddings", sync=inline, stdout=self.stdout, stderr=self.stderr)
         if not good:
-            raise CommandError("Nothing went in.", returncode=1)
+            raise CommandError("No row was imported.", returncode=1)
         if strict and outcomes["bad"]:
             raise CommandError(f"{outcomes['bad']} bad rows.", returncode=1)
