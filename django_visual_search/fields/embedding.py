@@ -58,7 +58,7 @@ class EmbeddingField(HalfVectorField):
 
     ``source``: path to an ImageField, on this model (``"image"``) or over one one-to-one relation
     (``"image__original"``).
-    ``product``: path from this model to the product that is searched for; None means the row itself is the product.
+    ``product``: path from this model to the product that searches return; None means the row itself.
     ``dimensions``: width of the vector, at most 4,000 (pgvector's limit for an HNSW index on halfvec).
     ``metric``: ``"cosine"`` (similarity is the cosine), ``"l2"`` (1 / (1 + distance)) or ``"ip"`` (the inner product).
     ``extractor``: an alias in ``VISUAL_SEARCH["EXTRACTORS"]``.
@@ -86,13 +86,13 @@ class EmbeddingField(HalfVectorField):
         super().__init__(*args, dimensions=dimensions, **kwargs)
 
     def deconstruct(self) -> tuple[Any, Any, Any, Any]:
-        # Migrations see pgvector's own field, so they keep working without this app and never change with its options.
+        # Migrations see pgvector's own field: they work without this app and don't change with its options.
         name, _, args, kwargs = super().deconstruct()
         return name, f"{HalfVectorField.__module__}.{HalfVectorField.__qualname__}", args, kwargs
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
         super().contribute_to_class(cls, name, private_only)
-        # A clone made for migrations has no source; its sibling column is there as a field of its own.
+        # A clone for migrations has no source, and its sibling column is a field of its own.
         if self.source and self.key_name not in {field.name for field in cls._meta.local_fields}:
             EmbeddingKeyField(null=True, blank=True, editable=False, default=None).contribute_to_class(
                 cls, self.key_name
@@ -136,7 +136,7 @@ class EmbeddingField(HalfVectorField):
 
     @cached_property
     def link(self) -> models.OneToOneField | None:
-        """A companion model's relation to the model that has the picture; None where the picture is on this model."""
+        """A companion's relation to the model that has the picture; None where this model has it."""
         head, _, tail = (self.source or "").partition("__")
         return self.model._meta.get_field(head) if tail else None
 
@@ -148,7 +148,7 @@ class EmbeddingField(HalfVectorField):
 
     @cached_property
     def target_model(self) -> type[models.Model]:
-        """The model whose rows are embedded: this one, or the one a companion links to."""
+        """The model that has the pictures: this one, or the one a companion links to."""
         return self.link.related_model if self.link else self.model
 
     @cached_property

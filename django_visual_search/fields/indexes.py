@@ -1,4 +1,4 @@
-"""``EmbeddingIndex``: an HNSW index with the operator class that goes with the field's metric."""
+"""``EmbeddingIndex``: an HNSW index with the operator class of the field's metric."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ OPCLASSES = {"cosine": "halfvec_cosine_ops", "l2": "halfvec_l2_ops", "ip": "half
 class EmbeddingIndex(HnswIndex):
     """HNSW over an EmbeddingField; ``metric`` must be the field's. To migrations it is pgvector's own ``HnswIndex``.
 
-    ``m`` is pgvector's (16 by default), and so is ``ef_construction``, by default twice pgvector's 64: with 100,000
-    vectors in tight clusters, a graph that was built with 64 has no way into some of the clusters (of 150 queries 4 to
-    9 found less than half of their neighbours, with 128 one); building takes half as long again, the index is no
-    larger.
+    ``m`` and ``ef_construction`` are pgvector's options. ``ef_construction`` is 128 by default, twice pgvector's: with
+    100,000 vectors in tight clusters, a graph built with 64 has no way into some clusters (of 150 queries 4 to 9 found
+    less than half of their neighbours, with 128 one). Building takes half as long again, and the index is no larger.
     """
 
     def __init__(self, *expressions: Any, metric: str = "cosine", **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from .embedding import EmbeddingField
 
 
 def embedding_fields() -> list[EmbeddingField]:
-    """Every EmbeddingField with a source, of every installed concrete model, in the models' order."""
+    """Return every EmbeddingField with a source, of the installed concrete models, in the models' order."""
     return list(_loaded_fields() if apps.ready else _find_fields())
 
 
@@ -28,24 +28,23 @@ def _find_fields() -> Iterator[EmbeddingField]:
 
 @functools.cache
 def _loaded_fields() -> tuple[EmbeddingField, ...]:
-    # Every save and every search asks, and the models do not change once they are loaded.
+    # Every save and every search asks, and models don't change once they are loaded.
     return tuple(_find_fields())
 
 
 def get_field(label: str) -> EmbeddingField:
-    """The field called ``app.Model.field`` (case-insensitive).
+    """Return the field with the label ``app.Model.field`` (case-insensitive).
 
-    ``app.Model`` is enough where that model has one embedding field, or products of that model are found by one; of
-    several, the field on the product's own table wins. Raises LookupError, naming the labels there are.
+    ``app.Model`` is enough where that model has one embedding field, or one field searches its products; of several,
+    the field on the product's own table wins. Raises LookupError, naming the labels of the project.
     """
     return _named(label, tuple(embedding_fields()))
 
 
 @functools.lru_cache(maxsize=256)
 def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
-    wanted = label.lower()
     for field in fields:
-        if field.label.lower() == wanted:
+        if field.label.lower() == label.lower():
             return field
     model = named_model(label)
     if model is not None:
@@ -59,10 +58,10 @@ def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
 
 
 def search_field(model: type[models.Model], label: str | None = None) -> EmbeddingField:
-    """Return the field that products of ``model``, or its companion rows, are searched by.
+    """Return the field that searches products of ``model``, or of its companion rows.
 
-    That is the one called ``label``; without a label, of several the one on the products' own table. Raises
-    LookupError, naming the labels there are.
+    That is the field with this ``label``; without a label, of several the one on the products' own table. Raises
+    LookupError, naming the labels of the project.
     """
     if label:
         return get_field(label)
@@ -71,15 +70,15 @@ def search_field(model: type[models.Model], label: str | None = None) -> Embeddi
 
 
 def only_field() -> EmbeddingField:
-    """The embedding field of a project that has one. Raises LookupError, naming those there are."""
+    """Return the project's only embedding field. Raises LookupError for none or several, naming them."""
     fields = embedding_fields()
     if len(fields) == 1:
         return fields[0]
-    raise LookupError(f"Say which embedding field is meant; this project has: {_labels(fields) or 'none'}.")
+    raise LookupError(f"Name an embedding field; this project has: {_labels(fields) or 'none'}.")
 
 
 def named_model(label: str) -> type[models.Model] | None:
-    """The model that a label names where it names one, as a proxy whose manager decides what may be found."""
+    """Return the model with the label ``app.Model``, perhaps a proxy whose manager limits the hits, or None."""
     try:
         return apps.get_model(label)
     except (LookupError, ValueError):
@@ -87,7 +86,7 @@ def named_model(label: str) -> type[models.Model] | None:
 
 
 def fields_of_product(model: type[models.Model]) -> list[EmbeddingField]:
-    """The fields by which products of this model (or its parents) are found, those on the product's own table first."""
+    """Return the fields that search products of this model or its parents, those on the product's own table first."""
     found = [field for field in embedding_fields() if issubclass(model, field.product_model)]
     return sorted(found, key=lambda field: field.product is not None)
 

@@ -1,4 +1,4 @@
-"""Arguments of commands that are about one person."""
+"""Arguments of the commands about one person's data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..feedback.privacy import sessions_of_user
 
 def add_person(parser: ArgumentParser) -> None:
     person = parser.add_mutually_exclusive_group(required=True)
-    person.add_argument("--user", metavar="PK", help="Primary key of a user; his or her own row may be gone.")
-    person.add_argument("--session", metavar="HEX", help="A pseudonym, as it is in the table of feedback.")
+    person.add_argument("--user", metavar="PK", help="Primary key of a user, whose row may be deleted already.")
+    person.add_argument("--session", metavar="HEX", help="A pseudonym from the table of feedback.")
 
 
 def sessions_of_person(user: str | None, session: str | None) -> list[str]:
-    """Every pseudonym of that person. Raises CommandError for what is no primary key or pseudonym."""
+    """Return every pseudonym of the person. Raises CommandError for a malformed primary key or pseudonym."""
     if session is not None:
         if not re.fullmatch(r"[0-9a-f]{64}", session):
             raise CommandError("--session takes a pseudonym of 64 hexadecimal digits.")

@@ -21,14 +21,16 @@ class Progress:
         self.total = total
         self.unit = unit
         self.terminal = bool(stream.isatty())
+        self.count = 0
         self._bar: tqdm | None = None
 
     def show(self, count: int) -> None:
         """Report that ``count`` of the total are done; fewer than before start another round."""
-        if not self.total:
+        if count == self.count:
             return
-        if self._bar is not None and count < self._bar.n:
+        if count < self.count:
             self.finish()
+        self.count = count
         if self._bar is None:
             self._bar = _Bar(
                 desc=self.unit,
@@ -36,12 +38,15 @@ class Progress:
                 total=self.total,
                 file=_Output(self.stream, self.terminal),
                 bar_format=BAR if self.terminal else LINE,
+                position=0,
                 ncols=shutil.get_terminal_size().columns,  # tqdm shows nothing on a terminal of unknown width
                 mininterval=0.1 if self.terminal else LINE_SECONDS,
                 miniters=1,
             )
         self._bar.total = self.total
         self._bar.update(count - self._bar.n)
+        if count >= self.total:
+            self.finish()
 
     def finish(self) -> None:
         """Write the last state and end the line."""

@@ -1,4 +1,8 @@
-"""Tables of the app: bookkeeping of indexing, feedback of shoppers, what was learned from it."""
+"""The app's tables, a module for each topic: indexing, feedback, ranking, learning, findability.
+
+Rows refer to an embedding field by its label and to products by model and primary key as text, since these belong to
+the shop. ``Dashboard`` and ``Findability`` are proxies: pages of the admin with permissions of their own.
+"""
 
 from .feedback import Feedback, SearchLog
 from .findability import Findability, FindabilityFinding

@@ -1,4 +1,4 @@
-"""What shoppers did with what they were shown, and one row per search."""
+"""What shoppers did with the hits they were shown, and a log of searches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QueryKind(models.TextChoices):
 
 
 class Feedback(models.Model):
-    """One event. Rows are only ever added, and removed by retention and erasure."""
+    """One event. Rows never change but for being counted; retention and erasure delete them."""
 
     class Kind(models.TextChoices):
         IMPRESSION = "impression", _("shown")
@@ -32,31 +32,33 @@ class Feedback(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices)
     created_at = models.DateTimeField()
     content_type = models.ForeignKey(ContentType, models.CASCADE, related_name="+")
-    object_id = models.CharField(max_length=255, help_text=_("Primary key of the product that the event is about."))
+    object_id = models.CharField(max_length=255, help_text=_("Primary key of the event's product."))
     product = GenericForeignKey("content_type", "object_id")
     label = models.CharField(
         _("embedding field"), max_length=255, blank=True, help_text=_("The embedding field that was searched.")
     )
     extractor_key = models.CharField(max_length=64, blank=True)
     query_kind = models.CharField(max_length=16, choices=QueryKind.choices, blank=True)
-    query_id = models.CharField(max_length=255, blank=True, help_text=_("Primary key of the product asked about."))
+    query_id = models.CharField(max_length=255, blank=True, help_text=_("Primary key of the query product."))
     search = models.UUIDField(null=True, blank=True, help_text=_("The search that showed the product."))
     rank = models.PositiveIntegerField(null=True, blank=True)
     similarity = models.FloatField(null=True, blank=True)
-    session = models.CharField(max_length=64, blank=True, db_index=True, help_text=_("A pseudonym that changes."))
+    session = models.CharField(
+        max_length=64, blank=True, db_index=True, help_text=_("Pseudonym of the visitor; it changes.")
+    )
     network = models.CharField(
-        max_length=64, blank=True, db_index=True, help_text=_("Where it came from: a pseudonym that changes.")
+        max_length=64, blank=True, db_index=True, help_text=_("Pseudonym of the visitor's network; it changes.")
     )
     digest = models.CharField(max_length=64, unique=True, help_text=_("Equal for events that count once."))
-    counted = models.BooleanField(default=False, help_text=_("Whether ranking has taken it into account."))
-    gain = models.FloatField(default=0, help_text=_("What it added to the evidence, once it was counted."))
-    exposure = models.FloatField(default=0, help_text=_("How much of a look it added, once it was counted."))
+    counted = models.BooleanField(default=False, help_text=_("Whether the event was added to the evidence."))
+    gain = models.FloatField(default=0, help_text=_("Added to the evidence's gain when counted."))
+    exposure = models.FloatField(default=0, help_text=_("Added to the evidence's exposure when counted."))
 
     class Meta:
         verbose_name_plural = _("feedback")
         indexes = [
             models.Index(fields=["content_type", "object_id"], name="visual_search_feedback_hit"),
-            # The dashboard counts by day and kind, and reads nothing but this.
+            # The dashboard counts by day and kind, from this index alone.
             models.Index(fields=["created_at", "kind"], name="visual_search_feedback_days"),
             models.Index(fields=["id"], condition=models.Q(counted=False), name="visual_search_feedback_new"),
         ]
@@ -66,7 +68,7 @@ class Feedback(models.Model):
 
 
 class SearchLog(models.Model):
-    """One search that a person made. No photo, no address; the vector only where the setting allows it."""
+    """One search by a person. No photo, no IP address; the vector only if ``LOG_VECTORS`` is on."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(db_index=True)

@@ -1,4 +1,4 @@
-"""Products that a check found hard to find, and the page of the admin that tells of all that can't be found."""
+"""Products that a check found hard to find, and the admin's report of all products that searches miss."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from django.utils.translation import gettext_lazy as _
 
 
 class FindabilityFinding(models.Model):
-    """What the latest check of a picture found wrong, that its row and its attempts don't say.
+    """A fault that the latest check of a picture found, and that neither its row nor its attempts show.
 
-    Checks replace what earlier ones found for the pictures that they look at.
+    A check replaces the earlier findings about the pictures it looks at.
     """
 
     class Reason(models.TextChoices):
@@ -24,16 +24,16 @@ class FindabilityFinding(models.Model):
     image = models.TextField(help_text=_("The picture's name in its storage."))
     reason = models.CharField(max_length=16, choices=Reason.choices)
     other_id = models.CharField(
-        max_length=255, blank=True, help_text=_("Primary key of the product that is found instead, or is the same.")
+        max_length=255, blank=True, help_text=_("Primary key of the product found instead, or with the same picture.")
     )
-    similarity = models.FloatField(null=True, help_text=_("Cosine to that product's picture."))
+    similarity = models.FloatField(null=True, help_text=_("Cosine similarity to that product's picture."))
     failed = models.PositiveSmallIntegerField(null=True, help_text=_("Altered photos that did not find the product."))
     photos = models.PositiveSmallIntegerField(null=True, help_text=_("Altered photos that were tried."))
     extractor_key = models.CharField(max_length=64)
     checked_at = models.DateTimeField()
 
     class Meta:
-        default_permissions = ()  # what staff may see of it is on the page
+        default_permissions = ()  # staff see it on the report page
         constraints = [
             models.UniqueConstraint(fields=["label", "object_id", "reason"], name="visual_search_one_finding")
         ]
@@ -44,12 +44,12 @@ class FindabilityFinding(models.Model):
 
 
 class Findability(FindabilityFinding):
-    """A page of the admin, as a model so that it has a place in the admin's lists and permissions of its own."""
+    """A page of the admin; a model gives it a place in the admin's lists, and permissions."""
 
     class Meta:
         proxy = True
         default_permissions = ("view",)
-        permissions = [("check_findability", _("Can start a check of what can be found"))]
+        permissions = [("check_findability", _("Can start a findability check"))]
         verbose_name = _("findability report")
         verbose_name_plural = _("findability report")
 

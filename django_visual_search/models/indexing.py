@@ -7,9 +7,9 @@ from django.utils.translation import gettext_lazy as _
 
 
 class IndexingAttempt(models.Model):
-    """One picture that is being embedded, or could not be. A picture that was embedded has no row here.
+    """A picture that is being embedded, or could not be; embedding it deletes the row.
 
-    The row is also the claim of the process that works on it: who holds ``token`` may write the vector.
+    The row is also the claim of the process that works on it: the holder of ``token`` may write the vector.
     """
 
     class State(models.TextChoices):
@@ -22,7 +22,7 @@ class IndexingAttempt(models.Model):
         _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
     )
     object_id = models.CharField(max_length=255, help_text=_("Primary key of the row that has the picture."))
-    key = models.TextField(help_text=_("Extractor key and image name of the vector that was wanted."))
+    key = models.TextField(help_text=_("Extractor key and image name of the vector to make."))
     token = models.UUIDField()
     attempts = models.PositiveSmallIntegerField(default=1)
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
@@ -40,12 +40,12 @@ class IndexingAttempt(models.Model):
 
 
 class IndexingRun(models.Model):
-    """The latest sweep, reindex or check of a field: how far it is, or how it ended."""
+    """The latest sweep, reindex or check of a field: its progress, or its result."""
 
     class Kind(models.TextChoices):
         SWEEP = "sweep", _("sweep")
         COMMAND = "command", _("reindex_embeddings")
-        FINDABILITY = "findability", _("check of what can be found")
+        FINDABILITY = "findability", _("findability check")
 
     label = models.CharField(
         _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
@@ -54,14 +54,12 @@ class IndexingRun(models.Model):
     started_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    total = models.PositiveIntegerField(
-        null=True, blank=True, help_text=_("Pictures to embed, where they were counted.")
-    )
+    total = models.PositiveIntegerField(null=True, blank=True, help_text=_("Pictures to embed, if counted."))
     done = models.PositiveIntegerField(default=0, help_text=_("Pictures embedded."))
     failed = models.PositiveIntegerField(default=0, help_text=_("Pictures that gave no vector."))
 
     class Meta:
-        default_permissions = ()  # what staff may see of it is on the dashboard
+        default_permissions = ()  # staff see it on the dashboard
         constraints = [models.UniqueConstraint(fields=["label", "kind"], name="visual_search_one_run")]
 
     def __str__(self) -> str:
@@ -69,7 +67,7 @@ class IndexingRun(models.Model):
 
 
 class Dashboard(IndexingRun):
-    """A page of the admin, as a model so that it has a place in the admin's lists and a permission of its own."""
+    """A page of the admin; a model gives it a place in the admin's lists, and a permission."""
 
     class Meta:
         proxy = True

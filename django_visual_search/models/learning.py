@@ -1,4 +1,4 @@
-"""What a shop has learned: heads, which vector space each field is searched in, and features kept for re-use."""
+"""What a shop has learned: heads, the space that serves each field, and features kept for training other heads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .indexing import Artifact
 
 
 class EmbeddingHead(models.Model):
-    """A learned head: what brings a backbone's features to a field's vectors. Its numbers never change once made."""
+    """A learned head: the projection of a backbone's features to a field's vectors. Its numbers never change."""
 
     class Method(models.TextChoices):
         HEAD = "head", _("head")
@@ -27,22 +27,24 @@ class EmbeddingHead(models.Model):
     method = models.CharField(max_length=16, choices=Method.choices, default=Method.HEAD)
     state = models.CharField(max_length=16, choices=State.choices, default=State.CANDIDATE)
     created_at = models.DateTimeField(auto_now_add=True)
-    extractor = models.CharField(max_length=100, help_text=_("The extractor of the settings that it was learned for."))
-    features_key = models.CharField(max_length=64, help_text=_("The backbone whose features it takes."))
-    key = models.CharField(max_length=64, unique=True, help_text=_("The vector space that it makes."))
+    extractor = models.CharField(max_length=100, help_text=_("Alias of the extractor that it was trained for."))
+    features_key = models.CharField(max_length=64, help_text=_("Key of the backbone's features."))
+    key = models.CharField(max_length=64, unique=True, help_text=_("Key of the space of its vectors."))
     dimensions = models.PositiveIntegerField()
     data = models.BinaryField(help_text=_("Matrix and mean in NumPy's npy format."))
     sha256 = models.CharField(max_length=64)
     artifact = models.ForeignKey(
-        Artifact, models.PROTECT, null=True, blank=True, help_text=_("The fine-tuned backbone, if it has its own.")
+        Artifact, models.PROTECT, null=True, blank=True, help_text=_("The fine-tuned backbone, if any.")
     )
-    backbone = models.JSONField(default=dict, blank=True, help_text=_("How pictures go into that backbone."))
-    summary = models.JSONField(default=dict, blank=True, help_text=_("What it was learned from, and how."))
+    backbone = models.JSONField(default=dict, blank=True, help_text=_("Input of the fine-tuned backbone."))
+    summary = models.JSONField(default=dict, blank=True, help_text=_("Training data and settings."))
     baseline_key = models.CharField(
-        max_length=64, blank=True, help_text=_("The vector space that served when it was measured.")
+        max_length=64, blank=True, help_text=_("Key of the space that served when it was measured.")
     )
     metrics = models.JSONField(
-        default=list, blank=True, help_text=_("By task, on pictures held out: the baseline's figures and its own.")
+        default=list,
+        blank=True,
+        help_text=_("By task, on held-out pictures: the figures of baseline and head."),
     )
     calibration = models.JSONField(
         null=True, blank=True, help_text=_("From similarity to the probability that a hit is right.")
@@ -57,9 +59,9 @@ class EmbeddingHead(models.Model):
 
 
 class ServingSpace(models.Model):
-    """The vector space that a field's vectors are made in, and the one before; without a row, the settings' extractor.
+    """The space of a field's vectors, and the one before; a field without a row is served by its extractor.
 
-    Between ``effective_at`` and ``finished_at`` vectors are moved from one to the other, and searches ask both.
+    Between ``effective_at`` and ``finished_at`` vectors move from one to the other, and searches ask both.
     """
 
     label = models.CharField(
@@ -71,7 +73,7 @@ class ServingSpace(models.Model):
     previous_head = models.ForeignKey(EmbeddingHead, models.PROTECT, null=True, blank=True, related_name="+")
     changed_at = models.DateTimeField()
     effective_at = models.DateTimeField(
-        help_text=_("When vectors begin to be moved: every process knows of both spaces by then.")
+        help_text=_("When vectors start to move; by then every process has read this row.")
     )
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -83,7 +85,7 @@ class ServingSpace(models.Model):
 
 
 class PictureFeatures(models.Model):
-    """A backbone's features of one picture, so that another head needs no picture decoded again."""
+    """A backbone's features of one picture, kept so that training another head decodes nothing."""
 
     label = models.CharField(
         _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")

@@ -1,4 +1,4 @@
-"""What ranking works from: evidence gathered from feedback, and rules that staff made."""
+"""What rankers read: evidence summed from feedback, and rules made by staff."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..fields.registry import fields_of_product
 
 
 class Evidence(models.Model):
-    """Feedback on one hit, summed up: for one query product, or for the hit alone where ``query_id`` is empty.
+    """The sum of the feedback on one hit, for one query product; for all queries where ``query_id`` is empty.
 
-    ``gain`` is the sum of what shoppers did (a click is 1, the others as in ``feedback.weights``), ``exposure`` how
-    often they will have looked at the hit: each showing counts by the chance that its rank is looked at,
+    ``gain`` sums what shoppers did (a click is 1, the others as in ``feedback.events``), ``exposure`` how often they
+    are expected to have looked at the hit: each impression counts the probability of a look at its rank,
     ``rank ** -POSITION_BIAS``. So ``gain / exposure`` is the click-through rate corrected for position, or more where
     shoppers did more than click. A hit shown 100 times at rank 1 with 10 clicks has 10 / 100; one shown 100 times at
     rank 5 with 4 clicks has 4 / 20, which is better: of those who saw it, twice as many clicked. Rates of a few looks
     say little, and can exceed 1.
 
-    Both are as of ``as_of`` and halve every ``HALF_LIFE_DAYS`` from there; events are added with what is left of them.
-    A row for the hit alone has the sum of those for its queries, and of its photo searches.
+    Both hold at ``as_of`` and halve every ``HALF_LIFE_DAYS`` from there; events are added with what is left of them.
+    The row for all queries sums those of its query products, and its photo searches.
     """
 
     model = models.CharField(max_length=201, help_text=_("The product's model, app.model in lower case."))
@@ -44,7 +44,7 @@ class Evidence(models.Model):
 
 
 class RankingRule(models.Model):
-    """Staff's word on a product in visual results: pinned to a slot, boosted, or hidden."""
+    """A product that staff pin to a slot, boost, or hide in visual results."""
 
     class Kind(models.TextChoices):
         PIN = "pin", _("pin to a slot")
@@ -59,7 +59,7 @@ class RankingRule(models.Model):
         _("only for"),
         max_length=255,
         blank=True,
-        help_text=_("Primary key of the product whose similar items this is about; empty for every search."),
+        help_text=_("Primary key of the product whose similar items the rule changes; empty for every search."),
     )
     slot = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)], help_text=_("For a pin: its rank, 1 is the first.")
@@ -75,12 +75,12 @@ class RankingRule(models.Model):
 
     class Meta:
         constraints = [
-            # Without the first part a pin without a slot would pass: what compares with NULL is not false.
+            # Without slot__isnull a pin without a slot would pass: a comparison with NULL is not false.
             models.CheckConstraint(
                 condition=~models.Q(kind="pin") | models.Q(slot__isnull=False, slot__gte=1),
                 name="visual_search_pin_has_slot",
             ),
-            # What is no number at all is out of bounds too: PostgreSQL sorts it last.
+            # NaN is out of bounds too: PostgreSQL sorts it last.
             models.CheckConstraint(
                 condition=models.Q(factor__gte=0.5, factor__lte=2.0), name="visual_search_boost_in_bounds"
             ),
@@ -90,9 +90,9 @@ class RankingRule(models.Model):
         return f"{self.get_kind_display()}: {self.object_id}"
 
     def clean(self) -> None:
-        """Names products of a searchable model by the text of their keys, as searches do, or raises ValidationError."""
+        """Write the products' keys as searches do. Raises ValidationError for rules that can't apply."""
         if self.content_type_id is None:
-            return  # the form says that it is missing
+            return  # the form reports that it is missing
         model = self.content_type.model_class()
         fields = fields_of_product(model) if model else []
         if not fields:
@@ -110,7 +110,7 @@ class RankingRule(models.Model):
         if not wrong and self.object_id and self.object_id == self.query_id:
             wrong["query_id"] = _("A product is not among its own similar items.")
         if self.kind == self.Kind.PIN and self.slot is None:
-            wrong["slot"] = _("A pin needs a slot: the rank that the product is to have.")
+            wrong["slot"] = _("A pin needs a slot: the product's rank.")
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             wrong["ends_at"] = _("It ends before it starts.")
         if wrong:

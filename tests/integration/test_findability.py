@@ -255,7 +255,7 @@ class TestCommand:
         embed_all()
         said = self.report(PRODUCTS, "--seed", "0")
         assert "testshop.Product: 3 products" in said
-        assert "2 of 2 products with a vector checked" in said
+        assert "checked 2 of 2 products with a vector" in said
         assert "1 no picture: Upload a picture." in said
         assert "2 duplicate picture" in said
         assert f"{copy.pk} " in said

@@ -78,9 +78,7 @@ class TestClean:
     def test_other_faults(self, products):
         pk = str(products[0].pk)
         now = timezone.now()
-        assert faults(rule(object_id=pk, slot=None)) == {
-            "slot": ["A pin needs a slot: the rank that the product is to have."]
-        }
+        assert faults(rule(object_id=pk, slot=None)) == {"slot": ["A pin needs a slot: the product's rank."]}
         assert "slot" in faults(rule(object_id=pk, slot=0))
         assert "factor" in faults(rule("boost", object_id=pk, factor=2.1))
         assert faults(rule("boost", object_id=pk, factor=math.nan))

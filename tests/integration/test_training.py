@@ -147,10 +147,10 @@ def test_a_dry_run_keeps_no_head(articles):
 def test_every_round_over_the_pictures_says_how_far_it_is(articles, monkeypatch):
     """The pictures, and again for what tells scenes apart; views of single pictures are rounds of their own."""
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
-    assert train(ARTICLES, dry_run=True).count(f"{COUNT * EACH}/{COUNT * EACH} pictures") == 2
+    assert train(ARTICLES, dry_run=True).count(f"pictures: {COUNT * EACH}/{COUNT * EACH} ") == 2
     for i in range(COUNT):
         Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"))
-    assert train("testshop.Product", dry_run=True).count(f"{COUNT}/{COUNT} pictures") == 1 + VIEWS
+    assert train("testshop.Product", dry_run=True).count(f"pictures: {COUNT}/{COUNT} ") == 1 + VIEWS
 
 
 def test_products_with_one_picture_are_learned_from_by_views(monkeypatch):
@@ -221,7 +221,7 @@ def test_usual_labels():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ([], {}, "Say which embedding field is meant; this project has: testshop.Product"),
+        ([], {}, "Name an embedding field; this project has: testshop.Product"),
         ([ARTICLES], {"labels": "colour"}, "testshop.Article has no 'colour' to learn from. It has: .*category"),
         ([ARTICLES], {"extractor": "x"}, "There is no extractor 'x'"),
         (

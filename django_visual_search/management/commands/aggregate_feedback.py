@@ -10,7 +10,7 @@ from ... import feedback
 
 
 class Command(BaseCommand):
-    help = "Count new feedback into the evidence that rankings work from. The sweep task does the same."
+    help = "Count new feedback into the evidence that rankers read. The sweep task does the same."
 
     def handle(self, **options: Any) -> None:
         self.stdout.write(f"{feedback.aggregate()} events counted")

@@ -1,4 +1,4 @@
-"""``manage.py erase_feedback``: forget one person."""
+"""``manage.py erase_feedback``: delete the data of one person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..person import add_person, sessions_of_person
 
 
 class Command(BaseCommand):
-    help = "Delete feedback and searches of one person, and take back what they have added to rankings."
+    help = "Delete the feedback and searches of one person, and undo their effect on rankings."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_person(parser)

@@ -1,4 +1,4 @@
-"""``manage.py export_feedback``: what is kept about one person, for him or her to read."""
+"""``manage.py export_feedback``: the stored data of one person, for that person to read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..person import add_person, sessions_of_person
 
 
 class Command(BaseCommand):
-    help = "Write feedback and searches of one person as JSON."
+    help = "Write the feedback and searches of one person as JSON."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_person(parser)
-        parser.add_argument("--output", metavar="FILE", help="Write there instead of to the standard output.")
+        parser.add_argument("--output", metavar="FILE", help="File to write to; the standard output by default.")
 
     def handle(self, *, user: str | None, session: str | None, output: str | None, **options: Any) -> None:
         text = json.dumps(personal_data(sessions_of_person(user, session)), indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""``manage.py findability_report``: products that can't be found, and why."""
+"""``manage.py findability_report``: the products that searches miss, and why."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from ...findability.report import Unfindable
 from ..progress import Progress
 
 MOST_ROWS = 10_000
-"""Products of each reason in the JSON."""
+"""Products for each reason in the JSON."""
 
 
 class Command(BaseCommand):
     help = (
-        "List products that can't be found and why: no picture, refused, quarantined, not embedded, drowned by "
-        "look-alikes, or with the picture of another product. The last two are looked for now, and kept for the admin."
+        "List products that searches miss, and why: no picture, refused, quarantined, not embedded, drowned by "
+        "look-alikes, or with the picture of another product. The last two come from a check, stored for the admin."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("label", nargs="?", metavar="app.Model.field", help="By this field alone; all by default.")
-        parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="JSON, on the output or into a file.")
+        parser.add_argument("label", nargs="?", metavar="app.Model.field", help="Only this field; all by default.")
+        parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="Write JSON to the output or a file.")
         parser.add_argument(
             "--limit",
             type=int,
             default=CHECK_LIMIT,
             help="Products to check for look-alikes, drawn at random; 0 for all (default %(default)s).",
         )
-        parser.add_argument("--seed", type=int, help="The same seed draws the same; others each time by default.")
-        parser.add_argument("--stored", action="store_true", help="Show what the last check found, without another.")
+        parser.add_argument("--seed", type=int, help="The same seed draws the same products; by default they differ.")
+        parser.add_argument("--stored", action="store_true", help="Show the last check's findings, without a new one.")
         parser.add_argument(
-            "--rows", type=int, default=10, help="Products to print of each reason (default %(default)s)."
+            "--rows", type=int, default=10, help="Products to print for each reason (default %(default)s)."
         )
 
     def handle(self, *, label: str | None, **options: Any) -> None:
@@ -61,17 +61,17 @@ class Command(BaseCommand):
             raise CommandError(str(e.args[0])) from e
         models = [field.product_model] if field else product_models()
         if not models:
-            raise CommandError("No model has an EmbeddingField. Add one, as the README shows, and migrate.")
-        told: list[dict[str, Any]] = []
+            raise CommandError("No model has an EmbeddingField. Add one, as the quickstart shows, and migrate.")
+        reports: list[dict[str, Any]] = []
         plain = options["json"] != "-"
         for model in models:
             fields = [field] if field else fields_of_product(model)
             checks = [] if options["stored"] else [self._check(one, options) for one in fields]
             if options["stored"] and plain:
-                self._say_what_is_known(fields)
-            told.append(self._report(model, field, checks, options, plain))
+                self._write_last_checks(fields)
+            reports.append(self._report(model, field, checks, options, plain))
         if options["json"]:
-            text = json.dumps({"models": told}, indent=2, ensure_ascii=False)
+            text = json.dumps({"models": reports}, indent=2, ensure_ascii=False)
             if plain:
                 Path(options["json"]).write_text(text + "\n", encoding="utf-8")
                 self.stdout.write(f"JSON: {options['json']}")
@@ -89,20 +89,19 @@ class Command(BaseCommand):
         try:
             found = check(field, limit=options["limit"] or None, seed=options["seed"], show=show)
         except (ExtractorUnavailable, ImproperlyConfigured) as e:
-            raise CommandError(f"{field.label} can't be checked here: {e} (--stored shows the last check.)") from e
+            raise CommandError(f"{field.label} can't be checked here: {e} --stored shows the last check.") from e
         for one in progress:
             one.finish()
         return {"label": field.label, **found.__dict__}
 
-    def _say_what_is_known(self, fields: list[EmbeddingField]) -> None:
+    def _write_last_checks(self, fields: list[EmbeddingField]) -> None:
         for field in fields:
             run = last_check(field)
             if run is None:
-                self.stdout.write(f"{field.label} was never checked: look-alikes and duplicates are not known.")
+                self.stdout.write(f"{field.label} was never checked for look-alikes and duplicates.")
             elif check_is_outdated(field, run):
                 self.stdout.write(
-                    f"{field.label} was switched to other vectors since its last check: look-alikes and duplicates are "
-                    "not known."
+                    f"{field.label} was switched to other vectors since its last check for look-alikes and duplicates."
                 )
 
     def _report(
@@ -120,13 +119,13 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {model._default_manager.count()} products")
             for one in checks:
                 self.stdout.write(
-                    f"  {one['label']}: {one['products']} of {one['of']} products with a vector checked; pictures are "
+                    f"  {one['label']}: checked {one['products']} of {one['of']} products with a vector; pictures are "
                     f"the same from a cosine of {one['threshold']:.4f}"
                 )
         found = {}
         for reason, count in counts.items():
-            wanted = MOST_ROWS if options["json"] else options["rows"]
-            found[reason] = unfindable_products(model, reason, 0, min(count, wanted), label=label)
+            most = MOST_ROWS if options["json"] else options["rows"]
+            found[reason] = unfindable_products(model, reason, 0, min(count, most), label=label)
             if plain:
                 self.stdout.write(f"  {count:6} {reason.label}" + (f": {reason.advice}" if count else ""))
                 self._print(model, found[reason], count, options["rows"])

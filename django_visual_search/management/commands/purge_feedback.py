@@ -1,4 +1,4 @@
-"""``manage.py purge_feedback``: forget old feedback, for shops without the sweep or to keep less."""
+"""``manage.py purge_feedback``: delete old feedback, for shops without the sweep, or to keep less."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from ...feedback.privacy import purge
 
 
 class Command(BaseCommand):
-    help = "Delete feedback and logged searches that are older than VISUAL_SEARCH['FEEDBACK_DAYS'] days."
+    help = "Delete feedback and logged searches older than VISUAL_SEARCH['FEEDBACK_DAYS'] days."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--days", type=int, default=conf.FEEDBACK_DAYS, help="Keep so many days instead (default %(default)s)."
-        )
+        parser.add_argument("--days", type=int, default=conf.FEEDBACK_DAYS, help="Days to keep (default %(default)s).")
 
     def handle(self, *, days: int, **options: Any) -> None:
         try:
