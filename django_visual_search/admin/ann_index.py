@@ -14,11 +14,12 @@ import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
+from ..db.memory import ask
 from ..db.statements import compile_query, execute_together, halfvec_text
 from ..fields import EmbeddingField
 from ..indexing import ann
 from ..search.candidates import candidates, embedded, products
-from ..search.planning import facts_of, make_plan
+from ..search.planning import facts_from, facts_questions, make_plan
 from ..search.sql import OPERATORS
 from ..spaces.heads import wanted_extractor_key
 
@@ -87,7 +88,8 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
     try:
         rows, filtered = candidates(field, products(field, None))
         narrowing = compile_query(rows.values_list("pk"), connection.alias) if filtered else None
-        facts, _read, _known = facts_of(field, connection, narrowing, [], [])
+        answers, _ = ask(connection, facts_questions(field, connection, narrowing))
+        facts = facts_from(answers)
         plan = make_plan(TYPICAL_LIMIT, facts, grouped=field.product is not None)
         used = "" if plan.exact else _index_used(field, rows, plan, connection)
     except EmptyResultSet:  # the default manager shows nothing

@@ -20,7 +20,8 @@ from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration, brier, calibration_error
 from ..search.candidates import candidates, embedded, fetch, product_pk, products
-from ..search.nearest import Query, nearest
+from ..search.nearest import nearest
+from ..search.query import Query
 from .figures import AnnRecall, Latency, Reliability
 from .gallery import Gallery
 from .stored import nearest_rows
@@ -52,7 +53,7 @@ def ann_recall(
     for count, row in enumerate(rows.tolist(), 1):
         vector = gallery.vectors[row].astype(np.float16)
         truth = _exact(field, gallery.space, vector, queryset)
-        found = nearest(field, Query(vector, gallery.space), limit=K, within=queryset)
+        found = nearest(field, [Query(vector, gallery.space)], limit=K, within=queryset)
         farthest = max(truth) + ROUNDING
         near = sum(candidate.distance <= farthest for candidate in found.candidates[:K])
         shares.append(near / len(truth))
@@ -92,7 +93,7 @@ def latency(
         times.append(time.perf_counter())
         vector = extractor(np.asarray(picture)[None])[0]
         times.append(time.perf_counter())
-        near = nearest(field, Query(vector, spec.key), limit=PAGE, within=queryset)
+        near = nearest(field, [Query(vector, spec.key)], limit=PAGE, within=queryset)
         times.append(time.perf_counter())
         fetch(field, queryset, [candidate.product_pk for candidate in near.candidates])
         times.append(time.perf_counter())

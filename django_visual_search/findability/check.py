@@ -28,7 +28,8 @@ from ..fields import EmbeddingField
 from ..indexing.runs import Outcome, Run
 from ..learning.augment import altered
 from ..models import FindabilityFinding, IndexingRun
-from ..search.nearest import Query, nearest
+from ..search.nearest import nearest
+from ..search.query import Query
 from ..spaces.heads import wanted_extractor
 
 CHECK_LIMIT = 2000
@@ -150,7 +151,7 @@ def _search_by(field: EmbeddingField, gallery: Gallery, row: int, vectors: Any) 
     everything = field.product_model._base_manager.all()
     failed, others = 0, Counter[str]()
     for vector in vectors:
-        near = nearest(field, Query(vector, gallery.space), limit=TOP, within=everything).candidates
+        near = nearest(field, [Query(vector, gallery.space)], limit=TOP, within=everything).candidates
         keys = [str(candidate.product_pk) for candidate in near]
         if product not in keys:
             failed += 1
@@ -220,7 +221,7 @@ def find_duplicate(field: EmbeddingField, gallery: Gallery, row: int, same: floa
     product = field.product_model._meta.pk.to_python(gallery.catalogue.products[row])
     everything = field.product_model._base_manager.all()
     query = Query(gallery.vectors[row], gallery.space)
-    near = nearest(field, query, limit=1, within=everything, exclude=product).candidates
+    near = nearest(field, [query], limit=1, within=everything, exclude=product).candidates
     if not near or (cosine := cosine_of(field, near[0].distance)) < same:
         return None
     reason = FindabilityFinding.Reason.DUPLICATE

@@ -1,9 +1,8 @@
-"""What ranking sees of a search: the visual neighbours with what is known about each, and staff's rules.
+"""What a ranker is given: candidates near the query, and their context, staff's rules among it.
 
-The distance that a candidate counts with: the same scale for every metric, so that rankers can multiply it.
-
-For vectors of length one, as extractors make them, it is the cosine distance (0 to 2) whatever the metric, so the three
-metrics give the same order: it is 1 - cosine, half the squared Euclidean distance, and 1 - inner product.
+Rankers multiply *distances*, on one scale for every metric. For vectors of length one, as extractors make them, that is
+the cosine distance (0 to 2) whatever the metric, so the three metrics give the same order: it is 1 - cosine, half the
+squared Euclidean distance, and 1 - inner product.
 """
 
 from __future__ import annotations
@@ -74,18 +73,6 @@ class RankingContext:
 Ranker = Callable[[list[Candidate], RankingContext], list[Candidate]]
 """Takes the candidates best first, and returns those to show, best first, with scores in that order. Attribute
 ``needs``: what it reads, of "evidence", "vectors" and "rules"."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the rankers of one search need to have read along with the neighbours."""
-
-    query_id: str = ""
-    depth: int = 0
-    """How many neighbours the rankers choose from."""
-    needs: frozenset[str] = frozenset()
-    always: bool = False
-    """Whether a ranker chooses even where nothing of what it reads is there."""
 
 
 SAME = 1e-3

@@ -1,28 +1,26 @@
-"""The two questions: what looks like this product, and what looks like this photo.
+"""The public questions: what looks like this product, what looks like this photo, and what comes on the next page.
 
-Answers a question: the nearest rows, ranked, with what is known of each hit.
-
-The picture that a product is searched by.
+A search goes one way: the query's vector, the nearest products (``nearest``), those that are close enough
+(``confidence``), the rankers in turn (``ranking``), the products themselves, and the results with their token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model, search_field
-from ..ranking.rankers import needs_of, rankers_for
-from ..ranking.types import Candidate, RankingContext, Wishes
-from .candidates import fetch, fetch_rows, product_pk, products
-from .confidence import Closeness, Confidence
-from .merging import both, merge, rows_by_space
-from .nearest import Found, Query, nearest
-from .query import Photo, Stored
+from ..ranking.rankers import rankers_for
+from ..ranking.types import RankingContext
+from .candidates import fetch, fetch_rows, products
+from .confidence import Confidence, close_enough
+from .nearest import nearest
+from .query import Query, loaded_query, photo_queries, stored_picture
 from .results import Place, Ranking, SearchHit, SearchResults
 
 
@@ -50,10 +48,13 @@ def similar_to(
     Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
     """
     check_limit(limit)
-    found = search_field(type(product), field)
-    picture, pk = own_picture(found, product)
-    asked = Asked(found, picture, "product", "" if pk is None else str(pk), pk, type(product))
-    return answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
+    embedding = search_field(type(product), field)
+    loaded = loaded_query(embedding, product)
+    query = stored_picture(embedding, product) if loaded is None else [loaded]
+    exclude = None if embedding.product and isinstance(product, embedding.model) else product.pk
+    queryset = products(embedding, within, type(product))
+    bounds = min_similarity, min_confidence
+    return _answer(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
 
 
 def search_by_image(
@@ -77,8 +78,10 @@ def search_by_image(
     """
     check_limit(limit)
     field = get_field(label)
-    asked = Asked(field, Photo(field, file, crop), "photo", model=named_model(label))
-    return answer(asked, limit, depth, within, Closeness(min_similarity, min_confidence), ranking)
+    queryset = products(field, within, named_model(label))
+    query = photo_queries(field, file, crop)
+    bounds = min_similarity, min_confidence
+    return _answer(field, "photo", query, None, queryset, limit, depth, bounds, ranking)
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
@@ -109,117 +112,54 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     return SearchResults(hits, replace(ranking, shown=shown))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What was asked: the picture, and what it is about."""
-
-    field: EmbeddingField
-    picture: Photo | Stored
-    kind: str
-    query_id: str = ""
-    exclude: Any = None
-    model: type[Model] | None = None
-
-
-def answer(
-    asked: Asked,
+def _answer(
+    field: EmbeddingField,
+    kind: str,
+    query: Sequence[Query] | QuerySet[Any],
+    exclude: Any,
+    within: QuerySet[Any],
     limit: int,
     depth: int | None,
-    within: Any,
-    close: Closeness,
+    bounds: tuple[float | None, float | None],
     ranking: bool | Iterable[Any] | None,
 ) -> SearchResults:
-    """Ranked hits: the first ``limit`` of a ranking of ``depth`` places. For the arguments see ``search``."""
-    field = asked.field
+    """Return ranked hits: the first ``limit`` of a ranking of ``depth`` places. ``bounds``: of ``close_enough``."""
     if depth is not None:
         check_limit(depth, "depth")
     depth = max(limit, depth or 0)
-    queryset = products(field, within, asked.model)
     rankers = rankers_for(ranking)
-    always = any(not getattr(ranker, "needs", ()) for ranker in rankers)
-    wishes = Wishes(asked.query_id, max(depth, conf.RANKING_DEPTH), needs_of(rankers), always)
-    near = _near(asked, depth, queryset, wishes, depth == limit)
-    query_id = asked.query_id if near.owner is None else str(near.owner)
-    confidence = Confidence(field) if near.candidates else None
-    order = close.enough(near.candidates, confidence)
-    left_out = len(near.candidates) - len(order)
-    context = RankingContext(field, query_id, depth, near.rules)
+    found = nearest(field, query, limit=depth, within=within, exclude=exclude, rankers=rankers)
+    order, confidence = found.candidates, None
+    if order:
+        confidence = Confidence(field, found.live)
+        order = close_enough(order, confidence, *bounds)
+    left_out = len(found.candidates) - len(order)
+    context = RankingContext(field, found.query_id, depth, found.rules)
     for ranker in rankers:
         order = ranker(order, context)
     order = order[:depth]
-    found = _products_of(field, queryset, order[:limit])
-    order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in found]  # deleted since the rows were read
-    hits = [
-        SearchHit(
-            product := found[candidate.product_pk],
-            product if candidate.row is None else candidate.row,
-            candidate.similarity,
-            rank,
-            tuple(candidate.reasons),
-            candidate.extractor_key,
-            _sure(confidence, candidate, product),
-        )
-        for rank, candidate in enumerate(order, 1)
-        if candidate.product_pk in found
-    ]
+
+    there = fetch(field, within, [candidate.product_pk for candidate in order[:limit]])
+    order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in there]  # deleted since the rows were read
+    hits = []
+    for rank, candidate in enumerate(order, 1):
+        if candidate.product_pk in there:
+            product = there[candidate.product_pk]
+            sure = candidate.confidence
+            if sure is None and confidence is not None:
+                sure = confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
+            row = product if candidate.row is None else candidate.row
+            reasons = tuple(candidate.reasons)
+            hits.append(SearchHit(product, row, candidate.similarity, rank, reasons, candidate.extractor_key, sure))
     places = tuple(
         Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
         for c in order
     )
-    settled = Ranking(field.label, asked.kind, query_id, near.extractor_key, near.exact, places, shown=len(hits))
-    return SearchResults(hits, settled, near.vector, left_out)
-
-
-def _sure(confidence: Confidence | None, candidate: Candidate, product: Model) -> float | None:
-    if candidate.confidence is not None or confidence is None:
-        return candidate.confidence
-    return confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
-
-
-def _products_of(field: EmbeddingField, within: Any, shown: list[Any]) -> dict[Any, Any]:
-    if field.product is None and all(candidate.row is not None for candidate in shown):
-        return {candidate.product_pk: candidate.row for candidate in shown}
-    return fetch(field, within, [candidate.product_pk for candidate in shown])
-
-
-def _near(asked: Asked, depth: int, within: Any, wishes: Wishes, along: bool) -> Found:
-    """The nearest rows; while vectors move from one space to another, those of both, merged."""
-    how: dict[str, Any] = {"limit": depth, "within": within, "exclude": asked.exclude, "wishes": wishes}
-    how["along"] = along
-    near = nearest(asked.field, asked.picture.query(), **how)
-    if near.owner is not None:
-        how |= {"exclude": near.owner, "wishes": replace(wishes, query_id=str(near.owner))}
-    others = [nearest(asked.field, query, **how) for query in asked.picture.others(near.extractor_key)]
-    if not others:
-        # Where vectors were moving, the last one has moved since; where there are none any more, all had before.
-        anew = near.moving or (not near.candidates and asked.picture.moved(near.extractor_key))
-        return nearest(asked.field, asked.picture.query(anew=True), **how) if anew else near
-    # A row that moved meanwhile was not in the first space before, and is not in the other any more.
-    again = replace(nearest(asked.field, Query(near.vector, near.extractor_key), **how), owner=near.owner)
-    return merge([both(near, again), *others], rows_by_space(asked.field), max(depth, wishes.depth))
+    settled = Ranking(field.label, kind, found.query_id, found.extractor_key, found.exact, places, shown=len(hits))
+    return SearchResults(hits, settled, found.vector, left_out)
 
 
 def check_limit(limit: int, name: str = "limit") -> None:
     """Raises ValueError unless it is a whole number from 1 to ``MAX_LIMIT``."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= conf.MAX_LIMIT:
         raise ValueError(f"{name} must be a whole number from 1 to {conf.MAX_LIMIT}, not {limit!r}.")
-
-
-def own_picture(field: EmbeddingField, instance: Model) -> tuple[Stored, Any]:
-    """The picture that stands for the product, and the product's primary key; None where the search is to find it."""
-    known = owner = None
-    pk = instance.pk
-    if isinstance(instance, field.model):
-        # An instance may be older than its vector; an attribute that was never set would cost a query of its own.
-        vector, key = instance.__dict__.get(field.attname), instance.__dict__.get(field.key_name)
-        if vector is not None and key:
-            known = Query(vector, key.partition(":")[0])
-        rows = field.model._base_manager.filter(pk=pk)
-        if field.product:
-            owner, pk = rows.values_list(product_pk(field), flat=True), None
-    else:
-        rows = field.model._default_manager.filter(**{product_pk(field): pk})
-    embedded = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
-    if not embedded.ordered:
-        embedded = embedded.order_by("pk")
-    return Stored(field, embedded, known, owner), pk

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Manager, Model, QuerySet
-from django.db.models.query import ModelIterable
 from django.db.models.sql.datastructures import BaseTable
 
 from ..db.statements import Statement, compile_query
 from ..fields import EmbeddingField
 from ..fields.keys import in_space
-
-_everything: dict[tuple[EmbeddingField, str, tuple[str, ...]], Statement] = {}
 
 
 def products(field: EmbeddingField, within: Any | None, model: type[Model] | None = None) -> QuerySet[Any]:
@@ -58,28 +55,12 @@ def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[A
     return rows, not everything
 
 
-def listed(
-    field: EmbeddingField, within: QuerySet[Any], using: str, columns: tuple[str, ...] = ()
-) -> tuple[Statement, bool]:
-    """The candidates as SQL giving (row's key, product's key, vector, vector's key), and whether ``within`` narrows.
-
-    ``columns``: attributes of the rows that it is to give too.
-    Compiled once where it does not. Raises EmptyResultSet where Django knows that nothing matches.
+def listed(field: EmbeddingField, within: QuerySet[Any], using: str) -> tuple[Statement, bool]:
+    """Return the candidates as SQL giving (row's key, product's key, vector, vector's key), and whether ``within``
+    narrows them. Raises EmptyResultSet where Django knows that nothing matches.
     """
-    always = _is_everything(within, field)
-    if field.product is None:
-        always = always and _is_plain(within, field)
-    elif always:
-        always = not field.model._base_manager.all().query.where  # may depend on whoever asks
-    known = _everything.get((field, using, columns)) if always else None
-    if known:
-        return known, False
-    rows, filtered = candidates(field, within)
-    named = ("pk", product_pk(field), field.name, field.key_name, *columns)
-    statement = compile_query(rows.values_list(*named), using)
-    if always:
-        _everything[field, using, columns] = statement
-    return statement, filtered
+    rows, narrowed = candidates(field, within)
+    return compile_query(rows.values_list("pk", product_pk(field), field.name, field.key_name), using), narrowed
 
 
 def product_pk(field: EmbeddingField) -> str:
@@ -110,24 +91,6 @@ def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict
     if issubclass(found.model, field.model):
         found = found.defer(field.name)
     return {product.pk: product for product in found.filter(pk__in=keys)} if keys else {}
-
-
-def read_along(field: EmbeddingField, within: QuerySet[Any], using: str) -> bool:
-    """Whether products can be read with their distances, in one statement: ``within`` asks for nothing but columns."""
-    query = within.query
-    return (
-        field.product is None
-        and not within.model._meta.parents
-        and within.db == using
-        and type(within)._fetch_all is QuerySet._fetch_all
-        and within._iterable_class is ModelIterable  # type: ignore[attr-defined]
-        and not within._prefetch_related_lookups  # type: ignore[attr-defined]
-        and not within._known_related_objects  # type: ignore[attr-defined]
-        and not query.select_related
-        and not query.select_for_update
-        and query.deferred_loading == (frozenset(), True)
-        and _is_plain(within, field)
-    )
 
 
 def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:

@@ -1,12 +1,11 @@
 """How likely a hit is what the query shows: similarities, calibrated by what was learned with the head.
 
-What is close enough to be shown.
+Entry functions: ``Confidence`` and ``close_enough``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -17,20 +16,21 @@ from ..fields import EmbeddingField
 from ..learning.calibration import Calibration
 from ..ranking.types import Candidate
 from ..spaces.heads import StoredHead, stored_head
-from ..spaces.serving import serving
+from ..spaces.serving import Space, serving
 
 
 class Confidence:
-    """The calibrations of the spaces that serve a field."""
+    """The calibrations of a field's spaces; ``live``: those spaces, where they are at hand."""
 
-    def __init__(self, field: EmbeddingField) -> None:
+    def __init__(self, field: EmbeddingField, live: Sequence[Space] | None = None) -> None:
         self.field = field
         using = router.db_for_read(field.model)
-        heads = [stored_head(using, space.head) for space in serving(field).live if space.head is not None]
+        spaces = serving(field).live if live is None else live
+        heads = [stored_head(using, space.head) for space in spaces if space.head is not None]
         self.by_key: dict[str, StoredHead] = {head.key: head for head in heads if head.calibration is not None}
 
     def __bool__(self) -> bool:
-        """Whether any similarity can be told the likelihood of."""
+        """Return whether any live space is calibrated."""
         return bool(self.by_key)
 
     def of_hit(self, extractor_key: str, similarity: float, product: Model) -> float | None:
@@ -78,27 +78,25 @@ class ConfidenceUnknown(ValueError):  # noqa: N818 - as images.ImageRefused
     """A least confidence was asked for, but how sure a hit is was never learned. The text says what to do."""
 
 
-@dataclass(frozen=True)
-class Closeness:
-    """What hits must reach to be shown."""
+def close_enough(
+    candidates: list[Candidate],
+    confidence: Confidence,
+    min_similarity: float | None,
+    min_confidence: float | None,
+) -> list[Candidate]:
+    """Return the candidates that reach both bounds. Raises ConfidenceUnknown where no live space is calibrated.
 
-    similarity: float | None
-    confidence: float | None
-
-    def enough(self, candidates: list[Candidate], confidence: Confidence | None) -> list[Candidate]:
-        """Those that are close enough. Raises ConfidenceUnknown where nothing was learned of that.
-
-        While vectors move between two spaces, hits of one that has no calibration are not judged by it.
-        """
-        if self.similarity is not None:
-            candidates = [candidate for candidate in candidates if candidate.similarity >= self.similarity]
-        if self.confidence is None or confidence is None:
-            return candidates
-        if not confidence:
-            raise ConfidenceUnknown(
-                f"How sure a hit of {confidence.field.label} is was never learned, so there is no min_confidence: run "
-                "`manage.py train_embedding` and `switch_embedding` first."
-            )
-        for candidate, sure in zip(candidates, confidence.of_candidates(candidates), strict=True):
-            candidate.confidence = sure
-        return [c for c in candidates if c.confidence is None or c.confidence >= self.confidence]
+    While vectors move between two spaces, hits of one that has no calibration are not judged by it.
+    """
+    if min_similarity is not None:
+        candidates = [candidate for candidate in candidates if candidate.similarity >= min_similarity]
+    if min_confidence is None:
+        return candidates
+    if not confidence:
+        raise ConfidenceUnknown(
+            f"How sure a hit of {confidence.field.label} is was never learned, so there is no min_confidence: run "
+            "`manage.py train_embedding` and `switch_embedding` first."
+        )
+    for candidate, sure in zip(candidates, confidence.of_candidates(candidates), strict=True):
+        candidate.confidence = sure
+    return [c for c in candidates if c.confidence is None or c.confidence >= min_confidence]

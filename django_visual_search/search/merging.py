@@ -2,83 +2,65 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from django.db import connections, router
 
+from ..db.memory import Memory, ask
 from ..fields import EmbeddingField
+from ..fields.keys import SEPARATOR
 from ..ranking.types import Candidate
-from .nearest import Found
 
-COUNTED_FOR = 20.0
-"""Times what counting took: so long a count is believed. In a small shop all vectors have moved within a second."""
-_counted: dict[tuple[str, str], tuple[float, dict[str, int]]] = {}
+# In a small shop all vectors have moved within a second.
+memory = Memory(seconds=0, times=20.0)
+"""Counts of ``rows_by_space``."""
 
 
-def merge(found: Sequence[Found], rows: dict[str, int], limit: int) -> Found:
-    """By rank: the i-th of a space with a share s of all rows is where the (i / s)-th of all would be.
+def merge(
+    rankings: Sequence[list[Candidate]], rows: dict[str, int], limit: int, pins: Collection[Any]
+) -> list[Candidate]:
+    """Merge by rank: the i-th of a space with a share s of all rows is where the (i / s)-th of all would be.
 
-    ``rows``: how many rows each space has, by extractor key. A product that is in several keeps its best place. Scores
-    are dealt out anew, the largest to the first, so that rankers see one scale; similarities stay as they are.
+    ``rankings``: of one space each. ``rows``: how many rows each space has, by extractor key. A product that is in
+    several keeps its best place. The scores are dealt out again, the largest to the first, so that rankers see one
+    scale; similarities stay as they are. ``pins``: keys of products that stay though they come after ``limit``.
     """
-    total = sum(rows.get(one.extractor_key, 0) for one in found)
+    keys = [ranking[0].extractor_key for ranking in rankings if ranking]
+    total = sum(rows.get(key, 0) for key in keys)
     places: dict[Any, tuple[bool, float, Candidate]] = {}
-    for one in found:
-        step = total / max(1, rows.get(one.extractor_key, 0))
-        for i, candidate in enumerate(one.candidates):
+    for ranking in rankings:
+        for i, candidate in enumerate(ranking):
+            step = total / max(1, rows.get(candidate.extractor_key, 0))
             place = (candidate.pinned, (i + 0.5) * step, candidate)
-            known = places.get(candidate.product_pk)
-            if known is None or place[:2] < known[:2]:
+            best = places.get(candidate.product_pk)
+            if best is None or place[:2] < best[:2]:
                 places[candidate.product_pk] = place
-    ordered = sorted(places.values(), key=lambda place: place[:2])
-    near = [candidate for pinned, _, candidate in ordered if not pinned]
-    pinned = [candidate for pinned, _, candidate in ordered if pinned]
-    if len(near) > limit:
-        pinned += [replace(candidate, pinned=True) for candidate in near[limit:] if _pinned_in(found, candidate)]
-        near = near[:limit]
+    ordered = [candidate for _, _, candidate in sorted(places.values(), key=lambda place: place[:2])]
+    near = [candidate for candidate in ordered if not candidate.pinned]
+    pinned = [candidate for candidate in ordered if candidate.pinned]
+    # Among the nearest of its space, a candidate is not marked as pinned.
+    pinned += [replace(candidate, pinned=True) for candidate in near[limit:] if candidate.product_pk in pins]
+    near = near[:limit]
     for candidate, score in zip(near, sorted((c.score for c in near), reverse=True), strict=True):
         candidate.score = score
-    return replace(found[0], candidates=near + pinned, exact=all(one.exact for one in found))
-
-
-def both(one: Found, later: Found) -> Found:
-    """What was found in one space, before or later."""
-    there = {candidate.product_pk for candidate in later.candidates}
-    more = [candidate for candidate in one.candidates if candidate.product_pk not in there]
-    if not more:
-        return later
-    candidates = sorted(later.candidates + more, key=lambda candidate: (candidate.pinned, candidate.distance))
-    return replace(later, candidates=candidates)
+    return near + pinned
 
 
 def rows_by_space(field: EmbeddingField) -> dict[str, int]:
-    """How many rows have a vector of each space, by extractor key; remembered for a while."""
-    using = router.db_for_read(field.model)
-    until, known = _counted.get((using, field.label), (0.0, {}))
-    begun = time.monotonic()
-    if begun < until:
-        return known
-    connection = connections[using]
+    """Return how many rows have a vector of each space, by extractor key, as counted a moment ago."""
+    connection = connections[router.db_for_read(field.model)]
     quote, opts = connection.ops.quote_name, field.model._meta
     key = quote(opts.get_field(field.key_name).column)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT split_part({key}, ':', 1), count(*) FROM {quote(opts.db_table)} "
-            f"WHERE {quote(field.column)} IS NOT NULL GROUP BY 1"
-        )
-        known = dict(cursor.fetchall())
-    _counted[using, field.label] = begun + COUNTED_FOR * (time.monotonic() - begun), known
-    return known
+    sql = (
+        f"SELECT split_part({key}, %s, 1), count(*) FROM {quote(opts.db_table)} "
+        f"WHERE {quote(field.column)} IS NOT NULL GROUP BY 1"
+    )
+    answers, _ = ask(connection, {"rows": (memory, (sql, (SEPARATOR,)))})
+    return dict(answers["rows"])
 
 
 def forget() -> None:
     """Count again."""
-    _counted.clear()
-
-
-def _pinned_in(found: Sequence[Found], candidate: Candidate) -> bool:
-    """Whether a pin names it, which a space in which it is among the nearest doesn't say."""
-    return any(rule.kind == "pin" and rule.product_pk == candidate.product_pk for one in found for rule in one.rules)
+    memory.forget()

@@ -1,177 +1,153 @@
-"""The nearest rows to a vector: plans, then scans, and never comes back short."""
+"""The nearest products to a query: the facts are read, a plan is made, one statement finds the rows.
+
+Entry function: ``nearest``. If that many products are there under the filter, it never comes back with fewer.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 from django.db.models import QuerySet
 
+from ..conf import conf
+from ..db.memory import ask
 from ..db.statements import Answer, Statement, compile_query, execute_together
 from ..fields import EmbeddingField
-from ..ranking.reading import Extras, known_before, read_known
-from ..ranking.types import Candidate, Rule, Wishes
-from ..spaces.serving import asked, learn, serving
-from .candidates import listed, read_along
-from .planning import Plan, facts_of, make_plan
-from .sql import COMPLETE, PINNED, SCANNED, Columns, RowReader, columns_of, graph, joined, scan
-
-
-@dataclass(frozen=True)
-class Query:
-    """What to look for: a vector and its space, ``stored``, rows of (vector, key) of which the first is read, or
-    ``later``, which says it once it is known what serves the field.
-
-    ``owner``: a row of the primary key of the product that it is about, where that is not known yet.
-    """
-
-    vector: Any = None
-    extractor_key: str = ""
-    stored: QuerySet[Any] | None = None
-    later: Callable[[], Query] | None = None
-    owner: QuerySet[Any] | None = None
+from ..ranking.rankers import needs_of
+from ..ranking.reading import evidence_statement, ranking_values, rules_from, rules_statement
+from ..ranking.types import Candidate, Ranker, Rule
+from ..spaces import serving
+from . import planning
+from .candidates import listed
+from .merging import merge, rows_by_space
+from .planning import Plan, facts_from, facts_questions, make_plan
+from .query import Query, stored_queries
+from .sql import COMPLETE, PINNED, SCANNED, owner_from, search_statement
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a scan found, nearest first, the best row of each product."""
+    """The nearest products, each by its best row."""
 
     candidates: list[Candidate]
+    """Nearest first; after them those that only a pin names."""
     exact: bool
     """Whether these are surely the nearest."""
-    extractor_key: str
-    """The vector space; empty where the query turned out to have no vector."""
-    rules: tuple[Rule, ...] = ()
+    extractor_key: str = ""
+    """The query's own space; empty where it turned out to have no vector."""
     vector: Any = None
     """What was searched with."""
-    moving: bool = False
-    """Whether vectors were moving from one space to another, as far as this process knew."""
-    owner: Any = None
-    """The primary key that the query's ``owner`` gave."""
+    rules: tuple[Rule, ...] = ()
+    query_id: str = ""
+    """The primary key of the product asked about, as text."""
+    live: tuple[serving.Space, ...] = ()
+    """The spaces that were searched."""
 
 
 def nearest(
     field: EmbeddingField,
-    query: Query,
+    query: Sequence[Query] | QuerySet[Any],
     *,
     limit: int,
     within: QuerySet[Any],
     exclude: Any = None,
-    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
-    along: bool = False,
+    rankers: Sequence[Ranker] = (),
 ) -> Found:
-    """The ``limit`` nearest products; more where rankers have something to choose from, and then the pinned ones too.
+    """Return the ``limit`` nearest products; more where rankers have something to choose from, and the pinned ones too.
 
-    If that many products are there under the filter, that many come back. Two round trips at most, or three where the
-    products need none. ``along``: read the products too, if no more than ``limit`` are wanted and
-    ``candidates.read_along`` holds.
+    ``query``: the vectors, one for each live space; or a ``query.stored_picture``, whose product is left out. That is
+    read with the facts, in one message. ``exclude``: the key of the product that vectors are about.
     """
-    using = router.db_for_read(field.model)
-    connection = connections[using]
-    extractor_key = query.extractor_key
-    rules: tuple[Rule, ...] = ()
-    owner = None
+    connection = connections[router.db_for_read(field.model)]
+    needs = set(needs_of(rankers))
     try:
-        along = along and read_along(field, within, using)
-        columns = columns_of(field.model, field, using).attnames if along else ()
-        rows, filtered = listed(field, within, using, columns)
-        about = asked(field, connection)
-        stored = [] if query.stored is None else [compile_query(query.stored, using)]
-        first = [*about, *stored, *([] if query.owner is None else [compile_query(query.owner, using)])]
-        facts, read, known = facts_of(field, connection, rows if filtered else None, first, known_before(field, wishes))
-        if about:
-            learn(field, connection, read[0])
-        if query.owner is not None:
-            owner = exclude = read[-1][0][0] if read[-1] else None
-            wishes = replace(wishes, query_id="" if owner is None else str(owner))
-        if stored:
-            query = _read_query(field, read[len(about)], connection)
-        elif query.later:
-            query = query.later()
-        extractor_key = query.extractor_key
-        if query.vector is None:
-            return Found([], True, "", owner=owner)
-        rules, wishes = read_known(field, wishes, known)
-        along = along and limit >= wishes.depth
-        limit = max(limit, wishes.depth)
-        moving = serving(field).also is not None
-        plan = make_plan(limit, facts, grouped=field.product is not None, mixed=moving)
-        pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
+        rows, narrowed = listed(field, within, connection.alias)
     except EmptyResultSet:
-        if query.later:  # a photo that isn't accepted is to be refused all the same
-            extractor_key = query.later().extractor_key
-        if query.owner is not None:
-            owner = query.owner.using(using).first()
-        return Found([], True, extractor_key, rules, owner=owner)
-    reader, extras = RowReader(field, connection, within.model if along else None), Extras(field, wishes, connection)
+        rows, narrowed = None, False
+    questions = facts_questions(field, connection, rows if narrowed else None)
+    questions["serving"] = serving.memory, serving.serving_statement(field)
+    if "rules" in needs:
+        questions["rules"] = planning.memory, rules_statement(field)
+    if "evidence" in needs:
+        questions["evidence"] = planning.memory, evidence_statement(field)
+    if isinstance(query, QuerySet):
+        questions["stored"] = None, compile_query(query, connection.alias)
+    answers, sent = ask(connection, questions)
+
+    spaces = serving.serving_from(field, answers["serving"])
+    if isinstance(query, QuerySet):
+        exclude = answers["stored"][0][2] if answers["stored"] else exclude
+        query = stored_queries(field, answers["stored"], spaces, connection)
+    query_id = "" if exclude is None else str(exclude)
+    if not query or rows is None:
+        return Found([], True, query[0].extractor_key if query else "", query_id=query_id, live=spaces.live)
+
+    rules = rules_from(field, answers["rules"], query_id) if "rules" in needs else ()
+    if not rules:
+        needs.discard("rules")
+    if "evidence" in needs and not answers["evidence"][0][0]:
+        needs.discard("evidence")
+    if needs or any(not getattr(ranker, "needs", ()) for ranker in rankers):
+        # For each product that may be hidden there is another to take its place.
+        hidden = {rule.product_pk for rule in rules if rule.kind == "hide"}
+        limit = max(limit, conf.RANKING_DEPTH + len(hidden))
+
+    pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
+    how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs, "query_id": query_id}
+    plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
+    # An exact scan that rarely runs takes PostgreSQL a quarter of a millisecond to plan; but a search that has sent a
+    # message has no third query left for it.
+    reserve = sent or len(query) > 1
+    hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how))
+    if not plan.exact and not reserve and sum(part == SCANNED for _, part, *_ in hits) < limit:
+        plan = Plan(exact=True)
+        hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, **how))
+
+    rankings, exact = [], True
+    for space, one in enumerate(query):
+        found = [hit[1:] for hit in hits if hit[0] == space]
+        complete = [hit for hit in found if hit[0] == COMPLETE]
+        exact = exact and (plan.exact or bool(complete) or not found)
+        near = sorted(complete or [hit for hit in found if hit[0] == SCANNED], key=lambda hit: (hit[3], hit[1]))[:limit]
+        products = {hit[2] for hit in near}
+        near += [hit for hit in found if hit[0] == PINNED and hit[2] not in products]
+        rankings.append([_candidate(field, connection, hit, one.extractor_key, needs, products) for hit in near])
+    candidates = rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field), limit, pins)
+    return Found(candidates, exact, query[0].extractor_key, query[0].vector, rules, query_id, spaces.live)
+
+
+def _run(connection: Any, plan: Plan, statement: Statement) -> Answer:
     lasting = connection.in_atomic_block or not connection.get_autocommit()
-
-    def run(plan: Plan, statement: Statement, read: Columns = ()) -> Answer:
-        statements, place = plan.around(joined(statement, reader, extras, read=read), lasting=lasting)
-        return execute_together(connection, statements)[place]
-
-    # The exact scan is rarely needed after the graph. Where a search has a third round trip left, it isn't even planned
-    # before it is.
-    found: Answer = []
-    alone = not plan.exact and plan.fetch == limit and not pins and not moving and (along or not facts.asked)
-    if alone:
-        names = tuple(f"c{i}" for i in range(len(columns))) if along else ()
-        allowed = _embedded(field, rows, extractor_key, exclude, connection, names)
-        found = run(plan, graph(field, allowed, query.vector, limit, names), names)
-        if len(found) < limit:
-            plan, alone = Plan(exact=True), False
-    if not alone:
-        allowed = _embedded(field, rows, extractor_key, exclude, connection)
-        found = run(plan, scan(field, allowed, query.vector, limit, plan, pins))
-    complete = [values for values in found if values[3] == COMPLETE]
-    nearest_rows = complete or [values for values in found if values[3] == SCANNED]
-    nearest_rows = sorted(nearest_rows, key=lambda values: (values[2], values[0]))[:limit]
-    there = {values[1] for values in nearest_rows}
-    nearest_rows += [values for values in found if values[3] == PINNED and values[1] not in there]
-    width = len(extras.columns())
-    result = []
-    for pk, product_key, distance, _, *rest in nearest_rows:
-        score = similarity(field, distance)
-        row, known_of = reader.read(tuple(rest[width:])), extras.read(tuple(rest[:width]))
-        pinned = product_key not in there
-        result.append(Candidate(product_key, pk, row, distance, score, score, extractor_key, pinned=pinned, **known_of))
-    exact = plan.exact or bool(complete) or not found
-    return Found(result, exact, extractor_key, rules, query.vector, moving, owner)
+    statements, place = plan.around(statement, lasting=lasting)
+    return execute_together(connection, statements)[place]
 
 
-def _read_query(field: EmbeddingField, rows: list[tuple[Any, ...]], connection: Any) -> Query:
-    for vector, key in rows:
-        return Query(field.from_db_value(vector, None, connection), key.partition(":")[0])
-    return Query()
-
-
-def _embedded(
-    field: EmbeddingField, rows: Statement, extractor_key: str, exclude: Any, connection: Any, read: Columns = ()
-) -> Statement:
-    """Those of ``listed`` rows that have a vector of that space, and whose product is not ``exclude``.
-
-    ``read``: names for the further columns of ``listed``, which are then given too.
-    """
-    more = "".join(f", {name}" for name in read)
-    sql, params = rows
-    # PostgreSQL pulls the inner query up, as if its conditions were written here.
-    sql = (
-        f"SELECT pk, product, vector{more} FROM ({sql}) AS listed (pk, product, vector, key{more}) "
-        "WHERE vector IS NOT NULL AND key LIKE %s"
+def _candidate(
+    field: EmbeddingField, connection: Any, hit: tuple[Any, ...], extractor_key: str, needs: Set[str], near: Set[Any]
+) -> Candidate:
+    _, pk, product_key, distance, *rest = hit
+    width = 4 * ("evidence" in needs) + ("vectors" in needs)
+    score = similarity(field, distance)
+    return Candidate(
+        product_pk=product_key,
+        row_pk=pk,
+        row=owner_from(field, rest[width:], connection),
+        distance=distance,
+        similarity=score,
+        score=score,
+        extractor_key=extractor_key,
+        pinned=product_key not in near,
+        **ranking_values(field, needs, tuple(rest[:width]), connection),
     )
-    params = *params, f"{connection.ops.prep_for_like_query(extractor_key)}:%"
-    if exclude is None:
-        return sql, params
-    pk = field.product_model._meta.pk
-    return f"{sql} AND product <> %s", (*params, pk.get_db_prep_value(pk.to_python(exclude), connection))
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:
-    """The cosine (-1..1), 1 / (1 + d) for l2 (0..1, the article's score), or the inner product."""
+    """Return the cosine (-1..1), 1 / (1 + d) for l2 (0..1, the article's score), or the inner product."""
     if math.isnan(distance):
         return -1.0
     if field.metric == "l2":

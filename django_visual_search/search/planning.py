@@ -1,16 +1,19 @@
-"""Chooses between an exact scan and the HNSW graph, from what PostgreSQL expects of the filter."""
+"""Exact scan or HNSW graph: a plan is made from what PostgreSQL knows of the table and expects of the filter.
+
+Entry functions: ``facts_questions``, whose answers ``facts_from`` reads, and ``make_plan``.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
 from ..conf import conf
-from ..db.statements import Answer, Statement, execute_together
+from ..db.memory import Memory
+from ..db.statements import Answer, Statement
 from ..fields import EmbeddingField
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
@@ -25,9 +28,8 @@ EXACT_ROWS = 5000
 ROWS_PER_EF = 10
 
 # An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
-FACTS_SECONDS = 10.0
-MAX_REMEMBERED = 1000
-_known: dict[tuple[str, ...], tuple[float, Answer]] = {}
+memory = Memory(seconds=10.0)
+"""Facts, and what else a search reads before it plans: rules, and whether there is evidence."""
 
 # Whether a valid HNSW index leads with the vector column, and the rows in the two tables (-1 if unknown).
 FACTS = """
@@ -41,16 +43,14 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before planning: an index, rows in the vectors' table, products, rows expected under the filter.
-
-    ``asked``: whether it took a round trip to know it.
-    """
+    """What is known before planning; numbers of rows are PostgreSQL's estimates, -1 if it has none."""
 
     has_index: bool
     rows: float
+    """Of the vectors' table."""
     products: float
     expected: float
-    asked: bool = False
+    """Rows under the filter."""
 
 
 @dataclass(frozen=True)
@@ -83,62 +83,37 @@ class Plan:
         return [kept, (f"SELECT {put}", values), statement, put_back], 2
 
 
-def facts_of(
-    field: EmbeddingField,
-    connection: Any,
-    narrowing: Statement | None,
-    first: list[Statement],
-    also: list[Statement],
-) -> tuple[Facts, list[Answer], list[Answer]]:
-    """What PostgreSQL knows of the table and expects of the filter, both remembered for FACTS_SECONDS.
+def facts_questions(
+    field: EmbeddingField, connection: Any, narrowing: Statement | None
+) -> dict[str, tuple[Memory | None, Statement]]:
+    """Return what ``memory.ask`` is to ask for ``facts_from``.
 
     ``narrowing``: a query for the rows under the filter; None where it keeps all.
-    The statements ``first`` go along in the same round trip, and those of ``also`` that are not remembered; the rows
-    of both come back with the facts.
     """
-    statements = list(first)
     quote = connection.ops.quote_name
     names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
-    place = (connection.alias, connection.settings_dict["NAME"])
-    asked = [*also, (FACTS, (names[0], field.column, *names))]
-    if narrowing:
+    questions: dict[str, tuple[Memory | None, Statement]] = {
+        "facts": (memory, (FACTS, (names[0], field.column, *names)))
+    }
+    if narrowing is not None:
         sql, params = narrowing
-        asked.append((f"EXPLAIN (FORMAT JSON) {sql}", params))
-    # By its text: parameters need not be hashable.
-    keys = [(*place, sql, repr(params)) for sql, params in asked]
-    known = [_remembered(key) for key in keys]
-    statements += [statement for statement, rows_known in zip(asked, known, strict=True) if rows_known is None]
-    results = execute_together(connection, statements) if statements else []
-    read = iter(results[len(first) :])
-    facts = [
-        _remember(key, next(read)) if rows_known is None else rows_known
-        for key, rows_known in zip(keys, known, strict=True)
-    ]
-    also_rows, facts = facts[: len(also)], facts[len(also) :]
-    has_index, total, products = facts[0][0]
-    expected = total
-    if narrowing:
-        explained = facts[1][0][0]
-        explained = json.loads(explained) if isinstance(explained, str) else explained
-        expected = explained[0]["Plan"]["Plan Rows"]
-    return Facts(has_index, total, products, expected, bool(statements)), results[: len(first)], also_rows
+        questions["expected"] = memory, (f"EXPLAIN (FORMAT JSON) {sql}", params)
+    return questions
 
 
-def _remembered(key: tuple[str, ...]) -> list[tuple[Any, ...]] | None:
-    at, rows = _known.get(key, (0.0, None))
-    return rows if rows is not None and time.monotonic() - at < FACTS_SECONDS else None
-
-
-def _remember(key: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    if len(_known) >= MAX_REMEMBERED:
-        _known.clear()
-    _known[key] = time.monotonic(), rows
-    return rows
+def facts_from(answers: dict[str, Answer]) -> Facts:
+    """Return the facts that answers to ``facts_questions`` say."""
+    [(has_index, rows, products)] = answers["facts"]
+    if "expected" not in answers:
+        return Facts(has_index, rows, products, expected=rows)
+    explained = answers["expected"][0][0]
+    explained = json.loads(explained) if isinstance(explained, str) else explained
+    return Facts(has_index, rows, products, expected=explained[0]["Plan"]["Plan Rows"])
 
 
 def forget_facts() -> None:
-    """Look at the tables again, as after an index was built."""
-    _known.clear()
+    """Look at the tables again, as after an index was built; and at the rules."""
+    memory.forget()
 
 
 def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -> Plan:

@@ -1,148 +1,151 @@
-"""What a search is about, as a vector in every space that it has to ask."""
+"""What a search is about, as a vector in every space that it asks.
+
+Entry functions: ``photo_queries`` and ``stored_queries``. A photo is embedded before any SQL of the search; a picture
+of the catalogue is never decoded here.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from django.db import connections, router
+from django.db.models import Model, QuerySet
 from numpy.typing import NDArray
 
 from .. import images
+from ..db.statements import Answer
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
+from ..fields.keys import split_key
 from ..spaces import features
 from ..spaces.extractors import extractor_of
-from ..spaces.heads import extractor_of_space
-from ..spaces.serving import serving
-from .nearest import Query
+from ..spaces.heads import extractor_of_space, key_of_space
+from ..spaces.serving import Serving, remembered, serving
+from .candidates import product_pk
 
 logger = logging.getLogger("django_visual_search")
 
 Crop = tuple[float, float, float, float]
 
 
-class Photo:
-    """A photo that is searched by; decoded once, and its features made once, for spaces that share them."""
+@dataclass(frozen=True)
+class Query:
+    """A vector, ``(dimensions,)``, and the key of its space."""
 
-    def __init__(self, field: EmbeddingField, file: bytes | BinaryIO, crop: Crop | None) -> None:
-        self.field = field
-        self.file = file
-        self.crop = crop
-        self._pixels: dict[Any, NDArray[np.uint8]] = {}
-        self._features: dict[str, NDArray[np.float16]] = {}
-
-    def query(self, *, anew: bool = False) -> Query:
-        """In the space that vectors are made in; raises ImageRefused and ExtractorUnavailable once that is known."""
-        return Query(later=self._wanted)
-
-    def _wanted(self) -> Query:
-        known = serving(self.field)
-        if known.also is None:
-            return self._in(extractor_of_space(self.field, known.wanted))
-        if not isinstance(self.file, bytes):
-            # It may have to be decoded twice. One byte more than is accepted, so that it is refused for that.
-            self.file = self.file.read(extractor_of(self.field).spec.images.max_bytes + 1)
-        try:
-            return self._in(extractor_of_space(self.field, known.wanted))
-        except ExtractorUnavailable as e:
-            _log(self.field, e)
-            return self._in(extractor_of_space(self.field, known.also))
-
-    def moved(self, key: str) -> bool:
-        """Whether it has to be asked anew, which is not so: it was embedded just now."""
-        return False
-
-    def others(self, key: str) -> Iterator[Query]:
-        """In the other live spaces; those whose extractor can't run here are logged and left out."""
-        for extractor in _others(self.field, key):
-            try:
-                yield self._in(extractor)
-            except ExtractorUnavailable as e:
-                _log(self.field, e)
-
-    def _in(self, extractor: Extractor) -> Query:
-        spec = extractor.spec
-        how = (spec.images, spec.input_size)
-        if how not in self._pixels:
-            picture = images.load(self.file, options=spec.images, crop=self.crop, size=spec.input_size)
-            self._pixels[how] = np.asarray(picture)[None]
-        if not isinstance(extractor, BackboneExtractor):
-            return Query(extractor(self._pixels[how])[0], spec.key)
-        if extractor.features_key not in self._features:
-            self._features[extractor.features_key] = extractor.kept_features(self._pixels[how])
-        return Query(extractor.project(self._features[extractor.features_key])[0], spec.key)
+    vector: Any
+    extractor_key: str
 
 
-class Stored:
-    """A picture that has a vector, in one space; ``rows``: rows of the field's model, of which the first counts.
+def photo_queries(field: EmbeddingField, file: bytes | BinaryIO, crop: Crop | None = None) -> list[Query]:
+    """Embed a photo in every live space of the field, the one that vectors are made in first.
 
-    ``owner``: as that of ``nearest.Query``.
+    It is decoded once, and its features are made once, for spaces that share them. While two spaces are live, one whose
+    extractor can't run here is logged and left out. Raises ImageRefused, and ExtractorUnavailable where none can run.
     """
-
-    def __init__(self, field: EmbeddingField, rows: Any, known: Query | None, owner: Any = None) -> None:
-        self.field = field
-        self.rows = rows
-        self.known = known
-        self.owner = owner
-
-    def query(self, *, anew: bool = False) -> Query:
-        """In the space that its vector is in; ``anew``: as it is now, rather than when the product was read."""
-        if self.known and not anew:
-            return replace(self.known, owner=self.owner)
-        return Query(stored=self.rows.values_list(self.field.name, self.field.key_name)[:1], owner=self.owner)
-
-    def moved(self, key: str) -> bool:
-        """Whether its vector is of another space now than this one, which it was of when the product was read."""
-        keys = self.rows.values_list(self.field.key_name, flat=True)[:1] if self.known else ()
-        return any(full_key.partition(":")[0] != key for full_key in keys)
-
-    def others(self, key: str) -> Iterator[Query]:
-        """In the other live spaces: from kept features, or from the picture itself.
-
-        Where neither can be had that is logged, and only the space of its vector is asked.
-        """
-        extractors = list(_others(self.field, key))
-        if not extractors:
-            return
-        target = f"{self.field.link.name}__pk" if self.field.link else "pk"
-        for object_id, full_key in self.rows.values_list(target, self.field.key_name)[:1]:
-            image = full_key.partition(":")[2]
-            for extractor in extractors:
-                try:
-                    yield Query(self._vector(extractor, str(object_id), image), extractor.spec.key)
-                except (ExtractorUnavailable, images.ImageRefused, OSError) as e:
-                    _log(self.field, e)
-
-    def _vector(self, extractor: Extractor, object_id: str, image: str) -> Any:
-        if isinstance(extractor, BackboneExtractor):
-            kept = features.read(self.field, extractor.features_key, [(object_id, image)])
-            if object_id in kept:
-                return extractor.project(kept[object_id][None])[0]
-        spec = extractor.spec
-        with self.field.image_field.storage.open(image, "rb") as file:
-            picture = images.load(file, options=spec.images, size=spec.input_size)
-        return extractor(np.asarray(picture)[None])[0]
-
-
-def _others(field: EmbeddingField, key: str) -> Iterator[Extractor]:
-    """The extractors of the live spaces but the one with this key; none if that one isn't live itself."""
-    known = serving(field)
-    if known.also is None:
-        return
-    found = []
-    for space in known.live:
+    connection = connections[router.db_for_read(field.model)]
+    was_closed = connection.connection is None
+    spaces = serving(field).live
+    if was_closed and not connection.in_atomic_block:
+        connection.close()  # opened for that question; embedding takes long, and servers have few connections
+    if len(spaces) > 1 and not isinstance(file, bytes):
+        # It may be decoded twice. One byte more than is accepted, so that it is refused for that.
+        file = file.read(extractor_of(field).spec.images.max_bytes + 1)
+    queries, problems = [], []
+    pixels: dict[Any, NDArray[np.uint8]] = {}
+    made: dict[str, NDArray[np.float16]] = {}
+    for space in spaces:
         try:
-            found.append(extractor_of_space(field, space))
+            extractor = extractor_of_space(field, space)
+            spec = extractor.spec
+            how = (spec.images, spec.input_size)
+            if how not in pixels:
+                pixels[how] = np.asarray(images.load(file, options=spec.images, crop=crop, size=spec.input_size))[None]
+            queries.append(Query(_embedded_once(extractor, pixels[how], made), spec.key))
         except ExtractorUnavailable as e:
-            _log(field, e)
-    keys = [extractor.spec.key for extractor in found]
-    if key in keys:
-        yield from (extractor for extractor in found if extractor.spec.key != key)
+            problems.append(e)
+    if not queries:
+        raise problems[0]
+    for problem in problems:
+        logger.warning("visual search: %s: one of two vector spaces is not searched: %s", field.label, problem)
+    return queries
 
 
-def _log(field: EmbeddingField, error: Exception) -> None:
-    logger.warning("visual search: %s: one of two vector spaces is not searched: %s", field.label, error)
+def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[str, NDArray[np.float16]]) -> Any:
+    if not isinstance(extractor, BackboneExtractor):
+        return extractor(pixels)[0]
+    if extractor.features_key not in made:
+        made[extractor.features_key] = extractor.kept_features(pixels)
+    return extractor.project(made[extractor.features_key])[0]
+
+
+def loaded_query(field: EmbeddingField, product: Model) -> Query | None:
+    """Return the vector that a product was loaded with; None where it has to be read from the database.
+
+    That is where it was loaded without one, where its space is not the only live one, and where this process doesn't
+    know.
+    """
+    if field.product is not None or not isinstance(product, field.model):
+        return None
+    # An attribute that was never set would cost a query of its own.
+    vector, key = product.__dict__.get(field.attname), product.__dict__.get(field.key_name)
+    spaces = remembered(field)
+    if vector is None or not key or spaces is None or spaces.also is not None:
+        return None
+    extractor_key, _ = split_key(key)
+    return Query(vector, extractor_key) if extractor_key == key_of_space(field, spaces.wanted) else None
+
+
+def stored_picture(field: EmbeddingField, instance: Model) -> QuerySet[Any]:
+    """Return (vector, key, product's key, key of the picture's row) of the row that stands for a product, at most one.
+
+    ``instance``: the product, of whose pictures the first that has a vector counts, in the owning model's default
+    order; or a companion row.
+    """
+    if isinstance(instance, field.model):
+        rows = field.model._base_manager.filter(pk=instance.pk)
+    else:
+        rows = field.model._default_manager.filter(**{product_pk(field): instance.pk})
+        rows = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
+        rows = rows if rows.ordered else rows.order_by("pk")
+    target = f"{field.link.name}__pk" if field.link else "pk"
+    return rows.values_list(field.name, field.key_name, product_pk(field), target)[:1]
+
+
+def stored_queries(field: EmbeddingField, answer: Answer, spaces: Serving, connection: Any) -> list[Query]:
+    """Return the queries of a ``stored_picture``: its own vector, then one for the other live space.
+
+    That one comes from kept features. Where none are kept, only the space of its vector is searched, which is logged
+    once.
+    """
+    [(vector, key, _, object_id)] = answer or [(None,) * 4]
+    if vector is None or not key:
+        return []
+    own, image = split_key(key)
+    queries = [Query(field.from_db_value(vector, None, connection), own)]
+    live = {} if spaces.also is None else {key_of_space(field, space): space for space in spaces.live}
+    for other in [space for extractor_key, space in live.items() if own in live and extractor_key != own]:
+        try:
+            queries += _from_kept_features(field, extractor_of_space(field, other), str(object_id), image)
+        except ExtractorUnavailable as e:
+            _log_once(field.label, str(e))
+    return queries
+
+
+def _from_kept_features(field: EmbeddingField, extractor: Extractor, object_id: str, image: str) -> Sequence[Query]:
+    if isinstance(extractor, BackboneExtractor):
+        kept = features.read(field, extractor.features_key, [(object_id, image)])
+        if object_id in kept:
+            return [Query(extractor.project(kept[object_id][None])[0], extractor.spec.key)]
+    _log_once(field.label, f"no features for {extractor.spec.key} are kept of some pictures.")
+    return []
+
+
+@functools.lru_cache(maxsize=64)
+def _log_once(label: str, problem: str) -> None:
+    logger.warning("visual search: %s: one of two vector spaces is not searched: %s", label, problem)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router
+from django.db import connections, router
 
+from ..db.memory import cache_key
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.heads import LinearHead
@@ -93,9 +94,14 @@ def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | Non
     return tuned
 
 
-@functools.lru_cache(maxsize=32)
 def stored_head(using: str, pk: int) -> StoredHead:
-    """A head from the database, read once. Raises ExtractorUnavailable where it is damaged or gone."""
+    """Return a head from the database, read once. Raises ExtractorUnavailable where it is damaged or gone."""
+    return _stored_head(cache_key(connections[using]), using, pk)
+
+
+@functools.lru_cache(maxsize=32)
+def _stored_head(database: tuple[str, str, str], using: str, pk: int) -> StoredHead:
+    # Remembered in any transaction: its numbers never change, and PostgreSQL gives no primary key twice.
     row = EmbeddingHead.objects.using(using).filter(pk=pk).first()
     if row is None:
         raise ExtractorUnavailable(f"The head {pk} is not in the database any more.")
@@ -125,4 +131,4 @@ def _with_head(base: Extractor, stored: StoredHead, dimensions: int | None) -> E
 
 def forget() -> None:
     """Read heads again."""
-    stored_head.cache_clear()
+    _stored_head.cache_clear()

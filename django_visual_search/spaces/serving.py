@@ -1,19 +1,25 @@
-"""Which vector space a field's vectors are made and searched in, and how a process comes to know when that changes."""
+"""Which vector space a field's vectors are made and searched in, and how a process comes to know when that changes.
+
+Entry function: ``serving``. A *switch* to another space is announced first, so that every process knows of it before
+the first vector moves; until the last one has moved, two spaces are *live*.
+"""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connections, router
 
-from ..db.statements import Answer, Statement, execute_together
+from ..db.memory import Memory, ask
+from ..db.statements import Answer, Statement
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
 
 KNOWN_SECONDS = 10.0
 """How long a process goes on with what it knows. A switch moves the first vector only later than that."""
+
+memory = Memory(KNOWN_SECONDS)
+"""Answers to ``serving_statement``."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Serving:
-    """What one field is served by."""
+    """The spaces of one field."""
 
     wanted: Space
     """Vectors are made in it."""
@@ -42,32 +48,27 @@ class Serving:
         return (self.wanted,) if self.also is None else (self.wanted, self.also)
 
 
-_known: dict[tuple[str, str], tuple[float, Serving]] = {}
-
-
 def serving(field: EmbeddingField, *, at_any_age: bool = False) -> Serving:
-    """What serves the field, as the database said at most KNOWN_SECONDS ago; asks it where that is longer ago.
+    """Return the field's spaces as the database gave them at most KNOWN_SECONDS ago; ask it where that is longer ago.
 
-    ``at_any_age``: what is known, however old, for those who must not wait for the database.
+    ``at_any_age``: as it gave them last, for a caller who must not wait for the database; the settings' extractor
+    where it never did.
     """
-    using = router.db_for_read(field.model)
-    known = _remembered(field, using, at_any_age)
-    if known is not None:
-        return known
+    connection, statement = connections[router.db_for_read(field.model)], serving_statement(field)
     if at_any_age:
-        return Serving(Space(field.extractor))
-    connection = connections[using]
-    return learn(field, connection, execute_together(connection, [statement(field)])[0])
+        return serving_from(field, memory.get(connection, statement, at_any_age=True) or [])
+    answers, _ = ask(connection, {"serving": (memory, statement)})
+    return serving_from(field, answers["serving"])
 
 
-def asked(field: EmbeddingField, connection: Any) -> list[Statement]:
-    """The statement whose answer ``learn`` takes, to go along with others; none where enough is known."""
-    known = _remembered(field, connection.alias)
-    return [] if known is not None else [statement(field)]
+def remembered(field: EmbeddingField) -> Serving | None:
+    """Return the field's spaces where this process need not ask for them; else None."""
+    answer = memory.get(connections[router.db_for_read(field.model)], serving_statement(field))
+    return None if answer is None else serving_from(field, answer)
 
 
-def statement(field: EmbeddingField) -> Statement:
-    """SQL that reads what serves the field, by the database's clock."""
+def serving_statement(field: EmbeddingField) -> Statement:
+    """Return SQL that reads the field's spaces, by the database's clock."""
     table, heads = ServingSpace._meta.db_table, EmbeddingHead._meta.db_table
     sql = (
         "SELECT s.extractor, s.head_id, coalesce(new.key, ''), s.previous_extractor, s.previous_head_id, "
@@ -78,26 +79,16 @@ def statement(field: EmbeddingField) -> Statement:
     return sql, (field.label,)
 
 
-def learn(field: EmbeddingField, connection: Any, answer: Answer) -> Serving:
-    """What the answer to ``statement`` says; remembered."""
-    found = Serving(Space(field.extractor))
+def serving_from(field: EmbeddingField, answer: Answer) -> Serving:
+    """Return what an answer to ``serving_statement`` says."""
     for *spaces, effective, finished in answer:
         new, old = Space(*spaces[:3]), Space(*spaces[3:])
         if finished:
-            found = Serving(new)
-        elif effective:
-            found = Serving(new, old)
-        else:
-            found = Serving(old, new)
-    _known[connection.alias, field.label] = time.monotonic(), found
-    return found
+            return Serving(new)
+        return Serving(new, old) if effective else Serving(old, new)
+    return Serving(Space(field.extractor))
 
 
 def forget() -> None:
     """Ask the database again, as after a switch."""
-    _known.clear()
-
-
-def _remembered(field: EmbeddingField, using: str, at_any_age: bool = False) -> Serving | None:
-    at, known = _known.get((using, field.label), (0.0, None))
-    return known if known is not None and (at_any_age or time.monotonic() - at < KNOWN_SECONDS) else None
+    memory.forget()

@@ -14,7 +14,8 @@ from django_visual_search import search
 from django_visual_search.db.statements import compile_query
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search.candidates import candidates, embedded
-from django_visual_search.search.nearest import Query, nearest
+from django_visual_search.search.nearest import nearest
+from django_visual_search.search.query import Query
 from django_visual_search.spaces.extractors import extractor_of
 from tests.vectors import clustered, fill
 
@@ -84,7 +85,7 @@ def _compare(field, name: str, asked: list[Asked]) -> Line:
         plan = {}
 
         def ours(one=one, plan=plan) -> None:
-            near = nearest(field, Query(one.vector, key), limit=K, within=one.within)
+            near = nearest(field, [Query(one.vector, key)], limit=K, within=one.within)
             plan["exact"] = near.exact
             found["ours"] = [hit.product_pk for hit in near.candidates]
 

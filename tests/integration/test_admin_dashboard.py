@@ -98,6 +98,7 @@ class TestFigures:
             assert link in page
             assert client.get(link.replace("&amp;", "&")).context["cl"].result_count == 1
 
+    @pytest.mark.django_db(transaction=True)  # elsewhere, nothing is remembered
     def test_one_query_counts(self, client, products):
         client.force_login(staff())
         client.get(PAGE)

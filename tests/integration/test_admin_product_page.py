@@ -69,6 +69,7 @@ def test_the_only_product_with_a_vector(client):
     assert "visual-search-current" in page
 
 
+@pytest.mark.django_db(transaction=True)  # elsewhere, nothing is remembered
 def test_queries(client, products, django_assert_max_num_queries):
     client.force_login(staff())
     page_of(client, products[0])

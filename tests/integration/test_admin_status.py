@@ -213,6 +213,7 @@ class TestShapes:
         assert status(story).reason == "There is no picture."
 
 
+@pytest.mark.django_db(transaction=True)  # elsewhere, nothing is remembered
 def test_one_query_for_a_page(django_assert_num_queries):
     for seed in range(20):
         Product.objects.create(name=str(seed), image=picture_file(seed) if seed % 3 else "")

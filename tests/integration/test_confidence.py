@@ -83,6 +83,7 @@ def test_nothing_is_close_enough(field):
     assert not search.search_by_image(picture(0), LABEL, within=Product.objects.none()).nothing_close
 
 
+@pytest.mark.django_db(transaction=True)
 def test_by_category(field, django_assert_max_num_queries):
     hats = Category.objects.get(name="hats")
     unsure = Curve((-1.0, 1.0), (0.1, 0.1), 100)

@@ -1,12 +1,13 @@
 """Rules as staff write them: what is refused, what is put right, and that they count at once."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from django_visual_search import search
@@ -102,13 +103,14 @@ class TestClean:
             rule(object_id=str(products[0].pk), **values).save()
 
 
+@pytest.mark.django_db(transaction=True)
 class TestAtOnce:
     @pytest.fixture(autouse=True)
     def _remembered(self, shop):  # noqa: F811
         forget_facts()
         self.shop = shop
         assert self.first() == 1
-        assert planning._known
+        assert len(planning.memory)
         yield
         forget_facts()
 
@@ -128,11 +130,25 @@ class TestAtOnce:
         made.delete()
         assert self.first() == 1
 
-    def test_and_when_its_transaction_commits(self, django_capture_on_commit_callbacks):
-        with django_capture_on_commit_callbacks() as callbacks:
+    def test_a_rule_that_may_be_rolled_back_is_not_remembered(self):
+        with transaction.atomic():
             rule("hide", object_id=str(self.shop[1].pk)).save()
+            assert self.first() == 2
+            assert not len(planning.memory)
+            transaction.set_rollback(True)
+        assert self.first() == 1
+
+    def test_and_when_its_transaction_commits(self):
+        with transaction.atomic():
+            rule("hide", object_id=str(self.shop[1].pk)).save()
+            with ThreadPoolExecutor(1) as others:
+                assert others.submit(self.first_elsewhere).result() == 1
+            assert len(planning.memory)
+        assert not len(planning.memory)
         assert self.first() == 2
-        assert planning._known
-        for callback in callbacks:
-            callback()
-        assert not planning._known
+
+    def first_elsewhere(self):
+        try:
+            return self.first()
+        finally:
+            connection.close()

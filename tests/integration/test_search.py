@@ -11,6 +11,7 @@ from PIL import Image
 from django_visual_search import images, search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search.results import read_token
+from django_visual_search.spaces import serving
 from django_visual_search.spaces.extractors import extractor_of
 
 from ..conftest import embed_all, picture, picture_file
@@ -195,6 +196,7 @@ class TestWithin:
         with pytest.raises(ValueError, match="'within'"):
             search.search_by_image(picture(), "testshop.Product", within=within)
 
+    @pytest.mark.django_db(transaction=True)  # in a transaction that has written, nothing is remembered
     def test_at_most_three_queries_whatever_the_limit(self, shop, articles, django_assert_max_num_queries):
         within = Product.objects.select_related("category").filter(price=0)
         for limit in (1, 20):
@@ -211,6 +213,7 @@ class TestWithin:
             with django_assert_max_num_queries(3):
                 assert len(search.similar_to(articles[5], limit=limit)) == limit
 
+    @pytest.mark.django_db(transaction=True)  # in a transaction that has written, nothing is remembered
     def test_prefetch_is_honoured(self, shop):
         shop[1].tags.add(Tag.objects.create(name="t"))
         with CaptureQueriesContext(connection) as queries:
@@ -346,3 +349,36 @@ class TestToken:
             read_token(token[:-1] + ("A" if token[-1] != "A" else "B"))
         with pytest.raises(signing.SignatureExpired):
             read_token(token, max_age=-1)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestPhotoBeforeSQL:
+    """A photo takes long to embed: no statement of the search, and no connection of its own, waits for it."""
+
+    @pytest.fixture
+    def embedded(self, shop, monkeypatch):
+        """(statements sent, whether a connection is open) when the photo is decoded."""
+        seen, load = [], images.load
+
+        def look(*arguments, **options):
+            seen.append((len(queries), connection.connection is not None))
+            return load(*arguments, **options)
+
+        monkeypatch.setattr(images, "load", look)
+        with CaptureQueriesContext(connection) as queries:
+            yield seen
+
+    def test_nothing_was_asked(self, embedded):
+        assert search.search_by_image(picture(7), "testshop.Product", limit=1)
+        assert embedded == [(0, True)]
+
+    def test_a_connection_that_was_opened_for_it_is_closed(self, embedded):
+        serving.forget()
+        connection.close()
+        assert search.search_by_image(picture(7), "testshop.Product", limit=1)
+        assert embedded == [(1, False)]
+
+    def test_the_shops_own_stays_open(self, embedded):
+        serving.forget()
+        assert search.search_by_image(picture(7), "testshop.Product", limit=1)
+        assert embedded == [(1, True)]

@@ -17,7 +17,7 @@ from django_visual_search import indexing, search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing.sweeping import prune_features
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
-from django_visual_search.search import answer, planning
+from django_visual_search.search import nearest, planning, query
 from django_visual_search.search import results as search_results
 from django_visual_search.spaces import serving
 from django_visual_search.spaces.heads import extractor_of_space, wanted_extractor_key
@@ -214,15 +214,35 @@ class TestHalfWay:
         assert len(olds) == 2
         assert olds[0] > 3, "the best of two stands for the best twelfth"
 
-    def test_without_kept_features_the_pictures_are_read(self, spaces):
-        PictureFeatures.objects.all().delete()
-        assert len(search.similar_to(Product.objects.get(name="0"), limit=COUNT)) == COUNT - 1
+    @pytest.mark.parametrize("asked", ["a photo", "a moved product", "a product"])
+    def test_rows_that_move_while_a_search_goes_on_are_found(self, field, spaces, monkeypatch, asked):
+        old, new = spaces
+        own = old if asked == "a product" else new
+        product = Product.objects.filter(embedding_key__startswith=own.spec.key).first()
+        build, statements = nearest.search_statement, []
 
-    def test_where_neither_can_be_had_its_own_space_is_searched(self, spaces, media, caplog):
+        def after_all_moved(*arguments, **options):
+            embed_all()
+            statements.append(build(*arguments, **options))
+            return statements[-1]
+
+        monkeypatch.setattr(nearest, "search_statement", after_all_moved)
+        if asked == "a photo":
+            hits = search.search_by_image(picture(int(product.name)), "testshop.Product", limit=COUNT)
+            assert (len(hits), hits[0].product) == (COUNT, product)
+        else:
+            assert len(search.similar_to(product, limit=COUNT - 1)) == COUNT - 1
+        assert keys() == {new.spec.key: COUNT}
+        assert len(statements) == 1
+
+    def test_without_kept_features_a_products_own_space_is_searched(self, spaces, caplog, monkeypatch):
+        """No page of a product waits for a picture to be decoded."""
         PictureFeatures.objects.all().delete()
-        shutil.rmtree(media)
-        assert len(search.similar_to(Product.objects.get(name="0"), limit=COUNT)) == COUNT // 2 - 1
-        assert "one of two vector spaces is not searched" in caplog.text
+        monkeypatch.setattr(query.images, "load", None)
+        query._log_once.cache_clear()
+        for name in ("0", "1"):
+            assert len(search.similar_to(Product.objects.get(name=name), limit=COUNT)) == COUNT // 2 - 1
+        assert caplog.text.count("one of two vector spaces is not searched") == 1
 
     def test_going_back_half_way(self, spaces, products):
         run(rollback=True, target=LABEL)
@@ -275,36 +295,6 @@ class TestExtractors:
         run(rollback=True, target=LABEL)
         assert keys() == {before: COUNT}
         assert answers() == first
-
-    @pytest.mark.parametrize("known", ["what was", "what is"])
-    @pytest.mark.parametrize("query", ["a photo", "a moved product", "a product"])
-    def test_rows_that_move_while_a_search_goes_on_are_found(self, field, products, monkeypatch, query, known):
-        switching.announce(field, switching.space_named(field, "tight"))
-        half_way(field, products)
-        moved = Product.objects.filter(embedding_key__startswith=wanted_extractor_key(field))
-        product = {"a moved product": moved, "a product": Product.objects.exclude(pk__in=moved)}.get(
-            query, moved
-        ).first()
-        asked, real = [], answer.nearest
-
-        def then_all_move(*arguments, **options):
-            found = real(*arguments, **options)
-            asked.append(found.extractor_key)
-            if len(asked) == 1:
-                before = dict(serving._known)
-                embed_all()
-                if known == "what was":  # as where another process moves them
-                    serving._known.update(before)
-            return found
-
-        monkeypatch.setattr(answer, "nearest", then_all_move)
-        if query == "a photo":
-            hits = search.search_by_image(picture(int(product.name)), "testshop.Product", limit=COUNT)
-            assert (len(hits), hits[0].product) == (COUNT, product)
-        else:
-            assert len(search.similar_to(product, limit=COUNT - 1)) == COUNT - 1
-        assert keys() == {wanted_extractor_key(field): COUNT}
-        assert len(asked) == (3 if known == "what was" else 2)
 
     def test_a_product_that_was_read_before_a_switch(self, field, products):
         """As from a shop's own cache."""
