@@ -132,8 +132,12 @@ def _start_watcher(data_dir: Path, pg_ctl: Path, identity: dict[str, Any]) -> No
     stop = [str(pg_ctl), "stop", "-s", "-D", str((data_dir / "data").resolve()), "-t", str(STOP_SECONDS)]
     task = {"own": own, "users": str(_lock_file(data_dir, "users")), "stop": stop, "identity": identity}
     command = [sys.executable, "-I", "-S", __file__, json.dumps(task)]
-    _run(command, data_dir, cwd="/", pass_fds=[own])
+    failed = _run(command, data_dir, cwd="/", pass_fds=[own])
     os.close(own)
+    if failed:
+        raise RuntimeError(
+            f"Nothing would stop the embedded PostgreSQL in {data_dir}. Its log ends:\n{_tail(data_dir)}"
+        )
 
 
 def _watch(own: int, users: str, stop: list[str], identity: dict[str, Any]) -> None:
@@ -149,6 +153,7 @@ def _watch(own: int, users: str, stop: list[str], identity: dict[str, Any]) -> N
         for mode in ("fast", "immediate"):
             if subprocess.run([*stop, "-m", mode], check=False, **identity).returncode == 0:
                 break
+            time.sleep(0.5)  # a server that has just been started may not have written its process id yet
     os.close(own)  # before the users' lock, or the next user could take this process for its watcher
     os._exit(0)
 
@@ -200,7 +205,7 @@ def _answering(data_dir: Path) -> str | None:
 
 
 def _start(data_dir: Path, tune: dict[str, str]) -> str:
-    """Make the cluster if absent, start server and watcher, and return the socket's folder. Needs the starting lock."""
+    """Make the cluster if absent, start watcher and server, and return the socket's folder. Needs the starting lock."""
     identity = _server_user(data_dir)
     binaries = _prepare(data_dir, identity)
     data = data_dir / "data"
@@ -213,12 +218,11 @@ def _start(data_dir: Path, tune: dict[str, str]) -> str:
     command = [str(binaries / "pg_ctl"), "start", "-s", "-D", ".", "-t", str(START_SECONDS), "-o", shlex.join(options)]
     until = time.monotonic() + (LINGER_SECONDS if (data / "postmaster.pid").exists() else 0)
     _drop_foreign_pid_file(data)
-    # A server that answers has lost its watcher only
+    if not _watched(data_dir):
+        _start_watcher(data_dir, binaries / "pg_ctl", identity)
     while (host := _answering(data_dir)) is None:
         if _run(command, data_dir, cwd=data, **identity) and time.monotonic() > until:
             raise RuntimeError(f"The embedded PostgreSQL in {data_dir} doesn't start. Its log ends:\n{_tail(data_dir)}")
-    if not _watched(data_dir):
-        _start_watcher(data_dir, binaries / "pg_ctl", identity)
     return host
 
 
