@@ -192,6 +192,9 @@ class TestArchitecture:
             for entry in entries:
                 assert resolve(f"{packages[0].rstrip('/')}.{entry}"), entry
 
+    def test_where_to_change_what_exists(self):
+        assert all(resolve(name) for _, places in self.rows("Where to change what") for name in places)
+
     def test_the_journeys_begin_and_end_somewhere(self):
         for _, first, last in self.rows("Four journeys"):
             assert all(resolve(name) for name in (*first, *last))
