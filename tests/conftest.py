@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 
+import hypothesis
 import numpy as np
 import pytest
 from django.core.files.base import ContentFile
@@ -19,6 +20,11 @@ from django_visual_search.search import merging, planning
 from django_visual_search.spaces import heads, serving
 
 from . import parallel
+
+# --hypothesis-profile chooses another.
+hypothesis.settings.register_profile("default", max_examples=20)
+hypothesis.settings.register_profile("ci", max_examples=60)
+hypothesis.settings.load_profile("default")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores it, and so would the processes that tests interrupt.
@@ -33,7 +39,10 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(config, items):
     parallel.refuse_alike(items)
     for item in items:
-        item.add_marker(item.path.parent.name)  # unit, integration or acceptance
+        folder = item.path.parent.name
+        item.add_marker(folder)
+        if folder == "acceptance":
+            item.add_marker("slow")
     if hasattr(config, "workerinput"):  # one of several processes
         items.sort(key=lambda item: parallel.place_of(item.nodeid))
 

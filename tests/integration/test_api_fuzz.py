@@ -48,7 +48,7 @@ def nothing_breaks(operation):
 
     @schema.include(path=operation.path, method=operation.method).parametrize()
     @settings(
-        max_examples=60,
+        max_examples=settings.default.max_examples,
         deadline=None,
         derandomize=True,
         database=None,

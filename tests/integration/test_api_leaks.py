@@ -20,7 +20,11 @@ pytestmark = pytest.mark.django_db
 PRODUCTS, ARTICLES = 12, 6
 CHANNELS = ("web", "a", "b")
 many = settings(
-    max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=settings.default.max_examples // 2,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 

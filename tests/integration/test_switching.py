@@ -527,6 +527,7 @@ class Client(threading.Thread):
             connections.close_all()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypatch):  # noqa: F811
     processes.settings.VISUAL_SEARCH = {

@@ -19,6 +19,7 @@ from django_visual_search.extractors.keras import APPLICATIONS, KerasExtractor
 
 GROCERY = settings.SHARED / "data" / "grocery"
 WEIGHTS = settings.SHARED / "weights" / "keras" / "models"
+pytestmark = pytest.mark.slow
 SHA = "ab" * 32
 RANDOM = {"application": "MobileNetV3Small", "weights": None, "input_size": 32}
 

@@ -16,6 +16,7 @@ from ..image_cases import CASES, EMBEDDED, MEASURE, measure
 from ..image_files import encode, png, quadrants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_refused_or_embedded_within_bounds(name: str) -> None:
     make, expected = CASES[name]

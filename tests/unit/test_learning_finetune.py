@@ -23,7 +23,8 @@ from ..finetune_case import PHOTOS, PRODUCTS, SIZE, SMALL, arguments, products, 
 from ..processes import ROOT, until
 from .test_extractors_keras import assert_same_features
 
-pytestmark = pytest.mark.timeout(900)  # half a minute of processor time each, of cores that others may use too
+# Half a minute of processor time each, of cores that others may use too
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 needs_training = pytest.mark.skipif(
     find_spec("tensorflow") is None or not grocery.WEIGHTS.is_file() or not grocery.GROCERY.is_dir(),
