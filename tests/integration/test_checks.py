@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections, models
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from django.test.utils import isolate_apps
+from django.utils import timezone
 
 from django_visual_search.checks import database as database_checks
 from django_visual_search.checks import extractors as extractor_checks
@@ -22,8 +23,11 @@ from django_visual_search.conf import SETTINGS
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.fields.registry import embedding_fields, get_field
+from django_visual_search.models import ServingSpace
+from django_visual_search.spaces import serving
 from django_visual_search.spaces.artifacts import DatabaseStore
 
+from ..heads import EXTRACTORS, LABEL, make_head
 from ..testshop.extractors import ColourExtractor
 from ..testshop.models import DIMENSIONS, Product
 
@@ -432,3 +436,26 @@ class TestPillow:
                 'Install a current one: python -m pip install --upgrade "pillow>=13"',
             )
         ]
+
+
+@pytest.mark.django_db
+def test_a_head_that_contradicts_the_settings(settings):
+    settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
+    now, head = timezone.now(), make_head("one")
+    serving.forget()
+    ServingSpace.objects.create(
+        label=LABEL,
+        extractor="default",
+        head=head,
+        previous_extractor="default",
+        changed_at=now,
+        effective_at=now,
+        finished_at=now,
+    )
+    assert extractor_checks.check_serving(get_field(LABEL), "default") == []
+    settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": EXTRACTORS["tight"]}}
+    [message] = extractor_checks.check_serving(get_field(LABEL), "default")
+    assert message.id == "visual_search.W009"
+    assert message.msg.startswith(
+        f"The extractor that serves {LABEL} can't be constructed: The head one was learned for the features classic-"
+    )

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 
 from django_visual_search.checks import project as ours
-from django_visual_search.checks.settings import check_proxy, check_values
+from django_visual_search.checks.settings import check_included_urls, check_proxy, check_rankers, check_values
 from django_visual_search.conf import DEFAULTS, SETTINGS, settings_table
+from django_visual_search.ranking import feedback, merchandise, rankers
+
+from ..testshop import selectors
 
 NOT_CALLABLE = 3
 NO_NUMBERS = ["x", None, True, math.nan, math.inf, -math.inf, [], 1j]
@@ -248,3 +252,101 @@ class TestProxy:
         assert expected in ours.check_project()
         configure(settings, CLIENT_ADDRESS=configure)
         assert check_proxy() == []
+
+
+RANKING_HINT = (
+    'Write a list of dotted paths of functions, such as ["django_visual_search.ranking.feedback"], or [] for none.'
+)
+RANKERS = "django_visual_search.ranking"
+
+
+def greedy(candidates, context):
+    return candidates
+
+
+greedy.needs = {"everything"}
+
+
+def own(candidates, context):
+    return candidates
+
+
+def test_default_rankers(settings):
+    assert check_rankers() == []
+    settings.VISUAL_SEARCH = {}
+    assert check_rankers() == []
+    assert rankers.rankers_for(None) == (feedback, merchandise)
+
+
+@pytest.mark.parametrize("ranking", [[], (), [own], [f"{__name__}.own", f"{RANKERS}.diversity"], ["feedback"]])
+def test_sound_rankers(settings, ranking):
+    configure(settings, RANKING=ranking)
+    assert check_rankers() == []
+    assert len(rankers.rankers_for(None)) == len(ranking)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        (f"{RANKERS}.popularity", f"There is no ranker '{RANKERS}.popularity': "),
+        ("popularity", f"There is no ranker '{RANKERS}.popularity': "),
+        ("nowhere.at_all", "There is no ranker 'nowhere.at_all': No module named 'nowhere'"),
+        (f"{__name__}.RANKING_HINT", f"'{__name__}.RANKING_HINT' is not a ranker: a function whose 'needs' are of "),
+        (f"{__name__}.greedy", f"'{__name__}.greedy' is not a ranker: a function whose 'needs' are of "),
+        (greedy, f"{greedy!r} is not a ranker: a function whose 'needs' are of ['evidence', 'rules', 'vectors']."),
+        (7, "it is neither a dotted path nor a function."),
+        ({}, "it is neither a dotted path nor a function."),
+    ],
+)
+def test_faulty_rankers(settings, name, problem):
+    configure(settings, RANKING=[f"{RANKERS}.feedback", name])
+    (message,) = check_rankers()
+    assert message.msg.startswith(f"VISUAL_SEARCH['RANKING'] has {name!r}: {problem}")
+    assert (message.id, message.hint) == ("visual_search.E015", RANKING_HINT)
+    if not isinstance(name, int | dict):
+        with pytest.raises(ImproperlyConfigured):
+            rankers.rankers_for(None)
+
+
+def test_rankers_are_checked_with_the_project(settings):
+    configure(settings, RANKING=["nowhere.at_all"], FEEDBACK_WEIGHT=2)
+    ids = [message.id for message in ours.check_project()]
+    assert {"visual_search.E015", "visual_search.E016"} <= set(ids)
+
+
+class TestIncludedUrls:
+    def test_every_model_is_named(self):
+        assert check_included_urls() == []
+
+    def test_one_is_not(self, settings):
+        visible = dict(settings.VISUAL_SEARCH["VISIBLE"])
+        del visible["testshop.Shoe"]
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
+        assert check_included_urls() == [
+            checks.Warning(
+                "Everybody may see every testshop.Shoe at the URLs of django_visual_search.urls.",
+                hint=(
+                    "Set VISUAL_SEARCH['VISIBLE']['testshop.Shoe'] to the dotted path of a function that takes the "
+                    "request and returns a queryset of the products that the visitor may see."
+                ),
+                id="visual_search.W008",
+            )
+        ]
+
+    def test_a_parent_is_enough(self, settings):
+        visible = {**settings.VISUAL_SEARCH["VISIBLE"], "testshop.item": selectors.visible_shoes}
+        del visible["testshop.Shoe"]
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
+        assert check_included_urls() == []
+
+    @pytest.mark.urls("tests.testshop.models")
+    def test_not_included(self, settings, monkeypatch):
+        from ..testshop import models
+
+        monkeypatch.setattr(models, "urlpatterns", [], raising=False)
+        settings.VISUAL_SEARCH = {}
+        assert check_included_urls() == []
+
+    def test_settings_that_can_not_be_read(self, settings):
+        settings.VISUAL_SEARCH = ["VISIBLE"]
+        assert check_included_urls() == []
