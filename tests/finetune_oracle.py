@@ -17,13 +17,13 @@ def main() -> None:
     import keras
 
     from django_visual_search.learning.finetune import checkpoint
-    from django_visual_search.learning.finetune.training import Strength, Training, views
+    from django_visual_search.learning.finetune.training import Strength, Training, augment_batch
 
     request = json.loads(Path(sys.argv[1]).read_text())
     pictures = np.load(sys.argv[3])
     recipe, options = request["recipe"], request["options"]
     size = recipe["input_size"]
-    _, arrays = checkpoint.load(Path(request["checkpoint"]))
+    _, arrays = checkpoint.load_checkpoint(Path(request["checkpoint"]))
     model = keras.applications.MobileNetV2(
         include_top=False, weights=recipe["weights"], pooling="avg", input_shape=(size, size, 3), **recipe["kwargs"]
     )
@@ -52,11 +52,11 @@ def main() -> None:
         features=features,
         fixed=moved[0],
         learned=moved[1],
-        unchanged=views(pictures, size, unchanged, (0, 1)),
-        one=views(pictures, size, Strength(), (0, 1)),
-        same=views(pictures, size, Strength(), (0, 1)),
-        other=views(pictures, size, Strength(), (0, 2)),
-        smaller=views(pictures, 48, unchanged, (0, 1)),
+        unchanged=augment_batch(pictures, size, unchanged, (0, 1)),
+        one=augment_batch(pictures, size, Strength(), (0, 1)),
+        same=augment_batch(pictures, size, Strength(), (0, 1)),
+        other=augment_batch(pictures, size, Strength(), (0, 2)),
+        smaller=augment_batch(pictures, 48, unchanged, (0, 1)),
     )
 
 

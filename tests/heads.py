@@ -6,7 +6,7 @@ import numpy as np
 
 from django_visual_search.extractors.heads import LinearHead
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning.serialise import digest, head_bytes
+from django_visual_search.learning.serialise import head_bytes, sha256_hex
 from django_visual_search.models import EmbeddingHead
 from django_visual_search.spaces.extractors import get_extractor
 from django_visual_search.spaces.heads import key_of_space
@@ -35,7 +35,7 @@ def make_head(name, *, before=0.4, after=0.6, seed=1, label=LABEL, alias="defaul
         "key": extractor.with_head(head).spec.key,
         "dimensions": field.dimensions,
         "data": data,
-        "sha256": digest(data),
+        "sha256": sha256_hex(data),
         "baseline_key": key_of_space(field, serving(field).wanted),
         "metrics": [{**figures, "before": {**FIGURES, "mAP": before}, "after": {**FIGURES, "mAP": after}}],
     }

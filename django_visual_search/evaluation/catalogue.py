@@ -1,25 +1,32 @@
-"""The pictures of a field as training and evaluation see them: whose they are, and what they are labelled with.
+"""Read the pictures of a field as training and evaluation need them: their products and their labels.
 
-What queries are told apart by, such as categories, in the words of people.
-
-Which pictures are measured with: a seeded sample, so that measuring ends in minutes however large the shop is.
+Entry functions: ``read_catalogue`` reads all pictures, or whole products up to a limit; ``sample_catalogue`` draws
+pictures of as many products as possible. Both draw in the database, by a seed, so that a sample of a large shop
+costs little memory. ``labels_by_name`` puts labels into words for people; ``draw_sample`` draws queries from a gallery.
 """
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from django.core.exceptions import FieldDoesNotExist
 from django.db import router
-from django.db.models import Manager, Model
+from django.db.models import Count, F, Manager, Model, OuterRef, QuerySet, Subquery, TextField, Value, Window
+from django.db.models.functions import MD5, Cast, Coalesce, Concat, Greatest, RowNumber
 from numpy.typing import NDArray
 
 from ..fields import EmbeddingField
+from ..learning.splits import Indices
+
+FEWEST_OF_PRODUCT = 2
+"""Pictures drawn of a product before others get more: one alone would be a query with nothing to find."""
+
+KEYS_AT_ONCE = 2000
+"""Primary keys in one query."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +45,8 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def sample(self, most: int, seed: int = 0) -> Catalogue:
-        """At most so many of the pictures, those of a product together; all of them if there aren't more."""
-        if len(self) <= most:
-            return self
-        by_product: dict[str, list[int]] = {}
-        for row, product in enumerate(self.products):
-            by_product.setdefault(product or f" {row}", []).append(row)
-        groups, chosen = list(by_product.values()), list[int]()
-        random.Random(seed).shuffle(groups)
-        for group in groups:
-            if len(chosen) + len(group) <= most:
-                chosen += group
-        return self.only(sorted(chosen))
-
-    def only(self, rows: Sequence[int]) -> Catalogue:
-        """The pictures in these rows."""
+    def only(self, rows: Sequence[int] | Indices) -> Catalogue:
+        """Return the pictures in these rows, in their order."""
         return Catalogue(
             [self.keys[i] for i in rows],
             [self.images[i] for i in rows],
@@ -63,63 +56,118 @@ class Catalogue:
 
 
 def read_catalogue(
-    embedding: EmbeddingField, labels: Sequence[str] = (), *, limit: int | None = None, within: Any = None
+    embedding: EmbeddingField,
+    labels: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    within: Any = None,
 ) -> Catalogue:
-    """All pictures of the field, or the first ``limit``, with their products' labels.
+    """Read all pictures of the field, with their products' labels.
 
+    ``limit``: draw whole products with at most so many pictures together; products with more than that are left out.
     ``labels``: paths from the product, such as ``"category"`` or ``"category__parent__name"``; over a many-to-many
     relation a picture has the first by primary key. ``within``: a queryset of products; None for all.
-    Raises LookupError for a path that the product doesn't have, saying which there are.
+    Raises LookupError for a path that the product doesn't have, naming its fields.
     """
-    for path in labels:
-        _check_path(embedding.product_model, path)
+    _check_paths(embedding, labels)
+    pictures = catalogue_rows(embedding, within)
+    if limit is None or pictures.count() <= limit:
+        return _catalogue(embedding, labels, pictures.order_by("pk").values_list(*_columns(embedding)).iterator())
+    # A picture without a product is drawn by itself.
+    pictures = pictures.annotate(visual_group=Coalesce(_text("visual_product"), _text("pk", "picture ")))
+    counted = pictures.order_by().values("visual_group").annotate(visual_count=Count("pk"))
+    too_large = list(counted.filter(visual_count__gt=limit).values_list("visual_group", flat=True))
+    pictures = pictures.exclude(visual_group__in=too_large).order_by(_drawn("visual_group", seed), "visual_group")
+    rows = list(pictures.values_list(*_columns(embedding), "visual_group")[: limit + 1])
+    if len(rows) > limit:  # the last product may have been cut
+        rows = [row for row in rows if row[-1] != rows[-1][-1]]
+    return _catalogue(embedding, labels, sorted(row[:-1] for row in rows))
+
+
+def sample_catalogue(
+    embedding: EmbeddingField, labels: Sequence[str] = (), *, limit: int, seed: int = 0, within: Any = None
+) -> Catalogue:
+    """Draw at most ``limit`` pictures that belong to products, of as many products as possible.
+
+    Of each product FEWEST_OF_PRODUCT are drawn before any gets more. ``labels``, ``within`` and errors: as for
+    ``read_catalogue``; ValueError for a limit below 1.
+    """
+    _check_limit(limit)
+    _check_paths(embedding, labels)
+    pictures = catalogue_rows(embedding, within).filter(visual_product__isnull=False)
+    columns = _columns(embedding)
+    if pictures.count() <= limit:
+        return _catalogue(embedding, labels, pictures.order_by("pk").values_list(*columns).iterator())
+    place = Window(RowNumber(), partition_by="visual_product", order_by=[_drawn("pk", seed), F("pk").asc()])
+    pictures = pictures.annotate(visual_place=place, visual_count=Window(Count("pk"), partition_by="visual_product"))
+    in_turn = Greatest("visual_place", Value(FEWEST_OF_PRODUCT))
+    pictures = pictures.order_by(in_turn, _drawn("visual_product", seed), "visual_product", "visual_place")
+    rows = list(pictures.values_list(*columns, "visual_place", "visual_count")[:limit])
+    if len(rows) > 1 and rows[-1][-2] == 1 < rows[-1][-1]:  # one picture of a product that has others
+        rows.pop()
+    return _catalogue(embedding, labels, sorted(row[:-2] for row in rows))
+
+
+def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[Any]:
+    """Return the rows that have a picture, with their product's key as ``visual_product``; ``within``: of products."""
     using = router.db_for_read(embedding.model)
-    rows = embedding.target_model._base_manager.using(using).order_by("pk")
+    rows = embedding.target_model._base_manager.using(using)
     rows = rows.exclude(**{f"{embedding.image_field.name}__isnull": True}).exclude(**{embedding.image_field.name: ""})
-    keys_of = _products_by_key(embedding, using)
-    products = embedding.product_model._base_manager.using(using) if within is None else within
-    if isinstance(products, Manager):
-        products = products.all()
-    named: dict[str, dict[Any, str]] = {path: {} for path in labels}
-    there = set()
-    if labels or within is not None:
-        for pk, *values in products.order_by("pk").values_list("pk", *labels):
-            there.add(pk)
-            for path, value in zip(labels, values, strict=True):
-                named[path].setdefault(pk, "" if value is None else str(value))
-    found = Catalogue([], [], [], {path: [] for path in labels})
-    for key, image in rows.values_list("pk", embedding.image_field.name).iterator():
-        product = key if keys_of is None else keys_of.get(key)
-        if within is not None and product not in there:
-            continue
-        if limit is not None and len(found) >= limit:
-            break
-        found.keys.append(key)
-        found.images.append(image)
-        found.products.append("" if product is None else str(product))
-        for path in labels:
-            found.labels[path].append(named[path].get(product, ""))
+    path = _path_to_product(embedding)
+    if path is None:
+        rows = rows.annotate(visual_product=F("pk"))
+    elif not path.startswith("~"):
+        rows = rows.annotate(visual_product=F(path))
+    else:
+        assert embedding.link is not None
+        companions = embedding.model._base_manager.using(using).filter(**{f"{embedding.link.name}__pk": OuterRef("pk")})
+        rows = rows.annotate(visual_product=Subquery(companions.values(path[1:])[:1]))
+    if within is not None:
+        products = within.all() if isinstance(within, Manager) else within
+        rows = rows.filter(visual_product__in=products.values("pk"))
+    return rows
+
+
+def _columns(embedding: EmbeddingField) -> tuple[str, str, str]:
+    return "pk", embedding.image_field.name, "visual_product"
+
+
+def _drawn(name: str, seed: int) -> MD5:
+    """Return an expression that orders the values of a column at random, always alike for one seed."""
+    return MD5(_text(name, f"{seed} "))
+
+
+def _text(name: str, prefix: str = "") -> Any:
+    text = Cast(name, TextField())
+    return Concat(Value(prefix, TextField()), text) if prefix else text
+
+
+def _catalogue(embedding: EmbeddingField, labels: Sequence[str], rows: Iterable[tuple[Any, str, Any]]) -> Catalogue:
+    keys, images, products = [list(column) for column in zip(*rows, strict=True)] or ([], [], [])
+    found = Catalogue(keys, images, ["" if product is None else str(product) for product in products])
+    if labels:
+        named = _labels(embedding, labels, list(dict.fromkeys(products)))
+        for place, path in enumerate(labels):
+            found.labels[path] = [named[product][place] if product in named else "" for product in products]
     return found
 
 
-def _products_by_key(embedding: EmbeddingField, using: str) -> dict[Any, Any] | None:
-    """Primary key of a picture's row -> that of its product; None where they are the same."""
-    path = _path_to_product(embedding)
-    if path is None:
-        return None
-    if not path.startswith("~"):
-        rows = embedding.target_model._base_manager.using(using)
-        return dict(rows.values_list("pk", path))
-    owners = embedding.model._base_manager.using(using)
-    assert embedding.link is not None
-    return dict(owners.values_list(f"{embedding.link.name}__pk", path[1:]))
+def _labels(embedding: EmbeddingField, labels: Sequence[str], products: list[Any]) -> dict[Any, list[str]]:
+    """Return the labels of each product, by its primary key."""
+    rows = embedding.product_model._base_manager.using(router.db_for_read(embedding.model)).order_by("pk")
+    found: dict[Any, list[str]] = {}
+    for start in range(0, len(products), KEYS_AT_ONCE):
+        for pk, *values in rows.filter(pk__in=products[start : start + KEYS_AT_ONCE]).values_list("pk", *labels):
+            found.setdefault(pk, ["" if value is None else str(value) for value in values])
+    return found
 
 
 def _path_to_product(embedding: EmbeddingField) -> str | None:
-    """From the row that has the picture to the product's key: None where it is the row's own.
+    """Return the path from the row that has the picture to the product's key; None where it is the row's own.
 
-    A companion's product is mostly reached through its picture. Where it isn't, the path begins at the companion and
-    is marked by a ``~``; pictures without a companion are then without a product.
+    A companion's product is mostly reached through its picture. Otherwise the path begins at the companion, marked by
+    ``~``; pictures without a companion then have no product.
     """
     if embedding.product is None:
         return None if embedding.link is None else "~pk"
@@ -129,6 +177,11 @@ def _path_to_product(embedding: EmbeddingField) -> str | None:
     if head == embedding.link.name:
         return f"{tail}__pk" if tail else None
     return f"~{embedding.product}__pk"
+
+
+def _check_paths(embedding: EmbeddingField, paths: Sequence[str]) -> None:
+    for path in paths:
+        _check_path(embedding.product_model, path)
 
 
 def _check_path(model: type[Model], path: str) -> None:
@@ -142,26 +195,61 @@ def _check_path(model: type[Model], path: str) -> None:
         at = at.related_model or at
 
 
-NAMES = ("name", "title")
-USUAL = "category"
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"The limit must be at least 1 picture, not {limit}.")
 
 
-def usual_labels(model: type[Model]) -> list[str]:
-    """``["category"]`` where the product has one, else nothing."""
-    try:
-        model._meta.get_field(USUAL)
-    except FieldDoesNotExist:
-        return []
-    return [USUAL]
+def draw_sample(products: Sequence[str], limit: int, seed: int = 0) -> Indices:
+    """Draw at most ``limit`` of the pictures as ``sample_catalogue`` does; return their rows, ascending.
+
+    ``products``: of each picture; pictures with "" are left out. Raises ValueError for a limit below 1.
+    """
+    _check_limit(limit)
+    owned = np.flatnonzero([product != "" for product in products])
+    if len(owned) <= limit:
+        return owned
+    rng = np.random.default_rng(seed)
+    by_product: dict[str, list[int]] = defaultdict(list)
+    for row in rng.permutation(owned).tolist():
+        by_product[products[row]].append(row)
+    groups = list(by_product.values())
+    turns = [
+        (max(place, FEWEST_OF_PRODUCT), number, place, row)
+        for number, group in enumerate(rng.permutation(len(groups)).tolist())
+        for place, row in enumerate(groups[group], 1)
+    ]
+    chosen = sorted(turns)[: limit + 1]
+    # A picture whose product would get its second one next.
+    cut = chosen[-2][1] == chosen[-1][1] and chosen[-2][2] == 1
+    rows = [row for *_, row in chosen[:limit]]
+    return np.sort(np.array(rows[:-1] if cut and limit > 1 else rows, np.intp))
+
+
+def pictures_each(products: Sequence[str]) -> NDArray[np.intp]:
+    """Count for each picture how many its product has; 0 for pictures without a product."""
+    counts: dict[str, int] = defaultdict(int)
+    for product in products:
+        counts[product] += 1
+    return np.array([counts[product] if product else 0 for product in products], np.intp)
+
+
+NAME_FIELDS = ("name", "title")
+
+
+def usual_labels(model: type[Model], names: Sequence[str] = ("category",)) -> list[str]:
+    """Return those of ``names`` that are fields of the model."""
+    fields = {one.name for one in model._meta.get_fields()}
+    return [name for name in names if name in fields]
 
 
 def paths_of(model: type[Model], labels: Sequence[str]) -> list[str]:
-    """The paths to read for these labels: each one, and for a relation the name of what it leads to."""
+    """Return the paths to read for these labels: each one, and for a relation also the related object's name."""
     return [path for label in labels for path in (label, _named(model, label)) if path]
 
 
-def by_name(model: type[Model], catalogue: Catalogue, labels: Sequence[str]) -> dict[str, list[str]]:
-    """By label: a name a picture, "" for none. Two things of one name stay two."""
+def labels_by_name(model: type[Model], catalogue: Catalogue, labels: Sequence[str]) -> dict[str, list[str]]:
+    """Return by label a name for each picture, "" for none. Two objects of one name stay two."""
     return {label: _names(catalogue, label, _named(model, label)) for label in labels}
 
 
@@ -180,67 +268,15 @@ def _names(catalogue: Catalogue, label: str, named: str | None) -> list[str]:
 
 
 def _named(model: type[Model], path: str) -> str | None:
-    """The path to the name of what ``path`` leads to; None where it leads to no row, or to one without a name."""
+    """Return the path to the name of the object that ``path`` leads to; None for a column or a nameless object."""
     at: Any = model
     for part in path.split("__"):
         try:
             at = at._meta.get_field(part)
         except (FieldDoesNotExist, AttributeError):
-            return None  # read_catalogue says what is wrong with it
+            return None  # read_catalogue raises LookupError for it
         at = at.related_model or at
     if not hasattr(at, "_meta"):  # a column
         return None
     names = {field.name for field in at._meta.get_fields()}
-    return next((f"{path}__{name}" for name in NAMES if name in names), None)
-
-
-Indices = NDArray[np.intp]
-
-FEWEST = 2
-"""Pictures of a product that has as many: with one alone, none of its others could be found."""
-
-
-def sample(products: Sequence[str], limit: int, seed: int = 0) -> Indices:
-    """At most ``limit`` pictures, of as many products as can be, ascending.
-
-    ``products``: whose each picture is; "" for those of none, which are left out. Where a product has many pictures,
-    some of them are drawn. Raises ValueError for a limit below 1.
-    """
-    if limit < 1:
-        raise ValueError(f"The limit must be at least 1 picture, not {limit}.")
-    by_product: dict[str, list[int]] = defaultdict(list)
-    for row, product in enumerate(products):
-        if product:
-            by_product[product].append(row)
-    owned = list(by_product.values())
-    if sum(map(len, owned)) <= limit:
-        return np.sort(np.array([row for rows in owned for row in rows], np.intp))
-    rng = np.random.default_rng(seed)
-    most = _most([len(rows) for rows in owned], limit)
-    chosen: list[int] = []
-    for i in rng.permutation(len(owned)):
-        rows = owned[i]
-        drawn = rng.permutation(rows)[:most] if len(rows) > most else rows
-        if len(chosen) + len(drawn) > limit:
-            if len(chosen) == limit:
-                break
-            # One picture of a product that has others would be a query with nothing to find.
-            if len(rows) > 1 and limit - len(chosen) < FEWEST and chosen:
-                continue
-        chosen += [int(row) for row in drawn[: limit - len(chosen)]]
-    return np.sort(np.array(chosen, np.intp))
-
-
-def _most(counts: list[int], limit: int) -> int:
-    """Pictures of one product at most: as many as let all products in, and FEWEST at least."""
-    sizes = np.array(counts)
-    fitting = [most for most in range(FEWEST, max(counts) + 1) if np.minimum(sizes, most).sum() <= limit]
-    return max(fitting, default=FEWEST)
-
-
-def pictures_each(products: Sequence[str]) -> NDArray[np.intp]:
-    """For each picture, how many there are of its product; 0 for those of none."""
-    counts: dict[str, int] = defaultdict(int)
-    for product in products:
-        counts[product] += 1
-    return np.array([counts[product] if product else 0 for product in products], np.intp)
+    return next((f"{path}__{name}" for name in NAME_FIELDS if name in names), None)

@@ -1,4 +1,8 @@
-"""What an evaluation found: plain numbers, ready to be printed, written as JSON and drawn."""
+"""The results of an evaluation: plain numbers to print, to write as JSON and to draw; and floors under them.
+
+``Evaluation`` holds the results of one field, by *task*: what the query is, and what is right. ``parse_floor`` reads
+the least value that a shop demands in CI, such as ``R@1=0.6``.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,15 @@ from dataclasses import field as dataclass_field
 from datetime import datetime
 from typing import Any
 
-from ..learning.metrics import Metrics
+from ..learning.metrics import KS, NDCG_AT, Metrics
+
+ANN_K = 10
+"""Nearest products that the search is compared with the exact answer by."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One question's figures, over all queries and by what they are labelled with."""
+class TaskFigures:
+    """The figures of one task, over all queries and by their labels."""
 
     name: str
     about: str
@@ -23,12 +30,12 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """How often pictures altered in one way, more and more, still find their product first."""
+class RobustnessCurve:
+    """How often pictures still find their product after one alteration, by its strength."""
 
     alteration: str
     about: str
-    """What the words measure."""
+    """What the words mean, such as "turned left or right"."""
     strengths: list[float]
     words: list[str]
     """What each strength is, such as "up to 45°"."""
@@ -40,13 +47,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class AnnRecall:
-    """How many of the nearest products by exact comparison the search finds as it is planned now."""
+    """Share of the exactly nearest products that the search finds with its present plan."""
 
     k: int
     queries: int
     recall: float
     exact: int
-    """Searches that were planned exact: right by construction."""
+    """Searches that were planned as exact scans: right by construction."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +67,19 @@ class Latency:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which labels are taken for which: the nearest picture of another product, by rows of the query's label."""
+    """Labels of the nearest pictures of other products (columns) by the query's label (rows)."""
 
     label: str
     names: list[str]
     counts: list[list[int]]
     left_out: int
-    """Queries of labels too rare to be shown."""
+    """Queries of labels too rare to show."""
 
 
 @dataclass(frozen=True)
-class Hit:
+class RankedHit:
+    """A hit of a query, by the names of its picture and product."""
+
     image: str
     product: str
     similarity: float
@@ -85,8 +94,8 @@ class Worst:
     image: str
     product: str
     rank: int | None
-    """Of the first right hit; None where it is not among those looked at."""
-    hits: list[Hit]
+    """Of the first right hit; None where it isn't among the hits looked at."""
+    hits: list[RankedHit]
     view: bytes | None = None
 
 
@@ -104,49 +113,51 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The head that serves: it was learned from pictures of this shop, perhaps the very ones measured with."""
+class ServingHead:
+    """The serving head: learned from pictures of this shop, perhaps from the very queries."""
 
     name: str
     method: str
     learned_at: datetime
     held_out: list[dict[str, Any]]
-    """Its own figures on pictures it was not learned from, as training stored them."""
+    """Its figures on pictures held out from its training, as stored then."""
     summary: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Evaluation:
+    """All results of one field."""
+
     label: str
     extractor: str
     space: str
     pictures: int
-    """That have a vector and may be found."""
+    """Pictures with a vector, which searches may find."""
     without: int
-    """Pictures without a vector, which nobody finds."""
+    """Pictures without a vector, which no search finds."""
     drawn_from: int
-    """Pictures there are."""
+    """Pictures of the field."""
     complete: bool
     """Whether rankings are among all of them."""
     queries: int
     seed: int
     limit: int
-    tasks: list[Task]
-    robustness: list[Curve]
+    tasks: list[TaskFigures]
+    robustness: list[RobustnessCurve]
     robustness_queries: int
     ann: AnnRecall
     latency: dict[str, Latency]
     confusion: list[Confusion]
     worst: list[Worst]
     reliability: Reliability | None
-    learned: Learned | None
+    learned: ServingHead | None
     unreadable: dict[str, str]
     """Pictures that could not be decoded, by name."""
 
     def value(self, measure: str, task: str | None = None) -> float | None:
-        """A figure by its name, of the first task unless one is named; None where that was not measured.
+        """Return a figure by its name, of the first task unless one is named; None where it wasn't measured.
 
-        A head's own tasks, such as "unseen pictures", are those of the pictures held out when it was learned.
+        The tasks in HELD_OUT are those of the pictures held out when the serving head was learned.
         """
         if measure == f"ANN@{self.ann.k}":
             return self.ann.recall if self.ann.queries else None
@@ -158,7 +169,7 @@ class Evaluation:
         return None if found is None else found.overall.as_dict()[measure]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain lists and numbers; without the pictures of the worst queries."""
+        """Return plain lists and numbers, without the pictures of the worst queries."""
         data = asdict(self)
         data["tasks"] = [
             {
@@ -177,3 +188,56 @@ class Evaluation:
         if self.learned is not None:
             data["learned"]["learned_at"] = self.learned.learned_at.isoformat()
         return data
+
+
+MEASURES = (*(f"R@{k}" for k in KS), "mAP", "MRR", f"nDCG@{NDCG_AT}", f"ANN@{ANN_K}")
+
+HELD_OUT = ("unseen pictures", "unseen products")
+"""Tasks that heads are measured by when they are learned."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least allowed value of a measure, of the first task or of the one named."""
+
+    task: str | None
+    measure: str
+    least: float
+
+    def __str__(self) -> str:
+        return f"{self.measure if self.task is None else f'{self.task}:{self.measure}'} at least {self.least:g}"
+
+    def problem(self, evaluation: Evaluation) -> str | None:
+        """Return what is wrong, as a sentence; None where the figure is high enough."""
+        value = evaluation.value(self.measure, self.task)
+        if value is None:
+            tasks = ", ".join(task.name for task in evaluation.tasks) or "none"
+            return (
+                f"{evaluation.label}: {self} was asked for, but there was nothing to measure it with (tasks: {tasks})."
+            )
+        if value < self.least:
+            return f"{evaluation.label}: {self} was asked for, but it is {value:.4f}."
+        return None
+
+
+def parse_floor(text: str, labels: list[str] | None = None) -> Floor:
+    """Read ``MEASURE=VALUE`` or ``TASK:MEASURE=VALUE``. Raises ValueError, naming the valid ones.
+
+    ``labels``: paths whose "same …" tasks are valid too.
+    """
+    name, equals, number = text.rpartition("=")
+    task, colon, measure = name.rpartition(":")
+    measures = {name.lower(): name for name in MEASURES}
+    try:
+        least = float(number)
+    except ValueError:
+        least = -1.0
+    if not equals or measure.strip().lower() not in measures or not 0 <= least <= 1:
+        raise ValueError(
+            f"--fail-under takes MEASURE=VALUE with a value from 0 to 1, such as R@1=0.6, not {text!r}. Measures: "
+            f"{', '.join(MEASURES)}."
+        )
+    tasks = ["other pictures", "altered views", *(f"same {label}" for label in labels or []), *HELD_OUT]
+    if colon and task.strip() not in tasks:
+        raise ValueError(f"--fail-under: there is no task {task!r}. Tasks: {', '.join(tasks)}.")
+    return Floor(task.strip() if colon else None, measures[measure.strip().lower()], least)

@@ -1,4 +1,8 @@
-"""Plots as SVG that takes the colours of the page around it, light or dark. Matplotlib, loaded only here."""
+"""Draw plots as SVG in the colours of the page around it, light or dark, by matplotlib, which is loaded only here.
+
+Entry functions: ``robustness_plot``, ``bars_plot``, ``latency_plot`` and ``reliability_plot``; all raise
+ExtractorUnavailable where matplotlib is missing.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ from io import StringIO
 from typing import Any
 
 from ..extractors import ExtractorUnavailable
-from .figures import Curve, Latency, Reliability
+from .figures import Latency, Reliability, RobustnessCurve
 
-INSTALL = (
+INSTALL_MATPLOTLIB = (
     "Reports are drawn by matplotlib, which is not installed here: pip install 'django-visual-search[training]'. "
-    "Without --report the figures are printed all the same."
+    "Without --report the figures are only printed."
 )
 
-# Stand-ins that no drawing has by accident; the page's own colours take their places.
+# Stand-ins that no drawing has by accident; the page's own colours replace them.
 INK, GRID, FIRST, SECOND, THIRD = "#010203", "#010204", "#010205", "#010206", "#010207"
 COLOURS = {
     INK: "currentColor",
@@ -25,7 +29,7 @@ COLOURS = {
     SECOND: "var(--second)",
     THIRD: "var(--third)",
 }
-STYLE: dict[str, Any] = {
+PLOT_STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": INK,
@@ -47,13 +51,13 @@ STYLE: dict[str, Any] = {
 }
 
 
-def missing() -> str | None:
-    """Why nothing can be drawn here and what to do, or None. Imports nothing."""
-    return None if find_spec("matplotlib") else INSTALL
+def missing_matplotlib() -> str | None:
+    """Return why nothing can be drawn here and what to install, or None. Imports nothing."""
+    return None if find_spec("matplotlib") else INSTALL_MATPLOTLIB
 
 
-def robustness_plot(name: str, curve: Curve) -> str:
-    """R@1, R@5 and the mean cosine by strength."""
+def robustness_plot(name: str, curve: RobustnessCurve) -> str:
+    """Draw R@1, R@5 and the mean cosine by strength."""
 
     def draw(axes: Any) -> None:
         series = [(f"R@{k}", curve.recall[k]) for k in curve.recall]
@@ -68,7 +72,7 @@ def robustness_plot(name: str, curve: Curve) -> str:
 
 
 def bars_plot(name: str, values: Mapping[str, tuple[float, int]], measure: str) -> str:
-    """One figure for each of several labels, with how many queries it is about."""
+    """Draw one figure for each label, with its number of queries."""
 
     def draw(axes: Any) -> None:
         labels = list(values)
@@ -93,7 +97,7 @@ def bars_plot(name: str, values: Mapping[str, tuple[float, int]], measure: str) 
 
 
 def latency_plot(name: str, stages: Mapping[str, Latency]) -> str:
-    """The median of each stage, and a line to the 95th percentile."""
+    """Draw the median of each stage, and a line to the 95th percentile."""
 
     def draw(axes: Any) -> None:
         labels, p50 = list(stages), [stage.p50 for stage in stages.values()]
@@ -118,7 +122,7 @@ def latency_plot(name: str, stages: Mapping[str, Latency]) -> str:
 
 
 def reliability_plot(name: str, found: Reliability) -> str:
-    """The share that is right by confidence; on the dashed line it is as promised."""
+    """Draw the share of right hits by confidence; on the dashed line both are equal."""
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], "--", color=SECOND, linewidth=1, label="as promised")
@@ -133,17 +137,14 @@ def reliability_plot(name: str, found: Reliability) -> str:
 
 
 def _svg(name: str, inches: Sequence[float], draw: Callable[[Any], None]) -> str:
-    """A drawing as an SVG element. ``name``: what its ids begin with, for a page has several.
-
-    Raises ExtractorUnavailable where matplotlib is missing.
-    """
-    if problem := missing():
+    """Return a drawing as an SVG element. ``name``: prefix of its ids, as a page has several."""
+    if problem := missing_matplotlib():
         raise ExtractorUnavailable(problem)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     out = StringIO()
-    style: Any = {**STYLE, "svg.hashsalt": name}
+    style: Any = {**PLOT_STYLE, "svg.hashsalt": name}
     with rc_context(style):
         figure = Figure(figsize=(inches[0], inches[1]), layout="constrained")
         draw(figure.add_subplot())

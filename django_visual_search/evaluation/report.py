@@ -1,4 +1,7 @@
-"""An evaluation as one HTML file: plots and pictures inlined, nothing loaded from anywhere."""
+"""Write an evaluation as one HTML file: plots and pictures inlined, nothing loaded from elsewhere.
+
+Entry functions: ``write_report`` and ``render_report``.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from ..fields import EmbeddingField
 from ..fields.registry import get_field
 from ..spaces.heads import wanted_extractor
 from .altered import DEPTH
-from .figures import Confusion, Evaluation, Task
-from .pictures import saved, thumbnails
+from .figures import Confusion, Evaluation, TaskFigures
+from .gallery import SHOWN_HITS
+from .pictures import encoded, thumbnails
 from .plots import bars_plot, latency_plot, reliability_plot, robustness_plot
 from .space import described
-from .stored import SHOWN
-from .text import NAMES, caveats, held_out_rows
+from .text import MEASURE_NAMES, caveats, held_out_rows
 
-SIDE = 120
-"""Pixels of a thumbnail."""
-QUALITY = 80
+THUMBNAIL_SIDE = 120
+"""Pixels of a thumbnail's side."""
+THUMBNAIL_QUALITY = 80
 MOST_BARS = 20
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
@@ -38,11 +41,11 @@ def write_report(path: Path, found: list[Evaluation], made_at: datetime) -> None
 
 
 def render_report(found: list[Evaluation], made_at: datetime) -> str:
-    """The page as text."""
-    # An engine of its own: the project's may have no Django templates, and a report has nothing of its pages.
+    """Return the page as text. Raises ExtractorUnavailable where matplotlib is missing."""
+    # An engine of its own: the project may have no Django templates, and a report shares nothing with its pages.
     engine = Engine(dirs=[str(TEMPLATES)])
     fields = [_section(f"f{number}", evaluation) for number, evaluation in enumerate(found)]
-    context = {"fields": fields, "made_at": made_at, "version": __version__, "names": NAMES, "depth": DEPTH}
+    context = {"fields": fields, "made_at": made_at, "version": __version__, "names": MEASURE_NAMES, "depth": DEPTH}
     return str(engine.get_template("visual_search/evaluation/report.html").render(Context(context, use_l10n=False)))
 
 
@@ -60,12 +63,12 @@ def _section(name: str, evaluation: Evaluation) -> dict[str, Any]:
         "reliability": _safe(reliability_plot(f"{name}-reliability", e.reliability)) if e.reliability else "",
         "confusion": [_confusion(table) for table in e.confusion],
         "worst": _worst(field, e),
-        "shown": SHOWN,
+        "shown": SHOWN_HITS,
     }
 
 
 def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
-    """(figure, its name, what it is about) of what is looked at first."""
+    """Return (figure, its name, what it is about) of the most important figures."""
     tiles = []
     for task in e.tasks[:2]:
         tiles += [(f"{task.overall.recall[1]:.3f}", "R@1", task.name)]
@@ -76,7 +79,7 @@ def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _task(name: str, task: Task) -> dict[str, Any]:
+def _task(name: str, task: TaskFigures) -> dict[str, Any]:
     rows = [
         (label, value, _figures(metrics))
         for label, values in task.by_label.items()
@@ -100,14 +103,14 @@ def _task(name: str, task: Task) -> dict[str, Any]:
 
 def _figures(metrics: Any) -> list[str]:
     values = metrics.as_dict()
-    return [*(f"{values[name]:.3f}" for name in NAMES), str(metrics.queries)]
+    return [*(f"{values[name]:.3f}" for name in MEASURE_NAMES), str(metrics.queries)]
 
 
 def _confusion(table: Confusion) -> dict[str, Any]:
     rows = []
     for i, (name, counts) in enumerate(zip(table.names, table.counts, strict=True)):
         total = sum(counts)
-        # The shade is the share of the row; the number says it too.
+        # The shade is the share of the row.
         cells = [(count, round(85 * count / total) if total else 0, i == j) for j, count in enumerate(counts)]
         rows.append((name, cells, total))
     return {"label": table.label, "names": table.names, "rows": rows, "left_out": table.left_out}
@@ -115,18 +118,18 @@ def _confusion(table: Confusion) -> dict[str, Any]:
 
 def _worst(field: EmbeddingField, e: Evaluation) -> list[dict[str, Any]]:
     names = [name for query in e.worst for name in (query.image, *(hit.image for hit in query.hits))]
-    small = thumbnails(field, names, wanted_extractor(field).spec, SIDE)
-    urls = {name: _data_url(saved(picture, "JPEG", QUALITY)) for name, picture in small.items()}
-    called = _titles(
+    small = thumbnails(field, names, wanted_extractor(field).spec, THUMBNAIL_SIDE)
+    urls = {name: _data_url(encoded(picture, "JPEG", THUMBNAIL_QUALITY)) for name, picture in small.items()}
+    titles = _titles(
         field, {product for query in e.worst for product in (query.product, *(h.product for h in query.hits))}
     )
     by_task: dict[str, list[dict[str, Any]]] = {}
     for query in e.worst:
-        hits = [(urls.get(hit.image, ""), called.get(hit.product, hit.product), hit) for hit in query.hits]
+        hits = [(urls.get(hit.image, ""), titles.get(hit.product, hit.product), hit) for hit in query.hits]
         view = _data_url(_small(query.view)) if query.view else ""
         row = {
             "query": query,
-            "title": called.get(query.product, query.product),
+            "title": titles.get(query.product, query.product),
             "picture": view or urls.get(query.image, ""),
             "original": urls.get(query.image, ""),
             "hits": hits,
@@ -139,7 +142,7 @@ def _worst(field: EmbeddingField, e: Evaluation) -> list[dict[str, Any]]:
 
 
 def _titles(field: EmbeddingField, products: set[str]) -> dict[str, str]:
-    """What the products are called, by primary key as text."""
+    """Return the names of products, by primary key as text."""
     rows = field.product_model._base_manager.filter(pk__in=[product for product in products if product])
     if field.product is None:
         rows = rows.defer(field.name)
@@ -148,7 +151,11 @@ def _titles(field: EmbeddingField, products: set[str]) -> dict[str, str]:
 
 def _small(photo: bytes) -> bytes:
     with Image.open(BytesIO(photo)) as picture:
-        return saved(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.HAMMING), "JPEG", QUALITY)
+        return encoded(
+            picture.convert("RGB").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.HAMMING),
+            "JPEG",
+            THUMBNAIL_QUALITY,
+        )
 
 
 def _data_url(jpeg: bytes) -> str:
@@ -156,5 +163,5 @@ def _data_url(jpeg: bytes) -> str:
 
 
 def _safe(svg: str) -> SafeString:
-    """Drawn by matplotlib, which escapes what it is given."""
+    """Mark a drawing by matplotlib, which escapes its texts."""
     return mark_safe(svg)

@@ -1,6 +1,6 @@
-"""What the index leaves out, and where the time of a search by photo goes.
+"""Measure the search itself: what its index misses, where its time goes, and whether its confidence is true.
 
-Whether the confidence that hits are given is the share of them that is right.
+Entry functions: ``ann_recall``, ``latency`` and ``reliability``.
 """
 
 from __future__ import annotations
@@ -22,21 +22,17 @@ from ..learning.calibration import Calibration, brier, calibration_error
 from ..search.candidates import candidates, embedded, fetch, product_pk, products
 from ..search.nearest import nearest
 from ..search.query import Query
-from .figures import AnnRecall, Latency, Reliability
-from .gallery import Gallery
-from .stored import nearest_rows
+from .figures import ANN_K, AnnRecall, Latency, Reliability
+from .gallery import Gallery, nearest_rows
 
-K = 10
-PAGE = 24
-"""Hits of the search whose time is taken."""
-WARM_UP = 3
+TIMED_PAGE = 24
+"""Hits of a timed search."""
+WARM_UP_SEARCHES = 3
 ROUNDING = 1e-4
-"""By which two distances of halves may differ and be equal, as computed in different places."""
+"""Difference of two equal distances of halves that were computed in different places."""
 
 DISTANCES = {"cosine": CosineDistance, "l2": L2Distance, "ip": MaxInnerProduct}
 STAGES = ("decode", "inference", "SQL", "fetch", "all")
-
-Tell = Callable[[int], None]
 
 
 def ann_recall(
@@ -45,30 +41,30 @@ def ann_recall(
     rows: NDArray[np.intp],
     *,
     within: Any = None,
-    progress: Tell = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> AnnRecall:
-    """The share of the K nearest products that a search finds as it is planned now, against comparing every row."""
+    """Return the share of the ANN_K exactly nearest products that searches find with their present plan."""
     queryset = products(field, field.product_model._base_manager.all() if within is None else within)
     shares, exact = [], 0
     for count, row in enumerate(rows.tolist(), 1):
         vector = gallery.vectors[row].astype(np.float16)
         truth = _exact(field, gallery.space, vector, queryset)
-        found = nearest(field, [Query(vector, gallery.space)], limit=K, within=queryset)
+        found = nearest(field, [Query(vector, gallery.space)], limit=ANN_K, within=queryset)
         farthest = max(truth) + ROUNDING
-        near = sum(candidate.distance <= farthest for candidate in found.candidates[:K])
+        near = sum(candidate.distance <= farthest for candidate in found.candidates[:ANN_K])
         shares.append(near / len(truth))
         exact += found.exact
         progress(count)
-    return AnnRecall(K, len(shares), float(np.mean(shares)) if shares else 0.0, exact)
+    return AnnRecall(ANN_K, len(shares), float(np.mean(shares)) if shares else 0.0, exact)
 
 
 def _exact(field: EmbeddingField, space: str, vector: NDArray[np.float16], within: Any) -> list[float]:
-    """Distances of the K nearest products, each by its nearest picture; grouping keeps the index out."""
+    """Return distances of the ANN_K nearest products, each by its nearest picture; grouping keeps the index out."""
     rows, _ = candidates(field, within)
     distance = DISTANCES[field.metric](field.name, vector.astype(np.float32)) + Value(0.0)
     found = embedded(field, rows, space, None).order_by().annotate(visual_product=F(product_pk(field)))
     nearest_first = found.values("visual_product").annotate(visual_distance=Min(distance)).order_by("visual_distance")
-    return list(nearest_first.values_list("visual_distance", flat=True)[:K])
+    return list(nearest_first.values_list("visual_distance", flat=True)[:ANN_K])
 
 
 def latency(
@@ -77,9 +73,9 @@ def latency(
     names: list[str],
     *,
     within: Any = None,
-    progress: Tell = lambda count: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Latency]:
-    """By stage of STAGES, of searches by the shop's own pictures; those that can't be read are left out."""
+    """Time searches by the shop's own pictures, by stage of STAGES; unreadable pictures are left out."""
     queryset, spec, storage = products(field, within), extractor.spec, field.image_field.storage
     taken: dict[str, list[float]] = defaultdict(list)
     for number, name in enumerate(names):
@@ -93,11 +89,11 @@ def latency(
         times.append(time.perf_counter())
         vector = extractor(np.asarray(picture)[None])[0]
         times.append(time.perf_counter())
-        near = nearest(field, [Query(vector, spec.key)], limit=PAGE, within=queryset)
+        near = nearest(field, [Query(vector, spec.key)], limit=TIMED_PAGE, within=queryset)
         times.append(time.perf_counter())
         fetch(field, queryset, [candidate.product_pk for candidate in near.candidates])
         times.append(time.perf_counter())
-        if number >= WARM_UP or len(names) <= WARM_UP:
+        if number >= WARM_UP_SEARCHES or len(names) <= WARM_UP_SEARCHES:
             for stage, seconds in zip(STAGES, [*np.diff(times), times[-1] - times[0]], strict=True):
                 taken[stage].append(1000 * float(seconds))
         progress(number + 1)
@@ -108,20 +104,20 @@ def latency(
 
 
 BINS = 10
-FEWEST = 20
-"""First hits without which nothing can be said."""
+FEWEST_HITS = 20
+"""First hits that reliability needs."""
 
 
 def reliability(
     calibration: Calibration, gallery: Gallery, rows: NDArray[np.intp], label: str | None
 ) -> Reliability | None:
-    """Of the first hit of each picture, itself left out; right is the same product or, with ``label``, the same label.
+    """Compare confidence with truth over the first hit of each picture but itself; None for fewer than FEWEST_HITS.
 
-    None where there are too few.
+    A hit is right if it shows the same product or, with ``label``, has the same label.
     """
     catalogue, raw = gallery.catalogue, gallery.raw
     hits = [(row, *first[0]) for row in rows.tolist() if (first := nearest_rows(gallery, row, 1))]
-    if len(hits) < FEWEST:
+    if len(hits) < FEWEST_HITS:
         return None
     right = np.array([_right(gallery, row, hit, label) for row, hit, _ in hits])
     kinds = [raw[label][hit] for _, hit, _ in hits] if label else None

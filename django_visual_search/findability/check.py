@@ -21,12 +21,12 @@ from PIL import Image
 
 from ..conf import conf
 from ..evaluation.gallery import Gallery, load_gallery
-from ..evaluation.pictures import Unreadable, as_photo, pictures, prepared, saved
+from ..evaluation.pictures import Unreadable, as_photo, encoded, large_pictures, prepare_photo
 from ..evaluation.space import unit
 from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
 from ..indexing.runs import Outcome, Run
-from ..learning.augment import altered
+from ..learning.augment import alter
 from ..models import FindabilityFinding, IndexingRun
 from ..search.nearest import nearest
 from ..search.query import Query
@@ -137,9 +137,9 @@ def find_drowned(
     """Yield each of the rows in turn, with a finding where FAILED altered photos of it miss its product."""
     names = [gallery.catalogue.images[row] for row in rows]
     next_place = 0
-    for place, picture in pictures(field, names, extractor.spec, unreadable):
+    for place, picture in large_pictures(field, names, extractor.spec, unreadable):
         yield from ((row, None) for row in rows[next_place:place])  # unreadable
-        photos = np.stack([prepared(photo, extractor.spec) for photo in _photos(picture, extractor.spec, place)])
+        photos = np.stack([prepare_photo(photo, extractor.spec) for photo in _photos(picture, extractor.spec, place)])
         yield rows[place], _search_by(field, gallery, rows[place], unit(extractor(photos)))
         next_place = place + 1
     yield from ((row, None) for row in rows[next_place:])
@@ -168,7 +168,7 @@ def _photos(picture: Image.Image, spec: ExtractorSpec, seed: int) -> Iterator[by
     for number in range(PHOTOS):
         photo = picture
         for name, strength in ALTERATIONS.items():
-            photo = altered(photo, name, strength, [seed, number])
+            photo = alter(photo, name, strength, [seed, number])
         yield as_photo(photo, spec)
 
 
@@ -203,16 +203,16 @@ def duplicate_threshold(
     drawn = np.random.default_rng(seed).permutation(len(rows))[:COPIES]
     some = [rows[i] for i in sorted(drawn)]
     cosines = []
-    for place, picture in pictures(field, [gallery.catalogue.images[row] for row in some], extractor.spec):
+    for place, picture in large_pictures(field, [gallery.catalogue.images[row] for row in some], extractor.spec):
         small = (max(1, round(picture.width * SCALE)), max(1, round(picture.height * SCALE)))
         copy = _copy(picture.resize(small, Image.Resampling.LANCZOS))
-        vector = unit(extractor(prepared(as_photo(copy, extractor.spec), extractor.spec)[None]))[0]
+        vector = unit(extractor(prepare_photo(as_photo(copy, extractor.spec), extractor.spec)[None]))[0]
         cosines.append(float(vector @ gallery.vectors[some[place]]))
     return float(np.quantile(cosines, QUANTILE)) if len(cosines) >= FEWEST_COPIES else DEFAULT_THRESHOLD
 
 
 def _copy(picture: Image.Image) -> Image.Image:
-    with Image.open(BytesIO(saved(picture, "JPEG", QUALITY))) as copy:
+    with Image.open(BytesIO(encoded(picture, "JPEG", QUALITY))) as copy:
         return copy.convert("RGB")
 
 

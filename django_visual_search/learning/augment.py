@@ -1,6 +1,7 @@
-"""Altered views of a picture, as another photo of the same thing might be: Pillow and NumPy, seeded.
+"""Alter pictures as another photo of the same thing might differ: Pillow and NumPy, seeded.
 
-They stand in for second pictures where a product has one only, and tell how robust a search is.
+Entry functions: ``alter`` applies one alteration at a given strength, to measure how robust a search is;
+``altered_views`` mixes several, to stand in for second pictures of products that have only one.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 Rng = np.random.Generator
 Alter = Callable[[Image.Image, float, Rng], Image.Image]
 
-PLAIN = 24
-"""Grey levels by which a background may differ from a corner's colour."""
+PLAIN_LEVELS = 24
+"""Grey levels by which a plain background may differ from a corner's colour."""
 
 BACKGROUND_SHARE = (0.05, 0.97)
-"""Of a picture, for it to count as a thing on a plain background."""
+"""Least and largest share of a picture that a plain background covers."""
 
 
 def crop(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """A box that keeps 1 - ``strength`` / 2 of each side, at random, of nearly the same shape."""
+    """Keep a random box of 1 - ``strength`` / 2 of each side, of nearly the same shape."""
     sides = [
         max(1, round(side * (1 - strength / 2) * rng.uniform(0.9, 1.0))) if strength else side for side in picture.size
     ]
@@ -31,7 +32,7 @@ def crop(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
 
 
 def light(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """Brightness, contrast and saturation by up to a factor of 1 + ``strength``, and a warmer or colder tint."""
+    """Change brightness, contrast and saturation by up to a factor of 1 + ``strength``, and the tint."""
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = enhancer(picture).enhance(float((1 + strength) ** _either(rng)))
     warmth = 1 + 0.25 * strength * _either(rng)
@@ -43,23 +44,23 @@ def light(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
 
 
 def rotation(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """By up to ``strength`` * 90 degrees, scaled so that no corner is empty."""
+    """Turn by up to ``strength`` * 90 degrees, scaled so that no corner is empty."""
     degrees = 90 * strength * _either(rng)
     angle = np.deg2rad(abs(degrees))
     width, height = picture.size
     scale = np.cos(angle) + np.sin(angle) * max(width, height) / min(width, height)
     turned = picture.rotate(degrees, Image.Resampling.BICUBIC)
-    # Two pixels less, for resampling looks that far beyond the box.
+    # Two pixels less: resampling reads that far beyond the box.
     x, y = (max(side / scale / 2 - 2, side / scale / 4) for side in picture.size)
     box = (width / 2 - x, height / 2 - y, width / 2 + x, height / 2 + y)
     return turned.resize(picture.size, Image.Resampling.BICUBIC, box=box)
 
 
 def background(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """Another background: behind a thing on a plain one, at that ``strength``; else around the picture, made smaller.
+    """Replace a plain background behind a thing, blended by ``strength``; else shrink the picture onto a new one.
 
-    The plain background is what can be reached from the corners through their colour, so that white within a thing
-    stays. The new one is a smooth pattern of few colours.
+    A plain background is filled from the corners through their colour, so that white within a thing stays. The new one
+    is a smooth pattern of few colours.
     """
     new = _pattern(picture.size, rng)
     thing = _thing(picture)
@@ -73,12 +74,12 @@ def background(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
 
 
 def blur(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """Out of focus: a Gaussian of up to ``strength`` * 3 % of the shorter side."""
+    """Blur by a Gaussian of up to ``strength`` * 3 % of the shorter side."""
     return picture.filter(ImageFilter.GaussianBlur(0.03 * strength * min(picture.size) * rng.uniform(0.5, 1.0)))
 
 
 def jpeg(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """Saved as JPEG of quality 90 down to 5 at full ``strength``, without the rng."""
+    """Save as JPEG of quality 90 down to 5 at full ``strength``; nothing is random."""
     file = BytesIO()
     picture.save(file, "JPEG", quality=max(5, round(90 - 85 * strength)))
     with Image.open(file) as saved:
@@ -86,7 +87,7 @@ def jpeg(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
 
 
 def flip(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
-    """Left and right exchanged, at any ``strength`` above 0."""
+    """Exchange left and right, at any ``strength`` above 0."""
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if strength else picture
 
 
@@ -101,14 +102,14 @@ ALTERATIONS: dict[str, Alter] = {
 }
 
 TRAINING = {"crop": 0.6, "light": 0.5, "rotation": 0.25, "background": 0.8, "blur": 0.3, "jpeg": 0.7, "flip": 1.0}
-"""How strong each alteration is at most in ``views``: what a customer's photo of a product may differ by."""
+"""The greatest strength of each alteration in ``altered_views``, as a customer's photo of a product may differ."""
 
 
-def altered(picture: Image.Image, name: str, strength: float = 0.5, seed: int | Sequence[int] = 0) -> Image.Image:
-    """One alteration of an RGB picture; a new picture of the same size. ``strength``: 0, unaltered, to 1.
+def alter(picture: Image.Image, name: str, strength: float = 0.5, seed: int | Sequence[int] = 0) -> Image.Image:
+    """Return an RGB picture after one of ALTERATIONS, in the same size. ``strength``: 0, unaltered, to 1.
 
     Equal arguments give equal pixels with one version of Pillow. Raises ValueError for an unknown name, a strength out
-    of range and another mode than RGB.
+    of range and a mode other than RGB.
     """
     if name not in ALTERATIONS:
         raise ValueError(f"There is no alteration {name!r}; there are {', '.join(ALTERATIONS)}.")
@@ -121,10 +122,10 @@ def altered(picture: Image.Image, name: str, strength: float = 0.5, seed: int | 
     return ALTERATIONS[name](picture, strength, np.random.default_rng(seed))
 
 
-def views(picture: Image.Image, count: int, seed: int | Sequence[int] = 0) -> list[Image.Image]:
-    """``count`` views of an RGB picture, each by two or more alterations of TRAINING at random, in their order there.
+def altered_views(picture: Image.Image, count: int, seed: int | Sequence[int] = 0) -> list[Image.Image]:
+    """Make ``count`` views of an RGB picture, each by two to four alterations of TRAINING at random, in that order.
 
-    View i is the same however many are asked for. Raises ValueError as ``altered`` does.
+    View i is the same for any ``count``. Raises ValueError as ``alter`` does.
     """
     made = []
     for i in range(count):
@@ -133,25 +134,25 @@ def views(picture: Image.Image, count: int, seed: int | Sequence[int] = 0) -> li
         view = picture
         for name, most in TRAINING.items():
             if name in chosen:
-                view = altered(view, name, most * float(rng.uniform(0.4, 1.0)), int(rng.integers(2**31)))
+                view = alter(view, name, most * float(rng.uniform(0.4, 1.0)), int(rng.integers(2**31)))
         made.append(view)
     return made
 
 
 def _either(rng: Rng) -> float:
-    """From -1 to 1, at least half of that: an alteration that hardly shows tells nothing."""
+    """Draw from -1 to -.5 or .5 to 1: an alteration that hardly shows teaches nothing."""
     return float(rng.uniform(0.5, 1.0) * rng.choice([-1.0, 1.0]))
 
 
 def _thing(picture: Image.Image) -> Image.Image | None:
-    """A mask of what isn't plain background, or None where there is no such background or nothing before it."""
+    """Return a mask of the thing before a plain background, or None where the picture has no such background."""
     small = picture.copy()
     small.thumbnail((128, 128))
     right, bottom = small.width - 1, small.height - 1
     filled, mark = small.copy(), (1, 254, 3)
     for corner in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
         if filled.getpixel(corner) != mark:
-            ImageDraw.floodfill(filled, corner, mark, thresh=PLAIN)
+            ImageDraw.floodfill(filled, corner, mark, thresh=PLAIN_LEVELS)
     away = ImageChops.difference(filled, Image.new("RGB", small.size, mark)).convert("L")
     mask = away.point([0] + [255] * 255)
     share = mask.histogram()[0] / (small.width * small.height)

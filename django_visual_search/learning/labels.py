@@ -1,6 +1,7 @@
-"""scikit-learn is needed only where something is learned, never to search.
+"""Labels of pictures as class numbers, and means and scatter of features by them.
 
-Labels of pictures as whole numbers, and the means of what shares one.
+Entry functions: ``grouping`` and ``groupings``. ``require`` and ``one_blas_thread`` are for functions that learn: these
+need scikit-learn, which is optional.
 """
 
 from __future__ import annotations
@@ -15,36 +16,6 @@ from numpy.typing import NDArray
 
 from ..extractors.base import ExtractorUnavailable
 
-INSTALL = (
-    "Learning from the catalogue needs scikit-learn, which is not installed here: "
-    "pip install 'django-visual-search[training]'. Searching with what was learned doesn't need it."
-)
-
-
-def missing() -> str | None:
-    """Why nothing can be learned here and what to do, or None. Imports nothing."""
-    return None if find_spec("sklearn") else INSTALL
-
-
-def require() -> None:
-    """Raises ExtractorUnavailable where scikit-learn is missing."""
-    if problem := missing():
-        raise ExtractorUnavailable(problem)
-
-
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Linear algebra on one core: its threads spin while they wait for each other where others keep the cores busy.
-
-    Measured on two busy cores, a head of 1,280 features took 16 s of processor time with two threads, 2 s with one.
-    """
-    require()
-    from threadpoolctl import threadpool_limits  # scikit-learn depends on it
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
-
-
 Floats = NDArray[np.float64]
 Values = Sequence[Hashable] | NDArray[np.generic]
 """A label for each picture; None, "" and NaN mean that it has none."""
@@ -52,7 +23,7 @@ Values = Sequence[Hashable] | NDArray[np.generic]
 Labels = Mapping[str, Values]
 """One or several labels of the same pictures, by name."""
 
-AT_ONCE = 8192
+ROWS_AT_ONCE = 8192
 """Rows that are held in double precision at a time."""
 
 
@@ -66,16 +37,16 @@ class Grouping:
     counts: NDArray[np.intp]
     """``(classes,)``: pictures in each."""
     values: tuple[Hashable, ...]
-    """``(classes,)``: what the numbers stand for, in the order in which they came first."""
+    """``(classes,)``: the label of each number, in order of first appearance."""
 
     @property
     def spare(self) -> int:
-        """Pictures beyond the first of each class: what tells how pictures of one class differ."""
+        """Pictures beyond the first of each class: only these show how pictures of one class differ."""
         return int(np.maximum(self.counts - 1, 0).sum())
 
 
 def grouping(name: str, values: Values, pictures: int) -> Grouping:
-    """A label's values as numbers. Raises ValueError if there aren't as many as ``pictures``."""
+    """Number a label's values. Raises ValueError if there aren't as many as ``pictures``."""
     if len(values) != pictures:
         raise ValueError(f"There are {len(values)} labels {name!r} for {pictures} pictures.")
     numbers: dict[Hashable, int] = {}
@@ -87,31 +58,63 @@ def grouping(name: str, values: Values, pictures: int) -> Grouping:
 
 
 def groupings(labels: Labels, pictures: int) -> list[Grouping]:
-    """All labels, in the order given. Raises ValueError if there are none or their numbers differ."""
+    """Number all labels, in the order given. Raises ValueError if there are none or their lengths differ."""
     if not labels:
         raise ValueError("No labels were given: there is nothing to learn from.")
     return [grouping(name, values, pictures) for name, values in labels.items()]
 
 
-def class_means(features: NDArray[np.floating], group: Grouping) -> Floats:
-    """The mean features of each class, ``(classes, f)``."""
+def class_means(features: NDArray[np.floating], group: Grouping, at_once: int = ROWS_AT_ONCE) -> Floats:
+    """Return the mean features of each class, ``(classes, f)``."""
     order = np.argsort(group.classes, kind="stable")
     order = order[np.searchsorted(group.classes[order], 0) :]
     sums = np.zeros((len(group.counts), features.shape[1]))
-    for start in range(0, len(order), AT_ONCE):
-        rows = order[start : start + AT_ONCE]
+    for start in range(0, len(order), at_once):
+        rows = order[start : start + at_once]
         classes = group.classes[rows]
         firsts = np.flatnonzero(np.r_[True, classes[1:] != classes[:-1]])
         sums[classes[firsts]] += np.add.reduceat(features[rows].astype(np.float64), firsts, axis=0)
     return np.asarray(sums / group.counts[:, None])
 
 
-def scatter(features: NDArray[np.floating], around: Floats, rows: NDArray[np.intp]) -> Floats:
-    """The sum of outer products of ``features[rows] - around``, ``(f, f)``; ``around``: ``(f,)`` or ``(rows, f)``."""
+def scatter(
+    features: NDArray[np.floating], around: Floats, rows: NDArray[np.intp], at_once: int = ROWS_AT_ONCE
+) -> Floats:
+    """Sum the outer products of ``features[rows] - around``, ``(f, f)``; ``around``: ``(f,)`` or ``(rows, f)``."""
     total = np.zeros((features.shape[1],) * 2)
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
-        centre = around if around.ndim == 1 else around[start : start + AT_ONCE]
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
+        centre = around if around.ndim == 1 else around[start : start + at_once]
         centred = features[part].astype(np.float64) - centre
         total += centred.T @ centred
     return total
+
+
+INSTALL_SCIKIT_LEARN = (
+    "Learning from the catalogue needs scikit-learn, which is not installed here: "
+    "pip install 'django-visual-search[training]'. Searching with learned heads doesn't need it."
+)
+
+
+def missing_scikit_learn() -> str | None:
+    """Return why nothing can be learned here and what to install, or None. Imports nothing."""
+    return None if find_spec("sklearn") else INSTALL_SCIKIT_LEARN
+
+
+def require() -> None:
+    """Raise ExtractorUnavailable where scikit-learn is missing."""
+    if problem := missing_scikit_learn():
+        raise ExtractorUnavailable(problem)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep linear algebra on one core: where other processes keep the cores busy, its threads spin on each other.
+
+    Measured on two busy cores, a head of 1,280 features took 16 s of processor time with two threads, 2 s with one.
+    """
+    require()
+    from threadpoolctl import threadpool_limits  # scikit-learn depends on it
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

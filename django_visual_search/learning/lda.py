@@ -1,8 +1,10 @@
-"""Means and covariances of pictures by their labels, computed once for heads of any settings.
+"""Linear discriminant analysis (LDA): a head under which pictures of one class lie close together and classes apart.
 
-Linear discriminant analysis: a head under which pictures of one class lie close together and classes apart.
+Entry function: ``learn_head``; ``HeadLearner`` makes heads of many ``HeadSettings`` from the same ``Moments``: means
+and covariances of pictures by their labels. The *named* dimensions of a head tell classes apart; the *residual* ones
+are principal axes of the rest.
 
-In closed form rather than by scikit-learn's ``LinearDiscriminantAnalysis``, which estimates a covariance a class:
+In closed form rather than by scikit-learn's ``LinearDiscriminantAnalysis``, which estimates a covariance per class:
 measured with 1,280 features on one busy core, 14 s for 81 classes and 96 s for 880, against 10 s here for either. The
 tests hold that both give the same space.
 """
@@ -18,134 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extractors.heads import LinearHead
-from .labels import AT_ONCE, Floats, Labels, class_means, groupings, require, scatter
-
-ALIKE = 1e-12
-"""Of the mean square of the features: a variance below that is rounding."""
-
-NOTHING_WITHIN = 1e-10
-"""Of the variance of all pictures: where pictures of one class differ by less, they are copies of each other."""
-
-
-class Moments:
-    """What a head is made of. ``features``: ``(n, f)``; ``labels``: see ``lda.learn``, which says what is raised."""
-
-    def __init__(self, features: NDArray[np.floating[Any]], labels: Labels) -> None:
-        features = np.asarray(features)
-        if features.ndim != 2 or 0 in features.shape:
-            raise ValueError(f"Features are (pictures, features), not of shape {features.shape}.")
-        if not np.isfinite(features).all():
-            raise ValueError("Features must be finite numbers.")
-        self.groups = groupings(labels, len(features))
-        self.mean: Floats = features.mean(axis=0, dtype=np.float64)
-        self._features = features
-        self._by_label: dict[int, Floats] = {}
-        self._last: tuple[tuple[float, ...], tuple[Floats, Floats]] | None = None
-        self.variance = self._variance()
-        if not self.variance > ALIKE * float(self.mean @ self.mean):
-            raise ValueError("All pictures have the same features: there is nothing to learn from them.")
-
-    @property
-    def width(self) -> int:
-        """How many features there are."""
-        return len(self.mean)
-
-    def _variance(self) -> float:
-        """Mean squared distance of the pictures from their mean."""
-        total = 0.0
-        for start in range(0, len(self._features), AT_ONCE):
-            total += float(np.square(self._features[start : start + AT_ONCE] - self.mean).sum())
-        return total / len(self._features)
-
-    @functools.cached_property
-    def total(self) -> Floats:
-        """Covariance of all pictures, ``(f, f)``."""
-        return scatter(self._features, self.mean, np.arange(len(self._features))) / len(self._features)
-
-    @functools.cached_property
-    def means(self) -> list[Floats]:
-        """Class means of each label, less the mean of all pictures: ``(classes, f)`` each."""
-        return [class_means(self._features, group) - self.mean for group in self.groups]
-
-    def within(self, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
-        """Variances (ascending) and axes of the covariance within classes, of all labels by their weights.
-
-        Labels none of whose classes has two pictures say nothing and are left out. All are 0 where pictures of a class
-        are copies of each other. The last answer is remembered.
-        """
-        if self._last is not None and self._last[0] == weights:
-            return self._last[1]
-        told = [weight if group.spare else 0.0 for group, weight in zip(self.groups, weights, strict=True)]
-        pooled = np.zeros((self.width, self.width))
-        for i, weight in enumerate(told):
-            if weight:
-                pooled += weight / sum(told) * self._within(i)
-        values, axes = np.linalg.eigh(pooled)
-        there = values[-1] > NOTHING_WITHIN * self.variance
-        self._last = weights, (np.maximum(values, 0) if there else np.zeros(self.width), axes)
-        return self._last[1]
-
-    def _within(self, i: int) -> Floats:
-        """Covariance within the classes of label ``i``."""
-        if i not in self._by_label:
-            group, means = self.groups[i], self.means[i]
-            rows = np.flatnonzero(group.classes >= 0)
-            self._by_label[i] = scatter(self._features, means[group.classes[rows]] + self.mean, rows) / group.spare
-        return self._by_label[i]
-
-    def between(self, whiten: Floats, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
-        """Variances of the class means along the axes ``whiten``, ``(f, a)``, largest first, and the turn to them.
-
-        Returns ``(k,)`` and ``(a, k)`` without the directions in which the means hardly differ; k may be 0.
-        """
-        parts = []
-        for group, means, weight in zip(self.groups, self.means, weights, strict=True):
-            labelled = int(group.counts.sum())
-            if weight > 0 and len(group.counts) > 1:
-                centred = means - group.counts @ means / labelled
-                parts.append((centred @ whiten) * np.sqrt(weight * group.counts / labelled)[:, None])
-        rows = np.concatenate(parts)
-        wide = rows.shape[1] > len(rows)
-        # By the smaller of the two products, which have the same eigenvalues.
-        values, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
-        values, vectors = values[::-1], vectors[:, ::-1]
-        there = values > max(0.0, 1e-10 * float(values[0]))
-        values, vectors = values[there], vectors[:, there]
-        return values, (rows.T @ vectors) / np.sqrt(values) if wide else vectors
-
-    def ledoit_wolf(self, weights: tuple[float, ...]) -> float:
-        """How far to shrink the covariance within classes for the best estimate of it (O. Ledoit and M. Wolf, "A
-        well-conditioned estimator for large-dimensional covariance matrices", 2004)."""
-        require()
-        from sklearn.covariance import ledoit_wolf_shrinkage
-
-        found = []
-        for group, means, weight in zip(self.groups, self.means, weights, strict=True):
-            if weight > 0 and group.spare:
-                rows = np.flatnonzero(group.classes >= 0)
-                centred = self._features[rows] - self.mean - means[group.classes[rows]]
-                found.append((weight, float(ledoit_wolf_shrinkage(centred, assume_centered=True))))
-        return sum(weight * value for weight, value in found) / sum(weight for weight, _ in found)
-
+from .labels import ROWS_AT_ONCE, Floats, Labels, class_means, groupings, require, scatter
 
 KEPT_FOR_RESIDUAL = 1 / 8
-"""Share of the dimensions that classes leave to what they don't name, where there are very many classes."""
+"""Share of the dimensions that stay residual however many classes there are."""
 
 NEGLIGIBLE = 1e-8
 """Of the largest variance: directions below that are rounding."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class HeadSettings:
     """How a head is learned.
 
     ``dimensions``: its width.
     ``shrinkage``: how far the covariance within classes is drawn towards a multiple of the identity, 0 to 1; None for
-    what Ledoit and Wolf estimate (needs scikit-learn). That is the best estimate of the covariance, 0.03 on the grocery
-    photos, but pictures from another day are found better with more.
-    ``residual``: share of the mean squared length of the pictures' embeddings that lies in directions which tell no
-    classes apart, 0 to below 1. They rank what the labels don't name, such as colour and pattern within a category.
-    ``weights``: how much each label counts, by its name; 1 where it isn't named.
+    the estimate by Ledoit and Wolf (needs scikit-learn). That is the best estimate of the covariance, 0.03 on the
+    grocery photos, but pictures from another day are found better with more.
+    ``residual``: share of the mean squared length of the pictures' embeddings in directions that tell no classes
+    apart, 0 to below 1. These rank by properties without a label, such as colour and pattern within a category.
+    ``weights``: how much each label counts, by its name; 1 for labels without an entry.
     """
 
     dimensions: int
@@ -165,25 +59,25 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A head, and what it was made of."""
+class LearnedHead:
+    """A head, and how it came about."""
 
     head: LinearHead
     named: int
-    """How many of its dimensions tell classes apart; 0 where no label told anything, which leaves principal axes."""
+    """How many of its dimensions tell classes apart; 0 where no label told any apart, which leaves principal axes."""
     shrinkage: float | None
-    """What was used; None where ``named`` is 0."""
+    """The shrinkage used; None where ``named`` is 0."""
 
 
-def learn(
+def learn_head(
     features: NDArray[np.floating[Any]],
     labels: Labels,
-    settings: Settings,
-) -> Learned:
+    settings: HeadSettings,
+) -> LearnedHead:
     """Learn a head from a backbone's features, ``(n, f)``, and one or several labels of the pictures.
 
     ``labels``: by name, such as product, category or picture (where rows are altered views of one), a label for each
-    row; None or "" where it has none. The head is the same whenever the same numbers come in the same order.
+    row; None or "" where it has none. Equal numbers in the same order give equal heads.
 
     Raises ValueError for arrays that don't fit, numbers that aren't finite, fewer features than dimensions, and
     pictures that are all alike.
@@ -192,14 +86,14 @@ def learn(
 
 
 class HeadLearner:
-    """Makes heads of different settings from the same moments, computing once what they share."""
+    """Make heads of different settings from the same moments, computing shared parts once."""
 
     def __init__(self, moments: Moments) -> None:
         self.moments = moments
         self._last: tuple[tuple[object, ...], tuple[float | None, Floats, Floats]] | None = None
 
-    def head(self, settings: Settings) -> Learned:
-        """See ``learn``."""
+    def head(self, settings: HeadSettings) -> LearnedHead:
+        """Learn a head. Raises ValueError as ``learn_head`` does."""
         moments = self.moments
         if settings.dimensions > moments.width:
             raise ValueError(f"{moments.width} features can't be projected to {settings.dimensions} dimensions.")
@@ -215,36 +109,36 @@ class HeadLearner:
         matrix[:, : named.shape[1]] = named
         if not named.size:
             matrix[:] = beside
-        elif settings.residual:
+        elif settings.residual and (energy := _energy(beside, moments.total)) > NOTHING_WITHIN * moments.variance:
             share = settings.residual / (1 - settings.residual)
-            energy = max(_energy(beside, moments.total), float(np.finfo(float).tiny))
             matrix[:, named.shape[1] :] = beside * np.sqrt(share * _energy(named, moments.total) / energy)
         head = LinearHead(_upright(matrix).astype(np.float32), moments.mean.astype(np.float32))
-        return Learned(head, named.shape[1], shrinkage if named.size else None)
+        return LearnedHead(head, named.shape[1], shrinkage if named.size else None)
 
     def _axes(
         self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int
     ) -> tuple[float | None, Floats, Floats]:
-        """Named directions and those beside them; remembered, for heads that differ in the residual share these."""
-        asked = (weights, shrinkage, most, dimensions)
-        if self._last is None or self._last[0] != asked:
+        """Return the shrinkage used, named and residual directions; remembered, as heads of other residuals share
+        them."""
+        key = (weights, shrinkage, most, dimensions)
+        if self._last is None or self._last[0] != key:
             used, named = self._named(weights, shrinkage, most)
-            self._last = asked, (used, named, self._beside(named, dimensions - named.shape[1]))
+            self._last = key, (used, named, self._beside(named, dimensions - named.shape[1]))
         return self._last[1]
 
     def _named(self, weights: tuple[float, ...], shrinkage: float | None, most: int) -> tuple[float | None, Floats]:
-        """At most ``most`` directions that tell classes apart, ``(f, k)``, each scaled by how surely it does."""
+        """Return at most ``most`` directions that tell classes apart, ``(f, k)``, each scaled by how surely it does."""
         moments = self.moments
         nothing = np.empty((moments.width, 0))
         counted = [group for group, weight in zip(moments.groups, weights, strict=True) if weight > 0]
         if not any(group.spare for group in counted) or not any(len(group.counts) > 1 for group in counted):
             return None, nothing
         values, axes = moments.within(weights)
-        if values[-1] <= 0:  # pictures of one class that are all alike don't say what varies
+        if values[-1] <= 0:  # pictures of one class that are all alike don't show what varies
             return None, nothing
         used = moments.ledoit_wolf(weights) if shrinkage is None else shrinkage
         noise = (1 - used) * values + used * values.mean()
-        # Without shrinkage, directions in which nothing varied can't be judged: they would be infinitely sure.
+        # Without shrinkage, directions without any variance can't be judged: they would be infinitely sure.
         seen = noise > NEGLIGIBLE * noise[-1]
         whiten = axes[:, seen] / np.sqrt(noise[seen])
         signal, turn = moments.between(whiten, weights)
@@ -253,7 +147,7 @@ class HeadLearner:
         return used, (whiten @ turn) * np.sqrt(signal / (signal + 1))
 
     def _beside(self, named: Floats, count: int) -> Floats:
-        """``count`` principal axes of what is left beside ``named``, orthonormal, ``(f, count)``."""
+        """Return ``count`` principal axes of the space orthogonal to ``named``, orthonormal, ``(f, count)``."""
         total = self.moments.total
         basis = np.linalg.qr(named)[0]
         left = total - basis @ (basis.T @ total)
@@ -264,11 +158,123 @@ class HeadLearner:
 
 
 def _energy(axes: Floats, covariance: Floats) -> float:
-    """Mean squared length of what the axes make of centred pictures."""
+    """Return the mean squared length of centred pictures projected on the axes."""
     return float(np.einsum("fk,fk->", axes, covariance @ axes))
 
 
 def _upright(axes: Floats) -> Floats:
-    """Each column with its largest number positive: eigenvectors have no sign of their own."""
+    """Turn each column so that its largest number is positive: eigenvectors have no sign of their own."""
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
     return np.asarray(axes * np.where(largest < 0, -1, 1))
+
+
+ALIKE = 1e-12
+"""Of the mean square of the features: a variance below that is rounding."""
+
+NOTHING_WITHIN = 1e-10
+"""Of the variance of all pictures: where pictures of one class differ by less, they are copies of each other."""
+
+
+class Moments:
+    """Means and covariances that heads are made from. ``features``: ``(n, f)``; ``labels`` and errors: see
+    ``learn_head``. ``at_once``: rows in double precision at a time."""
+
+    def __init__(self, features: NDArray[np.floating[Any]], labels: Labels, at_once: int = ROWS_AT_ONCE) -> None:
+        features = np.asarray(features)
+        if features.ndim != 2 or 0 in features.shape:
+            raise ValueError(f"Features are (pictures, features), not of shape {features.shape}.")
+        if not np.isfinite(features).all():
+            raise ValueError("Features must be finite numbers.")
+        self.groups = groupings(labels, len(features))
+        self.mean: Floats = features.mean(axis=0, dtype=np.float64)
+        self._features = features
+        self._at_once = at_once
+        self._by_label: dict[int, Floats] = {}
+        self._last: tuple[tuple[float, ...], tuple[Floats, Floats]] | None = None
+        self.variance = self._variance()
+        if not self.variance > ALIKE * float(self.mean @ self.mean):
+            raise ValueError("All pictures have the same features: there is nothing to learn from them.")
+
+    @property
+    def width(self) -> int:
+        """How many features there are."""
+        return len(self.mean)
+
+    def _variance(self) -> float:
+        """Mean squared distance of the pictures from their mean."""
+        total = 0.0
+        for start in range(0, len(self._features), self._at_once):
+            total += float(np.square(self._features[start : start + self._at_once] - self.mean).sum())
+        return total / len(self._features)
+
+    @functools.cached_property
+    def total(self) -> Floats:
+        """Covariance of all pictures, ``(f, f)``."""
+        rows = np.arange(len(self._features))
+        return scatter(self._features, self.mean, rows, self._at_once) / len(self._features)
+
+    @functools.cached_property
+    def means(self) -> list[Floats]:
+        """Class means of each label, less the mean of all pictures: ``(classes, f)`` each."""
+        return [class_means(self._features, group, self._at_once) - self.mean for group in self.groups]
+
+    def within(self, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
+        """Return variances (ascending) and axes of the covariance within classes, of all labels by their weights.
+
+        Labels none of whose classes has two pictures are left out. All variances are 0 where pictures of a class are
+        copies of each other. The last answer is remembered.
+        """
+        if self._last is not None and self._last[0] == weights:
+            return self._last[1]
+        counted = [weight if group.spare else 0.0 for group, weight in zip(self.groups, weights, strict=True)]
+        pooled = np.zeros((self.width, self.width))
+        for i, weight in enumerate(counted):
+            if weight:
+                pooled += weight / sum(counted) * self._within(i)
+        values, axes = np.linalg.eigh(pooled)
+        varies = values[-1] > NOTHING_WITHIN * self.variance
+        self._last = weights, (np.maximum(values, 0) if varies else np.zeros(self.width), axes)
+        return self._last[1]
+
+    def _within(self, i: int) -> Floats:
+        """Return the covariance within the classes of label ``i``."""
+        if i not in self._by_label:
+            group, means = self.groups[i], self.means[i]
+            rows = np.flatnonzero(group.classes >= 0)
+            around = means[group.classes[rows]] + self.mean
+            self._by_label[i] = scatter(self._features, around, rows, self._at_once) / group.spare
+        return self._by_label[i]
+
+    def between(self, whiten: Floats, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
+        """Return the variances of class means along the axes ``whiten``, ``(f, a)``, largest first, and their rotation.
+
+        ``(k,)`` and ``(a, k)``, without the directions in which the means hardly differ; k may be 0.
+        """
+        parts = []
+        for group, means, weight in zip(self.groups, self.means, weights, strict=True):
+            labelled = int(group.counts.sum())
+            if weight > 0 and len(group.counts) > 1:
+                centred = means - group.counts @ means / labelled
+                parts.append((centred @ whiten) * np.sqrt(weight * group.counts / labelled)[:, None])
+        rows = np.concatenate(parts)
+        wide = rows.shape[1] > len(rows)
+        # By the smaller of the two products, which have the same eigenvalues.
+        values, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+        values, vectors = values[::-1], vectors[:, ::-1]
+        differ = values > max(0.0, 1e-10 * float(values[0]))
+        values, vectors = values[differ], vectors[:, differ]
+        return values, (rows.T @ vectors) / np.sqrt(values) if wide else vectors
+
+    def ledoit_wolf(self, weights: tuple[float, ...]) -> float:
+        """Estimate how far to shrink the covariance within classes (O. Ledoit and M. Wolf, "A well-conditioned
+        estimator for large-dimensional covariance matrices", 2004)."""
+        require()
+        from sklearn.covariance import ledoit_wolf_shrinkage
+
+        found = []
+        for group, means, weight in zip(self.groups, self.means, weights, strict=True):
+            if weight > 0 and group.spare:
+                rows = np.flatnonzero(group.classes >= 0)
+                centred = self._features[rows] - self.mean - means[group.classes[rows]]
+                found.append((weight, float(ledoit_wolf_shrinkage(centred, assume_centered=True))))
+        return sum(weight * value for weight, value in found) / sum(weight for weight, _ in found)

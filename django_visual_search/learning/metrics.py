@@ -1,6 +1,7 @@
-"""What is measured of rankings: by query, and in the mean.
+"""Measure rankings: recall@k, mean average precision (mAP), reciprocal rank (MRR) and nDCG, exact where scores tie.
 
-How good a ranking is: recall, mean average precision, reciprocal rank and nDCG, exact where similarities tie.
+Entry functions: ``evaluate`` takes similarities to all pictures, ``evaluate_lists`` lists that may end early. Both
+return measures by query (``PerQuery``), whose ``mean`` are ``Metrics``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .labels import Floats
 
 KS = (1, 5, 10)
 NDCG_AT = 10
@@ -20,7 +21,7 @@ NDCG_AT = 10
 
 @dataclass(frozen=True)
 class PerQuery:
-    """The measures of each query, ``(queries,)`` each; NaN where nothing right was there to be found."""
+    """The measures of each query, ``(queries,)`` each; NaN where nothing right can be found."""
 
     recall: dict[int, Floats]
     """By k: the chance that something right is among the first k (hit rate, as R@k is called in image retrieval)."""
@@ -29,7 +30,9 @@ class PerQuery:
     ndcg: Floats
 
     def mean(self, rows: NDArray[Any] | slice = slice(None)) -> Metrics:
-        """Over the queries ``rows`` (an index array or a mask), those with nothing right to be found left out."""
+        """Average over the queries ``rows`` (an index array or a mask), without those that have nothing right to find.
+
+        Raises ValueError where no query is left."""
         there = ~np.isnan(self.average_precision[rows])
         if not there.any():
             raise ValueError("There is no query with anything right to be found, so nothing can be measured.")
@@ -49,14 +52,14 @@ class Metrics:
 
     queries: int
     left_out: int
-    """Queries with nothing right to be found; not part of the means."""
+    """Queries with nothing right to find; not part of the means."""
     recall: dict[int, float]
     mean_average_precision: float
     mean_reciprocal_rank: float
     ndcg: float
 
     def as_dict(self) -> dict[str, float]:
-        """By their usual names, such as "R@1", for JSON."""
+        """Return the measures by their usual names, such as "R@1", for JSON."""
         return {
             **{f"R@{k}": value for k, value in self.recall.items()},
             "mAP": self.mean_average_precision,
@@ -71,8 +74,8 @@ class Metrics:
         return "  ".join(f"{name} {value:.3f}" for name, value in numbers.items()) + f"  ({self.queries} queries)"
 
 
-def joined(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
-    """The measures of several lots of queries, one after the other."""
+def concatenate(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
+    """Put the measures of several lots of queries one after the other."""
 
     def all_of(values: list[Floats]) -> Floats:
         return np.concatenate(values) if values else np.empty(0)
@@ -85,7 +88,7 @@ def joined(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
     )
 
 
-AT_ONCE = 4_000_000
+SORTED_AT_ONCE = 4_000_000
 """Similarities that are sorted at a time: eight arrays of that size in float64 are in memory."""
 
 
@@ -95,11 +98,13 @@ def evaluate(
     *,
     candidates: NDArray[np.bool_] | None = None,
     ks: Sequence[int] = KS,
+    at_once: int = SORTED_AT_ONCE,
 ) -> PerQuery:
     """Measure rankings by similarity, largest first.
 
-    ``similarities``: ``(queries, pictures)``. ``gains``: the same shape, how right each picture is, 0 for wrong; of
-    bool, 1 for right. ``candidates``: what may be found by each query, such as all pictures but its own; None for all.
+    ``similarities``: ``(queries, pictures)``. ``gains``: the same shape, how right each picture is, 0 for wrong; True
+    counts 1. ``candidates``: which pictures each query may find, such as all but its own; None for all. ``at_once``:
+    similarities sorted at a time.
 
     Equal similarities have no order, so every measure is its mean over all orders of them, computed exactly
     (F. McSherry and M. Najork, "Computing information retrieval performance measures efficiently in the presence of
@@ -114,21 +119,21 @@ def evaluate(
         )
     if candidates is not None and candidates.shape != similarities.shape:
         raise ValueError(f"Candidates must have the shape {similarities.shape}, not {candidates.shape}.")
-    step = max(1, AT_ONCE // max(1, similarities.shape[1]))
+    step = max(1, at_once // max(1, similarities.shape[1]))
     parts = []
     for start in range(0, len(similarities), step):
         rows = slice(start, start + step)
         parts.append(_sorted(similarities[rows], gains[rows], None if candidates is None else candidates[rows], ks))
-    return joined(parts, ks)
+    return concatenate(parts, ks)
 
 
 def evaluate_lists(
     rankings: Sequence[Sequence[Hashable]], right: Sequence[Collection[Hashable]], *, ks: Sequence[int] = KS
 ) -> PerQuery:
-    """Measure ranked lists, which may end early: what is right and not in the list counts as never found.
+    """Measure ranked lists, which may end early: right things outside the list count as never found.
 
     ``rankings``: by query, best first; ``right``: by query, everything that is right. Raises ValueError where their
-    numbers differ or a list names something twice.
+    lengths differ or a list names something twice.
     """
     if len(rankings) != len(right):
         raise ValueError(f"There are {len(rankings)} rankings but {len(right)} sets of what is right.")
@@ -154,7 +159,7 @@ def _sorted(
     if not (worth >= 0).all():
         raise ValueError("A gain is negative or NaN.")
     if candidates is not None:
-        # Behind everything and worth nothing: as if they weren't there.
+        # Behind everything and worth nothing: as if absent.
         scores, worth = np.where(candidates, scores, -np.inf), np.where(candidates, worth, 0.0)
     order = np.argsort(-scores, axis=1, kind="stable")
     scores, found = np.take_along_axis(scores, order, axis=1), np.take_along_axis(worth, order, axis=1)
@@ -163,7 +168,7 @@ def _sorted(
 
 
 def _measures(scores: Floats, gains: Floats, totals: NDArray[Any], ideal: Floats, ks: Sequence[int]) -> PerQuery:
-    """``scores`` and ``gains`` in ranked order; ``totals``: how many are right; ``ideal``: the best possible DCG."""
+    """Measure ``scores`` and ``gains`` in ranked order; ``totals``: how many are right; ``ideal``: the best DCG."""
     queries, depth = scores.shape
     rank = np.arange(1, depth + 1, dtype=float)
     relevant = (gains > 0).astype(float)
@@ -191,7 +196,7 @@ def _measures(scores: Floats, gains: Floats, totals: NDArray[Any], ideal: Floats
 
 
 def _ties(scores: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """For each place: where its tie begins, how many are tied, and how many of them come before it."""
+    """Return for each place where its tie begins, how many are tied, and how many of them come before it."""
     depth = scores.shape[1]
     place = np.broadcast_to(np.arange(depth), scores.shape)
     new = np.ones(scores.shape, bool)
@@ -208,7 +213,7 @@ def _before(values: Floats) -> Floats:
 
 
 def _per_tie(values: Floats, start: NDArray[np.intp], size: Floats) -> Floats:
-    """The sum of ``values`` over everything tied with each place."""
+    """Sum ``values`` over everything tied with each place."""
     total = np.hstack([np.zeros((len(values), 1)), np.cumsum(values, axis=1)])
     end = start + size.astype(np.intp)
     return np.asarray(np.take_along_axis(total, end, axis=1) - np.take_along_axis(total, start, axis=1))

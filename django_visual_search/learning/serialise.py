@@ -1,4 +1,7 @@
-"""Matrices as bytes for the database: NumPy's own format, never pickle, with a digest that is checked."""
+"""Write heads as bytes for the database: NumPy's own format, never pickle, with a digest that is checked.
+
+Entry functions: ``head_bytes`` and ``head_from``; ``array_bytes`` and ``array_from`` for one matrix.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ FLOATS = ("<f2", "<f4", "<f8")
 
 
 def array_bytes(array: NDArray[np.floating]) -> bytes:
-    """``array`` in npy format 1.0, little-endian and in C order: equal arrays of one dtype give equal bytes.
+    """Return ``array`` in npy format 1.0, little-endian and in C order: equal arrays of one dtype give equal bytes.
 
-    Raises ValueError if it isn't made of half, single or double precision numbers.
+    Raises ValueError for numbers other than half, single or double precision.
     """
     array = np.ascontiguousarray(array)
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
@@ -27,16 +30,16 @@ def array_bytes(array: NDArray[np.floating]) -> bytes:
     return file.getvalue()
 
 
-def digest(data: bytes) -> str:
-    """Hex sha256, to be stored beside the bytes."""
+def sha256_hex(data: bytes) -> str:
+    """Return the digest to store beside the bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def array_from(data: bytes, sha256: str | None = None) -> NDArray[np.floating]:
-    """The array in ``data``; its own copy. ``sha256``: what ``digest`` gave when it was stored.
+    """Return a copy of the array in ``data``. ``sha256``: the result of ``sha256_hex`` when it was stored.
 
-    Raises ValueError where the digest differs, the bytes are no array in npy format, are cut off or go on after it, or
-    hold anything but floating point numbers: pickled objects are never loaded.
+    Raises ValueError where the digest differs, or the bytes are anything but one whole npy array of floating point
+    numbers: pickled objects are never loaded.
     """
     _check(data, sha256)
     file = BytesIO(data)
@@ -46,13 +49,13 @@ def array_from(data: bytes, sha256: str | None = None) -> NDArray[np.floating]:
 
 
 def head_bytes(head: LinearHead) -> bytes:
-    """A head's matrix and then its mean (of no numbers if there is none), each in npy format."""
+    """Return a head's matrix and then its mean (empty if it has none), each in npy format."""
     mean = np.empty(0, "<f4") if head.mean is None else head.mean
     return array_bytes(head.matrix) + array_bytes(mean)
 
 
 def head_from(data: bytes, sha256: str | None = None) -> LinearHead:
-    """The head in ``data``, exactly as it was. Raises ValueError as ``array_from`` does, or if it is no head."""
+    """Return the head in ``data``. Raises ValueError as ``array_from`` does, or if it isn't a head."""
     _check(data, sha256)
     file = BytesIO(data)
     matrix, mean = _read(file), _read(file)
@@ -61,9 +64,9 @@ def head_from(data: bytes, sha256: str | None = None) -> LinearHead:
 
 
 def _check(data: bytes, sha256: str | None) -> None:
-    if sha256 is not None and digest(data) != sha256:
+    if sha256 is not None and sha256_hex(data) != sha256:
         raise ValueError(
-            f"The stored array has the sha256 {digest(data)}, not {sha256}: it was damaged. Learn it again."
+            f"The stored array has the sha256 {sha256_hex(data)}, not {sha256}: it was damaged. Learn it again."
         )
 
 

@@ -1,4 +1,8 @@
-"""Backbone features of a whole catalogue: kept ones where there are any, the rest from the pictures."""
+"""Return backbone features of a whole catalogue: kept ones from the database, the rest computed from the pictures.
+
+Entry functions: ``catalogue_features``, and ``view_features`` of altered views. Computed features are kept up to
+``FEATURE_CACHE_ROWS``.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +18,32 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..evaluation.catalogue import Catalogue
-from ..evaluation.pictures import Unreadable, decoded
+from ..evaluation.pictures import Unreadable, decoded_batches
 from ..extractors import ExtractorSpec
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
-from ..learning.augment import views
+from ..learning.augment import altered_views
 from ..spaces import features
 
-PAGE = 500
-"""Kept features that are read at a time: 1.3 MB of them with 1,280 features."""
-AT_ONCE = 32
-"""Pictures that are embedded at a time."""
+FEATURES_PAGE = 500
+"""Kept features read at a time: 1.3 MB of them with 1,280 features."""
+EMBEDDED_AT_ONCE = 32
+"""Pictures embedded at a time."""
 
 Show = Callable[[int, int], None]
-"""Told how many pictures are through, of how many."""
+"""Receives how many pictures are through, of how many."""
 
 
 @dataclass(frozen=True)
-class Features:
-    """Features of the pictures that were asked for, in that order."""
+class CatalogueFeatures:
+    """Features of the requested pictures, in that order."""
 
     rows: NDArray[np.float16]
-    """``(n, width)``; zeros where a picture has none."""
-    there: NDArray[np.bool_]
-    """``(n,)``: whether the picture could be read."""
+    """``(n, width)``; zeros where a picture couldn't be read."""
+    readable: NDArray[np.bool_]
+    """``(n,)``"""
     reasons: Counter[str] = dataclass_field(default_factory=Counter)
-    """Why the others couldn't."""
+    """Why the others couldn't be read."""
 
 
 def catalogue_features(
@@ -48,10 +52,12 @@ def catalogue_features(
     catalogue: Catalogue,
     show: Show = lambda count, total: None,
     rows: Sequence[int] | None = None,
-) -> Features:
-    """The features of every picture, or of some ``rows``. What had to be computed is kept (``FEATURE_CACHE_ROWS``)."""
-    wanted = range(len(catalogue)) if rows is None else rows
-    return _features(field, extractor, catalogue, wanted, extractor.features_key, lambda picture, i: picture, show)
+) -> CatalogueFeatures:
+    """Return the features of every picture, or of some ``rows``.
+
+    Raises ExtractorUnavailable where the extractor can't run."""
+    every = range(len(catalogue)) if rows is None else rows
+    return _features(field, extractor, catalogue, every, extractor.features_key, lambda picture, i: picture, show)
 
 
 def view_features(
@@ -61,10 +67,10 @@ def view_features(
     rows: Sequence[int],
     count: int,
     show: Show = lambda count, total: None,
-) -> list[Features]:
-    """Features of ``count`` altered views of the pictures ``rows``, a Features per view; kept as pictures' are.
+) -> list[CatalogueFeatures]:
+    """Return the features of ``count`` altered views of the pictures ``rows``, one result for each number of view.
 
-    ``show`` starts anew for each view."""
+    ``show`` starts again for each. Raises ExtractorUnavailable where the extractor can't run."""
     return [
         _features(
             field,
@@ -72,7 +78,7 @@ def view_features(
             catalogue,
             rows,
             f"{extractor.features_key}+{number}",
-            View(field, catalogue, number),
+            AlteredView(field, catalogue, number),
             show,
         )
         for number in range(count)
@@ -80,8 +86,8 @@ def view_features(
 
 
 @dataclass(frozen=True)
-class View:
-    """The altered view of that number, of each picture; the same whenever it is made."""
+class AlteredView:
+    """Makes the altered view of that number of each picture; always the same."""
 
     field: EmbeddingField
     catalogue: Catalogue
@@ -89,18 +95,18 @@ class View:
 
     def __call__(self, picture: NDArray[np.uint8], i: int) -> NDArray[np.uint8]:
         seed = zlib.crc32(f"{self.field.label} {self.catalogue.keys[i]}".encode())
-        return np.asarray(views(Image.fromarray(picture), self.number + 1, [seed])[self.number])
+        return np.asarray(altered_views(Image.fromarray(picture), self.number + 1, [seed])[self.number])
 
 
-def pixels(
+def decoded_rows(
     field: EmbeddingField, spec: ExtractorSpec, catalogue: Catalogue, rows: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
-    """(row, its picture, uint8 ``(s, s, 3)``, or why it can't be read), the latter last."""
-    told = Unreadable()
-    for batch in decoded(field, [catalogue.images[row] for row in rows], spec, told):
+    """Yield (row, picture), uint8 ``(s, s, 3)``; then (row, reason) for each that can't be read."""
+    unreadable = Unreadable()
+    for batch in decoded_batches(field, [catalogue.images[row] for row in rows], spec, unreadable):
         for place, picture in zip(batch.places, batch.pixels, strict=True):
             yield rows[place], picture
-    for place, why in told.reasons.items():
+    for place, why in unreadable.reasons.items():
         yield rows[place], why
 
 
@@ -112,37 +118,37 @@ def _features(
     features_key: str,
     change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]],
     show: Show,
-) -> Features:
+) -> CatalogueFeatures:
     place = {row: i for i, row in enumerate(rows)}
     kept = _kept(field, catalogue, rows, features_key)
     width = extractor.width or (len(next(iter(kept.values()))) if kept else 0)
-    found = Features(np.zeros((len(rows), width), np.float16), np.zeros(len(rows), bool))
+    found = CatalogueFeatures(np.zeros((len(rows), width), np.float16), np.zeros(len(rows), bool))
     for row, numbers in kept.items():
-        found.rows[place[row]], found.there[place[row]] = numbers, True
-    left = [row for row in rows if row not in kept]
-    keeper = features.Keeper(field, features_key) if left else None
+        found.rows[place[row]], found.readable[place[row]] = numbers, True
+    missing = [row for row in rows if row not in kept]
+    keeper = features.Keeper(field, features_key) if missing else None
     batch: list[tuple[int, NDArray[np.uint8]]] = []
 
     def infer() -> None:
         nonlocal found
         made = extractor.kept_features(np.stack([picture for _, picture in batch]))
-        if not found.rows.shape[1]:  # only the loaded backbone knew how wide its features are
-            found = Features(np.zeros((len(rows), made.shape[1]), np.float16), found.there, found.reasons)
+        if not found.rows.shape[1]:  # the width is unknown until the backbone is loaded
+            found = CatalogueFeatures(np.zeros((len(rows), made.shape[1]), np.float16), found.readable, found.reasons)
         places = [place[row] for row, _ in batch]
-        found.rows[places], found.there[places] = made, True
+        found.rows[places], found.readable[places] = made, True
         if keeper is not None:
             keeper.keep([(str(catalogue.keys[row]), catalogue.images[row]) for row, _ in batch], made)
         batch.clear()
 
     done = len(kept)
     show(done, len(rows))
-    for row, picture in pixels(field, extractor.spec, catalogue, left):
+    for row, picture in decoded_rows(field, extractor.spec, catalogue, missing):
         done += 1
         if isinstance(picture, str):
             found.reasons[picture] += 1
         else:
             batch.append((row, change(picture, row)))
-        if len(batch) >= AT_ONCE:
+        if len(batch) >= EMBEDDED_AT_ONCE:
             infer()
             show(done, len(rows))
     if batch:
@@ -155,9 +161,8 @@ def _kept(
     field: EmbeddingField, catalogue: Catalogue, rows: Sequence[int], features_key: str
 ) -> dict[int, NDArray[np.float16]]:
     found: dict[int, Any] = {}
-    for start in range(0, len(rows), PAGE):
-        page = rows[start : start + PAGE]
-        wanted = {str(catalogue.keys[i]): i for i in page}
-        pictures = [(key, catalogue.images[i]) for key, i in wanted.items()]
-        found |= {wanted[key]: row for key, row in features.read(field, features_key, pictures).items()}
+    for start in range(0, len(rows), FEATURES_PAGE):
+        page = {str(catalogue.keys[i]): i for i in rows[start : start + FEATURES_PAGE]}
+        pictures = [(key, catalogue.images[i]) for key, i in page.items()]
+        found |= {page[key]: row for key, row in features.read(field, features_key, pictures).items()}
     return found

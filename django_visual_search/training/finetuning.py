@@ -1,6 +1,8 @@
-"""The decoded pictures of a catalogue in one file, for what looks at each of them many times.
+"""Fine-tune a backbone on the catalogue, and learn a head on its features.
 
-Fine-tunes a backbone on the catalogue, and learns a head on what comes of it.
+Entry point: ``Finetuning(…).run``, then ``keep``. The backbone is fine-tuned without the held-out pictures, to measure
+it (``measured``), and then once more on every picture, to serve (``served``). ``PixelFile`` holds the decoded pictures
+meanwhile.
 """
 
 from __future__ import annotations
@@ -15,36 +17,35 @@ import numpy as np
 from django.core.exceptions import ImproperlyConfigured
 from numpy.typing import NDArray
 
-from ..extractors import DirectoryStore
+from ..extractors import ArtifactStore, DirectoryStore
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.keras import KerasExtractor
 from ..extractors.tuned import TunedExtractor
 from ..fields import EmbeddingField
 from ..learning.finetune import finetune
 from ..learning.finetune.options import FinetuneOptions, Tuned
-from ..learning.heads import Trained
-from ..learning.lda import learn
-from ..learning.selection import Plan, held_out, take
+from ..learning.lda import learn_head
+from ..learning.selection import TrainingPlan, held_out, take
 from ..learning.splits import Split, unseen_pictures
+from ..learning.train import TrainedHead
 from ..models import Artifact
 from ..spaces.artifacts import DatabaseStore
 from ..spaces.extractors import get_extractor
 from ..spaces.features import Keeper
-from . import heads
-from .features import AT_ONCE, Show, View, pixels
-from .heads import Base, Baseline
+from .features import EMBEDDED_AT_ONCE, AlteredView, Show, decoded_rows
+from .head import Backbone, Baseline, train
 from .supervision import LIKED, Supervision
 
 
 class PixelFile:
-    """Pictures of a Supervision, uint8 ``(n, s, s, 3)`` in a ``.npy`` file; one that can't be read now is black."""
+    """The pictures of a Supervision, uint8 ``(n, s, s, 3)`` in a ``.npy`` file; unreadable ones are black."""
 
     def __init__(self, path: Path, field: EmbeddingField, extractor: BackboneExtractor, given: Supervision) -> None:
         self.path = path
         self.field = field
         self.given = given
         self.rows = np.flatnonzero(given.view < 0)
-        """Rows of the Supervision that are pictures; those of the file are as many, in that order."""
+        """Rows of the Supervision that are pictures; the file has them in that order."""
         self.size = extractor.spec.input_size
         self._places = {int(given.pictures[row]): i for i, row in enumerate(self.rows)}
 
@@ -52,18 +53,21 @@ class PixelFile:
         """Decode all pictures into the file."""
         shape = (len(self.rows), self.size, self.size, 3)
         file = np.lib.format.open_memmap(self.path, mode="w+", dtype=np.uint8, shape=shape)
-        wanted = self.given.pictures[self.rows].tolist()
-        for done, (row, picture) in enumerate(pixels(self.field, extractor.spec, self.given.catalogue, wanted), 1):
+        pictures = self.given.pictures[self.rows].tolist()
+        read = decoded_rows(self.field, extractor.spec, self.given.catalogue, pictures)
+        for done, (row, picture) in enumerate(read, 1):
             file[self._places[row]] = 0 if isinstance(picture, str) else picture
-            show(done, len(wanted))
+            show(done, len(pictures))
         file.flush()
 
     def features(self, extractor: BackboneExtractor, show: Show) -> NDArray[np.float16]:
-        """Features of all rows of the Supervision, views too, by another backbone: ``(n, width)``."""
+        """Return features of all rows of the Supervision, views too, by another backbone: ``(n, width)``."""
         file = np.load(self.path, mmap_mode="r")
         found = []
-        for start in range(0, len(self.given.view), AT_ONCE):
-            some = [self._picture(file, row) for row in range(start, min(start + AT_ONCE, len(self.given.view)))]
+        for start in range(0, len(self.given.view), EMBEDDED_AT_ONCE):
+            some = [
+                self._picture(file, row) for row in range(start, min(start + EMBEDDED_AT_ONCE, len(self.given.view)))
+            ]
             found.append(extractor.kept_features(np.stack(some)))
             show(start + len(some), len(self.given.view))
         return np.concatenate(found)
@@ -71,11 +75,11 @@ class PixelFile:
     def _picture(self, file: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
         number, picture = int(self.given.view[row]), int(self.given.pictures[row])
         plain = np.asarray(file[self._places[picture]])
-        return plain if number < 0 else View(self.field, self.given.catalogue, number)(plain, picture)
+        return plain if number < 0 else AlteredView(self.field, self.given.catalogue, number)(plain, picture)
 
 
 STOPPING = 0.15
-"""Share of the pictures that are learned from which tell when to stop."""
+"""Share of the pictures to learn from that is held back to stop early by."""
 
 Say = Callable[[str], None]
 
@@ -84,21 +88,32 @@ Say = Callable[[str], None]
 class Finetuned:
     """A fine-tuned backbone with a head on it."""
 
-    base: Base
+    base: Backbone
     """The backbone that is to serve."""
-    trained: Trained
-    """Figures and confidence are those of a backbone that never saw the held-out pictures."""
+    trained: TrainedHead
+    """Its figures and confidence are those of a backbone that never saw the held-out pictures."""
     measured: Tuned
-    """What was fine-tuned without the held-out pictures."""
+    """Fine-tuned without the held-out pictures."""
     served: Tuned
-    """What was fine-tuned on everything; the same where that was not wanted."""
+    """Fine-tuned on everything; the same as ``measured`` with ``again=False``."""
 
 
 class Finetuning:
-    """``folder``: for pictures and checkpoints; a run that was stopped goes on from there."""
+    """One fine-tuning of ``base`` on ``given``.
+
+    ``folder``: for pictures and checkpoints; a stopped run resumes from there. Raises ImproperlyConfigured where the
+    extractor can't be fine-tuned.
+    """
 
     def __init__(
-        self, field: EmbeddingField, base: Base, given: Supervision, plan: Plan, folder: Path, say: Say, show: Show
+        self,
+        field: EmbeddingField,
+        base: Backbone,
+        given: Supervision,
+        plan: TrainingPlan,
+        folder: Path,
+        say: Say,
+        show: Show,
     ) -> None:
         extractor = get_extractor(base.alias, field.dimensions)
         if not isinstance(extractor, KerasExtractor):
@@ -112,7 +127,8 @@ class Finetuning:
         self.pixels = PixelFile(folder / "pictures.npy", field, extractor, given)
 
     def run(self, options: FinetuneOptions, before: Baseline, kind: str | None, *, again: bool) -> Finetuned:
-        """``again``: train once more on everything, as many epochs as were best, for what is to serve."""
+        """Fine-tune, learn a head and measure both. ``again``: fine-tune once more on everything, for as many epochs as
+        were best, to serve. Raises ValueError and ExtractorUnavailable as ``learning.finetune`` does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say("decoding")
         self.pixels.write(self.extractor, self.show)
@@ -121,9 +137,9 @@ class Finetuning:
         base = self._base(measured, DirectoryStore(self.folder))
         given = replace(self.given, features=self.pixels.features(base.extractor, self.show))
         dimensions = self.plan.dimensions
-        # By the pictures that told when to stop: those that were learned from lie closer together than others will.
+        # By the pictures that stopped it early: learned ones lie closer together than others will.
         inner = [replace(split, train=self.pixels.rows[split.train], held_out=self.pixels.rows[split.held_out])]
-        trained = heads.train(
+        trained = train(
             given,
             base,
             before,
@@ -139,11 +155,11 @@ class Finetuning:
         served = self._finetune(replace(options, epochs=measured.best_epoch), None, "served")
         base = self._base(served, DirectoryStore(self.folder))
         features = self.pixels.features(base.extractor, self.show)
-        learned = learn(features.astype(np.float32), given.labels, trained.settings)
+        learned = learn_head(features.astype(np.float32), given.labels, trained.settings)
         return Finetuned(base, replace(trained, learned=learned), measured, served)
 
-    def keep(self, tuned: Finetuned) -> Base:
-        """Store the backbone as an artifact, and its features of the pictures; what an EmbeddingHead needs of it."""
+    def keep(self, tuned: Finetuned) -> Backbone:
+        """Store the backbone as an artifact, and its features of the pictures. Return it as a head's row needs it."""
         base = self._base(tuned.served, DatabaseStore())
         artifact = Artifact.objects.get(name=base.columns["backbone"]["artifact"])
         features = self.pixels.features(base.extractor, self.show)[self.pixels.rows]
@@ -160,7 +176,7 @@ class Finetuning:
         rows = self.pixels.rows
         labels = {key: values for key, values in take(self.given.labels, rows).items() if key != LIKED}
         target = self.plan.target
-        labels = {target: labels[target], **labels}  # the first is what held-out pictures are measured by
+        labels = {target: labels[target], **labels}  # held-out pictures are measured by the first
         return finetune(
             self.extractor.recipe,
             self.pixels.path,
@@ -173,7 +189,7 @@ class Finetuning:
         )
 
     def _split(self) -> Split:
-        """Of the pictures that ``train_head`` won't measure with: what to learn from, and what tells when to stop."""
+        """Split the pictures that ``train_head`` doesn't measure with: to learn from, and to stop early by."""
         rows = self.pixels.rows
         seen = np.flatnonzero(~held_out(self.given.labels, self.plan, self.given.scenes)[rows])
         target = take(self.given.labels, rows[seen])[self.plan.target]
@@ -183,12 +199,12 @@ class Finetuning:
             )
         except ValueError as e:
             raise ValueError(
-                f"Nothing would tell when to stop fine-tuning: {e} Name --labels that several pictures share, or learn "
-                "a head."
+                f"Fine-tuning has no pictures to stop early by: {e} Name --labels that several pictures share, or "
+                "learn a head."
             ) from e
         return Split(split.task, seen[split.train], seen[split.held_out], split.leaked)
 
-    def _base(self, tuned: Tuned, store: Any) -> Base:
+    def _base(self, tuned: Tuned, store: ArtifactStore) -> Backbone:
         sha256 = hashlib.sha256(tuned.flatbuffer).hexdigest()
         backbone: dict[str, Any] = {
             "artifact": f"tuned-{self.extractor.recipe.application.lower()}-{sha256[:16]}.tflite",
@@ -200,4 +216,4 @@ class Finetuning:
         store.put(backbone["artifact"], tuned.flatbuffer)
         extractor = TunedExtractor(**backbone, dimensions=self.field.dimensions, artifacts=store)
         extractor.image_options = self.extractor.image_options
-        return Base(self.alias, extractor, {"backbone": backbone})
+        return Backbone(self.alias, extractor, {"backbone": backbone})

@@ -1,15 +1,19 @@
-"""Switches a field from one vector space to another, and back, while searches go on."""
+"""Switch a field from one vector space to another, and back, while searches go on.
+
+Entry functions: ``space_named`` finds the space that a command names, ``worse`` says why it should not serve,
+``announce`` switches to it and ``roll_back`` goes back. A switch is first announced; vectors move when every process
+searches both spaces; ``indexing.settle`` finishes it when all have moved.
+"""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from django.db import connections, router, transaction
 
 from ..conf import conf
-from ..evaluation.space import LIMIT, measure_space
+from ..evaluation.space import SPACE_LIMIT, measure_space
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
 from ..spaces import serving
@@ -17,25 +21,16 @@ from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.serving import Space
 
 GRACE = 1.5
-"""Times ``serving.KNOWN_SECONDS``: when the first vector is moved after a switch was announced, so that every process
-that searches asks both spaces by then."""
+"""Times ``serving.KNOWN_SECONDS``: the time from the announcement of a switch to the first moved vector, so that every
+process searches both spaces by then."""
 
 
 class SwitchRefused(ValueError):  # noqa: N818 - as images.ImageRefused
-    """The switch makes no sense, or would make searches worse. The text says why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Announced:
-    """A switch that has begun."""
-
-    space: Space
-    seconds: float
-    """Until vectors begin to be moved; 0 or less where they may be already."""
+    """The switch is impossible now, or would make searches worse. The text says why, and what to do."""
 
 
 def space_named(field: EmbeddingField, name: str) -> Space:
-    """The space of a learned head of this field, or of an extractor of the settings. Raises LookupError."""
+    """Return the space of a learned head of this field, or of an extractor of the settings. Raises LookupError."""
     heads = EmbeddingHead.objects.using(router.db_for_write(field.model)).filter(label=field.label)
     head = heads.filter(name=name).first()
     if head is not None:
@@ -50,15 +45,15 @@ def space_named(field: EmbeddingField, name: str) -> Space:
 
 
 def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lambda text: None) -> str | None:
-    """Why a space should not serve, by the mean of mAP over the tasks that were measured; or None.
+    """Return why a space should not serve, by the mean of mAP over the measured tasks; or None.
 
-    A head by what was measured with pictures held out when it was learned. An extractor by embedding a sample of the
-    field's pictures with it and with what serves now, which is told to ``say`` for it takes a while; a head that serves
-    now has learned from these very pictures, which flatters it.
+    A head is judged by its figures on pictures held out when it was learned. An extractor is judged by embedding a
+    sample of the field's pictures with it and with the serving one, which takes a while: ``say`` receives the progress.
+    A serving head has learned from these very pictures, which flatters it.
     """
     if space.head is not None:
         return _worse_head(field, EmbeddingHead.objects.using(router.db_for_write(field.model)).get(pk=space.head))
-    say(f"measuring what serves now and {space.extractor} with up to {LIMIT} pictures")
+    say(f"measuring what serves now and {space.extractor} with up to {SPACE_LIMIT} pictures")
     figures = []
     now = serving.serving(field).wanted
     for one in (now, space):
@@ -73,7 +68,7 @@ def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lamb
         )
         if now.head is not None:
             why += (
-                " That flatters the head that serves, which knows these pictures: `train_embedding --extractor "
+                " That flatters the serving head, which knows these pictures: `train_embedding --extractor "
                 f"{space.extractor}` learns one for {space.extractor}, and compares both fairly."
             )
         return why
@@ -86,8 +81,8 @@ def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
         return f"{head.name} was never measured: nothing could be held out when it was learned."
     if head.baseline_key != now:
         return (
-            f"{head.name} was measured against {head.baseline_key}, but {now} serves now: whether it is better is not "
-            "known. Learn a head again, which measures it against what serves."
+            f"{head.name} was measured against {head.baseline_key}, but {now} serves now: it may be worse. Learn a "
+            "head again, which measures it against what serves."
         )
     before, after = _mean(head, "before"), _mean(head, "after")
     if after < before:
@@ -97,7 +92,7 @@ def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
 
 
 def _flattered(field: EmbeddingField, head: EmbeddingHead) -> str:
-    """What to know where the pictures held out from a head were no news to the tuned one that it was compared with."""
+    """Return a caveat where the head's held-out pictures were known to the fine-tuned one it was compared with."""
     name = head.summary.get("flattered")
     heads = EmbeddingHead.objects.using(router.db_for_write(field.model))
     serves = heads.filter(label=field.label, name=name).first() if name else None
@@ -108,18 +103,18 @@ def _flattered(field: EmbeddingField, head: EmbeddingHead) -> str:
 
 
 def _mean(head: EmbeddingHead, when: str) -> float:
-    """Of the mAP of its tasks."""
+    """Return the mean over tasks of the head's mAP "before" or "after"."""
     return sum(float(one[when]["mAP"]) for one in head.metrics) / len(head.metrics)
 
 
-def announce(field: EmbeddingField, space: Space) -> Announced:
-    """Make ``space`` the one that serves; every process knows within ``serving.KNOWN_SECONDS``.
+def announce(field: EmbeddingField, space: Space) -> float:
+    """Let ``space`` serve. Return the seconds until vectors may move, 0 or less if they may already.
 
-    Vectors are moved by whatever embeds pictures: workers, the sweep, ``reindex_embeddings``. Calling it again for the
-    same space changes nothing. Raises SwitchRefused where another switch is not finished, ExtractorUnavailable and
-    ImproperlyConfigured where the space's extractor can't be made here.
+    Every process notices within ``serving.KNOWN_SECONDS``. Vectors are moved by whatever embeds pictures: workers, the
+    sweep, ``reindex_embeddings``. Calling it again for the same space changes nothing. Raises SwitchRefused while
+    another switch is unfinished, ExtractorUnavailable and ImproperlyConfigured where the space's extractor can't run.
     """
-    extractor_of_space(field, space)  # rather here than in every worker
+    extractor_of_space(field, space)  # fails here rather than in every worker
     with transaction.atomic(using=router.db_for_write(field.model)):
         row = _row(field)
         if row is None:
@@ -130,15 +125,17 @@ def announce(field: EmbeddingField, space: Space) -> Announced:
                 f"{field.label} is being switched to {row.head or row.extractor}: let that be finished (run the same "
                 "command again), or go back with --rollback."
             )
-        if _is(row, space):
-            return Announced(space, _left(field, row))
-        row.previous_extractor, row.previous_head_id = row.extractor, row.head_id
-        row.extractor, row.head_id = space.extractor, space.head
-        return _save(field, row)
+        if not _is(row, space):
+            row.previous_extractor, row.previous_head_id = row.extractor, row.head_id
+            row.extractor, row.head_id = space.extractor, space.head
+            _save(field, row)
+        return _seconds_left(field, row)
 
 
-def roll_back(field: EmbeddingField) -> Announced:
-    """Go back to what served before the latest switch, finished or not. Raises SwitchRefused where there was none."""
+def roll_back(field: EmbeddingField) -> tuple[Space, float]:
+    """Go back to the space before the latest switch, finished or not. Return it, and seconds as ``announce`` does.
+
+    Raises SwitchRefused where there was no switch."""
     with transaction.atomic(using=router.db_for_write(field.model)):
         row = _row(field)
         if row is None:
@@ -147,15 +144,11 @@ def roll_back(field: EmbeddingField) -> Announced:
         row.head_id, row.previous_head_id = row.previous_head_id, row.head_id
         if row.head_id is None and row.extractor not in conf.EXTRACTORS:
             raise SwitchRefused(
-                f"What served before was the extractor {row.extractor!r}, which VISUAL_SEARCH['EXTRACTORS'] doesn't "
-                "have any more: put it back first."
+                f"The extractor {row.extractor!r} served before, and VISUAL_SEARCH['EXTRACTORS'] no longer has it: "
+                "put it back first."
             )
-        return _save(field, row)
-
-
-def know_anew() -> None:
-    """Ask the database again what serves."""
-    serving.forget()
+        _save(field, row)
+        return Space(row.extractor, row.head_id, row.head.key if row.head else ""), _seconds_left(field, row)
 
 
 def _row(field: EmbeddingField) -> ServingSpace | None:
@@ -164,7 +157,7 @@ def _row(field: EmbeddingField) -> ServingSpace | None:
     return row
 
 
-def _save(field: EmbeddingField, row: ServingSpace) -> Announced:
+def _save(field: EmbeddingField, row: ServingSpace) -> None:
     using = router.db_for_write(field.model)
     row.changed_at = _now(using)
     row.effective_at = row.changed_at + datetime.timedelta(seconds=GRACE * serving.KNOWN_SECONDS)
@@ -174,19 +167,18 @@ def _save(field: EmbeddingField, row: ServingSpace) -> Announced:
         state=EmbeddingHead.State.SERVING
     )
     serving.forget()
-    return Announced(Space(row.extractor, row.head_id, row.head.key if row.head else ""), _left(field, row))
 
 
 def _is(row: ServingSpace, space: Space) -> bool:
     return (row.extractor, row.head_id) == (space.extractor, space.head)
 
 
-def _left(field: EmbeddingField, row: ServingSpace) -> float:
+def _seconds_left(field: EmbeddingField, row: ServingSpace) -> float:
     return float((row.effective_at - _now(router.db_for_write(field.model))).total_seconds())
 
 
 def _now(using: str) -> datetime.datetime:
-    """By the database's clock, which every process asks."""
+    """Return the time by the database's clock, which all processes share."""
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime.datetime = cursor.fetchone()[0]

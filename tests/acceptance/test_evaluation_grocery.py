@@ -23,13 +23,12 @@ pytestmark = [
 
 PRODUCTS = 30
 PHOTOS = 3
+FEW = {"robustness_pictures": 4, "searches": 12}
 
 
 @pytest.fixture
-def shop(media, monkeypatch):
+def shop(media):
     """Some products with photos of other days, in three departments; one photo is two products'."""
-    monkeypatch.setattr("django_visual_search.evaluation.served.ROBUSTNESS_LIMIT", 4)
-    monkeypatch.setattr("django_visual_search.evaluation.served.SEARCHES", 12)
     media.mkdir()
     departments = {}
     pictures = []
@@ -50,7 +49,7 @@ def shop(media, monkeypatch):
 
 
 def test_real_photos(shop, tmp_path):
-    evaluation = evaluate_field(shop, labels=["category"])
+    evaluation = evaluate_field(shop, labels=["category"], **FEW)
     measured = measure_space(shop, wanted_extractor(shop))
     # What the database holds and what is embedded anew are the same vectors, and so are their figures.
     served = evaluation.tasks[0].overall
@@ -59,7 +58,7 @@ def test_real_photos(shop, tmp_path):
     assert 0.05 < served.recall[1] < 1  # by chance: 0.02
     assert served.recall[1] <= served.recall[5] <= served.recall[10]
     out, file = io.StringIO(), tmp_path / "figures.json"
-    call_command("evaluate_search", PICTURES, "--json", str(file), stdout=out, stderr=io.StringIO())
+    call_command("evaluate_search", PICTURES, "--json", str(file), stdout=out, stderr=io.StringIO(), **FEW)
     (figures,) = json.loads(file.read_text())["fields"]
     assert figures["tasks"][0]["overall"] == served.as_dict()
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning.heads import train_head
 from django_visual_search.learning.labels import one_blas_thread
-from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.selection import Plan, embed_by, measure
+from django_visual_search.learning.lda import HeadSettings, learn_head
+from django_visual_search.learning.selection import TrainingPlan, embed_by, measure
 from django_visual_search.learning.splits import unseen_pictures
+from django_visual_search.learning.train import train_head
 
 from .. import grocery
 
@@ -51,7 +51,9 @@ def shop(benchmark, request, tmp_path_factory):
 def trained(shop, name, share, **options):
     x = shop.features(name)
     labels = {"product": shop.products, "category": shop.categories.astype(str), "department": shop.departments}
-    plan = Plan(DIMENSIONS, "product", kind="category", category="department", share=share, mixtures=ALONE, **options)
+    plan = TrainingPlan(
+        DIMENSIONS, "product", kind="category", category="department", share=share, mixtures=ALONE, **options
+    )
     strangers = shop.drawn(name)
     return train_head(x, labels, plan, before=l2_normalise(x), scenes=shop.scenes(), strangers=strangers)
 
@@ -82,7 +84,7 @@ def test_heads_of_the_usual_settings_find_seven_of_ten(shop):
     for seed in range(4):
         split = unseen_pictures(shop.products, share=0.12, scenes=scenes, seed=seed)
         with one_blas_thread():
-            head = learn(x[split.train], {"product": shop.products[split.train]}, Settings(DIMENSIONS)).head
+            head = learn_head(x[split.train], {"product": shop.products[split.train]}, HeadSettings(DIMENSIONS)).head
         for embed in (l2_normalise, embed_by(head)):
             mean = measure(x, shop.products, split, embed, scenes=scenes).mean()
             found.append((mean.recall[1], mean.mean_average_precision))

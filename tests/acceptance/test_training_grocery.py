@@ -10,7 +10,7 @@ from PIL import Image
 from django_visual_search import search
 from django_visual_search.evaluation import OTHER_PICTURES, measure_space
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning import first_hits
+from django_visual_search.learning import confidence
 from django_visual_search.models import Artifact, EmbeddingHead
 from django_visual_search.spaces.heads import backbone_of, extractor_of_space, wanted_extractor
 from django_visual_search.spaces.serving import serving
@@ -84,7 +84,7 @@ def test_a_head_brings_products_together_and_knows_what_it_does_not_sell(media):
     assert right > 80
     assert np.mean(sure) >= 0.9, "true matches at rank 1 stay"
     # Drawn with another seed than what confidence was learned from
-    foreign = [jpeg(picture) for picture in first_hits.drawn(40, seed=77)]
+    foreign = [jpeg(picture) for picture in confidence.draw_strangers(40, seed=77)]
     empty = [search.search_by_image(picture, LABEL, min_confidence=0.5).nothing_close for picture in foreign]
     assert np.mean(empty) >= 0.9, "an irrelevant photo gets an empty answer"
 

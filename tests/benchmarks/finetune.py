@@ -22,7 +22,7 @@ from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.export import Recipe
 from django_visual_search.learning.finetune import finetune
 from django_visual_search.learning.finetune.options import FinetuneOptions
-from django_visual_search.learning.lda import Settings, learn
+from django_visual_search.learning.lda import HeadSettings, learn_head
 from django_visual_search.learning.selection import Embed, embed_by, measure
 from django_visual_search.learning.splits import Split
 
@@ -80,13 +80,13 @@ def task(shop: Shop, name: str, split: Split, options: FinetuneOptions) -> None:
     both = (new + mirrored) / 2
     row("… mean of photo and flip", both, centred(both))
     train = {"product": shop.products[split.train]}
-    row("… centred, PCA 256", new, embed_by(learn(new[split.train], {"all": [1] * len(split.train)}, PLAIN).head))
+    row("… centred, PCA 256", new, embed_by(learn_head(new[split.train], {"all": [1] * len(split.train)}, PLAIN).head))
     for shrinkage in (0.1, 0.35, 0.9):
-        settings = Settings(DIMENSIONS, shrinkage, 0.05)
-        row(f"… head on top, shrinkage {shrinkage}", new, embed_by(learn(new[split.train], train, settings).head))
+        settings = HeadSettings(DIMENSIONS, shrinkage, 0.05)
+        row(f"… head on top, shrinkage {shrinkage}", new, embed_by(learn_head(new[split.train], train, settings).head))
 
 
-PLAIN = Settings(DIMENSIONS)
+PLAIN = HeadSettings(DIMENSIONS)
 
 
 def processor_seconds() -> float:

@@ -35,12 +35,12 @@ from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.extractors.heads import orthonormal
 from django_visual_search.extractors.keras import KerasExtractor
-from django_visual_search.learning import first_hits
 from django_visual_search.learning.calibration import brier, calibration_error
-from django_visual_search.learning.heads import train_head
-from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.selection import Embed, Plan, embed_by, measure
+from django_visual_search.learning.confidence import draw_strangers
+from django_visual_search.learning.lda import HeadSettings, learn_head
+from django_visual_search.learning.selection import Embed, TrainingPlan, embed_by, measure
 from django_visual_search.learning.splits import Split, near_duplicates, unseen_pictures, unseen_products
+from django_visual_search.learning.train import train_head
 
 if not settings.configured:
     settings.configure(SHARED=Path(__file__).resolve().parents[3] / "shared")
@@ -48,7 +48,7 @@ if not settings.configured:
 from tests import grocery
 
 DIMENSIONS = 256
-FIXED = Settings(DIMENSIONS, shrinkage=0.1, residual=0.05)
+FIXED = HeadSettings(DIMENSIONS, shrinkage=0.1, residual=0.05)
 SHARE = 0.3
 ALONE = {"category": 0, "department": 0}
 """Only the product is learned; the others say what is right and how sure."""
@@ -79,7 +79,7 @@ class Shop:
 
     def drawn(self, name: str) -> np.ndarray:
         """The same of drawn pictures, which confidence is learned from."""
-        return self._of(name, "drawn", lambda: [as_jpeg(picture) for picture in first_hits.drawn(120)])
+        return self._of(name, "drawn", lambda: [as_jpeg(picture) for picture in draw_strangers(120)])
 
     def foreign(self, name: str) -> np.ndarray:
         """The same of other pictures that show nothing a grocery sells, which confidence is measured with."""
@@ -132,7 +132,7 @@ class Shop:
 def foreign_pictures() -> list[tuple[str, bytes]]:
     """Kind and bytes of pictures from other worlds: drawn ones, and photos that libraries bring with parts of them."""
     rng = np.random.default_rng(5)
-    found = [("drawn", picture) for picture in first_hits.drawn(160, seed=5)]
+    found = [("drawn", picture) for picture in draw_strangers(160, seed=5)]
     for photo in library_photos():
         found.append(("photo", photo))
         for _ in range(4):
@@ -192,7 +192,10 @@ def heads(shop: Shop, seeds: int) -> None:
         for way, what in (
             (lambda x, rows: l2_normalise, "cosine"),
             (lambda x, rows: embed_by(orthonormal(x.shape[1], DIMENSIONS)), "random projection to 256"),
-            (lambda x, rows: embed_by(learn(x, {"all": [1] * len(x)}, Settings(DIMENSIONS)).head), "centred, PCA 256"),
+            (
+                lambda x, rows: embed_by(learn_head(x, {"all": [1] * len(x)}, HeadSettings(DIMENSIONS)).head),
+                "centred, PCA 256",
+            ),
             (lambda x, rows: chosen(shop, x, rows), "learned head, settings chosen by held-out photos"),
         ):
             print(f"| {title}, {what} | {figures(shop, name, way, seeds)} |", flush=True)
@@ -204,14 +207,14 @@ def looks(shop: Shop, seeds: int) -> None:
     for views in ("whole", "centre", "whole&centre-mirrored", "whole&whole-mirrored&centre&centre-mirrored"):
         settings = replaced(shrinkage=0.2)
 
-        def way(x: np.ndarray, rows: np.ndarray, settings: Settings = settings) -> Embed:
-            return embed_by(learn(x, {"product": shop.products[rows]}, settings).head)
+        def way(x: np.ndarray, rows: np.ndarray, settings: HeadSettings = settings) -> Embed:
+            return embed_by(learn_head(x, {"product": shop.products[rows]}, settings).head)
 
         print(f"| {views} | {figures(shop, views, way, seeds)} |", flush=True)
 
 
 def chosen(shop: Shop, features: np.ndarray, rows: np.ndarray) -> Embed:
-    plan = Plan(DIMENSIONS, "product")
+    plan = TrainingPlan(DIMENSIONS, "product")
     trained = train_head(
         features, {"product": shop.products[rows]}, plan, before=l2_normalise(features), scenes=shop.scenes()[rows]
     )
@@ -223,17 +226,17 @@ def features(shop: Shop, seeds: int) -> None:
     print(f"\n{HEADER}")
 
     def plain(**options):
-        return lambda x, rows: embed_by(learn(x, {"product": shop.products[rows]}, replaced(**options)).head)
+        return lambda x, rows: embed_by(learn_head(x, {"product": shop.products[rows]}, replaced(**options)).head)
 
     def with_categories(weight: float):
         labels = {"product": shop.products, "category": shop.categories}
         return lambda x, rows: embed_by(
-            learn(x, {k: v[rows] for k, v in labels.items()}, replaced(weights={"category": weight})).head
+            learn_head(x, {k: v[rows] for k, v in labels.items()}, replaced(weights={"category": weight})).head
         )
 
     def flips(x: np.ndarray, rows: np.ndarray) -> Embed:
         both = np.concatenate([x, shop.features("224-flip")[rows]])
-        return embed_by(learn(both, {"product": np.tile(shop.products[rows], 2)}, FIXED).head)
+        return embed_by(learn_head(both, {"product": np.tile(shop.products[rows], 2)}, FIXED).head)
 
     for title, name, way in (
         ("network, head", "224", plain()),
@@ -258,8 +261,8 @@ def features(shop: Shop, seeds: int) -> None:
         print(f"| {title} | {figures(shop, name, way, seeds)} |", flush=True)
 
 
-def replaced(**options) -> Settings:
-    return Settings(**{"dimensions": DIMENSIONS, "shrinkage": 0.1, "residual": 0.05, **options})
+def replaced(**options) -> HeadSettings:
+    return HeadSettings(**{"dimensions": DIMENSIONS, "shrinkage": 0.1, "residual": 0.05, **options})
 
 
 def confidence(shop: Shop, seeds: int) -> None:
@@ -276,7 +279,7 @@ def confidence(shop: Shop, seeds: int) -> None:
 def _confidence(shop: Shop, name: str, split: Split, seed: int) -> tuple[float, ...]:
     x, rows, held = shop.features(name), split.train, split.held_out
     labels = {"product": shop.products[rows], "category": shop.categories[rows], "department": shop.departments[rows]}
-    plan = Plan(DIMENSIONS, "product", kind="category", category="department", seed=seed, mixtures=[ALONE])
+    plan = TrainingPlan(DIMENSIONS, "product", kind="category", category="department", seed=seed, mixtures=[ALONE])
     scenes = shop.scenes()[rows]
     drawn = shop.drawn(name)
     trained = train_head(x[rows], labels, plan, before=l2_normalise(x[rows]), scenes=scenes, strangers=drawn)

@@ -1,11 +1,16 @@
-import pytest
+import tracemalloc
 
-from django_visual_search.evaluation.catalogue import read_catalogue
+import pytest
+from django.db import connection
+from django.db.models import Count
+
+from django_visual_search.evaluation.catalogue import read_catalogue, sample_catalogue
 from django_visual_search.fields.registry import get_field
 
 from ..testshop.models import Article, ArticleImage, Category, Product, Shoe, Story, StoryImage, Tag
 
 pytestmark = pytest.mark.django_db
+ARTICLES = "testshop.ArticleImageEmbedding.embedding"
 
 
 def test_pictures_on_the_product_itself():
@@ -25,7 +30,7 @@ def test_several_pictures_of_a_third_partys_product():
     article, bare = Article.objects.create(title="a", category=hats), Article.objects.create(title="b")
     owners = [article, article, bare]
     pictures = [ArticleImage.objects.create(article=a, original=f"{i}.jpg") for i, a in enumerate(owners)]
-    found = read_catalogue(get_field("testshop.ArticleImageEmbedding.embedding"), ["category"])
+    found = read_catalogue(get_field(ARTICLES), ["category"])
     assert found.keys == [picture.pk for picture in pictures]
     assert found.products == [str(article.pk), str(article.pk), str(bare.pk)]
     assert found.labels["category"] == [str(hats.pk), str(hats.pk), ""]
@@ -54,11 +59,79 @@ def test_the_first_of_several_labels_counts():
     assert len(read_catalogue(get_field("testshop.Product"), ["tags"])) == 1
 
 
-def test_within_and_limit():
-    made = [Product.objects.create(name=str(i), image=f"{i}.jpg", price=i) for i in range(5)]
-    field = get_field("testshop.Product")
-    assert read_catalogue(field, within=Product.objects.filter(price__gte=2)).keys == [p.pk for p in made[2:]]
-    assert read_catalogue(field, within=Product.objects.filter(price__gte=2), limit=2).keys == [p.pk for p in made[2:4]]
+@pytest.mark.parametrize("read", [read_catalogue, sample_catalogue])
+def test_within_and_limit(read):
+    made = [Product.objects.create(name=str(i), image=f"{i}.jpg", price=i) for i in range(9)]
+    field, dear = get_field("testshop.Product"), Product.objects.filter(price__gte=2)
+    assert read(field, within=dear, limit=7).keys == [product.pk for product in made[2:]]
+    drawn = [read(field, ["name"], within=dear, limit=3, seed=seed) for seed in (0, 0, 1, 2)]
+    assert [len(one) for one in drawn] == [3] * 4
+    assert drawn[0] == drawn[1]
+    assert len({tuple(one.keys) for one in drawn}) > 1
+    for one in drawn:
+        assert one.keys == sorted(set(one.keys) & {product.pk for product in made[2:]})
+        assert one.labels["name"] == [Product.objects.get(pk=key).name for key in one.keys]
+    assert read_catalogue(field, within=dear).keys == [product.pk for product in made[2:]]
+
+
+def pictures_of(counts):
+    """Articles with so many pictures each."""
+    for count in counts:
+        article = Article.objects.create(title="a")
+        ArticleImage.objects.bulk_create(ArticleImage(article=article, original=f"{i}.jpg") for i in range(count))
+
+
+@pytest.mark.parametrize("limit", range(1, 40, 3))
+def test_whole_products_are_read(limit):
+    pictures_of([10, 3, *[1] * 12, 7])
+    for seed in range(3):
+        found = read_catalogue(get_field(ARTICLES), limit=limit, seed=seed)
+        assert 0 < len(found) <= limit
+        counts = {str(pk): n for pk, n in Article.objects.annotate(n=Count("images")).values_list("pk", "n")}
+        assert all(found.products.count(product) == counts[product] for product in found.products)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 9, 20])
+def test_a_sample_has_pictures_of_as_many_products_as_possible(limit):
+    pictures_of([10, 3, *[1] * 12, 7])
+    for seed in range(3):
+        found = sample_catalogue(get_field(ARTICLES), limit=limit, seed=seed)
+        assert limit - 1 <= len(found) <= limit
+        each = {product: found.products.count(product) for product in found.products}
+        if limit == 20:  # two of each product fit, and two more
+            assert sorted(each.values()) == [1] * 12 + [2, 3, 3]
+        elif limit > 1:
+            several = Article.objects.annotate(n=Count("images")).filter(n__gt=1, pk__in=each)
+            assert all(each[str(article.pk)] == 2 for article in several)
+    with pytest.raises(ValueError, match="at least 1 picture"):
+        sample_catalogue(get_field(ARTICLES), limit=0)
+
+
+def test_pictures_without_a_product_are_read_one_by_one_and_never_sampled():
+    story = Story.objects.create(code="x1")
+    StoryImage.objects.bulk_create([StoryImage(story=story, original="1.jpg"), StoryImage(original="2.jpg")])
+    StoryImage.objects.bulk_create(StoryImage(original=f"{i}.jpg") for i in range(3, 9))
+    field = get_field("testshop.StoryImageEmbedding")
+    assert len(read_catalogue(field, limit=4)) == 4
+    assert sample_catalogue(field, limit=4).images == ["1.jpg"]
+
+
+def test_a_sample_of_a_large_table_takes_little_memory():
+    """2,000 pictures of 50,000: all of them as lists would take 20 MB and more."""
+    Product.objects.create(name="0", image="0.jpg")
+    columns = {field.column: field.column for field in Product._meta.concrete_fields if not field.primary_key}
+    columns |= {"name": "n::text", "image": "n || '.jpg'"}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO testshop_product ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
+            "FROM testshop_product, generate_series(1, 49999) n"
+        )
+    for read in (read_catalogue, sample_catalogue):
+        tracemalloc.start()
+        assert len(read(get_field("testshop.Product"), ["name"], limit=2000)) == 2000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6_000_000
 
 
 @pytest.mark.parametrize("path", ["colour", "category__colour", "name__first"])

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from django_visual_search import search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning.calibration import Calibration, Curve
+from django_visual_search.learning.calibration import Calibration, ConfidenceCurve
 from django_visual_search.models import ServingSpace
 from django_visual_search.search.confidence import Confidence, ConfidenceUnknown
 from django_visual_search.spaces import serving
@@ -26,7 +26,7 @@ COUNT = 10
 
 def calibration(**categories):
     """Straight lines from similarity 0.2 (nothing) to 0.9 (certain), and other ones for categories."""
-    curve = Curve((0.2, 0.9), (0.0, 1.0), 100)
+    curve = ConfidenceCurve((0.2, 0.9), (0.0, 1.0), 100)
     return Calibration("isotonic", curve, categories).as_json()
 
 
@@ -76,7 +76,7 @@ def test_what_is_not_sure_enough_is_left_out(field):
 
 
 def test_nothing_is_close_enough(field):
-    serve(field, calibration=Calibration("isotonic", Curve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+    serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
     hits = search.search_by_image(picture(0), LABEL, min_confidence=0.5)
     assert len(hits) == 0
     assert hits.nothing_close
@@ -86,7 +86,7 @@ def test_nothing_is_close_enough(field):
 @pytest.mark.django_db(transaction=True)
 def test_by_category(field, django_assert_max_num_queries):
     hats = Category.objects.get(name="hats")
-    unsure = Curve((-1.0, 1.0), (0.1, 0.1), 100)
+    unsure = ConfidenceCurve((-1.0, 1.0), (0.1, 0.1), 100)
     serve(field, calibration=calibration(**{str(hats.pk): unsure}), summary={"labels": ["category"]})
     hits = search.search_by_image(picture(1), LABEL, limit=COUNT)
     assert {hit.confidence for hit in hits if hit.product.category_id == hats.pk} == {0.1}
@@ -131,7 +131,7 @@ class TestAPI:
         assert few["notice"] is None
 
     def test_an_irrelevant_photo_gets_an_empty_answer_that_says_so(self, field, post):
-        serve(field, calibration=Calibration("isotonic", Curve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+        serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
         answer = post({"image": picture_file(0), "min_confidence": "0.5"}).json()
         assert answer["results"] == []
         assert answer["notice"] == {
@@ -153,7 +153,7 @@ class TestAPI:
 
 
 def test_pages_of_the_shop_use_the_setting(field, settings):
-    serve(field, calibration=Calibration("isotonic", Curve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+    serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
     assert len(search_by_photo(picture(0), "testshop.Product")) == COUNT
     settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "MIN_CONFIDENCE": 0.5}
     assert search_by_photo(picture(0), "testshop.Product").nothing_close

@@ -12,17 +12,25 @@ from django.utils import timezone
 from PIL import Image
 
 from django_visual_search import search
+from django_visual_search.evaluation.catalogue import usual_labels
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning.augment import views
+from django_visual_search.learning.augment import altered_views
 from django_visual_search.management import progress
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
 from django_visual_search.spaces.extractors import extractor_of
 from django_visual_search.spaces.heads import wanted_extractor
 from django_visual_search.training import switching
-from django_visual_search.training.supervision import LIKED, PRODUCT, VIEWS, gather, liked_together, usual_labels
+from django_visual_search.training.supervision import (
+    LIKED,
+    PRODUCT,
+    USUAL_LABELS,
+    VIEWS_OF_SINGLE,
+    gather,
+    liked_together,
+)
 
 from ..conftest import embed_all, picture
-from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Category, Product
+from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Category, Product, Spare
 
 pytestmark = pytest.mark.django_db
 ARTICLES = "testshop.ArticleImageEmbedding.embedding"
@@ -53,7 +61,7 @@ def articles():
     made = []
     for i in range(COUNT):
         article = Article.objects.create(title=str(i), category=kinds[i % 2])
-        for n, view in enumerate(views(base_picture(i), EACH, [i])):
+        for n, view in enumerate(altered_views(base_picture(i), EACH, [i])):
             ArticleImage.objects.create(article=article, original=as_file(view, f"{i}-{n}.jpg"))
         made.append(article)
     return made
@@ -75,7 +83,7 @@ def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
     [head] = EmbeddingHead.objects.all()
     assert head.state == EmbeddingHead.State.CANDIDATE
     assert head.label == ARTICLES
-    assert f"Kept as {head.name} ({head.key}). To make it serve: manage.py switch_embedding {head.name}" in said
+    assert f"Kept as {head.name} ({head.key}). To let it serve: manage.py switch_embedding {head.name}" in said
     assert f"{COUNT * EACH} pictures" in said
     assert "category: 2 of them on 48 pictures" in said
     tasks = {one["task"]: one for one in head.metrics}
@@ -109,7 +117,7 @@ def test_a_second_head_is_compared_with_one_like_the_first_that_does_not_know_wh
     assert_compared_fairly(first, train(ARTICLES, labels="category", name="second"))
     # One of which it isn't known how it was learned can't be made anew.
     EmbeddingHead.objects.exclude(name="second").update(summary={})
-    assert "that flatters the figures 'before'" in train(ARTICLES, name="third", seed=1)
+    assert "that flatters its figures" in train(ARTICLES, name="third", seed=1)
     assert EmbeddingHead.objects.get(name="third").summary["flattered"]
 
 
@@ -117,7 +125,7 @@ def test_what_was_learned_depends_on_nothing_but_the_pictures(articles):
     train(ARTICLES)
     [head] = EmbeddingHead.objects.all()
     said = train(ARTICLES, name="other")
-    assert f"It is the same head as {head.name}, which is there already." in said
+    assert f"The head equals {head.name}, which is kept already." in said
     assert EmbeddingHead.objects.count() == 1
 
 
@@ -150,17 +158,17 @@ def test_every_round_over_the_pictures_says_how_far_it_is(articles, monkeypatch)
     assert train(ARTICLES, dry_run=True).count(f"pictures: {COUNT * EACH}/{COUNT * EACH} ") == 2
     for i in range(COUNT):
         Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"))
-    assert train("testshop.Product", dry_run=True).count(f"pictures: {COUNT}/{COUNT} ") == 1 + VIEWS
+    assert train("testshop.Product", dry_run=True).count(f"pictures: {COUNT}/{COUNT} ") == 1 + VIEWS_OF_SINGLE
 
 
 def test_products_with_one_picture_are_learned_from_by_views(monkeypatch):
     for i in range(COUNT):
         Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"))
     said = train("testshop.Product")
-    assert f"{COUNT} pictures and {COUNT * VIEWS} altered views of products with one" in said
+    assert f"{COUNT} pictures and {COUNT * VIEWS_OF_SINGLE} altered views of products with one" in said
     [head] = EmbeddingHead.objects.all()
     assert [one["task"] for one in head.metrics] == ["unseen pictures", "unseen products"]
-    assert kept().count() == COUNT * (1 + VIEWS)
+    assert kept().count() == COUNT * (1 + VIEWS_OF_SINGLE)
 
 
 def test_pictures_that_can_not_be_read_are_left_out_and_counted(articles, media):
@@ -214,8 +222,8 @@ def test_another_extractor_is_compared_with_what_serves(articles):
 
 
 def test_usual_labels():
-    assert usual_labels(get_field("testshop.Product")) == ["category"]
-    assert usual_labels(get_field("testshop.Spare")) == []
+    assert usual_labels(Product, USUAL_LABELS) == ["category"]
+    assert usual_labels(Spare, USUAL_LABELS) == []
 
 
 @pytest.mark.parametrize(

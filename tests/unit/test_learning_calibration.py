@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from django_visual_search.learning.calibration import (
-    FEWEST,
+    FEWEST_PAIRS,
     TRUST,
     Calibration,
-    Curve,
+    ConfidenceCurve,
     brier,
     calibrate,
     calibration_error,
@@ -52,7 +52,7 @@ def test_categories_have_curves_of_their_own_by_how_many_pairs_they_have():
     x, right = np.r_[easy, hard], np.r_[easy_right, hard_right]
     names = np.array(["easy"] * 2000 + ["hard"] * 2000, object)
     names[rng.permutation(4000)[:300]] = None
-    names[:20], names[20 : 20 + FEWEST - 1], names[3990:] = "all right", "few", "all wrong"
+    names[:20], names[20 : 20 + FEWEST_PAIRS - 1], names[3990:] = "all right", "few", "all wrong"
     right[:20], right[3990:] = True, False
     calibration = calibrate(x, right, categories=names)
     assert set(calibration.categories) == {"easy", "hard"}
@@ -181,7 +181,7 @@ def test_what_tells_no_likelihood_is_refused(similarities, right, options, messa
 
 def test_categories_must_fit_the_hits():
     with pytest.raises(ValueError, match="1 categories for 2 similarities"):
-        Calibration("platt", Curve((0.0,), (0.5,), 1))([0.1, 0.2], ["a"])
+        Calibration("platt", ConfidenceCurve((0.0,), (0.5,), 1))([0.1, 0.2], ["a"])
 
 
 def test_brier_is_that_of_scikit_learn():

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from django_visual_search.learning import calibration
-from django_visual_search.learning.calibration import KNOTS, Curve, curve, isotonic, platt
+from django_visual_search.learning.calibration import KNOTS, ConfidenceCurve, curve_through, isotonic, platt
 
 SIMILARITIES = st.lists(st.tuples(st.floats(-1, 1), st.booleans(), st.floats(0.01, 100)), min_size=1, max_size=60).map(
     lambda rows: tuple(np.array(column, float) for column in zip(*rows, strict=True))
@@ -57,14 +57,12 @@ def test_similarity_for_is_the_lowest_with_that_probability(pairs, confidence):
             assert made(found - 2e-6) < confidence
 
 
-def test_isotonic_steps_are_those_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(calibration, "DOUBT", 0.0)
-    monkeypatch.setattr(calibration, "KNOTS", 10_000)
+def test_isotonic_steps_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     x, y, _ = logistic(400)
     x = x.round(2)  # with ties
     w = rng.uniform(0.2, 3, 400)
-    made = isotonic(x, y, w)
+    made = isotonic(x, y, w, doubt=0.0, knots=10_000)
     oracle = IsotonicRegression(y_min=0, y_max=1).fit(x, y, sample_weight=w)
     steps = oracle.predict(x)
     levels = np.unique(steps.round(9))
@@ -138,7 +136,7 @@ def test_what_is_apart_is_told_apart(fit):
 
 
 def test_mixing_is_a_mean_of_both():
-    one, other = Curve((0.0, 1.0), (0.2, 0.8), 40), Curve((0.5, 0.7), (0.1, 0.9), 500)
+    one, other = ConfidenceCurve((0.0, 1.0), (0.2, 0.8), 40), ConfidenceCurve((0.5, 0.7), (0.1, 0.9), 500)
     mixed = one.mixed(other, 0.25)
     grid = np.linspace(-0.5, 1.5, 41)
     np.testing.assert_allclose(mixed(grid), 0.25 * one(grid) + 0.75 * other(grid), atol=1e-6)
@@ -147,7 +145,7 @@ def test_mixing_is_a_mean_of_both():
 
 def test_many_points_are_drawn_through_few():
     x = np.linspace(0, 1, 1000)
-    made = curve(x, x**2, 7)
+    made = curve_through(x, x**2, 7)
     assert len(made.similarities) == KNOTS
     np.testing.assert_allclose(made(x), x**2, atol=1e-3)
     assert made.pairs == 7
@@ -170,4 +168,4 @@ def test_many_points_are_drawn_through_few():
 )
 def test_what_does_not_rise_is_no_curve(similarities, probabilities):
     with pytest.raises(ValueError, match="rising similarities"):
-        Curve(similarities, probabilities, 1)
+        ConfidenceCurve(similarities, probabilities, 1)

@@ -18,8 +18,8 @@ def test_what_was_saved_is_loaded(tmp_path):
         "weights": [np.arange(6, dtype=np.float32).reshape(2, 3), np.float32(3.5)],
         "optimizer": [np.int64(7)] * 12,
     }
-    checkpoint.save(tmp_path / "c.npz", {"epoch": 3, "history": [{"loss": 0.5}]}, arrays)
-    facts, found = checkpoint.load(tmp_path / "c.npz")
+    checkpoint.save_checkpoint(tmp_path / "c.npz", {"epoch": 3, "history": [{"loss": 0.5}]}, arrays)
+    facts, found = checkpoint.load_checkpoint(tmp_path / "c.npz")
     assert facts == {"epoch": 3, "history": [{"loss": 0.5}]}
     assert list(found) == ["weights", "optimizer"]
     for name, part in arrays.items():
@@ -31,22 +31,22 @@ def test_what_was_saved_is_loaded(tmp_path):
 
 
 def test_nothing_saved_is_none(tmp_path):
-    assert checkpoint.load(tmp_path / "c.npz") is None
+    assert checkpoint.load_checkpoint(tmp_path / "c.npz") is None
 
 
 def test_a_failed_save_leaves_the_last_one(tmp_path):
     path = tmp_path / "c.npz"
-    checkpoint.save(path, {"epoch": 1}, {"weights": [np.ones(2)]})
+    checkpoint.save_checkpoint(path, {"epoch": 1}, {"weights": [np.ones(2)]})
     with pytest.raises(TypeError):
-        checkpoint.save(path, {"epoch": object()}, {"weights": [np.zeros(2)]})
-    assert checkpoint.load(path)[0] == {"epoch": 1}
+        checkpoint.save_checkpoint(path, {"epoch": object()}, {"weights": [np.zeros(2)]})
+    assert checkpoint.load_checkpoint(path)[0] == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["c.npz"]
 
 
 @pytest.mark.parametrize("how", ["cut", "other", "pickled"])
 def test_a_damaged_one_is_refused(tmp_path, how):
     path = tmp_path / "c.npz"
-    checkpoint.save(path, {"epoch": 1}, {"weights": [np.ones(1000)]})
+    checkpoint.save_checkpoint(path, {"epoch": 1}, {"weights": [np.ones(1000)]})
     if how == "cut":
         path.write_bytes(path.read_bytes()[:-200])
     elif how == "other":
@@ -55,7 +55,7 @@ def test_a_damaged_one_is_refused(tmp_path, how):
         with zipfile.ZipFile(path, "a") as file:
             file.writestr("weights/1.npy", pickle.dumps([1]))
     with pytest.raises(ValueError, match=r"c\.npz can't be read .*: delete it to train from the start"):
-        checkpoint.load(path)
+        checkpoint.load_checkpoint(path)
 
 
 def test_two_processes_never_train_from_one_checkpoint(tmp_path):

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning import first_hits as learn_confidence
-from django_visual_search.learning import heads
+from django_visual_search.learning import confidence, train
 from django_visual_search.learning.calibration import calibrate
-from django_visual_search.learning.first_hits import first_hits
-from django_visual_search.learning.heads import train_head
-from django_visual_search.learning.lda import HeadLearner, Moments, Settings, learn
+from django_visual_search.learning.confidence import first_hits
+from django_visual_search.learning.lda import HeadLearner, HeadSettings, Moments, learn_head
 from django_visual_search.learning.metrics import evaluate
-from django_visual_search.learning.selection import Plan, embed_by, take
+from django_visual_search.learning.selection import TrainingPlan, embed_by, take
 from django_visual_search.learning.splits import unseen_pictures
+from django_visual_search.learning.train import train_head
 
 WIDTH = 16
 FEW = {"shrinkages": (0.05, 0.3), "residuals": (0.02, 0.1)}
@@ -30,15 +29,17 @@ def shop(products=30, each=10, seed=0):
     return features, {"product": numbers, "category": np.array(list("abcdef"))[numbers % 6]}
 
 
-def train(features, labels, plan=None, **options):
-    plan = plan or Plan(8, "product", kind="category", mixtures=[{"category": 0}], **FEW)
+PLAN = TrainingPlan(8, "product", kind="category", mixtures=[{"category": 0}], **FEW)
+
+
+def trained_on(features, labels, plan=PLAN, **options):
     return train_head(features, labels, plan, **{"before": l2_normalise(features), **options})
 
 
 def test_a_head_that_finds_better_is_trained_and_measured():
     features, labels = shop()
     told = []
-    trained = train(features, labels, progress=told.append)
+    trained = trained_on(features, labels, progress=told.append)
     assert [outcome.split.task for outcome in trained.outcomes] == ["unseen pictures", "unseen products"]
     for outcome in trained.outcomes:
         assert outcome.better
@@ -54,8 +55,8 @@ def test_a_head_that_finds_better_is_trained_and_measured():
 
 def test_the_head_that_serves_is_learned_from_all_pictures():
     features, labels = shop()
-    trained = train(features, labels)
-    assert trained.head.digest == learn(features, labels, trained.settings).head.digest
+    trained = trained_on(features, labels)
+    assert trained.head.digest == learn_head(features, labels, trained.settings).head.digest
 
 
 def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
@@ -70,12 +71,11 @@ def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
             super().__init__(rows, own)
 
     monkeypatch.setattr("django_visual_search.learning.selection.Moments", Watched)
-    monkeypatch.setattr(learn_confidence, "SPLITS", 1)
-    measure = heads.measure
+    measure = train.measure
     monkeypatch.setattr(
-        heads, "measure", lambda *args, **options: measured.append(len(seen)) or measure(*args, **options)
+        train, "measure", lambda *args, **options: measured.append(len(seen)) or measure(*args, **options)
     )
-    trained = train(features, labels)
+    trained = trained_on(features, labels, replace(PLAN, confidence_splits=1))
     choosing, parts = seen[:2], seen[2:]  # two inner splits, then one head a task
     for outcome, part in zip(trained.outcomes, parts, strict=True):
         held = outcome.split.held_out
@@ -92,7 +92,7 @@ def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
 def test_scenes_stay_on_one_side():
     features, labels = shop()
     scenes = np.arange(len(features)) // 2
-    trained = train(features, labels, scenes=scenes)
+    trained = trained_on(features, labels, scenes=scenes)
     for outcome in trained.outcomes:
         assert outcome.split.leaked == 0
         assert not np.isin(scenes[outcome.split.held_out], scenes[outcome.split.train]).any()
@@ -102,7 +102,8 @@ def test_before_is_measured_by_the_vectors_that_are_given():
     features, labels = shop()
     other = l2_normalise(np.random.default_rng(1).standard_normal((len(features), 5)))
     found = {
-        name: train(features, labels, before=rows) for name, rows in (("now", l2_normalise(features)), ("other", other))
+        name: trained_on(features, labels, before=rows)
+        for name, rows in (("now", l2_normalise(features)), ("other", other))
     }
     assert found["now"].head.digest == found["other"].head.digest
     for i in range(2):
@@ -114,27 +115,26 @@ def test_before_is_measured_by_the_vectors_that_are_given():
     expected = evaluate(other[split.held_out] @ other[split.train].T, right).mean()
     assert found["other"].outcomes[0].before.mean_average_precision == pytest.approx(expected.mean_average_precision)
     # Those of the head itself are no better and no worse than it.
-    again = train(features, labels, before=embed_by(found["now"].head)(features)).outcomes[0]
+    again = trained_on(features, labels, before=embed_by(found["now"].head)(features)).outcomes[0]
     assert again.before.mean_average_precision > found["now"].outcomes[0].before.mean_average_precision
 
 
 def test_a_head_that_serves_is_measured_by_ones_that_do_not_know_what_is_held_out():
     features, labels = shop()
-    served = train(features, labels)
-    again = train(features, labels, before=features, learned_before=served.settings)
+    served = trained_on(features, labels)
+    again = trained_on(features, labels, before=features, learned_before=served.settings)
     assert [one.before for one in again.outcomes] == [one.after for one in served.outcomes]
     other = replace(served.settings, shrinkage=0.99, residual=0.9)
-    worse = train(features, labels, before=features, learned_before=other)
+    worse = trained_on(features, labels, before=features, learned_before=other)
     assert worse.outcomes[0].before.mean_average_precision < worse.outcomes[0].after.mean_average_precision
 
 
 @pytest.mark.parametrize(("enough", "number"), [(1, 1), (100, 2), (3000, 4)])
-def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_them(monkeypatch, enough, number):
+def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_them(enough, number):
     features, labels = shop()
     strangers = (np.random.default_rng(2).standard_normal((60, WIDTH)) * 4).astype(np.float32)
-    plan = Plan(8, "product", kind="category", category="category", mixtures=[{"category": 0}], **FEW)
-    monkeypatch.setattr(learn_confidence, "ENOUGH", enough)
-    trained = train(features, labels, plan, strangers=strangers)
+    plan = replace(PLAN, category="category", confidence_queries=enough)
+    trained = trained_on(features, labels, plan, strangers=strangers)
     splits = [trained.outcomes[0].split]
     assert len(splits[0].held_out) < 100
     splits += [unseen_pictures(labels["product"], seed=plan.seed + 1000 * i) for i in range(1, number)]
@@ -161,8 +161,8 @@ def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_t
 
 def test_a_further_split_that_nothing_can_be_learned_from_ends_no_training(monkeypatch):
     features, labels = shop()
-    alone = train(features, labels)
-    real, made = learn_confidence.learned_embed, []
+    alone = trained_on(features, labels)
+    real, made = confidence.learned_embed, []
 
     def fails_second(*arguments):
         made.append(arguments)
@@ -170,8 +170,8 @@ def test_a_further_split_that_nothing_can_be_learned_from_ends_no_training(monke
             raise ValueError("All pictures have the same features.")
         return real(*arguments)
 
-    monkeypatch.setattr(learn_confidence, "learned_embed", fails_second)
-    trained = train(features, labels)
+    monkeypatch.setattr(confidence, "learned_embed", fails_second)
+    trained = trained_on(features, labels)
     assert trained.notes == ("confidence: from 2 of 4 splits: All pictures have the same features.",)
     assert trained.calibration.overall.pairs < alone.calibration.overall.pairs
     assert trained.head.digest == alone.head.digest
@@ -181,7 +181,7 @@ def test_strangers_lower_the_confidence_of_what_is_like_them():
     features, labels = shop()
     rng = np.random.default_rng(2)
     strangers, others = ((rng.standard_normal((60, WIDTH)) * 4).astype(np.float32) for _ in range(2))
-    with_them, without = train(features, labels, strangers=strangers), train(features, labels)
+    with_them, without = trained_on(features, labels, strangers=strangers), trained_on(features, labels)
     gallery = embed_by(with_them.head)(features)
     nearest = (embed_by(with_them.head)(others) @ gallery.T).max(axis=1)
     assert with_them.calibration(nearest).mean() < without.calibration(nearest).mean()
@@ -189,19 +189,19 @@ def test_strangers_lower_the_confidence_of_what_is_like_them():
 
 def test_training_twice_gives_the_same():
     features, labels = shop()
-    one, two = (train(features, labels) for _ in range(2))
+    one, two = (trained_on(features, labels) for _ in range(2))
     assert one.head.digest == two.head.digest
     assert one.outcomes[0].after == two.outcomes[0].after
     assert one.calibration.as_json() == two.calibration.as_json()
-    plan = Plan(8, "product", mixtures=[{"category": 0}], seed=5, **FEW)
-    other = train(features, labels, plan)
+    plan = TrainingPlan(8, "product", mixtures=[{"category": 0}], seed=5, **FEW)
+    other = trained_on(features, labels, plan)
     assert other.outcomes[0].split.held_out.tolist() != one.outcomes[0].split.held_out.tolist()
 
 
 def test_half_precision_features_are_as_good():
     features, labels = shop()
-    half = train(features.astype(np.float16), labels)
-    whole = train(features, labels)
+    half = trained_on(features.astype(np.float16), labels)
+    whole = trained_on(features, labels)
     assert half.outcomes[0].after.mean_average_precision == pytest.approx(
         whole.outcomes[0].after.mean_average_precision, abs=0.02
     )
@@ -209,21 +209,21 @@ def test_half_precision_features_are_as_good():
 
 def test_single_pictures_leave_nothing_to_measure_with_and_that_is_said():
     features, _ = shop()
-    trained = train(features, {"product": list(range(len(features)))}, Plan(8, "product", **FEW))
+    trained = trained_on(features, {"product": list(range(len(features)))}, TrainingPlan(8, "product", **FEW))
     assert trained.outcomes == ()
     assert trained.calibration is None
     assert trained.tried == ()
-    assert trained.settings == Settings(8)
+    assert trained.settings == HeadSettings(8)
     assert trained.head.dimensions == 8
     text = " ".join(trained.notes)
     assert "No product has two pictures" in text
     assert "unseen products: There is no query with anything right" in text
-    assert "usual ones are taken" in text
+    assert "the defaults are taken" in text
 
 
 def test_one_product_leaves_unseen_pictures_alone():
     features, _ = shop()
-    trained = train(features, {"product": ["one"] * len(features)}, Plan(8, "product", **FEW))
+    trained = trained_on(features, {"product": ["one"] * len(features)}, TrainingPlan(8, "product", **FEW))
     assert [outcome.split.task for outcome in trained.outcomes] == ["unseen pictures"]
     assert trained.calibration is None  # everything is right
     assert any("two or more products" in note for note in trained.notes)
@@ -232,7 +232,7 @@ def test_one_product_leaves_unseen_pictures_alone():
 
 def test_without_any_label_the_principal_axes_are_left_and_nothing_is_measured():
     features, _ = shop()
-    trained = train(features, {"product": [None] * len(features)}, Plan(8, "product", **FEW))
+    trained = trained_on(features, {"product": [None] * len(features)}, TrainingPlan(8, "product", **FEW))
     assert trained.learned.named == 0
     assert trained.outcomes == ()
     assert len(trained.notes) == 2
@@ -243,14 +243,17 @@ def test_a_few_products_with_two_pictures_are_enough_to_measure():
     products = list(range(len(features)))
     for i in range(0, 40, 2):
         products[i + 1] = products[i]
-    trained = train(features, {"product": products}, Plan(8, "product", **FEW))
+    trained = trained_on(features, {"product": products}, TrainingPlan(8, "product", **FEW))
     assert trained.outcomes[0].split.task == "unseen pictures"
     assert trained.outcomes[0].before.queries == 20
 
 
 def test_two_pictures_are_the_fewest():
     trained = train_head(
-        np.eye(4, dtype=np.float32)[:2], {"product": ["a", "b"]}, Plan(2, "product"), before=np.eye(2, dtype=np.float32)
+        np.eye(4, dtype=np.float32)[:2],
+        {"product": ["a", "b"]},
+        TrainingPlan(2, "product"),
+        before=np.eye(2, dtype=np.float32),
     )
     assert trained.outcomes == ()
     assert trained.notes
@@ -263,19 +266,19 @@ def test_two_pictures_are_the_fewest():
         ({"before": np.ones((7, 3))}, "7 vectors before for 300 pictures"),
         ({"before": np.full((300, 3), np.nan)}, "zeros where a picture has none"),
         ({"scenes": np.arange(301)}, "301 scenes for 300 pictures"),
-        ({"plan": Plan(8, "brand")}, "no label 'brand'; there are product, category"),
-        ({"plan": Plan(8, "product", kind="brand")}, "no label 'brand'"),
-        ({"plan": Plan(8, "product", category="brand")}, "no label 'brand'"),
-        ({"plan": Plan(8, "product", mixtures=[{"brand": 1}])}, "no label 'brand'"),
-        ({"plan": Plan(WIDTH + 1, "product")}, "can't be projected to 17 dimensions"),
-        ({"plan": Plan(8, "product", share=1.5)}, "between 0 and 1"),
+        ({"plan": TrainingPlan(8, "brand")}, "no label 'brand'; there are product, category"),
+        ({"plan": TrainingPlan(8, "product", kind="brand")}, "no label 'brand'"),
+        ({"plan": TrainingPlan(8, "product", category="brand")}, "no label 'brand'"),
+        ({"plan": TrainingPlan(8, "product", mixtures=[{"brand": 1}])}, "no label 'brand'"),
+        ({"plan": TrainingPlan(WIDTH + 1, "product")}, "can't be projected to 17 dimensions"),
+        ({"plan": TrainingPlan(8, "product", share=1.5)}, "between 0 and 1"),
         ({"features": np.full((300, WIDTH), 3.0)}, "All pictures have the same features"),
         ({"strangers": np.ones((5, 3), np.float32)}, "rows of 16 features"),
     ],
 )
 def test_what_nothing_can_be_learned_from_is_refused(change, message):
     features, labels = shop()
-    given = {"features": features, "labels": labels, "plan": Plan(8, "product", **FEW), **change}
+    given = {"features": features, "labels": labels, "plan": TrainingPlan(8, "product", **FEW), **change}
     with pytest.raises(ValueError, match=message):
         train_head(
             given["features"],

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_visual_search.learning import labels
-from django_visual_search.learning.labels import class_means, grouping, groupings, scatter
+from django_visual_search.learning.labels import ROWS_AT_ONCE, class_means, grouping, groupings, scatter
 
 NAMES = st.lists(st.sampled_from([None, "", math.nan, "a", "b", 3, 7.5]), max_size=30)
 
@@ -42,7 +41,7 @@ def test_labels_must_fit_the_pictures():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_means_and_scatter_by_parts_are_those_of_numpy(monkeypatch, dtype):
+def test_means_and_scatter_by_parts_are_those_of_numpy(dtype):
     rng = np.random.default_rng(0)
     features = rng.standard_normal((50, 4)).astype(dtype)
     values = rng.choice(["a", "b", "c", ""], 50)
@@ -52,12 +51,12 @@ def test_means_and_scatter_by_parts_are_those_of_numpy(monkeypatch, dtype):
     rows = np.flatnonzero(group.classes >= 0)
     centred = plain[rows] - expected[group.classes[rows]]
     around_one = plain[rows] - expected[0]
-    for at_once in (labels.AT_ONCE, 7, 1):
-        monkeypatch.setattr(labels, "AT_ONCE", at_once)
-        means = class_means(features, group)
+    for at_once in (ROWS_AT_ONCE, 7, 1):
+        means = class_means(features, group, at_once)
         np.testing.assert_allclose(means, expected, atol=1e-12)
-        np.testing.assert_allclose(scatter(features, means[group.classes[rows]], rows), centred.T @ centred, atol=1e-9)
-        np.testing.assert_allclose(scatter(features, means[0], rows), around_one.T @ around_one, atol=1e-9)
+        by_class = scatter(features, means[group.classes[rows]], rows, at_once)
+        np.testing.assert_allclose(by_class, centred.T @ centred, atol=1e-9)
+        np.testing.assert_allclose(scatter(features, means[0], rows, at_once), around_one.T @ around_one, atol=1e-9)
 
 
 def test_nothing_labelled_has_no_means():

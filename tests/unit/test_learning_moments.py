@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from django_visual_search.learning import lda
+from django_visual_search.learning.labels import ROWS_AT_ONCE
 from django_visual_search.learning.lda import Moments
 
 
@@ -35,11 +35,10 @@ def rebuilt(values, axes):
     return (axes * values) @ axes.T
 
 
-def test_total_and_variance_are_those_of_numpy(shop, monkeypatch):
+def test_total_and_variance_are_those_of_numpy(shop):
     features, labels = shop
-    for at_once in (lda.AT_ONCE, 11):
-        monkeypatch.setattr(lda, "AT_ONCE", at_once)
-        found = Moments(features.astype(np.float32), labels)
+    for at_once in (ROWS_AT_ONCE, 11):
+        found = Moments(features.astype(np.float32), labels, at_once)
         plain = features.astype(np.float32).astype(float)
         np.testing.assert_allclose(found.total, np.cov(plain.T, bias=True), rtol=1e-9)
         assert found.variance == pytest.approx(plain.var(axis=0).sum(), rel=1e-9)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning import first_hits as pairs
-from django_visual_search.learning.first_hits import STRANGERS, first_hits
+from django_visual_search.learning.confidence import STRANGER_SHARE, first_hits
 
 
 def at(*degrees):
@@ -49,10 +48,10 @@ def test_no_strangers_are_no_strangers():
     labels = [["a"]]
     for options in ({}, {"strangers": None}, {"strangers": at()}, {"strangers": at(5), "share": 0}):
         assert len(first_hits(at(0), at(0), labels, labels, **options).hits) == 1
-    assert 0 < STRANGERS < 1
+    assert 0 < STRANGER_SHARE < 1
 
 
-def test_many_queries_are_asked_a_part_at_a_time(monkeypatch):
+def test_many_queries_are_asked_a_part_at_a_time():
     rng = np.random.default_rng(0)
     queries, gallery = (l2_normalise(rng.standard_normal((count, 6))) for count in (50, 30))
     labels = [rng.integers(0, 4, 50)], [rng.integers(0, 4, 30)]
@@ -61,8 +60,7 @@ def test_many_queries_are_asked_a_part_at_a_time(monkeypatch):
     np.testing.assert_array_equal(whole.hits[:50], cosines.argmax(axis=1))
     np.testing.assert_allclose(whole.similarities[:50], cosines.max(axis=1), rtol=1e-6)
     for at_once in (100, 1):
-        monkeypatch.setattr(pairs, "AT_ONCE", at_once)
-        parts = first_hits(queries, gallery, *labels, strangers=queries[:7])
+        parts = first_hits(queries, gallery, *labels, strangers=queries[:7], at_once=at_once)
         np.testing.assert_array_equal(parts.hits, whole.hits)
         np.testing.assert_allclose(parts.similarities, whole.similarities, rtol=1e-6)
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from threadpoolctl import threadpool_info
 
-from django_visual_search.learning.labels import INSTALL, missing, one_blas_thread, require
+from django_visual_search.learning.labels import INSTALL_SCIKIT_LEARN, missing_scikit_learn, one_blas_thread, require
 
 PROGRAM = """
 import importlib.machinery
@@ -24,43 +24,46 @@ sys.meta_path[:] = [Hidden if finder is importlib.machinery.PathFinder else find
 import numpy as np
 from django_visual_search.extractors.base import ExtractorUnavailable
 from django_visual_search.learning.calibration import Calibration, calibrate
-from django_visual_search.learning.calibration import Curve
-from django_visual_search.learning.heads import train_head
-from django_visual_search.learning.selection import Plan
-from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.labels import INSTALL, missing
+from django_visual_search.learning.calibration import ConfidenceCurve
+from django_visual_search.learning.labels import INSTALL_SCIKIT_LEARN, missing_scikit_learn
+from django_visual_search.learning.lda import HeadSettings, learn_head
+from django_visual_search.learning.selection import TrainingPlan
+from django_visual_search.learning.splits import near_duplicates, unseen_pictures
+from django_visual_search.learning.train import train_head
 
-assert missing() == INSTALL
+assert missing_scikit_learn() == INSTALL_SCIKIT_LEARN
 features, labels = np.random.default_rng(0).standard_normal((30, 6)), {"product": np.repeat(np.arange(6), 5)}
 refused = 0
 for what in (
-    lambda: train_head(features, labels, Plan(4, "product"), before=features),
+    lambda: train_head(features, labels, TrainingPlan(4, "product"), before=features),
     lambda: calibrate([0.1, 0.2, 0.3], [False, True, False]),
-    lambda: learn(features, labels, Settings(4, shrinkage=None)),
+    lambda: learn_head(features, labels, HeadSettings(4, shrinkage=None)),
+    lambda: near_duplicates(features, threshold=0),
 ):
     try:
         what()
     except ExtractorUnavailable as e:
         assert "pip install 'django-visual-search[training]'" in str(e)
         refused += 1
-assert refused == 3
-# What was learned elsewhere is used without it, and a head of given settings needs NumPy alone.
-assert Calibration("platt", Curve((0.0, 1.0), (0.0, 1.0), 9))([0.25])[0] == 0.25
-assert learn(features, labels, Settings(4)).named
+assert refused == 4
+# A stored calibration, and a head of given settings, need NumPy alone.
+assert Calibration("platt", ConfidenceCurve((0.0, 1.0), (0.0, 1.0), 9))([0.25])[0] == 0.25
+assert learn_head(features, labels, HeadSettings(4)).named
+assert len(unseen_pictures(labels["product"]).held_out)
 assert "sklearn" not in sys.modules
 print("as it should be")
 """
 
 
-def test_without_scikit_learn_it_is_said_what_to_install_and_search_goes_on():
+def test_without_scikit_learn_learning_says_what_to_install_and_search_goes_on():
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=240, check=False)
     assert ran.stdout.strip() == "as it should be", ran.stderr
 
 
 def test_with_scikit_learn_nothing_is_missing():
-    assert missing() is None
+    assert missing_scikit_learn() is None
     assert require() is None
-    assert "training" in INSTALL
+    assert "training" in INSTALL_SCIKIT_LEARN
 
 
 def test_linear_algebra_runs_on_one_thread_and_then_as_before():

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.heads import LinearHead
 from django_visual_search.learning import selection
-from django_visual_search.learning.lda import Settings, learn
-from django_visual_search.learning.selection import answerable, choose, embed_by, measure, take
+from django_visual_search.learning.lda import HeadSettings, learn_head
+from django_visual_search.learning.selection import answerable, choose_settings, embed_by, measure, take
 from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
 
 
@@ -45,15 +45,14 @@ def by_hand(features, target, split, scenes):
 
 
 @pytest.mark.parametrize("split_by", [unseen_pictures, unseen_products])
-def test_figures_are_those_of_their_definition(split_by, monkeypatch):
+def test_figures_are_those_of_their_definition(split_by):
     features, labels = shop(products=8, each=5)
     target = [None if i % 11 == 0 else "" if i % 13 == 0 else f"p{label}" for i, label in enumerate(labels)]
     scenes = np.arange(40) // 2
     split = split_by(target, scenes=scenes, share=0.4)
     recall, precision, nothing = by_hand(features, target, split, scenes)
-    for at_once in (selection.AT_ONCE, 60):
-        monkeypatch.setattr(selection, "AT_ONCE", at_once)
-        found = measure(features, target, split, l2_normalise, scenes=scenes).mean()
+    for at_once in (selection.SIMILARITIES_AT_ONCE, 60):
+        found = measure(features, target, split, l2_normalise, scenes=scenes, at_once=at_once).mean()
         assert found.recall[1] == pytest.approx(recall)
         assert found.mean_average_precision == pytest.approx(precision, abs=1e-6)
         assert found.left_out == nothing
@@ -111,7 +110,7 @@ def test_queries_are_drawn_from_those_with_something_to_find():
 def test_settings_that_suit_the_shop_are_chosen():
     features, labels = shop()
     splits = [unseen_pictures(labels, share=0.4), unseen_products(labels, share=0.4)]
-    chosen, tried = choose(features, {"product": labels}, target="product", splits=splits, dimensions=8)
+    chosen, tried = choose_settings(features, {"product": labels}, target="product", splits=splits, dimensions=8)
     assert len(tried) == len(selection.SHRINKAGES) * len(selection.RESIDUALS)
     for one in tried:
         expected = [(metric.recall[1] + metric.mean_average_precision) / 2 for metric in one.metrics]
@@ -123,7 +122,7 @@ def test_settings_that_suit_the_shop_are_chosen():
     assert chosen.residual == max(settings_.residual for settings_ in good)
     # Each of the figures is that of a head learned from that split's pictures alone.
     split, one = splits[0], tried[3]
-    head = learn(features[split.train], {"product": labels[split.train]}, one.settings).head
+    head = learn_head(features[split.train], {"product": labels[split.train]}, one.settings).head
     expected = measure(features, labels, split, embed_by(head)).mean()
     assert one.metrics[0].mean_average_precision == pytest.approx(expected.mean_average_precision, abs=1e-6)
 
@@ -133,7 +132,7 @@ def test_a_misleading_label_is_given_no_weight():
     misled = np.random.default_rng(1).integers(0, 4, len(labels))
     mixtures = [{"shelf": 5.0}, {"shelf": 0.0}]
     splits = [unseen_pictures(labels, share=0.4)]
-    chosen, tried = choose(
+    chosen, tried = choose_settings(
         features, {"product": labels, "shelf": misled}, target="product", splits=splits, dimensions=8, weights=mixtures
     )
     assert chosen.weights == {"shelf": 0.0}
@@ -144,7 +143,7 @@ def test_heads_that_name_nothing_are_measured_once(monkeypatch):
     features, labels = shop(products=8)
     calls = []
     monkeypatch.setattr(selection, "measure", lambda *args, **options: calls.append(1) or measure(*args, **options))
-    _, tried = choose(
+    _, tried = choose_settings(
         features,
         {"product": labels},
         target="product",
@@ -154,16 +153,16 @@ def test_heads_that_name_nothing_are_measured_once(monkeypatch):
     )
     assert len(calls) == 15 + 1
     assert len({one.objective for one in tried[15:]}) == 1
-    plain = learn(features, {"product": labels}, Settings(8, weights={"product": 0}))
+    plain = learn_head(features, {"product": labels}, HeadSettings(8, weights={"product": 0}))
     assert plain.named == 0
 
 
 def test_nothing_to_choose_by_is_refused():
     features, labels = shop(products=4)
     with pytest.raises(ValueError, match="no settings or no splits"):
-        choose(features, {"product": labels}, target="product", splits=[], dimensions=4)
+        choose_settings(features, {"product": labels}, target="product", splits=[], dimensions=4)
     with pytest.raises(ValueError, match="no settings or no splits"):
-        choose(
+        choose_settings(
             features,
             {"product": labels},
             target="product",

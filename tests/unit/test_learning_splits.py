@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_visual_search.learning import splits as scenes_module
 from django_visual_search.learning.splits import near_duplicates, unseen_pictures, unseen_products
 
 
@@ -116,12 +115,11 @@ def test_near_duplicates_are_joined_in_chains():
     assert near_duplicates(features, threshold=close, beside=other).tolist() == [0, 0, 1, 2, 2, 3]
 
 
-def test_near_duplicates_by_parts_are_the_same(monkeypatch):
+def test_near_duplicates_by_parts_are_the_same():
     features = np.random.default_rng(0).standard_normal((60, 3))
     whole = near_duplicates(features, threshold=0.95)
     assert 1 < len(set(whole.tolist())) < 60
-    monkeypatch.setattr(scenes_module, "AT_ONCE", 7)
-    np.testing.assert_array_equal(near_duplicates(features, threshold=0.95), whole)
+    np.testing.assert_array_equal(near_duplicates(features, threshold=0.95, at_once=7), whole)
 
 
 def test_how_alike_near_duplicates_are_is_found_from_pictures_of_different_products():

@@ -7,21 +7,23 @@ from PIL import Image
 
 from django_visual_search import images
 from django_visual_search.extractors.classic import ClassicExtractor
-from django_visual_search.learning.first_hits import SIDE, drawn
+from django_visual_search.learning.confidence import STRANGER_SIDE, draw_strangers
 
 
 def test_pictures_are_drawn_alike_each_time_and_differently_by_seed():
-    pictures = drawn(12)
-    assert all(picture.size == (SIDE, SIDE) and picture.mode == "RGB" for picture in pictures)
+    pictures = draw_strangers(12)
+    assert all(picture.size == (STRANGER_SIDE, STRANGER_SIDE) and picture.mode == "RGB" for picture in pictures)
     assert len({picture.tobytes() for picture in pictures}) == 12
-    assert [picture.tobytes() for picture in drawn(5)] == [picture.tobytes() for picture in pictures[:5]]
-    assert not {picture.tobytes() for picture in drawn(12, seed=1)} & {picture.tobytes() for picture in pictures}
-    assert drawn(0) == []
+    assert [picture.tobytes() for picture in draw_strangers(5)] == [picture.tobytes() for picture in pictures[:5]]
+    assert not {picture.tobytes() for picture in draw_strangers(12, seed=1)} & {
+        picture.tobytes() for picture in pictures
+    }
+    assert draw_strangers(0) == []
 
 
 def test_the_kinds_of_pictures_differ():
     """Noise differs from pixel to pixel, soft patches hardly do, shapes and text have few colours."""
-    noise, patches, shapes, text = (np.asarray(picture, int) for picture in drawn(4))
+    noise, patches, shapes, text = (np.asarray(picture, int) for picture in draw_strangers(4))
     steps = [np.abs(np.diff(picture, axis=1)).mean() for picture in (noise, patches, shapes, text)]
     assert steps[0] > 60
     assert steps[1] < 20
@@ -32,7 +34,7 @@ def test_the_kinds_of_pictures_differ():
 
 def test_every_one_can_be_embedded_as_a_photo_is():
     extractor = ClassicExtractor()
-    for picture in drawn(8):
+    for picture in draw_strangers(8):
         file = io.BytesIO()
         picture.save(file, "JPEG")
         loaded = images.load(file.getvalue(), options=extractor.spec.images, size=extractor.spec.input_size)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...extractors import build
 from . import checkpoint
-from .run import Run
+from .run import FinetuneRun
 
 PATIENCE_SECONDS = 30
 """For another process that trains in the same folder to end."""
@@ -40,7 +40,7 @@ def main() -> int:
     def work() -> None:
         with checkpoint.alone(Path(request["checkpoint"]).with_suffix(".lock"), PATIENCE_SECONDS):
             build.prepare()
-            run = Run(request)
+            run = FinetuneRun(request)
             run.start_or_resume()
             run.epochs()
             run.export()

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, Sequence[NDArray[Any]]]
+NamedArrays = Mapping[str, Sequence[NDArray[Any]]]
 
 
-def save(path: Path, facts: dict[str, Any], arrays: Arrays) -> None:
+def save_checkpoint(path: Path, facts: dict[str, Any], arrays: NamedArrays) -> None:
     """Replace the checkpoint by these ``facts`` (JSON) and lists of arrays."""
     named = {f"{name}/{i}": array for name, part in arrays.items() for i, array in enumerate(part)}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -37,7 +37,7 @@ def save(path: Path, facts: dict[str, Any], arrays: Arrays) -> None:
         raise
 
 
-def load(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]] | None:
+def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]] | None:
     """The facts and arrays saved last, or None if there are none. Raises ValueError where the file is damaged."""
     if not path.exists():
         return None

@@ -23,7 +23,7 @@ from .request import Pictures, Request
 LEAST_COSINE = 1 - 1e-4
 """Between features by Keras and by the exported model, as for every export; the weights as int8 may differ more."""
 
-NO_TENSORFLOW = (
+NEEDS_TENSORFLOW = (
     "Fine-tuning {} needs TensorFlow, which is not installed here: pip install 'django-visual-search[tensorflow]' on "
     "this machine, or run this on one that has it and shares the database. Learning a head needs no TensorFlow."
 )
@@ -65,7 +65,7 @@ def finetune(
     problem = export.missing(recipe)
     if problem:
         no_tensorflow = problem == export.NO_TENSORFLOW.format(recipe.application)
-        raise ExtractorUnavailable(NO_TENSORFLOW.format(recipe.application) if no_tensorflow else problem)
+        raise ExtractorUnavailable(NEEDS_TENSORFLOW.format(recipe.application) if no_tensorflow else problem)
     if recipe.weights_sha256:
         export.check_weights(Path(str(recipe.weights)), recipe.weights_sha256)
     with request.written(Path(folder)) as files:
@@ -141,7 +141,7 @@ def _message(line: bytes) -> str | None:
 
 
 def _result(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]]:
-    found = checkpoint.load(path)
+    found = checkpoint.load_checkpoint(path)
     assert found is not None  # written before the process ends with code 0
     return found
 

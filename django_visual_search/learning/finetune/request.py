@@ -30,7 +30,7 @@ MOST_CLASSES = 20_000
 """Of a label: a proxy each, of as many numbers as features, is kept three times in memory and moved at every step."""
 
 
-def opened(pictures: Pictures) -> tuple[NDArray[np.uint8], Path | None]:
+def open_pictures(pictures: Pictures) -> tuple[NDArray[np.uint8], Path | None]:
     """The pictures, and the file that they were given as."""
     if isinstance(pictures, np.ndarray):
         return pictures, None
@@ -61,7 +61,7 @@ def below_zero(values: Values) -> NDArray[np.bool_]:
     return np.array([isinstance(value, int | np.integer) and value < 0 for value in values], bool)
 
 
-def learned(name: str, values: Values, count: int, train: Indices) -> tuple[NDArray[np.int32], int, int]:
+def classes_of(name: str, values: Values, count: int, train: Indices) -> tuple[NDArray[np.int32], int, int]:
     """The class of each picture to learn from, numbered from 0, -1 for all others; how many classes there are; and how
     many were left out."""
     known = grouping(name, values, count).classes.copy()
@@ -75,10 +75,10 @@ def learned(name: str, values: Values, count: int, train: Indices) -> tuple[NDAr
     return own, min(len(numbers), MOST_CLASSES), max(0, len(numbers) - MOST_CLASSES)
 
 
-VERSION = 1
+CHECKPOINT_VERSION = 1
 """Of what a checkpoint holds and of how it comes about; a new one begins anew."""
 
-CHUNK = 256
+HASHED_AT_ONCE = 256
 """Pictures that are hashed at a time."""
 
 
@@ -124,7 +124,7 @@ class Request:
         """Raises ValueError, saying what is wrong, for inputs that make no sense."""
         size = options.input_size or recipe.input_size
         training_size = options.training_size or max(32, round(size * 5 / 7 / 32) * 32)
-        array, path = opened(pictures)
+        array, path = open_pictures(pictures)
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
             raise ValueError(f"Pictures are uint8 (n, s, s, 3), not {array.dtype} {array.shape}.")
         if array.shape[1] != (side := picture_size(size, recipe.views)):
@@ -138,7 +138,7 @@ class Request:
         notes: list[str] = []
         classes, counts, weights = [], [], []
         for name, values in labels.items():
-            own, number, dropped = learned(name, values, count, train)
+            own, number, dropped = classes_of(name, values, count, train)
             if dropped:
                 notes.append(f"{name}: {dropped} values with the fewest pictures are not learned (at most {number})")
             weight = float(options.weights.get(name, 1.0))
@@ -191,13 +191,13 @@ class Request:
         recipe = {**asdict(self.recipe), "quantise": None}
         if self.recipe.weights_sha256:
             recipe["weights"] = None  # by content, so that moving the file changes nothing
-        facts = [VERSION, recipe, options, self.task, self.counts, self.pictures.shape]
+        facts = [CHECKPOINT_VERSION, recipe, options, self.task, self.counts, self.pictures.shape]
         found = hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode())
         for name, array in sorted(self.arrays.items()):
             found.update(f"{name} {array.dtype} {array.shape}".encode())
             found.update(np.ascontiguousarray(array).tobytes())
-        for start in range(0, len(self.pictures), CHUNK):
-            found.update(np.ascontiguousarray(self.pictures[start : start + CHUNK]).data)
+        for start in range(0, len(self.pictures), HASHED_AT_ONCE):
+            found.update(np.ascontiguousarray(self.pictures[start : start + HASHED_AT_ONCE]).data)
         return found.hexdigest()
 
     @contextlib.contextmanager

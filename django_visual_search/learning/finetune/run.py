@@ -24,7 +24,7 @@ from .checkpoint import advanced, epochs_in_time, factor
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOut:
     """Held-out pictures and what they are searched for in; false where there are none."""
 
     rows: Indices
@@ -38,7 +38,7 @@ class Held:
         return len(self.split.held_out) > 0
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], task: str, most: int, seed: int) -> Held:
+    def of(cls, arrays: Mapping[str, NDArray[Any]], task: str, most: int, seed: int) -> HeldOut:
         """About ``most`` pictures of ``arrays`` (target, scenes, train, held_out) at the utmost: all pictures of each
         label value that is measured with, drawn at random."""
         target, train, held = arrays["target"], arrays["train"], arrays["held_out"]
@@ -70,11 +70,11 @@ class Held:
 SAYING_SECONDS = 30
 """Between two messages within an epoch."""
 
-COMPARED = 16
+COMPARED_PICTURES = 16
 """Pictures whose features are handed over, for the exported model to be compared with."""
 
 
-class Run:
+class FinetuneRun:
     """One training, from the start or from where it was stopped."""
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class Run:
         with np.load(request["arrays"]) as arrays:
             self.classes: NDArray[np.int32] = arrays["classes"]
             self.train: NDArray[np.intp] = arrays["train"]
-            self.held = Held.of(arrays, request["task"], self.options["measured"], self.options["seed"])
+            self.held = HeldOut.of(arrays, request["task"], self.options["measured"], self.options["seed"])
         self.path = Path(request["checkpoint"])
         self.training = Training(request["recipe"], self.options)
         self.facts: dict[str, Any] = {
@@ -107,7 +107,7 @@ class Run:
         return self.spent_before + time.monotonic() - self.begun
 
     def start_or_resume(self) -> None:
-        stored = checkpoint.load(self.path)
+        stored = checkpoint.load_checkpoint(self.path)
         if stored is None:
             return self._start()
         self.facts, arrays = stored
@@ -205,7 +205,7 @@ class Run:
 
     def _save(self) -> None:
         self.facts["seconds"] = self.spent
-        checkpoint.save(self.path, self.facts, {**self.training.state(), "best": self.best})
+        checkpoint.save_checkpoint(self.path, self.facts, {**self.training.state(), "best": self.best})
 
     def export(self) -> None:
         """Write the flatbuffer of the best epoch, and what is to be known of it."""
@@ -219,8 +219,12 @@ class Run:
         features = training.features(self.pictures, rows)
         Path(request["output"]).write_bytes(training.flatbuffer(request["recipe"]["quantise"]))
         self.facts["seconds"] = self.spent
-        some = {"rows": [rows[:COMPARED]], "features": [features[:COMPARED]], "mean": [features.mean(axis=0)]}
-        checkpoint.save(Path(request["result"]), self.facts, some)
+        some = {
+            "rows": [rows[:COMPARED_PICTURES]],
+            "features": [features[:COMPARED_PICTURES]],
+            "mean": [features.mean(axis=0)],
+        }
+        checkpoint.save_checkpoint(Path(request["result"]), self.facts, some)
 
 
 def _left(steps: int, an_epoch: int, seconds: float) -> str:

@@ -42,7 +42,7 @@ class Strength:
     erased: float = 0.25
 
 
-def views(pictures: Any, size: int, strength: Strength, seed: Any) -> Any:
+def augment_batch(pictures: Any, size: int, strength: Strength, seed: Any) -> Any:
     """One view of each picture: ``(b, s, s, 3)`` to float32 ``(b, size, size, 3)`` from 0 to 255.
 
     ``seed``: int32 ``(2,)``; equal seeds give equal views.
@@ -149,7 +149,7 @@ def loss(
 
 Arrays = list[NDArray[Any]]
 
-AT_ONCE = 32
+FEATURES_AT_ONCE = 32
 """Pictures that features are computed of at a time."""
 
 NO_DECAY = ("bias", "beta", "gamma", "proxies")
@@ -207,7 +207,7 @@ class Training:
         pictures = tf.cast(pictures, tf.float32)
         if pictures.shape[1] != self.size:
             pictures = build.shrunk(pictures, self.size)
-        altered = views(pictures, options["training_size"], self.strength, seed)
+        altered = augment_batch(pictures, options["training_size"], self.strength, seed)
         with tf.GradientTape() as tape:
             features = tf.cast(self.backbone(self.preprocess(altered), training=False), tf.float32)
             value = loss(
@@ -230,9 +230,9 @@ class Training:
     def features(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Features ``(rows, f)`` of some of the pictures, with the weights in use."""
         found = []
-        for start in range(0, len(rows), AT_ONCE):
-            batch = np.asarray(pictures[rows[start : start + AT_ONCE]])
-            padded = np.concatenate([batch, np.zeros((AT_ONCE - len(batch), *batch.shape[1:]), np.uint8)])
+        for start in range(0, len(rows), FEATURES_AT_ONCE):
+            batch = np.asarray(pictures[rows[start : start + FEATURES_AT_ONCE]])
+            padded = np.concatenate([batch, np.zeros((FEATURES_AT_ONCE - len(batch), *batch.shape[1:]), np.uint8)])
             found.append(self._features(tf.constant(padded)).numpy()[: len(batch)])
         return np.concatenate(found)
 

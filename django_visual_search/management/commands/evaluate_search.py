@@ -1,4 +1,4 @@
-"""``manage.py evaluate_search``: how well the shop's search finds, on the shop's own pictures."""
+"""``manage.py evaluate_search``: measure how well the shop's search finds, on the shop's own pictures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from django.utils import timezone
 from ... import __version__
 from ...evaluation import evaluate_field
 from ...evaluation.catalogue import usual_labels
-from ...evaluation.figures import Evaluation
-from ...evaluation.floors import Floor, parse
-from ...evaluation.plots import missing
+from ...evaluation.figures import Evaluation, Floor, parse_floor
+from ...evaluation.plots import missing_matplotlib
 from ...evaluation.report import write_report
-from ...evaluation.served import LIMIT
-from ...evaluation.text import lines
+from ...evaluation.served import QUERY_LIMIT, ROBUSTNESS_PICTURES, SEARCHES
+from ...evaluation.text import report_lines
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.registry import embedding_fields, get_field
@@ -32,24 +31,43 @@ REPORT = "visual-search-report.html"
 
 class Command(BaseCommand):
     help = (
-        "Measure the search as it is now on the shop's own pictures: recall, mAP, MRR and nDCG, by category too, how "
-        "robust it is, what the index leaves out, and how long a search takes. Nothing is changed."
+        "Measure the present search on the shop's own pictures: recall, mAP, MRR and nDCG, by category too, its "
+        "robustness, the recall of its index, and the time of a search. Changes nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("label", nargs="?", metavar="app.Model.field", help="Only this field; all by default.")
+        parser.add_argument("label", nargs="?", metavar="app.Model.field", help="Only this field (default: all).")
         parser.add_argument(
             "--labels",
             metavar="category,…",
-            help="Paths from the product that figures are told apart by; its category, if it has one, by default.",
+            help="Paths from the product; figures are given by each of their values (default: category, if any).",
         )
         parser.add_argument(
-            "--within", action="append", default=[], metavar="FIELD=VALUE", help="Only products with that; repeatable."
+            "--within",
+            action="append",
+            default=[],
+            metavar="FIELD=VALUE",
+            help="Only products with this value; repeatable.",
         )
         parser.add_argument(
-            "--limit", type=int, default=LIMIT, help="Pictures to search by, drawn at random (default %(default)s)."
+            "--limit",
+            type=int,
+            default=QUERY_LIMIT,
+            help="Pictures to search by, drawn at random (default %(default)s).",
         )
-        parser.add_argument("--seed", type=int, default=0, help="The same seed draws the same (default %(default)s).")
+        parser.add_argument(
+            "--robustness-pictures",
+            type=int,
+            default=ROBUSTNESS_PICTURES,
+            help="Pictures to alter in every way, the slowest step (default %(default)s; 0 for none).",
+        )
+        parser.add_argument(
+            "--searches",
+            type=int,
+            default=SEARCHES,
+            help="Searches to time and to compare with exact ones (default %(default)s).",
+        )
+        parser.add_argument("--seed", type=int, default=0, help="Seed of all draws (default %(default)s).")
         parser.add_argument(
             "--report", metavar="DIR|FILE.html", help=f"Write a report with plots, one HTML file (DIR: {REPORT})."
         )
@@ -59,24 +77,25 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="R@1=0.6",
-            help="Exit with 1 if a figure is lower; of the first task, or of one named as in 'altered views:R@1=0.6'. "
+            help="Exit with 1 if a figure is lower, of the first task or of a named one: 'altered views:R@1=0.6'. "
             "Repeatable.",
         )
 
     def handle(self, *, label: str | None, **options: Any) -> None:
         labels = [name.strip() for name in (options["labels"] or "").split(",") if name.strip()]
-        if options["limit"] < 1:
-            raise CommandError("--limit must be at least 1.")
+        for name, least in (("limit", 1), ("searches", 1), ("robustness_pictures", 0)):
+            if options[name] < least:
+                raise CommandError(f"--{name.replace('_', '-')} must be at least {least}.")
         try:
             fields = [get_field(label)] if label else embedding_fields()
             named = labels or [name for field in fields for name in usual_labels(field.product_model)]
-            floors = [parse(text, named) for text in options["fail_under"]]
+            floors = [parse_floor(text, named) for text in options["fail_under"]]
         except (LookupError, ValueError) as e:
             raise CommandError(str(e.args[0])) from e
         if not fields:
             raise CommandError("No model has an EmbeddingField. Add one, as the README shows, and migrate.")
         report = _report_path(options["report"])
-        if report is not None and (problem := missing()):
+        if report is not None and (problem := missing_matplotlib()):
             raise CommandError(problem)
         for path in (report, Path(options["json"]) if options["json"] else None):
             if path is not None and not path.absolute().parent.is_dir():
@@ -102,6 +121,8 @@ class Command(BaseCommand):
                     limit=options["limit"],
                     seed=options["seed"],
                     within=_within(field, options["within"]),
+                    robustness_pictures=options["robustness_pictures"],
+                    searches=options["searches"],
                     start=self._start,
                 )
             except ValueError as e:
@@ -111,11 +132,12 @@ class Command(BaseCommand):
                 continue
             except (LookupError, ExtractorUnavailable, ImproperlyConfigured) as e:
                 raise CommandError(str(e.args[0] if isinstance(e, LookupError) else e)) from e
-            self._finish()
-            self.stdout.write("\n" + "\n".join(lines(evaluation)) + "\n")
+            finally:
+                self._finish()
+            self.stdout.write("\n" + "\n".join(report_lines(evaluation)) + "\n")
             found.append(evaluation)
         if not found:
-            raise CommandError("Nothing could be measured; see above for why.")
+            raise CommandError("Nothing could be measured; see the reasons above.")
         return found
 
     def _check(self, floors: list[Floor], found: list[Evaluation]) -> None:
@@ -123,7 +145,7 @@ class Command(BaseCommand):
         if problems:
             raise CommandError("\n".join(problems), returncode=1)
         if floors:
-            self.stdout.write(f"As asked for: {', '.join(map(str, floors))}.")
+            self.stdout.write(f"Floors met: {', '.join(map(str, floors))}.")
 
     _running: Progress | None = None
 
@@ -139,7 +161,7 @@ class Command(BaseCommand):
 
 
 def _report_path(text: str | None) -> Path | None:
-    """A name that doesn't end in .html is a folder, made if need be."""
+    """Return the file to write; a name that doesn't end in .html is a folder, made if missing."""
     if text is None:
         return None
     path = Path(text)
@@ -153,7 +175,7 @@ def _report_path(text: str | None) -> Path | None:
 
 
 def _within(field: EmbeddingField, conditions: list[str]) -> Any:
-    """The products that meet all conditions; None without any."""
+    """Return the products that meet all conditions; None without any condition."""
     if not conditions:
         return None
     products = field.product_model._base_manager.all()

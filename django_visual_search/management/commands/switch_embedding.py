@@ -1,4 +1,4 @@
-"""``manage.py switch_embedding``: let a learned head, or another extractor, make a field's vectors; or go back."""
+"""``manage.py switch_embedding``: let a learned head, or another extractor, make a field's vectors; or roll back."""
 
 from __future__ import annotations
 
@@ -17,40 +17,41 @@ from ...fields import EmbeddingField
 from ...fields.registry import get_field, only_field
 from ...models import EmbeddingHead
 from ...spaces.heads import key_of_space
-from ...spaces.serving import serving
+from ...spaces.serving import Space, forget, serving
 from ...training import switching
 
 
 class Command(BaseCommand):
     help = (
         "Switch a field to a head that train_embedding learned, or to an extractor of the settings, while searches go "
-        "on. Refuses what was measured to be worse. Run it again after an interruption: it goes on where it stopped."
+        "on. Refuses one that was measured to be worse. After an interruption, run it again: it resumes."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("target", nargs="?", metavar="HEAD|EXTRACTOR", help="What is to serve.")
+        parser.add_argument("target", nargs="?", metavar="HEAD|EXTRACTOR", help="The head or extractor to serve.")
         parser.add_argument(
-            "label", nargs="?", metavar="app.Model.field", help="Needed where there are several fields."
+            "label", nargs="?", metavar="app.Model.field", help="Required where the project has several fields."
         )
-        parser.add_argument("--rollback", action="store_true", help="Go back to what served before the latest switch.")
-        parser.add_argument(
-            "--force", action="store_true", help="Switch though it is worse, or not known to be better."
-        )
+        parser.add_argument("--rollback", action="store_true", help="Undo the latest switch, finished or not.")
+        parser.add_argument("--force", action="store_true", help="Switch even if it is worse, or was never measured.")
         parser.add_argument("--sync", action="store_true", help="Embed in this process instead of the Celery workers.")
         parser.add_argument("--batch-size", type=int, default=conf.BATCH_SIZE, help="Pictures per batch.")
 
     def handle(self, *, target: str | None, label: str | None, **options: Any) -> None:
         try:
             if options["rollback"]:
-                # With --rollback the only word is the field.
+                # With --rollback the only argument is the field.
                 field = _field(label or target)
-                announced = switching.roll_back(field)
+                space, seconds = switching.roll_back(field)
             elif target is None:
                 raise CommandError("Name a head or an extractor, or say --rollback.")
             else:
                 field = self._field_for(target, label)
-                announced = self._switch(field, target, options["force"])
-            self._move(field, announced, options["sync"], options["batch_size"])
+                space = switching.space_named(field, target)
+                self._check(field, target, space, options["force"])
+                seconds = switching.announce(field, space)
+            self._wait(field, space, seconds)
+            self._move(field, options["sync"], options["batch_size"])
         except LookupError as e:
             raise CommandError(str(e.args[0])) from e
         except (ValueError, ExtractorUnavailable, ImproperlyConfigured) as e:
@@ -62,20 +63,20 @@ class Command(BaseCommand):
             label = head.label if head else None
         return _field(label)
 
-    def _switch(self, field: EmbeddingField, target: str, force: bool) -> switching.Announced:
-        space = switching.space_named(field, target)
+    def _check(self, field: EmbeddingField, target: str, space: Space, force: bool) -> None:
         if space == serving(field).wanted:
             self.stdout.write(f"{field.label}: {target} serves already.")
         elif not force and (why := switching.worse(field, space, self.stdout.write)):
             raise switching.SwitchRefused(f"{why} To switch all the same: --force.")
-        return switching.announce(field, space)
 
-    def _move(self, field: EmbeddingField, announced: switching.Announced, sync: bool, batch_size: int) -> None:
-        self.stdout.write(f"{field.label}: vectors of {key_of_space(field, announced.space)} are to serve.")
-        if announced.seconds > 0:
-            self.stdout.write(f"Waiting {announced.seconds:.0f} s, until every process asks for both kinds of vectors.")
-            time.sleep(announced.seconds + 0.1)
-        switching.know_anew()
+    def _wait(self, field: EmbeddingField, space: Space, seconds: float) -> None:
+        self.stdout.write(f"{field.label}: vectors of {key_of_space(field, space)} are to serve.")
+        if seconds > 0:
+            self.stdout.write(f"Waiting {seconds:.0f} s, until every process searches both spaces.")
+            time.sleep(seconds + 0.1)
+        forget()
+
+    def _move(self, field: EmbeddingField, sync: bool, batch_size: int) -> None:
         failed = False
         try:
             call_command(
@@ -95,11 +96,11 @@ class Command(BaseCommand):
                 f"{field.label}: switched. To go back: manage.py switch_embedding --rollback {field.label}"
             )
         else:
-            raise CommandError("Some vectors are still to be moved; the workers go on. Run the command again to see.")
+            raise CommandError("Some vectors have not moved yet; the workers go on. Run the command again to check.")
         if failed and (lost := indexing.outdated(field).count()):
             raise CommandError(
-                f"Pictures that had a vector before and have none in this space, so that they are not found any more: "
-                f"{lost}. See the reasons above.",
+                f"Pictures that had a vector before and have none in this space, so that no search finds them: {lost}. "
+                "See the reasons above.",
                 returncode=1,
             )
         if failed:

@@ -1,4 +1,4 @@
-"""``manage.py train_embedding``: learn a head, or fine-tune the backbone, from the shop's own pictures."""
+"""``manage.py train_embedding``: learn a head, or fine-tune the backbone, on the shop's own pictures."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from ...evaluation.catalogue import usual_labels
 from ...extractors import ExtractorUnavailable
 from ...fields.registry import get_field, only_field
 from ...learning.finetune.options import FinetuneOptions
-from ...learning.heads import Trained
+from ...learning.train import TrainedHead
 from ...spaces.artifacts import cache_directory
-from ...training import finetuning, heads
-from ...training import heads as keeping
-from ...training.heads import baseline
-from ...training.supervision import gather, usual_labels
+from ...training.finetuning import Finetuning
+from ...training.head import backbone_for, baseline, keep_head, metrics_json, plan_for, train
+from ...training.supervision import USUAL_LABELS, gather
 from ..progress import Progress
 
-MOST = 50_000
+PICTURE_LIMIT = 50_000
 
 
 class Command(BaseCommand):
     help = (
-        "Learn from the catalogue and from feedback which pictures belong together. The result is a candidate: "
-        "`switch_embedding` makes it serve."
+        "Learn from the catalogue and from feedback which pictures belong together. The result is a candidate head: "
+        "`switch_embedding` lets it serve."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "label", nargs="?", metavar="app.Model.field", help="Needed where there are several fields."
+            "label", nargs="?", metavar="app.Model.field", help="Required where the project has several fields."
         )
         parser.add_argument(
             "--labels",
-            help="Paths from the product to what it should be told apart by, such as category,brand. The first says "
-            "what the right kind is. By default category and brand where the product has them; '' for none.",
+            help="Paths from the product to labels that tell pictures apart, such as category,brand. The first says "
+            "which hits are of the right kind. Default: category and brand where the product has them; '' for none.",
         )
         parser.add_argument(
             "--method",
@@ -45,19 +45,26 @@ class Command(BaseCommand):
             default="head",
             help="A head on the backbone's features, in seconds; or the whole backbone and a head, in many minutes.",
         )
-        parser.add_argument("--extractor", help="Learn for this extractor of the settings, instead of what serves now.")
-        parser.add_argument("--name", help="Of the head; by default one is made.")
-        parser.add_argument("--limit", type=int, default=MOST, help="At most so many pictures (default %(default)s).")
-        parser.add_argument("--seed", type=int, default=0, help="Of what is held out (default %(default)s).")
+        parser.add_argument("--extractor", help="Learn for this extractor of the settings instead of the serving one.")
+        parser.add_argument("--name", help="Name of the head (default: made from the model, the method and a number).")
         parser.add_argument(
-            "--epochs", type=int, default=FinetuneOptions.epochs, help="Of fine-tuning, at most (default %(default)s)."
+            "--limit", type=int, default=PICTURE_LIMIT, help="Use at most so many pictures (default %(default)s)."
         )
-        parser.add_argument("--seconds", type=float, help="Longest that each of the two runs of fine-tuning may take.")
+        parser.add_argument(
+            "--seed", type=int, default=0, help="Seed that draws the held-out pictures (default %(default)s)."
+        )
+        parser.add_argument(
+            "--epochs",
+            type=int,
+            default=FinetuneOptions.epochs,
+            help="Fine-tune for at most so many epochs (default %(default)s).",
+        )
+        parser.add_argument("--seconds", type=float, help="Time limit of each of the two runs of fine-tuning.")
         parser.add_argument(
             "--once",
             action="store_true",
-            help="Let the backbone serve that was fine-tuned without the held-out pictures, instead of fine-tuning "
-            "once more on every picture.",
+            help="Keep the backbone that was fine-tuned without the held-out pictures, instead of fine-tuning once "
+            "more on every picture.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Measure, and keep nothing but features.")
 
@@ -68,6 +75,8 @@ class Command(BaseCommand):
             raise CommandError(str(e.args[0])) from e
         except (ValueError, ImproperlyConfigured, ExtractorUnavailable) as e:
             raise CommandError(str(e)) from e
+        finally:
+            self._finish()
 
     def _train(
         self,
@@ -86,49 +95,45 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         field = get_field(label) if label else only_field()
-        paths = usual_labels(field) if labels is None else [path.strip() for path in labels.split(",") if path.strip()]
-        base = heads.base_of(field, extractor)
+        if labels is None:
+            paths = usual_labels(field.product_model, USUAL_LABELS)
+        else:
+            paths = [path.strip() for path in labels.split(",") if path.strip()]
+        base = backbone_for(field, extractor)
         self.stdout.write(f"{field.label}: features of {base.extractor.features_key}")
         started = time.monotonic()
-        progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, 0)
-
-        def show(count: int, total: int) -> None:
-            progress.total = total
-            progress.show(count)
-
-        given = gather(field, base.extractor, paths, most=limit, seed=seed, show=show)
-        self._say("features", time.monotonic() - started)
+        given = gather(field, base.extractor, paths, most=limit, seed=seed, show=self._show)
+        self._finish()
+        self._write_seconds("features", time.monotonic() - started)
         for line in given.describe():
             self.stdout.write(f"  {line}")
         before = baseline(field, base.extractor.features_key, given)
         kind = paths[0] if paths else None
         summary = {"labels": paths, "pictures": len(given.features), "seed": seed, "given": given.describe()}
         dimensions = base.extractor.spec.dimensions
-        self._say("vectors as they are now", time.monotonic() - started)
+        self._write_seconds("serving vectors", time.monotonic() - started)
         if before.flattered:
             self.stdout.write(
-                f"  note: {before.flattered} serves, and knows the pictures held out here: that flatters the figures "
-                "'before'."
+                f"  note: {before.flattered} serves and knows the held-out pictures: that flatters its figures."
             )
             summary["flattered"] = before.flattered
-        trained = heads.train(given, base, before, kind=kind, seed=seed, dimensions=dimensions, progress=self._tell)
-        self._report("head", trained)
+        trained = train(given, base, before, kind=kind, seed=seed, dimensions=dimensions, progress=self._write_now)
+        self._write_figures("head", trained)
         if method == "finetune":
-            plan = heads.plan_for(given, kind=kind, seed=seed, dimensions=dimensions)
+            plan = plan_for(given, kind=kind, seed=seed, dimensions=dimensions)
             folder = cache_directory() / "training" / field.label
-            work = finetuning.Finetuning(field, base, given, plan, folder, self._tell, show)
-            wanted = FinetuneOptions(epochs=epochs, seconds=seconds, seed=seed)
-            tuned = work.run(wanted, before, kind, again=not once)
-            summary |= {"head_alone": keeping.figures(trained), "finetuning": tuned.measured.as_dict()}
+            work = Finetuning(field, base, given, plan, folder, self._write_now, self._show)
+            tuned = work.run(FinetuneOptions(epochs=epochs, seconds=seconds, seed=seed), before, kind, again=not once)
+            summary |= {"head_alone": metrics_json(trained), "finetuning": tuned.measured.as_dict()}
             trained = tuned.trained
-            self._report("fine-tuned, with a head", trained)
+            self._write_figures("fine-tuned, with a head", trained)
             if not dry_run:
                 base = work.keep(tuned)
             shutil.rmtree(folder)
         if dry_run:
             self.stdout.write("Dry run: nothing was kept but features.")
             return
-        row, new = keeping.keep_head(
+        row, new = keep_head(
             field,
             trained,
             base.extractor,
@@ -139,20 +144,33 @@ class Command(BaseCommand):
             **base.columns,
         )
         if not new:
-            self.stdout.write(f"It is the same head as {row.name}, which is there already.")
+            self.stdout.write(f"The head equals {row.name}, which is kept already.")
             return
-        self.stdout.write(f"Kept as {row.name} ({row.key}). To make it serve: manage.py switch_embedding {row.name}")
+        self.stdout.write(f"Kept as {row.name} ({row.key}). To let it serve: manage.py switch_embedding {row.name}")
 
-    def _tell(self, text: str) -> None:
+    _progress: Progress | None = None
+
+    def _show(self, count: int, total: int) -> None:
+        if self._progress is None:
+            self._progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, total)
+        self._progress.total = total
+        self._progress.show(count)
+
+    def _finish(self) -> None:
+        if self._progress is not None:
+            self._progress.finish()
+
+    def _write_now(self, text: str) -> None:
+        self._finish()
         self.stdout.write(text)
         self.stdout.flush()
 
-    def _say(self, what: str, seconds: float) -> None:
+    def _write_seconds(self, what: str, seconds: float) -> None:
         self.stdout.write(f"{what}: {seconds:.1f} s")
 
-    def _report(self, what: str, trained: Trained) -> None:
+    def _write_figures(self, what: str, trained: TrainedHead) -> None:
         settings = trained.settings
-        self._say(what, trained.seconds)
+        self._write_seconds(what, trained.seconds)
         self.stdout.write(
             f"  chosen: shrinkage {settings.shrinkage}, residual {settings.residual}, weights "
             f"{dict(settings.weights)}; {trained.learned.named} of {settings.dimensions} dimensions tell labels apart"

@@ -1,4 +1,8 @@
-"""Trains a head: settings, figures and confidence come from held-out pictures, the head itself from all of them."""
+"""Train a head: settings, figures and confidence come from held-out pictures, the head itself from all of them.
+
+Entry function: ``train_head``. It returns a ``TrainedHead`` with an ``Outcome`` for each task: "unseen pictures" and
+"unseen products", measured *before* (by the vectors that serve now) and *after* (by heads that never saw them).
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,17 @@ from numpy.typing import NDArray
 
 from ..extractors.heads import LinearHead
 from .calibration import Calibration
-from .first_hits import learn_confidence
+from .confidence import learn_confidence
 from .labels import Labels, one_blas_thread
-from .lda import Learned, Settings, learn
+from .lda import HeadSettings, LearnedHead, learn_head
 from .metrics import Metrics
-from .selection import Plan, Tried, answerable, check, choose, learned_embed, measure, splits_of
+from .selection import TrainingPlan, Tried, answerable, check_arrays, choose_settings, learned_embed, measure, splits_of
 from .splits import Indices, Split
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What held-out pictures say of one task, with the vectors that the shop has now and with the head."""
+    """Figures of one task on held-out pictures, by the vectors that the shop has now and by the head."""
 
     split: Split
     before: Metrics
@@ -39,19 +41,19 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A head made from all pictures, and what is known of it from heads of the same settings made from some."""
+class TrainedHead:
+    """A head learned from all pictures, and the figures of heads with the same settings that were learned from some."""
 
-    learned: Learned
-    settings: Settings
+    learned: LearnedHead
+    settings: HeadSettings
     outcomes: tuple[Outcome, ...]
     """By task; empty where nothing could be held out."""
     calibration: Calibration | None
-    """None where there were too few held-out pictures to learn confidence from."""
+    """None where too few pictures were held out to learn confidence from."""
     tried: tuple[Tried, ...]
     seconds: float
     notes: tuple[str, ...] = ()
-    """What could not be done, and why; for people."""
+    """Steps that were impossible, and why; for people."""
 
     @property
     def head(self) -> LinearHead:
@@ -61,27 +63,27 @@ class Trained:
 def train_head(
     features: NDArray[np.floating[Any]],
     labels: Labels,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     before: NDArray[np.floating[Any]],
-    learned_before: Settings | None = None,
+    learned_before: HeadSettings | None = None,
     scenes: Indices | None = None,
     strangers: NDArray[np.floating[Any]] | None = None,
     inner: Sequence[Split] | None = None,
-    progress: Progress = lambda message: None,
-) -> Trained:
+    progress: Callable[[str], None] = lambda message: None,
+) -> TrainedHead:
     """Choose settings, measure before and after, learn confidence, and learn the head from everything.
 
-    ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn``). ``before``: the unit vectors,
-    ``(n, b)``, that they have now, which may come from another backbone. ``learned_before``: how the head was learned
-    that they come of, if any; then ``before`` are that backbone's features, and what serves is measured by heads of
-    those settings that don't know the held-out pictures either. ``scenes``: see ``near_duplicates``.
-    ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low. ``inner``: what
-    settings are chosen by, where the features themselves were learned from some of the pictures.
+    ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn_head``). ``before``: the unit
+    vectors, ``(n, b)``, that they have now, which may come from another backbone. ``learned_before``: settings of the
+    head that made these vectors, if any; then ``before`` are that backbone's features, and heads of those settings that
+    don't know the held-out pictures either are measured. ``scenes``: see ``near_duplicates``.
+    ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low. ``inner``:
+    splits to choose settings by, where the features themselves were learned from some of the pictures.
 
-    Settings are chosen on pictures that are neither of the held-out ones nor of a held-out product, so the figures owe
-    nothing to what they are measured with; the head that serves then knows these too. Needs scikit-learn
-    (ExtractorUnavailable). Raises ValueError where nothing can be learned; what can't be measured is said in ``notes``.
+    Settings are chosen on pictures that are neither held out nor of a held-out product, so the figures owe nothing to
+    the pictures they are measured with; the returned head knows these too. Raises ValueError where nothing can be
+    learned, and ExtractorUnavailable without scikit-learn; ``notes`` of the result say what couldn't be measured.
     """
     with one_blas_thread():
         return _train(features, labels, plan, before, learned_before, scenes, strangers, inner, progress)
@@ -90,32 +92,32 @@ def train_head(
 def _train(
     features: NDArray[np.floating[Any]],
     labels: Labels,
-    plan: Plan,
+    plan: TrainingPlan,
     before: NDArray[np.floating[Any]],
-    learned_before: Settings | None,
+    learned_before: HeadSettings | None,
     scenes: Indices | None,
     strangers: NDArray[np.floating[Any]] | None,
     given: Sequence[Split] | None,
-    progress: Progress,
-) -> Trained:
+    progress: Callable[[str], None],
+) -> TrainedHead:
     start = time.monotonic()
     notes: list[str] = []
-    check(features, labels, plan, before, scenes)
+    check_arrays(features, labels, plan, before, scenes)
     outer = splits_of(labels, np.arange(len(features)), plan, scenes, plan.seed, notes)
     seen = np.ones(len(features), bool)
     for split in outer:
         seen[split.held_out] = False
-    settings = Settings(plan.dimensions)
+    settings = HeadSettings(plan.dimensions)
     tried: list[Tried] = []
     inner = list(given or ())
     if outer and given is None:
         inner = splits_of(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, [])
     inner = [split for split in inner if len(answerable(labels[plan.target], split, scenes))]
     if outer and not inner:
-        notes.append("Beside the held-out pictures too few are left to choose settings by: the usual ones are taken.")
+        notes.append("Beside the held-out pictures too few are left to choose settings by: the defaults are taken.")
     if inner:
         progress(f"choosing settings on {int(seen.sum())} pictures")
-        settings, tried = choose(
+        settings, tried = choose_settings(
             features,
             labels,
             target=plan.target,
@@ -131,10 +133,10 @@ def _train(
         progress(f"measuring: {split.task}")
         try:
             embed = learned_embed(features, labels, split, settings)
-            now = _as_they_are if learned_before is None else learned_embed(before, labels, split, learned_before)
+            now = _unchanged if learned_before is None else learned_embed(before, labels, split, learned_before)
             figures = [
-                measure(rows, labels[plan.target], split, way, scenes=scenes).mean()
-                for rows, way in ((before, now), (features, embed))
+                measure(rows, labels[plan.target], split, by, scenes=scenes).mean()
+                for rows, by in ((before, now), (features, embed))
             ]
         except ValueError as e:
             notes.append(f"{split.task}: {e}")
@@ -147,10 +149,10 @@ def _train(
                 *(features, labels, plan, settings, (split, embed), notes), scenes=scenes, strangers=strangers, more=own
             )
     progress(f"learning from {len(features)} pictures")
-    learned = learn(features, labels, settings)
+    learned = learn_head(features, labels, settings)
     spent = time.monotonic() - start
-    return Trained(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
+    return TrainedHead(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
 
 
-def _as_they_are(vectors: NDArray[Any]) -> NDArray[np.float32]:
+def _unchanged(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(vectors, np.float32)

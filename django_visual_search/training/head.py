@@ -1,8 +1,8 @@
-"""What a new head is measured against: the vectors that serve now.
+"""Learn a head from the shop's pictures, measure it against the vectors that serve now, and store it.
 
-Learns a head from what the shop has, and measures it against what serves.
-
-Learned heads go into the database, as rows that every process can read.
+Entry functions, in the order of a training: ``backbone_for``, ``baseline``, ``train`` and ``keep_head``. A ``Backbone``
+is an extractor without a head; the ``Baseline`` is what a new head is compared with; a stored head is a *candidate*
+until a switch lets it serve.
 """
 
 from __future__ import annotations
@@ -21,69 +21,96 @@ from numpy.typing import NDArray
 from .. import images
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
-from ..learning import first_hits
-from ..learning.heads import Trained, train_head
+from ..learning.confidence import draw_strangers
 from ..learning.labels import grouping
-from ..learning.lda import Settings
-from ..learning.selection import Plan
-from ..learning.serialise import digest, head_bytes
+from ..learning.lda import HeadSettings
+from ..learning.selection import TrainingPlan
+from ..learning.serialise import head_bytes, sha256_hex
 from ..learning.splits import Split
+from ..learning.train import TrainedHead, train_head
 from ..models import EmbeddingHead
 from ..spaces.extractors import get_extractor
 from ..spaces.heads import backbone_of, extractor_of_space
 from ..spaces.serving import serving
 from .features import catalogue_features, view_features
-from .supervision import LIKED, PRODUCT, VIEWS, Supervision
+from .supervision import LIKED, PRODUCT, VIEWS_OF_SINGLE, Supervision
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An extractor without a head, that heads are learned for."""
+
+    alias: str
+    """Of the extractor in the settings."""
+    extractor: BackboneExtractor
+    columns: dict[str, Any]
+    """Columns of an EmbeddingHead on it: the artifact and its options of a fine-tuned backbone, else none."""
+
+
+def backbone_for(field: EmbeddingField, alias: str | None = None) -> Backbone:
+    """Return the backbone that serves the field now, or that of an extractor of the settings.
+
+    Raises ImproperlyConfigured for an unknown extractor and one without features to learn from.
+    """
+    if alias is not None:
+        return Backbone(alias, backbone_of(get_extractor(alias, field.dimensions), {}, field.dimensions), {})
+    space = serving(field).wanted
+    base, columns = get_extractor(space.extractor, field.dimensions), {}
+    if space.head is not None:
+        row = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
+        if row.backbone:
+            columns = {"backbone": row.backbone, "artifact_id": row.artifact_id}
+    return Backbone(space.extractor, backbone_of(base, columns.get("backbone", {}), field.dimensions), columns)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What serves a field, for ``learning.heads.train_head``."""
+    """The vectors that serve a field, for ``learning.train.train_head``."""
 
     rows: NDArray[np.float32]
     """``(n, d)``: vectors of the pictures, or with ``settings`` features."""
-    settings: Settings | None
-    """How the head that serves was learned: it knows all pictures, so others like it are measured instead."""
+    settings: HeadSettings | None
+    """Settings of the head that serves: it knows all pictures, so heads like it are measured instead."""
     key: str
     """Of the extractor that serves."""
     flattered: str = ""
-    """Name of a head that serves and can't be learned anew without the held-out pictures; empty if there is none."""
+    """Name of the serving head if it can't be learned again without the held-out pictures; else empty."""
 
 
 def baseline(field: EmbeddingField, features_key: str, given: Supervision) -> Baseline:
-    """What serves now. ``features_key``: of the backbone that ``given`` has features of.
+    """Return what serves now. ``features_key``: of the backbone of the features in ``given``.
 
-    Raises ImproperlyConfigured and ExtractorUnavailable where what serves can't run.
+    Raises ImproperlyConfigured and ExtractorUnavailable where the serving extractor can't run.
     """
     space = serving(field).wanted
     now = extractor_of_space(field, space)
     if not isinstance(now, BackboneExtractor):
-        now = backbone_of(now, {}, field.dimensions)  # says why it can't be
+        now = backbone_of(now, {}, field.dimensions)  # raises, saying why
     if space.head is None:
         return Baseline(_rows(field, now, features_key, given, learned=False), None, now.spec.key)
     head = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
     settings = _settings(head, given)
-    # A backbone that was tuned knows the pictures, whatever head is on it; where the new head is on it too, both do.
+    # A fine-tuned backbone knows the pictures, whatever its head; with the new head on it too, the comparison is fair.
     tuned_apart = bool(head.backbone) and now.features_key != features_key
     flattered = head.name if settings is None or tuned_apart else ""
     rows = _rows(field, now, features_key, given, learned=settings is not None)
     return Baseline(rows, settings, now.spec.key, flattered)
 
 
-def _settings(head: EmbeddingHead, given: Supervision) -> Settings | None:
-    """How the head was learned, where that is known: labels that it didn't have count nothing."""
+def _settings(head: EmbeddingHead, given: Supervision) -> HeadSettings | None:
+    """Return the head's settings if they were stored; labels that it didn't have weigh 0."""
     stored = head.summary.get("settings")
     if stored is None:
         return None
     had = {PRODUCT, *head.summary.get("labels", ()), *stored["weights"]}
     weights = {name: float(stored["weights"].get(name, 1.0)) if name in had else 0.0 for name in given.labels}
-    return Settings(stored["dimensions"], stored["shrinkage"], stored["residual"], weights)
+    return HeadSettings(stored["dimensions"], stored["shrinkage"], stored["residual"], weights)
 
 
 def _rows(
     field: EmbeddingField, now: BackboneExtractor, features_key: str, given: Supervision, *, learned: bool
 ) -> NDArray[np.float32]:
-    """The vectors of pictures and views; their features where ``learned``."""
+    """Return the vectors of pictures and views, ``(n, d)``; their features where ``learned``."""
 
     def made(features: NDArray[np.float16]) -> NDArray[Any]:
         return features.astype(np.float32) if learned else now.project(features)
@@ -95,50 +122,23 @@ def _rows(
     rows = np.zeros((len(given.view), first.shape[1]), np.float32)
     rows[own] = first
     viewed = np.unique(given.pictures[~own])
-    views = view_features(field, now, given.catalogue, viewed.tolist(), VIEWS) if len(viewed) else []
+    views = view_features(field, now, given.catalogue, viewed.tolist(), VIEWS_OF_SINGLE) if len(viewed) else []
     for number, one in enumerate(views):
         this = given.view == number
         rows[this] = made(one.rows[np.searchsorted(viewed, given.pictures[this])])
     return rows
 
 
-STRANGERS = 120
-"""Drawn pictures of nothing that is sold, for which confidence is to be low."""
+STRANGER_PICTURES = 120
+"""Drawn pictures of things that no shop sells, for which confidence is to be low."""
 
 MIXTURES = (0.0, 0.3)
 """Weights of the named labels and of feedback beside the product's own pictures."""
 
 
-@dataclass(frozen=True)
-class Base:
-    """A backbone, without a head, that heads are learned for."""
-
-    alias: str
-    """Of the extractor in the settings."""
-    extractor: BackboneExtractor
-    columns: dict[str, Any]
-    """Of an EmbeddingHead that is learned on it: the artifact and its options, where the backbone is a tuned one."""
-
-
-def base_of(field: EmbeddingField, alias: str | None = None) -> Base:
-    """The backbone that serves the field now, or that of an extractor of the settings.
-
-    Raises ImproperlyConfigured for an unknown extractor and one that has no features to learn from.
-    """
-    if alias is not None:
-        return Base(alias, backbone_of(get_extractor(alias, field.dimensions), {}, field.dimensions), {})
-    space = serving(field).wanted
-    base, columns = get_extractor(space.extractor, field.dimensions), {}
-    if space.head is not None:
-        row = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
-        if row.backbone:
-            columns = {"backbone": row.backbone, "artifact_id": row.artifact_id}
-    return Base(space.extractor, backbone_of(base, columns.get("backbone", {}), field.dimensions), columns)
-
-
 def train(
     given: Supervision,
-    base: Base,
+    base: Backbone,
     before: Baseline,
     *,
     kind: str | None,
@@ -146,8 +146,9 @@ def train(
     dimensions: int,
     progress: Callable[[str], None],
     inner: Sequence[Split] | None = None,
-) -> Trained:
-    """See ``learning.heads.train_head``. ``kind``: the label by which hits are of the right kind, if any."""
+) -> TrainedHead:
+    """Learn a head from ``given``. ``kind``: the label by which hits are of the right kind, if any; ``inner`` and
+    errors: see ``learning.train.train_head``."""
     return train_head(
         given.features.astype(np.float32),
         given.labels,
@@ -161,24 +162,24 @@ def train(
     )
 
 
-def plan_for(given: Supervision, *, kind: str | None, seed: int, dimensions: int) -> Plan:
-    """Pictures of one product are to find each other; where there are none, those of one kind."""
+def plan_for(given: Supervision, *, kind: str | None, seed: int, dimensions: int) -> TrainingPlan:
+    """Plan for pictures of one product to find each other; pictures of one ``kind`` where no product has several."""
     group = grouping(PRODUCT, given.labels[PRODUCT], len(given.features))
     target = PRODUCT if group.spare or kind is None else kind
     named = [name for name in given.labels if name not in (PRODUCT, LIKED, target)]
     mixtures: list[dict[str, float]] = [_weights(given, named, weight, LIKED) for weight in MIXTURES]
     if not named and LIKED not in given.labels:
         mixtures = mixtures[:1]
-    # No label at all leaves the principal axes, which is what a tuned backbone may do best with.
+    # No label at all leaves the principal axes, which may suit a fine-tuned backbone best.
     mixtures.append(dict.fromkeys(given.labels, 0.0))
-    return Plan(dimensions, target, kind=kind, category=kind, seed=seed, mixtures=mixtures)
+    return TrainingPlan(dimensions, target, kind=kind, category=kind, seed=seed, mixtures=mixtures)
 
 
 @functools.lru_cache(maxsize=4)
 def stranger_features(extractor: BackboneExtractor) -> NDArray[np.float16]:
-    """Features of drawn pictures, prepared as a customer's photo is, ``(STRANGERS, width)``."""
+    """Return features of drawn pictures, prepared as a customer's photo is, ``(STRANGERS, width)``."""
     spec, rows = extractor.spec, []
-    for picture in first_hits.drawn(STRANGERS):
+    for picture in draw_strangers(STRANGER_PICTURES):
         file = BytesIO()
         picture.save(file, "JPEG", quality=90)
         loaded = images.load(file.getvalue(), options=spec.images, size=spec.input_size)
@@ -195,7 +196,7 @@ def _weights(given: Supervision, named: Sequence[str], weight: float, liked: str
 
 def keep_head(
     field: EmbeddingField,
-    trained: Trained,
+    trained: TrainedHead,
     extractor: BackboneExtractor,
     *,
     alias: str,
@@ -204,16 +205,16 @@ def keep_head(
     name: str | None = None,
     **backbone: Any,
 ) -> tuple[EmbeddingHead, bool]:
-    """Store a trained head as a candidate; its row, or that of an equal head there is already, and whether it is new.
+    """Store a trained head as a candidate. Return its row, or the row of an equal head, and whether it is new.
 
     ``extractor``: the backbone, without a head. ``alias``: its name in the settings. ``backbone``: further columns, of
     a fine-tuned one. Raises ValueError where the name is taken.
     """
     heads = EmbeddingHead.objects.using(router.db_for_write(field.model))
     key = extractor.with_head(trained.head).spec.key
-    known = heads.filter(key=key).first()
-    if known is not None:
-        return known, False
+    equal = heads.filter(key=key).first()
+    if equal is not None:
+        return equal, False
     data = head_bytes(trained.head)
     method = EmbeddingHead.Method.FINETUNE if backbone else EmbeddingHead.Method.HEAD
     columns = {
@@ -224,10 +225,10 @@ def keep_head(
         "key": key,
         "dimensions": trained.head.dimensions,
         "data": data,
-        "sha256": digest(data),
+        "sha256": sha256_hex(data),
         "summary": {**summary, **_summary(trained)},
         "baseline_key": baseline_key,
-        "metrics": figures(trained),
+        "metrics": metrics_json(trained),
         "calibration": None if trained.calibration is None else trained.calibration.as_json(),
         **backbone,
     }
@@ -242,7 +243,7 @@ def keep_head(
     raise ValueError("There are too many heads; name this one.")
 
 
-def _summary(trained: Trained) -> dict[str, Any]:
+def _summary(trained: TrainedHead) -> dict[str, Any]:
     settings = trained.settings
     return {
         "settings": {
@@ -262,8 +263,8 @@ def _brief(settings: Any) -> dict[str, Any]:
     return {"shrinkage": settings.shrinkage, "residual": settings.residual, "weights": dict(settings.weights)}
 
 
-def figures(trained: Trained) -> list[dict[str, Any]]:
-    """What held-out pictures said, by task, for a JSONField."""
+def metrics_json(trained: TrainedHead) -> list[dict[str, Any]]:
+    """Return the figures on held-out pictures, by task, for a JSONField."""
     return [
         {
             "task": outcome.split.task,
@@ -278,5 +279,5 @@ def figures(trained: Trained) -> list[dict[str, Any]]:
 
 
 def _plain(measures: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+    """Round measures for JSON, which has no NaN."""
     return {name: None if math.isnan(value) else round(value, 4) for name, value in measures.items()}
