@@ -1,4 +1,4 @@
-"""Every check of the project: exact messages, with the hint that says what to write."""
+"""The checks of extractors, databases, broker and Pillow: exact messages, and hints that say what to write."""
 
 import importlib.metadata
 import re
@@ -35,7 +35,7 @@ COLOUR = {"BACKEND": "tests.testshop.extractors.ColourExtractor"}
 
 
 class NeedsFile(ColourExtractor):
-    """A backend whose model may be in the store; without a store it says what is missing."""
+    """A backend that needs a model from the store."""
 
     def missing(self):
         return None if self.artifacts.get("model") else "Put the model into the store."
@@ -71,7 +71,7 @@ def warning(number, message, hint, obj=None):
 
 @pytest.fixture(autouse=True)
 def celery():
-    """The settings of a Celery app that is the current one for the test, with no broker named."""
+    """The settings of a Celery app without a broker, the current app during the test."""
     before = current_app._get_current_object()
     app = Celery("checks")
     app.set_current()
@@ -238,10 +238,10 @@ class TestExtractor:
             ({"default": {"BACKEND": None}}, "AttributeError: 'NoneType' object has no attribute 'rsplit'"),
         ],
     )
-    def test_can_not_be_used(self, settings, product_field, extractors, problem):
+    def test_unusable(self, settings, product_field, extractors, problem):
         settings.VISUAL_SEARCH = {"EXTRACTORS": extractors}
         (message,) = extractor_checks.check_extractor(product_field)
-        # Python's own wording of a TypeError varies between its versions.
+        # The wording of a TypeError varies between versions of Python.
         assert message.msg.startswith(f"Extractor 'default' can't be used: {problem}")
         assert message == error(10, message.msg, self.HINT, product_field)
         assert [m.id for m in ours.check_project()] == ["visual_search.E010"] * len(embedding_fields())
@@ -271,7 +271,7 @@ class TestExtractor:
         settings.VISUAL_SEARCH = backend(NeedsRuntime)
         assert ours.check_project() == [warning(2, "Extractor 'default' can't run here.", "Install the runtime.")]
 
-    def test_the_database_is_not_asked_by_a_plain_check(self, settings):
+    def test_a_plain_check_asks_no_database(self, settings):
         # pytest-django refuses a connection in a test without the django_db mark.
         settings.VISUAL_SEARCH = backend(NeedsFile)
         assert ours.check_project() == []
@@ -307,7 +307,7 @@ class ToOther:
 
 
 class TestDatabase:
-    def test_no_database_is_asked_unless_named(self):
+    def test_only_named_databases_are_asked(self):
         assert ours.check_databases() == []
 
     @pytest.mark.django_db
@@ -349,7 +349,7 @@ class TestDatabase:
     @pytest.mark.parametrize(
         "change", ["ALTER TABLE testshop_product RENAME TO x", "ALTER TABLE testshop_product RENAME embedding TO x"]
     )
-    def test_silent_while_the_table_or_its_column_is_still_to_come(self, product_field, change):
+    def test_silent_before_the_table_or_its_column_is_migrated(self, product_field, change):
         with connection.cursor() as cursor:
             cursor.execute(change)
         assert database_checks.check_indexes(product_field, "default") == []
@@ -414,7 +414,7 @@ class TestBroker:
         celery.update(broker_url=url)
         assert settings_checks.check_broker() == []
 
-    def test_tasks_that_run_at_once(self, celery):
+    def test_eager_tasks(self, celery):
         celery.update(broker_url="redis://localhost", task_always_eager=True)
         assert settings_checks.check_broker() == []
 

@@ -1,4 +1,4 @@
-"""EmbeddingField and EmbeddingIndex: what migrations see, the sibling column, and that ``save()`` never writes back."""
+"""EmbeddingField and EmbeddingIndex: what migrations see, the sibling column, and what ``save()`` writes."""
 
 import copy
 import pickle
@@ -46,12 +46,12 @@ class TestDeconstruct:
         assert path == "pgvector.django.halfvec.HalfVectorField"
         assert kwargs == {"dimensions": DIMENSIONS, "null": True, "blank": True, "editable": False}
 
-    def test_its_own_options_are_no_business_of_migrations(self):
+    def test_migrations_omit_its_own_options(self):
         plain = EmbeddingField(source="image", dimensions=8)
         other = EmbeddingField(source="a__b", product="c", dimensions=8, metric="ip", extractor="shoes")
         assert plain.deconstruct() == other.deconstruct()
 
-    def test_options_of_every_field_are_kept(self):
+    def test_migrations_keep_the_options_of_any_field(self):
         field = EmbeddingField("vector", source="image", dimensions=8, db_column="v", help_text="x")
         kwargs = field.deconstruct()[3]
         assert kwargs["verbose_name"] == "vector"
@@ -107,7 +107,7 @@ class TestIndex:
         assert args == ()
         assert kwargs == {"fields": ["v"], "name": "x", "opclasses": ["halfvec_l2_ops"], "m": 8, "ef_construction": 99}
 
-    def test_an_operator_class_of_ones_own_wins(self):
+    def test_an_explicit_operator_class_wins(self):
         index = EmbeddingIndex(fields=["v"], name="x", opclasses=["halfvec_l1_ops"])
         assert index.opclasses == ["halfvec_l1_ops"]
 
@@ -145,7 +145,7 @@ class TestMigrations:
         command = [sys.executable, "-m", "django", *arguments, "--skip-checks"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
-    def test_name_only_pgvector_and_django_and_then_nothing_changes(self, shop):
+    def test_migrations_import_only_pgvector_and_django_and_are_stable(self, shop):
         made = self.manage(shop, "makemigrations", "copied")
         assert made.returncode == 0, made.stderr
         text = (shop / "copied" / "migrations" / "0001_initial.py").read_text()
@@ -158,20 +158,20 @@ class TestMigrations:
         again = self.manage(shop, "makemigrations", "--check", "--dry-run")
         assert (again.returncode, again.stdout) == (0, "No changes detected\n"), again.stderr
 
-    def test_our_own_models_are_migrated(self, shop):
+    def test_our_models_are_migrated(self, shop):
         done = self.manage(shop, "makemigrations", "--check", "--dry-run", "django_visual_search")
         assert done.returncode == 0, done.stdout
 
 
 class TestColumns:
     @pytest.mark.parametrize("model", [Product, Shoe, Poster, ArticleImageEmbedding])
-    def test_both_once(self, model):
+    def test_each_model_has_both_once(self, model):
         names = [field.name for field in model._meta.local_fields]
         assert names.count("embedding") == names.count("embedding_key") == 1
         assert isinstance(model._meta.get_field("embedding_key"), EmbeddingKeyField)
 
     @isolate_apps("tests.testshop")
-    def test_abstract_models_bring_both_to_every_child(self):
+    def test_every_child_of_an_abstract_model_has_both(self):
         class Base(models.Model):
             image = models.ImageField()
             embedding = EmbeddingField(source="image", dimensions=8)
@@ -262,7 +262,7 @@ class TestSaving:
         assert (vector, key) == ([1.0] * DIMENSIONS, "newer:x")
         assert Product.objects.get().name == "boot"
 
-    def test_nor_one_that_was_read_again(self, product):
+    def test_nor_does_a_save_after_refresh_pickle_or_copy(self, product):
         product.refresh_from_db()
         Product.objects.update(embedding=None, embedding_key=None)
         product.full_clean(exclude=["category", "tags"])
@@ -271,7 +271,7 @@ class TestSaving:
         copy.deepcopy(product).save()
         assert self.vector() == (None, None)
 
-    def test_nor_one_of_an_instance_with_deferred_fields(self, product):
+    def test_nor_does_a_save_with_deferred_fields(self, product):
         product = Product.objects.defer("name").get()
         Product.objects.update(embedding=None, embedding_key=None)
         product.save()
@@ -393,7 +393,7 @@ class TestSaving:
     def test_serializers(self, product, kind):
         text = serializers.serialize(kind, Product.objects.all())
         (restored,) = serializers.deserialize(kind, text)
-        # A loaded vector is text or a list until it is saved; the column's numbers are what counts.
+        # A deserialised vector is text or a list until it is saved.
         Product.objects.all().delete()
         restored.save()
         assert self.vector()[0] == product.embedding

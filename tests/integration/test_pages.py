@@ -1,4 +1,4 @@
-"""The plain photo search page, as a browser without scripts uses it."""
+"""The photo search page, used as by a browser without scripts."""
 
 import base64
 import html
@@ -69,7 +69,7 @@ def errors(response):
 
 
 class TestForm:
-    def test_is_there(self, shop, client):
+    def test_get(self, shop, client):
         page = client.get(PAGE)
         assert page.status_code == 200
         assert f'action="{PAGE}"' in text(page)
@@ -103,7 +103,7 @@ class TestForm:
 
 
 class TestLongRequests:
-    """What is too long is refused before it is read, and what the server hasn't read is thrown away."""
+    """A request that is too long is refused before it is read; the rest is drained."""
 
     @pytest.mark.parametrize(
         ("content_type", "size"),

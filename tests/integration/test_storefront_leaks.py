@@ -1,4 +1,4 @@
-"""No hidden product in pages: template tags, the photo search page, and an admin that shows some staff a part only."""
+"""Pages show no hidden product: template tags, the photo search page, and an admin that shows some staff a part."""
 
 import re
 
@@ -36,12 +36,12 @@ def shop(monkeypatch):
 
 
 def names(page):
-    """The products that are named anywhere in it."""
+    """Return the products named anywhere in the page."""
     return set(re.findall(r"secret-\d{3}", page))
 
 
 def offered(page):
-    """Primary keys that the page's tokens carry."""
+    """Return the primary keys in the page's tokens."""
     tokens = re.findall(r'data-visual-search-token="([^"]+)"', page)
     return {place.product_pk for token in tokens for place in results.read_token(token).places}
 
@@ -51,7 +51,7 @@ def names_seen(shop, visitor, states):
 
 
 def test_template_tags(shop):
-    """Whatever ``within`` the page passes, and though it is the page of a product that is hidden."""
+    """With any ``within``, and on the page of a hidden product."""
 
     @many
     @given(states=products_states, kind=visitors, asked=numbers, pinned=numbers)
@@ -88,7 +88,7 @@ def test_admin_pages_show_what_its_queryset_does(shop, client, monkeypatch):
     """Staff of one channel: the list, a product's neighbours, search by photo and by a product."""
 
     def of_channel(self, request):
-        request.user.is_staff = False  # so that the rule of visitors holds
+        request.user.is_staff = False  # the rule for visitors applies
         try:
             return products_of_visitor(request)
         finally:

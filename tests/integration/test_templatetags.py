@@ -62,7 +62,7 @@ def request_(rf):
 
 @pytest.fixture
 def shop(settings, monkeypatch):
-    """Sixteen products in two categories, with addresses and vectors; the last four are not published."""
+    """Sixteen products in two categories, with URLs and vectors; the last four are not published."""
     monkeypatch.setattr(Product, "get_absolute_url", lambda self: f"/products/{self.pk}/", raising=False)
     monkeypatch.setattr(Product, "__str__", lambda self: self.name)
     settings.VISUAL_SEARCH = {
@@ -105,7 +105,7 @@ def token_in(page):
 
 
 def fresh(product):
-    """As a page's view has read it."""
+    """Return the product as a page's view reads it."""
     return type(product).objects.get(pk=product.pk)
 
 
@@ -270,7 +270,7 @@ class TestNothing:
         Product.objects.update(is_published=False)
         assert render(SIMILAR, request_, product=shop[0]) == ""
 
-    def test_product_without_an_address_or_a_picture(self, articles, request_):
+    def test_product_without_a_url_or_a_picture(self, articles, request_):
         page = render(SIMILAR, request_, product=articles[0])
         assert "<a " not in page
         assert page.count("<span data-visual-search-product=") == 7
@@ -304,7 +304,7 @@ class TestMistakes:
 
 
 class TestDatabaseTrouble:
-    """A page must not break because of us."""
+    """A fault of ours breaks no page."""
 
     def break_the_search(self):
         with connection.cursor() as cursor:
@@ -338,7 +338,7 @@ class TestDatabaseTrouble:
         assert len(keys(render(SIMILAR, request_, product=product))) == 8
 
     @pytest.mark.django_db(transaction=True)
-    def test_transaction_that_was_lost_is_said(self, shop, request_):
+    def test_a_transaction_that_is_lost_raises(self, shop, request_):
         product = fresh(shop[0])
 
         def page():
@@ -375,8 +375,8 @@ class TestFeedback:
         with pytest.raises(feedback.NotOffered):
             feedback.report(request_, token_in(page), [("click", str(shop[15].pk))])
 
-    def test_no_attributes_without_an_address(self, shop, request_, settings):
-        settings.ROOT_URLCONF = "django.contrib.auth.urls"  # any but ours
+    def test_no_attributes_without_our_urls(self, shop, request_, settings):
+        settings.ROOT_URLCONF = "django.contrib.auth.urls"  # without ours
         page = render(SIMILAR, request_, product=shop[0])
         assert len(keys(page)) == 8
         assert "data-visual-search-token" not in page
@@ -424,7 +424,7 @@ class TestPhotoSearchForm:
             assert 'action="/here/"' in render(f'{{% photo_search_form "{label}" action="/here/" %}}', request_)
 
     def test_without_urls(self, request_, settings):
-        settings.ROOT_URLCONF = "django.contrib.auth.urls"  # any but ours
+        settings.ROOT_URLCONF = "django.contrib.auth.urls"  # without ours
         with pytest.raises(ImproperlyConfigured, match=r'include\("django_visual_search.urls"\)'):
             render('{% photo_search_form "testshop.Product" %}', request_)
         assert "/here/" in render('{% photo_search_form "testshop.Product" action="/here/" %}', request_)

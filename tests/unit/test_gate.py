@@ -1,4 +1,4 @@
-"""The concurrency gate of photo search."""
+"""The limit on photo searches at the same time."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ def two_slots(settings):
     settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "PHOTO_SEARCHES_AT_ONCE": 2}
 
 
-def test_as_many_as_the_setting_says():
+def test_the_setting_limits_the_slots():
     with photo_slot(), photo_slot(), pytest.raises(Busy) as busy, photo_slot(wait=0):
         pytest.fail("a third one got in")
     assert busy.value.retry_after in range(1, 5)
@@ -51,7 +51,7 @@ def test_a_search_waits_for_a_slot():
 
 
 def test_only_one_waits():
-    """Who waits holds a thread of the server, which others need."""
+    """A waiting search holds a thread of the server, which others need."""
     refuse_when_full()
     with photo_slot(), photo_slot():
 
@@ -59,7 +59,7 @@ def test_only_one_waits():
             with photo_slot(wait=20):
                 pass
 
-        refuse_when_full()  # there is a place to wait
+        refuse_when_full()  # one more may wait
         thread = threading.Thread(target=search)
         thread.start()
         while not gate._gate.waiting:

@@ -1,4 +1,4 @@
-"""The fields of a project are found in its models, and by their labels."""
+"""The registry finds the fields of a project in its models, and by their labels."""
 
 import pytest
 from django.test.utils import isolate_apps
@@ -35,7 +35,7 @@ def test_every_field_once_in_the_models_order():
     assert [field.label for field in embedding_fields()] == LABELS
 
 
-def test_the_list_is_the_callers_own():
+def test_the_caller_may_change_the_list():
     embedding_fields().clear()
     assert len(embedding_fields()) == len(LABELS)
 
@@ -46,7 +46,7 @@ def test_the_field_belongs_to_the_model_that_has_the_column():
 
 
 @isolate_apps("tests.testshop")
-def test_a_migrations_clone_is_no_field_of_the_project():
+def test_a_clone_for_migrations_is_not_listed():
     from django.db import models
 
     class Historic(models.Model):
@@ -76,7 +76,7 @@ class TestGetField:
             (Article, "testshop.ArticleImageEmbedding.embedding"),
         ],
     )
-    def test_by_the_model_that_has_it_or_whose_products_it_finds(self, model, label):
+    def test_by_the_model_that_has_it_or_that_it_searches(self, model, label):
         assert get_field(model._meta.label).label == label
         assert get_field(model._meta.label_lower).label == label
 

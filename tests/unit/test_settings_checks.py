@@ -254,9 +254,7 @@ class TestProxy:
         assert check_proxy() == []
 
 
-RANKING_HINT = (
-    'Write a list of dotted paths of functions, such as ["django_visual_search.ranking.feedback"], or [] for none.'
-)
+RANKING_HINT = f"Write {SETTINGS['RANKING'].rule.words}."
 RANKERS = "django_visual_search.ranking"
 
 
@@ -315,10 +313,10 @@ def test_rankers_are_checked_with_the_project(settings):
 
 
 class TestIncludedUrls:
-    def test_every_model_is_named(self):
+    def test_every_product_model_is_named(self):
         assert check_included_urls() == []
 
-    def test_one_is_not(self, settings):
+    def test_one_product_model_is_not(self, settings):
         visible = dict(settings.VISUAL_SEARCH["VISIBLE"])
         del visible["testshop.Shoe"]
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
@@ -333,20 +331,20 @@ class TestIncludedUrls:
             )
         ]
 
-    def test_a_parent_is_enough(self, settings):
+    def test_naming_a_parent_is_enough(self, settings):
         visible = {**settings.VISUAL_SEARCH["VISIBLE"], "testshop.item": selectors.visible_shoes}
         del visible["testshop.Shoe"]
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
         assert check_included_urls() == []
 
     @pytest.mark.urls("tests.testshop.models")
-    def test_not_included(self, settings, monkeypatch):
+    def test_urls_that_are_not_included(self, settings, monkeypatch):
         from ..testshop import models
 
         monkeypatch.setattr(models, "urlpatterns", [], raising=False)
         settings.VISUAL_SEARCH = {}
         assert check_included_urls() == []
 
-    def test_settings_that_can_not_be_read(self, settings):
+    def test_settings_that_are_no_dictionary(self, settings):
         settings.VISUAL_SEARCH = ["VISIBLE"]
         assert check_included_urls() == []
