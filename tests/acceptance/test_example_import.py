@@ -100,7 +100,7 @@ def test_separators_and_byte_order_mark(folder, separator, encoding):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (",C,B,1,0.jpg", "No name."),
         ("a,,B,1,", "No category, no images."),
@@ -117,9 +117,9 @@ def test_separators_and_byte_order_mark(folder, separator, encoding):
         ('"a,C,B,1,0.jpg', "quoting"),
     ],
 )
-def test_bad_row_is_named(folder, line, said):
+def test_bad_row_is_named(folder, line, message):
     (folder / "link.jpg").symlink_to("/etc/passwd")
-    assert said in reason(folder, line)
+    assert message in reason(folder, line)
 
 
 @pytest.mark.parametrize("stock", ["-1", "1.5", "many", "99999999999", "٣"])
@@ -128,7 +128,7 @@ def test_bad_stock(folder, stock):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "empty"),
         (codecs.BOM_UTF8 + b"\r\n", "empty"),
@@ -138,11 +138,11 @@ def test_bad_stock(folder, stock):
         (HEAD.encode("utf-16"), "not UTF-8 (byte 0xff in line 1)"),
     ],
 )
-def test_unreadable_file(folder, content, said):
+def test_unreadable_file(folder, content, message):
     (folder / "bad.csv").write_bytes(content)
     with pytest.raises(CatalogueError) as e:
         list(read(folder / "bad.csv"))
-    assert said in str(e.value)
+    assert message in str(e.value)
 
 
 def test_import_of_good_and_bad_rows_and_again(example, folder):  # noqa: F811
@@ -162,7 +162,7 @@ def test_import_of_good_and_bad_rows_and_again(example, folder):  # noqa: F811
     ]
     output = example.manage("import_catalogue", write(folder, *lines, head=head))
     assert "2 new, 0 updated, 7 bad rows" in output
-    for number, said in (
+    for number, message in (
         (4, "not a price"),
         (5, "text.jpg: "),
         (6, "half.jpg: "),
@@ -172,7 +172,7 @@ def test_import_of_good_and_bad_rows_and_again(example, folder):  # noqa: F811
         (10, "price: "),
     ):
         (line,) = [line for line in output.splitlines() if line.startswith(f"line {number}: ")]
-        assert said in line
+        assert message in line
     mug, cup = json.loads(example.python(SHOP))
     assert mug == ["M-1", "Mug", "mug", "Mugs", "Kiln", "1299.00", 3, "A, mug", True, [True]]
     assert cup[1:] == ["Cup", "cup", "Mugs", "Kiln", "5.00", 0, "", True, []]

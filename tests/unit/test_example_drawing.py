@@ -59,21 +59,24 @@ def test_same_picture_in_another_process():
         "from example_project.shop.drawing.catalogue import catalogue\n"
         "from example_project.shop.drawing.scenes import photo, studio\n"
         "from example_project.shop.drawing.write import cutout\n"
-        "thing = cutout(next(catalogue()).design)\n"
-        "print(hashlib.sha256(studio(thing, 'a').tobytes() + photo(thing, 'a').tobytes()).hexdigest())\n"
+        "product = cutout(next(catalogue()).design)\n"
+        "print(hashlib.sha256(studio(product, 'a').tobytes() + photo(product, 'a').tobytes()).hexdigest())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    thing = cutout(ITEMS[0].design)
-    assert hashlib.sha256(studio(thing, "a").tobytes() + photo(thing, "a").tobytes()).hexdigest() == done.stdout.strip()
+    product = cutout(ITEMS[0].design)
+    assert (
+        hashlib.sha256(studio(product, "a").tobytes() + photo(product, "a").tobytes()).hexdigest()
+        == done.stdout.strip()
+    )
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_photo_shows_the_thing_elsewhere(scene):
-    thing = cutout(ITEMS[0].design)
-    shop, taken = np.asarray(studio(thing, "a"), float), np.asarray(photo(thing, "a", scene), float)
+def test_photo_shows_the_product_elsewhere(scene):
+    product = cutout(ITEMS[0].design)
+    shop, taken = np.asarray(studio(product, "a"), float), np.asarray(photo(product, "a", scene), float)
     assert taken.shape == shop.shape
     assert np.abs(taken - shop).mean() > 8
-    assert not np.array_equal(taken, np.asarray(photo(thing, "b", scene), float))
+    assert not np.array_equal(taken, np.asarray(photo(product, "b", scene), float))
 
 
 def test_contact_sheet_has_room_for_every_row():
