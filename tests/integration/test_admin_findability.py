@@ -1,6 +1,7 @@
 """The findability report in the admin: correct, bounded, and its permissions hold."""
 
 import pytest
+from celery.signals import after_task_publish
 from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -10,9 +11,11 @@ from django_visual_search import findability
 from django_visual_search.admin.findability import PER_PAGE
 from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason
+from django_visual_search.indexing import publishing
 from django_visual_search.models import FindabilityFinding, IndexingRun, ServingSpace
 
 from ..conftest import embed_all, picture_file
+from ..processes import closed_port
 from ..staff import staff
 from ..testshop.celery import app
 from ..testshop.models import Article, ArticleImage, Product
@@ -43,13 +46,32 @@ def shown(response):
     return [(one.row.product, one.row.reason) for one in response.context["shown"]]
 
 
-def sent(monkeypatch, taken=True):
-    """Collect the tasks sent to Celery; ``taken``: whether the broker takes them."""
+@pytest.fixture
+def use_broker():
+    """Return a function that changes the broker's URL."""
+    before = app.conf.broker_url
+
+    def use(url):
+        publishing.disconnect()
+        app.conf.broker_url = url
+        app.set_default()
+
+    yield use
+    use(before)
+
+
+@pytest.fixture
+def sent(use_broker):
+    """Return a list of the tasks that are sent to Celery, by a broker in memory."""
+    use_broker("memory://")
     tasks = []
-    monkeypatch.setattr(
-        "django_visual_search.admin.findability.enqueue", lambda task, *args: tasks.append((task.name, *args)) or taken
-    )
-    return tasks
+
+    def collect(sender, body, **kwargs):
+        tasks.append((sender, *body[0]))
+
+    after_task_publish.connect(collect)
+    yield tasks
+    after_task_publish.disconnect(collect)
 
 
 class TestPage:
@@ -199,8 +221,7 @@ class TestPermissions:
         assert client.get(f"{PAGE}add/").status_code == 404
         assert client.get(f"{PAGE}1/change/").status_code == 404
 
-    def test_who_may_start_a_check(self, client, monkeypatch):
-        tasks = sent(monkeypatch)
+    def test_who_may_start_a_check(self, client, sent):
         client.force_login(staff(VIEW, "testshop.view_product"))
         assert "Check now" not in client.get(MODEL).content.decode()
         assert client.post(MODEL).status_code == 403
@@ -208,10 +229,9 @@ class TestPermissions:
         assert "Check now" in client.get(MODEL).content.decode()
         response = client.post(MODEL, follow=True)
         assert "The check begins as soon as a worker is free." in response.content.decode()
-        assert tasks == [("django_visual_search.check_findability", PRODUCTS)]
+        assert sent == [("django_visual_search.check_findability", PRODUCTS)]
 
-    def test_the_page_reloads_until_its_check_begins(self, client, monkeypatch):
-        sent(monkeypatch)
+    def test_the_page_reloads_until_its_check_begins(self, client, sent):
         client.force_login(staff())
         before = timezone.now() - timezone.timedelta(hours=1)
         run = IndexingRun.objects.create(
@@ -228,22 +248,20 @@ class TestPermissions:
         for asked in (0, "x", 10**30, 10**12):
             assert client.get(f"{MODEL}&requested={asked}").context["reload_seconds"] is None
 
-    def test_a_running_check_is_not_started_again(self, client, monkeypatch):
-        tasks = sent(monkeypatch)
+    def test_a_running_check_is_not_started_again(self, client, sent):
         now = timezone.now()
         IndexingRun.objects.create(label=PRODUCTS, kind="findability", started_at=now, updated_at=now, total=9)
         client.force_login(staff())
         assert "already running" in client.post(MODEL, follow=True).content.decode()
-        assert tasks == []
+        assert sent == []
 
-    def test_a_broker_that_does_not_answer(self, client, monkeypatch):
-        sent(monkeypatch, taken=False)
+    def test_a_broker_that_does_not_answer(self, client, use_broker):
+        use_broker(f"redis://127.0.0.1:{closed_port()}/0")
         client.force_login(staff())
         assert "nothing was started" in client.post(MODEL, follow=True).content.decode()
 
-    def test_without_workers_the_command_is_named(self, client, monkeypatch, eager):
-        tasks = sent(monkeypatch)
+    def test_without_workers_the_command_is_named(self, client, sent, eager):
         client.force_login(staff())
         assert "findability_report" in client.get(MODEL).content.decode()
         assert "findability_report" in client.post(MODEL, follow=True).content.decode()
-        assert tasks == []
+        assert sent == []
