@@ -150,12 +150,12 @@ class TestReporting:
             assert offered(page) == keys[1:]
             assert page.evaluate("document.activeElement.dataset.visualSearchDismiss") == keys[1]
             found = rows(shop, "click", "favourite", "cart", "skip", count=3)
-            said = {(row["kind"], row["object_id"], row["rank"]) for row in found}
-            assert said == {("favourite", keys[1], 2), ("cart", keys[2], 3), ("skip", keys[0], 1)}
+            reported = {(row["kind"], row["object_id"], row["rank"]) for row in found}
+            assert reported == {("favourite", keys[1], 2), ("cart", keys[2], 3), ("skip", keys[0], 1)}
 
-    @pytest.mark.parametrize("asked", ["globalPrivacyControl: true", "doNotTrack: '1'"])
-    def test_visitors_who_opt_out_are_not_tracked(self, asked, browser, shop):  # noqa: F811
-        name, value = asked.split(": ")
+    @pytest.mark.parametrize("signal", ["globalPrivacyControl: true", "doNotTrack: '1'"])
+    def test_visitors_who_opt_out_are_not_tracked(self, signal, browser, shop):  # noqa: F811
+        name, value = signal.split(": ")
         with opened(browser, expected=[LEAVING]) as page:
             page.add_init_script(f"Object.defineProperty(Navigator.prototype, '{name}', {{get: () => {value}}})")
             page.goto(shop.address + shop.product)

@@ -245,8 +245,8 @@ class TestPermissions:
             IndexingRun.objects.filter(pk=run.pk).update(started_at=started, finished_at=started, updated_at=started)
             assert loads() == expected
         IndexingRun.objects.all().delete()
-        for asked in (0, "x", 10**30, 10**12):
-            assert client.get(f"{MODEL}&requested={asked}").context["reload_seconds"] is None
+        for moment in (0, "x", 10**30, 10**12):
+            assert client.get(f"{MODEL}&requested={moment}").context["reload_seconds"] is None
 
     def test_a_running_check_is_not_started_again(self, client, sent):
         now = timezone.now()

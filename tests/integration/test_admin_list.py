@@ -51,7 +51,7 @@ def post(client, action, products, address=LIST, **more):
     return client.post(address, data)
 
 
-def said(response):
+def shown_messages(response):
     return [(message.level_tag, str(message)) for message in get_messages(response.wsgi_request)]
 
 
@@ -177,7 +177,9 @@ class TestActions:
         before = Product.objects.get(pk=products[0].pk).embedding
         Product.objects.filter(pk=products[0].pk).update(embedding=[0.5] * 48)
         response = post(client, "visual_search_reindex", products[:2])
-        assert said(response) == [("success", "2 pictures were processed right away; their status shows the result.")]
+        assert shown_messages(response) == [
+            ("success", "2 pictures were processed right away; their status shows the result.")
+        ]
         assert Product.objects.get(pk=products[0].pk).embedding == before
         assert {status(product).state for product in products} == {State.CURRENT}
 
@@ -189,10 +191,10 @@ class TestActions:
         attempt(PRODUCTS, quarantined, quarantined.image, "quarantined")
         client.force_login(staff())
         response = post(client, "visual_search_retry", products)
-        assert said(response)[0][1].startswith("1 picture was processed")
+        assert shown_messages(response)[0][1].startswith("1 picture was processed")
         states = [State.MISSING, State.REFUSED, State.CURRENT, State.CURRENT]
         assert [status(product).state for product in products] == states
-        assert said(post(client, "visual_search_retry", products))[-1] == (
+        assert shown_messages(post(client, "visual_search_retry", products))[-1] == (
             "warning",
             "None of the selected products has a quarantined picture.",
         )
@@ -201,7 +203,7 @@ class TestActions:
         product = Product.objects.create(name="A")
         client.force_login(staff())
         response = post(client, "visual_search_reindex", [product])
-        assert said(response) == [("warning", "The selected products have no pictures.")]
+        assert shown_messages(response) == [("warning", "The selected products have no pictures.")]
 
     @pytest.mark.django_db(transaction=True)
     def test_a_worker_embeds(self, client, shop, products):  # noqa: F811
@@ -212,7 +214,7 @@ class TestActions:
         assert {status(product).state for product in products} == {State.CURRENT}
         worker = shop.worker(processes=1)
         response = post(client, "visual_search_reindex", products)
-        assert said(response) == [("success", "4 pictures were sent to be embedded again.")]
+        assert shown_messages(response) == [("success", "4 pictures were sent to be embedded again.")]
         until(lambda: {status(product).state for product in products} == {State.CURRENT}, 30, "the reindex")
         assert first == {product.pk for product in Product.objects.all()}
         assert "django_visual_search.embed" in worker.log.read_text()
@@ -222,7 +224,7 @@ class TestActions:
         embed_all()
         shop.use_broker(f"redis://127.0.0.1:{closed_port()}/0")
         client.force_login(staff())
-        [(level, text)] = said(post(client, "visual_search_reindex", products[:3]))
+        [(level, text)] = shown_messages(post(client, "visual_search_reindex", products[:3]))
         assert level == "warning"
         assert text == (
             "The message broker does not answer. "

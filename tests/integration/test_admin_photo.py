@@ -180,11 +180,11 @@ class TestRefused:
         assert response.status_code == 422
         assert "Choose a photo first." in response.content.decode()
 
-    @pytest.mark.parametrize(("data", "said"), [(b"", "The file is empty"), (b"no picture" * 99, "picture")])
-    def test_no_picture(self, looker, products, data, said):
+    @pytest.mark.parametrize(("data", "message"), [(b"", "The file is empty"), (b"no picture" * 99, "picture")])
+    def test_no_picture(self, looker, products, data, message):
         response = post(looker, data)
         assert response.status_code == 422
-        assert said in re.search(r'<ul class="errorlist"[^>]*>(.*?)</ul>', response.content.decode(), re.DOTALL)[1]
+        assert message in re.search(r'<ul class="errorlist"[^>]*>(.*?)</ul>', response.content.decode(), re.DOTALL)[1]
         assert links(response) == []
 
     def test_too_large(self, looker, products):
@@ -193,7 +193,7 @@ class TestRefused:
         assert "larger than" in response.content.decode()
 
     @pytest.mark.parametrize(
-        ("crop", "said"),
+        ("crop", "message"),
         [
             ({"left": 60, "right": 40}, "left must be less than right"),
             ({"top": 100}, "top less than bottom"),
@@ -202,11 +202,11 @@ class TestRefused:
             ({"left": 50, "right": 51, "top": 50, "bottom": 51}, "too small"),
         ],
     )
-    def test_bad_crops(self, looker, products, crop, said):
+    def test_bad_crops(self, looker, products, crop, message):
         response = post(looker, **crop)
         assert response.status_code == 422
         page = response.content.decode()
-        assert said in page
+        assert message in page
         assert '<details class="form-row" open>' in page
 
     def test_too_many_at_once(self, looker, products, settings):

@@ -19,7 +19,7 @@ from django_visual_search.models import Evidence, Feedback, IndexingAttempt, Ran
 from ..conftest import embed_all, picture, picture_file
 from ..staff import staff
 from ..testshop.models import Article, ArticleImage, Category, Product, Spare
-from .test_admin_list import eager, said  # noqa: F401
+from .test_admin_list import eager, shown_messages  # noqa: F401
 from .test_admin_status import PICTURES, PRODUCTS, attempt, status
 
 pytestmark = pytest.mark.django_db
@@ -217,7 +217,7 @@ class TestAttempts:
         assert client.get(f"{ADMIN}indexingattempt/").status_code == 200
         data = {"action": "retry", "_selected_action": IndexingAttempt.objects.get(state="refused").pk}
         response = client.post(f"{ADMIN}indexingattempt/", data)
-        assert said(response) == [("warning", "1 picture is of an embedding field that no longer exists.")]
+        assert shown_messages(response) == [("warning", "1 picture is of an embedding field that no longer exists.")]
 
     @pytest.mark.django_db(transaction=True)
     def test_retry(self, client, products, refused, eager):  # noqa: F811
@@ -225,7 +225,7 @@ class TestAttempts:
         rows = IndexingAttempt.objects.exclude(state="running")
         data = {"action": "retry", "_selected_action": [row.pk for row in rows]}
         response = client.post(f"{ADMIN}indexingattempt/", data)
-        assert said(response)[0][1].startswith("2 pictures were processed")
+        assert shown_messages(response)[0][1].startswith("2 pictures were processed")
         assert status(products[0]).state == State.CURRENT
         assert not rows.all().exists()
 

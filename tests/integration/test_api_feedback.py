@@ -29,8 +29,8 @@ def shown(client):
 
 
 def report(client, token, *events, **extra):
-    said = [{"kind": kind, "product": product} for kind, product in events]
-    return post_json(client, PATH, {"token": token, "events": said}, **extra)
+    data = [{"kind": kind, "product": product} for kind, product in events]
+    return post_json(client, PATH, {"token": token, "events": data}, **extra)
 
 
 def test_events_are_counted_once(client, shown):

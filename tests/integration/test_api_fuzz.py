@@ -59,14 +59,14 @@ def nothing_breaks(operation):
     def test(case, shop):
         real_body = make_some_of_it_real(case, shop)
         response = case.call()
-        wanted = [not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
+        expectations = [not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
         if response.status_code != 404:  # Django's own response to an unknown URL
-            wanted.append(checks.content_type_conformance)
+            expectations.append(checks.content_type_conformance)
         # Filters of products take a price that no product can have; and what was wrong with a body is gone with its
         # image.
         if "/products/" not in case.path and not real_body:
-            wanted.append(checks.negative_data_rejection)
-        case.validate_response(response, checks=wanted)
+            expectations.append(checks.negative_data_rejection)
+        case.validate_response(response, checks=expectations)
 
     return test
 

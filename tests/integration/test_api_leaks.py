@@ -167,24 +167,24 @@ def test_similar_items_and_photos(shop):
     """Both APIs, all pages, with a pin on a product that may be hidden: all visible products and no others."""
 
     @many
-    @given(states=products_states, kind=visitors, asked=numbers, pinned=numbers, limit=st.integers(1, 12))
-    def check(states, kind, asked, pinned, limit):
+    @given(states=products_states, kind=visitors, number=numbers, pinned=numbers, limit=st.integers(1, 12))
+    def check(states, kind, number, pinned, limit):
         shop.put(states)
         shop.pin(pinned)
         visitor = Visitor(kind)
         allowed = shop.seen_by(visitor, states)
-        product = str(shop.products[asked].pk)
+        product = str(shop.products[number].pk)
         for path in PATHS["similar"]:
             answer = visitor.request("get", path.format(product), {"limit": limit})
             if product not in allowed:
                 assert answer.status_code == 404
-                assert shop.products[asked].name not in answer.content.decode()
+                assert shop.products[number].name not in answer.content.decode()
                 continue
             assert set(follow(visitor, answer, allowed, shop.products)) == allowed - {product}
             places = checked(answer, allowed, shop.products)[1]
             assert {place for place in places if place} <= allowed
         for path in PATHS["photo"]:
-            answer = visitor.request("post", path, {"image": photo(asked), "limit": limit})
+            answer = visitor.request("post", path, {"image": photo(number), "limit": limit})
             assert set(follow(visitor, answer, allowed, shop.products)) == allowed
             first = answer.json()["results"][:1]
             if str(shop.products[pinned].pk) in allowed:
@@ -218,11 +218,11 @@ def test_tokens_after_hiding_and_with_somebody_else(shop):
     """Page 2 shows products that are visible now, to the present visitor."""
 
     @many
-    @given(before=products_states, after=products_states, kinds=st.tuples(visitors, visitors), asked=numbers)
-    def check(before, after, kinds, asked):
+    @given(before=products_states, after=products_states, kinds=st.tuples(visitors, visitors), number=numbers)
+    def check(before, after, kinds, number):
         shop.put(before)
         first, second = map(Visitor, kinds)
-        product = str(shop.products[asked].pk)
+        product = str(shop.products[number].pk)
         answers = [first.request("post", path, {"image": photo(), "limit": 2}) for path in PATHS["photo"]]
         if product in shop.seen_by(first, before):
             answers += [first.request("get", path.format(product), {"limit": 2}) for path in PATHS["similar"]]
@@ -248,8 +248,8 @@ def test_products_with_several_pictures(shop):
     path = "/visual-search/testshop/article/"
 
     @many
-    @given(states=articles_states, kind=visitors, asked=st.integers(0, ARTICLES - 1))
-    def check(states, kind, asked):
+    @given(states=articles_states, kind=visitors, number=st.integers(0, ARTICLES - 1))
+    def check(states, kind, number):
         shop.put_articles(states)
         visitor = Visitor(kind)
         allowed = {
@@ -257,10 +257,10 @@ def test_products_with_several_pictures(shop):
             for article, (public, channel) in zip(shop.articles, states, strict=True)
             if kind == "staff" or (public and channel == visitor.channel)
         }
-        body = json.dumps({"image": data_url(asked), "limit": 2})
+        body = json.dumps({"image": data_url(number), "limit": 2})
         answer = visitor.request("post", f"{path}search-by-image/", body, content_type="application/json")
         assert set(follow(visitor, answer, allowed, [])) == allowed
-        article = str(shop.articles[asked].pk)
+        article = str(shop.articles[number].pk)
         answer = visitor.request("get", f"{path}{article}/similar/", {"limit": 2})
         if article in allowed:
             assert set(follow(visitor, answer, allowed, [])) == allowed - {article}
@@ -274,17 +274,17 @@ def test_filters_do_not_show_what_is_hidden(shop):
     """Neither by its key nor in a filter's error message."""
 
     @many
-    @given(states=products_states, kind=visitors, asked=numbers)
-    def check(states, kind, asked):
+    @given(states=products_states, kind=visitors, number=numbers)
+    def check(states, kind, number):
         shop.put(states)
         visitor = Visitor(kind)
         allowed = shop.seen_by(visitor, states)
-        name = shop.products[asked].name
-        for query in (f"search={name}", f"price_min={asked}&price_max={asked}"):
+        name = shop.products[number].name
+        for query in (f"search={name}", f"price_min={number}&price_max={number}"):
             answer = visitor.request("post", f"{PATHS['photo'][0]}?{query}", {"image": photo()})
-            expected = {str(shop.products[asked].pk)} & allowed
+            expected = {str(shop.products[number].pk)} & allowed
             assert set(checked(answer, allowed, shop.products)[0]) == expected
         answer = visitor.request("post", PATHS["photo"][0], {"image": photo(), "text": name})
-        assert set(checked(answer, allowed, shop.products)[0]) == {str(shop.products[asked].pk)} & allowed
+        assert set(checked(answer, allowed, shop.products)[0]) == {str(shop.products[number].pk)} & allowed
 
     check()

@@ -164,8 +164,8 @@ class TestFilters:
         answer = similar(client, product, **{name: "1"})
         assert answer.status_code == 400
         ours, filters = "limit, min_confidence, min_similarity", "ordering, price_max, price_min, ranking, search, tags"
-        known = f"category, cursor, format, {ours}, {filters}"
-        assert answer.json() == {name: [f"There is no such parameter. There are: {known}."]}
+        accepted = f"category, cursor, format, {ours}, {filters}"
+        assert answer.json() == {name: [f"There is no such parameter. There are: {accepted}."]}
         assert search_by_photo(client, f"{PHOTO}?{name}=1").status_code == 400
 
     @pytest.mark.parametrize("name", ["utm_source", "gclid", "fbclid", "msclkid", "_ga", "ref", "mc_cid"])
@@ -341,9 +341,9 @@ class TestBrowsableAPI:
         assert answer.status_code == 200
 
     def test_options(self, client):
-        asked = client.options(PHOTO).json()["actions"]["POST"]
-        assert {"image", "crop", "limit", "min_confidence", "min_similarity", "ranking", "text"} == set(asked)
-        assert asked["image"]["required"] is True
+        fields = client.options(PHOTO).json()["actions"]["POST"]
+        assert {"image", "crop", "limit", "min_confidence", "min_similarity", "ranking", "text"} == set(fields)
+        assert fields["image"]["required"] is True
 
     def test_the_mixin_comes_first(self):
         """After the viewset, its limits would silently fail."""

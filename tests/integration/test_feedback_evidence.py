@@ -75,13 +75,13 @@ class TestSums:
     @pytest.mark.parametrize(
         ("kind", "gain"), [("click", 1), ("favourite", 2), ("cart", 3), ("skip", -1), ("purchase", 5), ("return", -4)]
     )
-    def test_what_the_shop_says_of_nobody(self, kind, gain):
-        asked, hit = Product.objects.create(), Product.objects.create()
+    def test_anonymous_events_of_the_shop(self, kind, gain):
+        query, hit = Product.objects.create(), Product.objects.create()
         for _ in range(10):
-            feedback.record(kind, hit, query=asked)
+            feedback.record(kind, hit, query=query)
         feedback.aggregate()
         looked_at = 0 if kind == "return" else 10
-        assert evidence(asked) == evidence() == {str(hit.pk): (10 * gain, looked_at)}
+        assert evidence(query) == evidence() == {str(hit.pk): (10 * gain, looked_at)}
 
     def test_from_click_to_return(self):
         hit = Product.objects.create()
@@ -300,11 +300,11 @@ class TestOneVisitorWeighsLittle:
         feedback.aggregate(now=NOW)
         assert evidence()["1"][0] == 9
 
-    def test_what_the_shop_says_is_not_bounded(self):
-        hit, asked = Product.objects.create(), Product.objects.create()
+    def test_events_of_the_shop_are_not_bounded(self):
+        hit, query = Product.objects.create(), Product.objects.create()
         session = session_of_user(7)
         for number in range(10):
-            feedback.record("purchase", hit, session=session, query=asked, reference=f"order {number}")
+            feedback.record("purchase", hit, session=session, query=query, reference=f"order {number}")
         feedback.aggregate()
         assert evidence() == {str(hit.pk): (50, 1)}
 

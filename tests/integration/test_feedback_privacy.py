@@ -134,22 +134,22 @@ class TestExport:
                 use_the_shop(visitor(user=user), hit)
         use_the_shop(visitor(), hit)
         with moved_to(NOW):
-            said = self.exported(capsys, "--user", str(user.pk))
-        assert [event["kind"] for event in said["events"]] == ["impression", "click", "purchase"] * 3
-        assert said["events"][1] == {
+            exported = self.exported(capsys, "--user", str(user.pk))
+        assert [event["kind"] for event in exported["events"]] == ["impression", "click", "purchase"] * 3
+        assert exported["events"][1] == {
             "kind": "click",
             "at": "2025-09-21T15:00:00+00:00",
             "product": {"model": "testshop.product", "pk": str(hit.pk)},
-            "search": said["events"][0]["search"],
+            "search": exported["events"][0]["search"],
             "query": {"kind": "product", "product": "9"},
             "rank": 1,
             "similarity": 0.9,
             "field": "testshop.Product.embedding",
             "session": session_of_user(user, NOW - timedelta(days=170)),
         }
-        assert len(said["searches"]) == 3
-        assert said["searches"][0]["at"] == "2025-09-21T15:00:00+00:00"
-        assert said["searches"][0]["query"] == {"kind": "product", "product": "9"}
+        assert len(exported["searches"]) == 3
+        assert exported["searches"][0]["at"] == "2025-09-21T15:00:00+00:00"
+        assert exported["searches"][0]["query"] == {"kind": "product", "product": "9"}
 
     def test_vectors_too(self, capsys, settings):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LOG_VECTORS": True}
@@ -164,8 +164,8 @@ class TestExport:
         hit = Product.objects.create()
         use_the_shop(visitor(), hit)
         use_the_shop(visitor(agent="Chrome"), hit)
-        said = self.exported(capsys, "--session", feedback.session_of(visitor()))
-        assert (len(said["events"]), len(said["searches"])) == (3, 1)
+        exported = self.exported(capsys, "--session", feedback.session_of(visitor()))
+        assert (len(exported["events"]), len(exported["searches"])) == (3, 1)
 
     def test_a_file(self, user, tmp_path, capsys):
         use_the_shop(visitor(user=user), Product.objects.create())

@@ -140,9 +140,9 @@ class TestSearchBehind:
 
     @pytest.mark.parametrize("kind", ["favourite", "cart", "purchase"])
     def test_the_latest_click(self, product, query, kind):
-        for hours, asked in ((30, 7000), (20, query.pk), (10, 7000)):
+        for hours, query_id in ((30, 7000), (20, query.pk), (10, 7000)):
             with moved_to(NOW - timedelta(hours=hours)):
-                shown = token([6000, product, 6001], asked)
+                shown = token([6000, product, 6001], query_id)
                 if hours != 10:
                     feedback.report(visitor(), shown, [("click", str(product.pk))])
                 feedback.report(visitor(), shown, [("click", "6000"), ("impression", str(product.pk))])

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 10, 15, tzinfo=UTC)
 
 
-def report(said, *events, request=None):
-    return feedback.report(request or visitor(), said, events)
+def report(signed, *events, request=None):
+    return feedback.report(request or visitor(), signed, events)
 
 
 def kinds(**filters):
@@ -100,9 +100,9 @@ def test_other_kinds_imply_an_impression(kind):
 
 
 def test_several_events():
-    said = token([1, 2, 3], 9)
+    signed = token([1, 2, 3], 9)
     events = [("impression", "1"), ("impression", "2"), ("impression", "3"), ("click", "2"), ("cart", "2")]
-    assert report(said, *events) == feedback.Report(5, 0)
+    assert report(signed, *events) == feedback.Report(5, 0)
     assert Feedback.objects.count() == 5
 
 
@@ -163,16 +163,16 @@ class TestRefused:
         assert not Feedback.objects.exists()
 
     def test_places_that_were_not_shown(self):
-        said = token([1, 2, 3], 9, shown=2)
-        assert report(said, ("click", "2")).counted == 1
+        signed = token([1, 2, 3], 9, shown=2)
+        assert report(signed, ("click", "2")).counted == 1
         with pytest.raises(feedback.NotOffered):
-            report(said, ("click", "3"))
+            report(signed, ("click", "3"))
 
     def test_blank_places(self):
-        said = token(["", "2"], 9)
+        signed = token(["", "2"], 9)
         with pytest.raises(feedback.NotOffered):
-            report(said, ("click", ""))
-        report(said, ("click", "2"))
+            report(signed, ("click", ""))
+        report(signed, ("click", "2"))
         assert Feedback.objects.get(kind="click").rank == 2
 
     def test_every_refusal_is_a_value_error(self):
@@ -181,23 +181,23 @@ class TestRefused:
 
 
 class TestTokens:
-    def refused(self, said, why="not valid"):
+    def refused(self, signed, why="not valid"):
         with pytest.raises(feedback.BadToken, match=why):
-            report(said, ("click", "1"))
+            report(signed, ("click", "1"))
         assert not Feedback.objects.exists()
 
-    @pytest.mark.parametrize("said", ["", "x", ":", "::", "a:b:c", "\0", "\ud800", "é:é:é", "." * 10_000])
-    def test_invalid(self, said):
-        self.refused(said)
+    @pytest.mark.parametrize("signed", ["", "x", ":", "::", "a:b:c", "\0", "\ud800", "é:é:é", "." * 10_000])
+    def test_invalid(self, signed):
+        self.refused(signed)
 
-    @pytest.mark.parametrize("said", [None, 1, b"x", ["x"], {}])
-    def test_not_text(self, said):
-        self.refused(said, "must be text")
+    @pytest.mark.parametrize("signed", [None, 1, b"x", ["x"], {}])
+    def test_not_text(self, signed):
+        self.refused(signed, "must be text")
 
     def test_every_altered_character_is_detected(self):
-        said = token([1], 9)
-        for i in range(0, len(said), 7):
-            self.refused(said[:i] + ("A" if said[i] != "A" else "B") + said[i + 1 :])
+        signed = token([1], 9)
+        for i in range(0, len(signed), 7):
+            self.refused(signed[:i] + ("A" if signed[i] != "A" else "B") + signed[i + 1 :])
 
     def test_a_payload_with_the_signature_of_another(self):
         mine, other = token([1], 9).split(":"), token([2], 9).split(":")
@@ -209,20 +209,20 @@ class TestTokens:
         self.refused(signing.dumps(payload, compress=True))
 
     def test_signed_with_another_key(self, settings):
-        said = token([1], 9)
+        signed = token([1], 9)
         settings.SECRET_KEY = "stolen?"
-        self.refused(said)
+        self.refused(signed)
         settings.SECRET_KEY_FALLBACKS = ["tests"]
-        assert report(said, ("click", "1")).counted == 1
+        assert report(signed, ("click", "1")).counted == 1
 
     def test_too_old(self):
         with moved_to(NOW):
-            said = token([1], 9)
+            signed = token([1], 9)
         with moved_to(NOW + timedelta(hours=23)):
-            assert report(said, ("click", "1")).counted == 1
+            assert report(signed, ("click", "1")).counted == 1
         Feedback.objects.all().delete()
         with moved_to(NOW + timedelta(hours=25)):
-            self.refused(said, "too old")
+            self.refused(signed, "too old")
 
     @pytest.mark.parametrize("label", ["shop.Gone.embedding", "", "testshop.Category.name", "auth.User"])
     def test_a_field_that_no_longer_exists(self, label):
@@ -259,8 +259,8 @@ class TestProductsOfEveryShape:
 
     @pytest.mark.parametrize("shape", ["proxy", "child", "uuid", "char", "companion", "child of the product"])
     def test_reported_recorded_counted_and_ranked(self, shapes, shape):
-        (asked, other), model = shapes[shape]
-        results = search.similar_to(asked)
+        (query, other), model = shapes[shape]
+        results = search.similar_to(query)
         (hit,) = results
         assert report(results.token, ("click", str(hit.product.pk))).counted == 1
         assert feedback.record("purchase", other, request=visitor(), reference="order 1")
@@ -268,11 +268,11 @@ class TestProductsOfEveryShape:
         for row in (clicked, bought):
             assert row.content_type.model_class() is model
             assert row.product == model.objects.get(pk=other.pk)
-            assert row.query_id == str(asked.pk)
+            assert row.query_id == str(query.pk)
             assert row.rank == 1
         assert feedback.aggregate() == 3
         forget_facts()  # it says that there is no evidence
-        (again,) = search.similar_to(asked, ranking=[seen := Seen()])
+        (again,) = search.similar_to(query, ranking=[seen := Seen()])
         assert again.product == hit.product
         assert seen.pair == seen.alone
         assert [round(number, 2) for number in seen.pair] == [6, 1]
@@ -291,15 +291,15 @@ class Seen:
 
 class TestDuplicates:
     def test_reported_twice(self):
-        said = token([1, 2], 9)
-        assert report(said, ("click", "1"), ("click", "1")) == feedback.Report(1, 1)
-        assert report(said, ("click", "1"), ("click", "2")) == feedback.Report(1, 1)
+        signed = token([1, 2], 9)
+        assert report(signed, ("click", "1"), ("click", "1")) == feedback.Report(1, 1)
+        assert report(signed, ("click", "1"), ("click", "2")) == feedback.Report(1, 1)
         assert Feedback.objects.filter(kind="click").count() == 2
 
     def test_an_impression_that_a_click_implied(self):
-        said = token([1], 9)
-        report(said, ("click", "1"))
-        assert report(said, ("impression", "1")) == feedback.Report(0, 1)
+        signed = token([1], 9)
+        report(signed, ("click", "1"))
+        assert report(signed, ("impression", "1")) == feedback.Report(0, 1)
 
     def test_the_same_search_again(self):
         assert report(token([1], 9), ("click", "1")).counted == 1
@@ -331,20 +331,20 @@ class TestDuplicates:
 
     def test_a_token_sent_again_on_another_day_does_not(self):
         with moved_to(NOW):
-            said = token([1], 9)
-            assert report(said, ("click", "1")).counted == 1
+            signed = token([1], 9)
+            assert report(signed, ("click", "1")).counted == 1
         with moved_to(NOW + timedelta(hours=20)):
-            assert report(said, ("click", "1")) == feedback.Report(0, 1)
+            assert report(signed, ("click", "1")) == feedback.Report(0, 1)
 
     @pytest.mark.django_db(transaction=True)
     def test_sent_at_the_same_time(self):
-        said = token(range(1, 41), 9)
+        signed = token(range(1, 41), 9)
         events = [("click", str(n)) for n in range(1, 41)]
 
         def send(number):
             try:
                 turned = events[number * 5 :] + events[: number * 5]
-                return report(said, *turned)
+                return report(signed, *turned)
             finally:
                 connection.close()
 
@@ -377,10 +377,10 @@ def store_many(count, request):
 class TestLimits:
     def test_events_of_a_session_in_a_period(self, caplog):
         store_many(SESSION_ROWS - 6, visitor())
-        said = token(range(1, 21), 9)
-        assert report(said, *[("impression", str(n)) for n in range(1, 5)]) == feedback.Report(4, 0)
-        assert report(said, *[("impression", str(n)) for n in range(1, 11)]) == feedback.Report(2, 4, 4)
-        assert report(said, ("click", "1")) == feedback.Report(0, 0, 1)
+        signed = token(range(1, 21), 9)
+        assert report(signed, *[("impression", str(n)) for n in range(1, 5)]) == feedback.Report(4, 0)
+        assert report(signed, *[("impression", str(n)) for n in range(1, 11)]) == feedback.Report(2, 4, 4)
+        assert report(signed, ("click", "1")) == feedback.Report(0, 0, 1)
         assert Feedback.objects.count() == SESSION_ROWS
         assert len(caplog.records) == 1
         with moved_to(datetime.now(UTC) + timedelta(days=1)):
@@ -388,18 +388,18 @@ class TestLimits:
 
     def test_events_of_a_network_in_a_period(self):
         store_many(NETWORK_ROWS - 5, visitor(agent="Bot"))
-        said = token(range(1, 21), 9)
-        counted = [report(said, ("click", "1"), request=visitor(agent=f"Bot {n}")).counted for n in range(4)]
+        signed = token(range(1, 21), 9)
+        counted = [report(signed, ("click", "1"), request=visitor(agent=f"Bot {n}")).counted for n in range(4)]
         assert counted == [1, 1, 0, 0]
         assert Feedback.objects.count() == NETWORK_ROWS
-        assert report(said, ("click", "1"), request=visitor("192.0.2.2")).counted == 1
+        assert report(signed, ("click", "1"), request=visitor("192.0.2.2")).counted == 1
 
 
 def test_four_round_trips(django_assert_num_queries):
-    said = token(range(1, 101), 9)
-    report(said)  # fills Django's caches
+    signed = token(range(1, 101), 9)
+    report(signed)  # fills Django's caches
     with django_assert_num_queries(4):  # savepoint, stored events, insert, release
-        report(said, *[("impression", str(n)) for n in range(1, 101)])
+        report(signed, *[("impression", str(n)) for n in range(1, 101)])
 
 
 def test_a_token_names_its_field():

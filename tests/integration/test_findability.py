@@ -145,9 +145,9 @@ class TestCheck:
         assert len(drowned) > 5
         assert drowned <= {str(one.pk) for one in alike}
         assert not drowned & {str(one.pk) for one in clear}
-        told = unfindable_products(Product, Reason.DROWNED)
-        assert all(row.text.startswith(("2 of 3", "3 of 3")) for row in told)
-        assert all(row.other not in ("", row.product) for row in told)
+        drowned = unfindable_products(Product, Reason.DROWNED)
+        assert all(row.text.startswith(("2 of 3", "3 of 3")) for row in drowned)
+        assert all(row.other not in ("", row.product) for row in drowned)
 
     def test_another_picture_of_the_product_finds_it_too(self):
         article, other = Article.objects.create(title="a"), Article.objects.create(title="b")
@@ -253,17 +253,17 @@ class TestCommand:
         copy = Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         Product.objects.create(name="bare")
         embed_all()
-        said = self.report(PRODUCTS, "--seed", "0")
-        assert "testshop.Product: 3 products" in said
-        assert "checked 2 of 2 products with a vector" in said
-        assert "1 no picture: Upload a picture." in said
-        assert "2 duplicate picture" in said
-        assert f"{copy.pk} " in said
+        output = self.report(PRODUCTS, "--seed", "0")
+        assert "testshop.Product: 3 products" in output
+        assert "checked 2 of 2 products with a vector" in output
+        assert "1 no picture: Upload a picture." in output
+        assert "2 duplicate picture" in output
+        assert f"{copy.pk} " in output
 
     def test_json(self, tmp_path):
         bare = Product.objects.create(name="bare")
-        said = json.loads(self.report(PRODUCTS, "--json"))
-        (model,) = said["models"]
+        data = json.loads(self.report(PRODUCTS, "--json"))
+        (model,) = data["models"]
         assert (model["model"], model["counts"]["no-picture"]) == ("testshop.Product", 1)
         assert model["products"][0]["product"] == str(bare.pk)
         assert model["products"][0]["reason"] == "no-picture"
@@ -276,27 +276,27 @@ class TestCommand:
         product(1)
         Product.objects.create(name="copy", image=picture_file(1, "copy.jpg"))
         embed_all()
-        said = self.report(PRODUCTS, "--stored")
-        assert "2 duplicate picture" not in said
-        assert f"{PRODUCTS} was never checked" in said
+        output = self.report(PRODUCTS, "--stored")
+        assert "2 duplicate picture" not in output
+        assert f"{PRODUCTS} was never checked" in output
         findability.check(get_field(PRODUCTS), seed=0)
-        said = self.report(PRODUCTS, "--stored")
-        assert "2 duplicate picture" in said
-        assert "not known" not in said
+        output = self.report(PRODUCTS, "--stored")
+        assert "2 duplicate picture" in output
+        assert "not known" not in output
         now = timezone.now()
         moved = {"changed_at": now, "effective_at": now, "finished_at": now}
         ServingSpace.objects.create(label=PRODUCTS, extractor="default", previous_extractor="default", **moved)
         assert f"{PRODUCTS} was switched to other vectors since its last check" in self.report(PRODUCTS, "--stored")
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "message"),
         [
             (["shop.Nothing.embedding"], "There is no embedding field"),
             (["--limit", "-1"], "must be 0 or more"),
         ],
     )
-    def test_bad_arguments(self, arguments, said):
-        with pytest.raises(CommandError, match=said):
+    def test_bad_arguments(self, arguments, message):
+        with pytest.raises(CommandError, match=message):
             self.report(*arguments)
 
 
