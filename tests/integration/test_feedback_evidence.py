@@ -1,4 +1,4 @@
-"""Events become evidence: each once, corrected for position, fading, and little from any one visitor."""
+"""Evidence sums events: each once, corrected for position, fading, and bounded for one visitor."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +28,12 @@ def frozen():
 
 
 def browser(number: int):
-    """Visitors of different networks."""
+    """Return visitors of different networks."""
     return visitor(f"198.51.{number // 250}.{number % 250}")
 
 
 def shown(*events, query=9, number=0, **kwargs):
-    """A visitor is shown products 1 to 20 for a query, and does something."""
+    """Report events of a visitor who is shown products 1 to 20 for a query."""
     return feedback.report(browser(number), token(PRODUCTS, query, **kwargs), events)
 
 
@@ -47,7 +47,7 @@ class TestSums:
             ("click", True, 1, 0),
         }
 
-    def test_looks_by_rank(self):
+    def test_exposure_by_rank(self):
         shown(*[("impression", str(n)) for n in PRODUCTS])
         feedback.aggregate()
         assert evidence(9) == {str(n): (0, round(1 / n, 4)) for n in PRODUCTS}
@@ -67,7 +67,7 @@ class TestSums:
         assert evidence(9) == {"1": (10, 100), "5": (4, 20)}
 
     @pytest.mark.parametrize(("kind", "gain"), [("click", 1), ("favourite", 2), ("cart", 3), ("skip", -1)])
-    def test_what_browsers_say(self, kind, gain):
+    def test_kinds_from_browsers(self, kind, gain):
         shown((kind, "2"))
         feedback.aggregate()
         assert evidence(9) == {"2": (gain, 0.5)}
@@ -93,7 +93,7 @@ class TestSums:
         feedback.aggregate()
         assert evidence(9) == evidence() == {str(hit.pk): (3 + 5 - 4, 0.5)}
 
-    def test_a_purchase_that_no_search_led_to(self):
+    def test_a_purchase_without_a_search(self):
         feedback.record("purchase", Product.objects.create(), reference="order 7")
         assert feedback.aggregate() == 1
         assert not Evidence.objects.exists()
@@ -109,7 +109,7 @@ class TestSums:
         assert evidence() == {"2": (2, 2)}
         assert Evidence.objects.count() == 3
 
-    def test_models_are_apart(self):
+    def test_models_are_separate(self):
         shown(("click", "1"))
         feedback.report(visitor(), token(["1"], 9, label="testshop.Spare.embedding"), [("click", "1")])
         feedback.record("click", Spare(sku="1"), query=Spare(sku="9"))
@@ -128,18 +128,18 @@ class TestSums:
 
 
 class TestExactlyOnce:
-    def test_what_is_counted_is_counted(self):
+    def test_counted_events_stay_counted(self):
         shown(("click", "1"))
         assert [feedback.aggregate() for _ in range(3)] == [2, 0, 0]
         assert evidence() == {"1": (1, 1)}
 
-    def test_piece_by_piece(self):
+    def test_in_batches(self):
         for number in range(5):
             shown(*[("click", str(n)) for n in range(1, 5)], number=number)
         assert feedback.aggregate(batch=7) == 40
         assert evidence(9) == {"1": (5, 5), "2": (5, 2.5), "3": (5, round(5 / 3, 4)), "4": (5, 1.25)}
 
-    def test_more_of_it_later(self):
+    def test_more_events_later(self):
         shown(("click", "1"))
         feedback.aggregate()
         shown(("click", "1"), number=1)
@@ -193,7 +193,7 @@ class TestFading:
     def later(self, **delta):
         return moved_to(NOW + timedelta(**delta))
 
-    def test_halves_until_it_is_added_to(self):
+    def test_halves_until_added_to(self):
         shown(("click", "2"))
         feedback.aggregate()
         with self.later(days=30):
@@ -202,13 +202,13 @@ class TestFading:
         assert evidence(9) == {"2": (1.5, 0.75)}
         assert Evidence.objects.filter(as_of=NOW + timedelta(days=30)).count() == 2
 
-    def test_an_old_event_counts_what_is_left_of_it(self):
+    def test_an_old_event_counts_its_faded_part(self):
         shown(("click", "2"))
         feedback.aggregate(now=NOW + timedelta(days=60))
         assert evidence(9) == {"2": (0.25, 0.125)}
         assert Feedback.objects.get(kind="click").gain == 1
 
-    def test_when_it_is_counted_does_not_matter(self, settings):
+    def test_the_time_of_counting_does_not_matter(self, settings):
         settings.VISUAL_SEARCH = {"HALF_LIFE_DAYS": 3.5}
         for day in range(10):
             with self.later(days=day):
@@ -236,8 +236,8 @@ class TestFading:
         feedback.aggregate()
         assert evidence() == {str(hit.pk): (5, 1)}
 
-    def test_long_forgotten(self, settings):
-        """Numbers that PostgreSQL could not hold any more."""
+    def test_very_old_events(self, settings):
+        """Numbers too small for PostgreSQL."""
         settings.VISUAL_SEARCH = {"HALF_LIFE_DAYS": 0.01}
         for number in range(4):
             with self.later(days=400 * number):
@@ -246,7 +246,7 @@ class TestFading:
         assert evidence(9) == {"2": (0, 0)}
 
 
-class TestOneVisitorWeighsLittle:
+class TestBounds:
     def test_one_product(self):
         for query in range(100, 130):
             for kind in ("click", "favourite", "cart"):
@@ -255,20 +255,20 @@ class TestOneVisitorWeighsLittle:
         assert evidence()["1"][0] == 3
         assert sum(row.gain for row in Evidence.objects.exclude(query_id="")) == 3
 
-    def test_bit_by_bit_it_is_no_more(self):
+    def test_one_product_in_many_batches(self):
         for query in range(100, 110):
             for kind in ("click", "favourite", "cart"):
                 shown((kind, "1"), query=query)
                 feedback.aggregate(batch=2)
         assert evidence()["1"][0] == 3
 
-    def test_bad_words_about_one_product(self):
+    def test_skips_of_one_product(self):
         for query in range(100, 130):
             shown(("skip", "1"), query=query)
         feedback.aggregate()
         assert evidence()["1"][0] == -1
 
-    def test_back_and_forth(self):
+    def test_gains_and_losses(self):
         for query in range(100, 160):
             shown(("click" if query % 2 else "skip", "1"), query=query)
         feedback.aggregate()
@@ -283,7 +283,7 @@ class TestOneVisitorWeighsLittle:
         assert sum(abs(row.gain) for row in Evidence.objects.exclude(query_id="")) == 20
 
     def test_rates_stay_as_they_are(self):
-        """What no longer counts adds neither gain nor looks."""
+        """Events beyond the bounds add neither gain nor looks."""
         for query in range(100, 140):
             shown(*[("impression", str(n)) for n in PRODUCTS], query=query)
             shown(*[("click", str(n)) for n in PRODUCTS[:10]], query=query)
@@ -292,7 +292,7 @@ class TestOneVisitorWeighsLittle:
         assert evidence()["1"] == (2, 2)
         assert evidence()["20"] == (0, 0.1)
 
-    def test_the_next_day_is_another(self):
+    def test_the_next_period(self):
         for day in range(3):
             with moved_to(NOW + timedelta(days=day)):
                 for query in range(100, 110):
@@ -318,13 +318,13 @@ class TestOneVisitorWeighsLittle:
         counting = Feedback.objects.filter(gain__gt=0).values("session").distinct().count()
         assert counting == 19, "each of the 20 products once, the first visitor for two of them"
 
-    def test_addresses_of_one_provider_s_customer(self):
+    def test_addresses_of_one_customer(self):
         for number in range(50):
             feedback.report(visitor(f"2001:db8:7:{number:x}::1"), token(PRODUCTS, 9), [("cart", "1")])
         feedback.aggregate()
         assert evidence() == {"1": (3, 1)}
 
-    def test_other_networks_are_not_held_to_account(self):
+    def test_other_networks_are_not_affected(self):
         for number in range(50):
             feedback.report(visitor(agent=f"Bot {number}"), token(PRODUCTS, 9), [("cart", "1")])
             shown(("click", "1"), number=number)
@@ -332,7 +332,7 @@ class TestOneVisitorWeighsLittle:
         assert evidence() == {"1": (3 + 50, 51)}
 
 
-class TestWhoCounts:
+class TestCallers:
     def test_the_task(self):
         shown(("click", "1"))
         aggregate()
@@ -365,6 +365,6 @@ class TestWhoCounts:
         assert capsys.readouterr().out == "2 events counted\n"
         assert evidence() == {"1": (1, 1)}
 
-    def test_nothing_new_is_one_query(self, django_assert_num_queries):
+    def test_without_new_events_one_query(self, django_assert_num_queries):
         with django_assert_num_queries(3):  # savepoint, what is new, release
             assert feedback.aggregate() == 0

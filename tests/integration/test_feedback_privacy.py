@@ -1,4 +1,4 @@
-"""What is kept about people, for how long, and how one of them gets it out or gets it deleted."""
+"""Data about people: what is stored, for how long, and how it is exported and erased."""
 
 import io
 import json
@@ -35,16 +35,16 @@ def user():
 
 
 def use_the_shop(request, hit, query=9):
-    """A search, a click and a purchase: with the impression three events, and a row in the log."""
+    """Search, click and buy: with the impression three events, and a row in the log."""
     feedback.log_search(SearchResults([], ranking([hit, 5000], query, shown=0)), 3.5, request)
     write_searches()
     feedback.report(request, token([hit, 5000], query), [("click", str(hit.pk))])
     feedback.record("purchase", hit, request=request)
 
 
-class TestWhatIsKept:
+class TestStored:
     def dumped(self):
-        """Every row of every table of the app, as text."""
+        """Return every row of every table of the app, as text."""
         text = []
         with connection.cursor() as cursor:
             for model in apps.get_app_config("django_visual_search").get_models():
@@ -91,13 +91,13 @@ class TestWhatIsKept:
         for secret in forbidden:
             assert secret.lower() not in text.lower()
 
-    def test_nobody_is_named_by_number(self, user):
-        """A user's primary key goes into the pseudonym only."""
+    def test_no_primary_keys_of_users(self, user):
+        """A user's primary key is part of the pseudonym only."""
         user.pk = 987654321
         feedback.record("purchase", Product.objects.create(), user=user)
         assert "987654321" not in self.dumped()
 
-    def test_the_same_visitor_cannot_be_followed_from_day_to_day(self):
+    def test_a_visitor_cannot_be_followed_across_days(self):
         product = Product.objects.create()
         for day in range(4):
             with moved_to(NOW + timedelta(days=day)):
@@ -177,7 +177,7 @@ class TestExport:
         with pytest.raises(CommandError, match="can't be written"):
             call_command("export_feedback", "--user", str(user.pk), "--output", str(tmp_path))
 
-    def test_nothing_is_known(self, capsys):
+    def test_an_unknown_user(self, capsys):
         assert self.exported(capsys, "--user", "12345") == {"events": [], "searches": []}
 
     def test_after_changes_of_key_and_period(self, user, capsys, settings):
@@ -211,7 +211,7 @@ class TestArguments:
         with pytest.raises(CommandError, match="64 hexadecimal digits"):
             call_command(command, "--session", session)
 
-    def test_what_is_no_user(self, command):
+    def test_not_a_user(self, command):
         with pytest.raises(CommandError, match="not a primary key of a user"):
             call_command(command, "--user", "ada")
 
@@ -237,7 +237,7 @@ class TestErasure:
         call_command("erase_feedback", "--user", str(pk))
         assert not Feedback.objects.exists()
 
-    def test_what_was_counted_is_taken_back(self, user):
+    def test_counted_events_are_subtracted(self, user):
         hit, other = Product.objects.create(), Product.objects.create()
         with moved_to(NOW):
             use_the_shop(visitor(), hit)
@@ -254,14 +254,14 @@ class TestErasure:
         assert evidence() == evidence(9) == {str(hit.pk): (6 / 4 + 1 / 2, 1 / 4 + 1 / 2)}
         assert Evidence.objects.count() == 2
 
-    def test_what_was_not_counted_yet_never_is(self, user):
+    def test_uncounted_events_are_never_counted(self, user):
         use_the_shop(visitor(user=user), Product.objects.create())
         call_command("erase_feedback", "--user", str(user.pk))
         assert feedback.aggregate() == 0
         assert not Evidence.objects.exists()
 
     def test_erasing_a_cheats_session(self):
-        """What one session has brought about can be taken out of the rankings."""
+        """The events of one session can be subtracted from the rankings."""
         with moved_to(NOW):
             for query in range(100, 110):
                 feedback.report(visitor(), token(range(1, 9), query), [("click", str(n)) for n in range(1, 9)])
