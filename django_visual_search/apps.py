@@ -10,4 +10,4 @@ class VisualSearchConfig(AppConfig):
         from . import checks, signals
 
         checks.register()
-        signals.connect()
+        signals.connect_signals()

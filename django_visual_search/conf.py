@@ -20,7 +20,7 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 
-class Rule(NamedTuple):
+class SettingRule(NamedTuple):
     """The values that a setting may have."""
 
     words: str
@@ -32,45 +32,45 @@ class Rule(NamedTuple):
 @dataclass(frozen=True)
 class Setting:
     default: Any
-    rule: Rule
+    rule: SettingRule
     sentence: str
     """What the setting does, for the documentation and the hints of checks; Markdown."""
     check: str = "E025"
     """Id of the system check that reports a value against the rule."""
 
 
-def whole_number(least: int, most: int | None = None) -> Rule:
+def whole_number(least: int, most: int | None = None) -> SettingRule:
     words = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
     return _of(words, lambda value: _is(int, value) and least <= value <= (most or math.inf))
 
 
-def number(words: str, fits: Callable[[float], bool]) -> Rule:
+def number(words: str, fits: Callable[[float], bool]) -> SettingRule:
     return _of(
         f"a number {words}", lambda value: _is(int | float, value) and -math.inf < value < math.inf and fits(value)
     )
 
 
-def text(words: str, pattern: str = ".+") -> Rule:
+def text(words: str, pattern: str = ".+") -> SettingRule:
     return _of(words, lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)))
 
 
-def or_none(rule: Rule) -> Rule:
-    return Rule(f"{rule.words}, or None", lambda value: None if value is None else rule.fault(value))
+def or_none(rule: SettingRule) -> SettingRule:
+    return SettingRule(f"{rule.words}, or None", lambda value: None if value is None else rule.fault(value))
 
 
 def _is(kind: Any, value: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _of(words: str, fits: Callable[[Any], bool]) -> Rule:
-    return Rule(words, lambda value: None if fits(value) else "")
+def _of(words: str, fits: Callable[[Any], bool]) -> SettingRule:
+    return SettingRule(words, lambda value: None if fits(value) else "")
 
 
-def _instance(words: str, noun: str, *types: type) -> Rule:
+def _instance(words: str, noun: str, *types: type) -> SettingRule:
     def fault(value: Any) -> str | None:
         return None if isinstance(value, types) else f"it is a {type(value).__name__}, not a {noun}"
 
-    return Rule(words, fault)
+    return SettingRule(words, fault)
 
 
 def why_not_callable(value: Any) -> str | None:
@@ -101,7 +101,7 @@ LONGEST_PERIOD = 366
 """Most that ``SESSION_DAYS`` may be."""
 
 SWITCH = _of("True or False", lambda value: isinstance(value, bool))
-FUNCTION = Rule("a function or its dotted path", why_not_callable)
+FUNCTION = SettingRule("a function or its dotted path", why_not_callable)
 POSITIVE = number("above 0", lambda value: value > 0)
 
 SETTINGS: dict[str, Setting] = {
@@ -264,6 +264,6 @@ conf = Settings()
 
 
 @receiver(setting_changed)
-def reset(*, setting: str, **kwargs: Any) -> None:
+def reset_settings(*, setting: str, **kwargs: Any) -> None:
     if setting == "VISUAL_SEARCH":
         conf.__dict__.clear()

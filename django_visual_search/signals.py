@@ -1,4 +1,4 @@
-"""What happens when the shop saves and deletes: entry function ``connect``, called once the apps are ready.
+"""What happens when the shop saves and deletes: entry function ``connect_signals``, called once the apps are ready.
 
 - A saved picture is sent to Celery after the commit. That is the fast path; the sweep finds what it misses.
 - A deleted picture takes the companion with it that a worker may be writing at that moment.
@@ -33,7 +33,7 @@ from .tasks import embed
 logger = logging.getLogger("django_visual_search")
 
 
-def connect() -> None:
+def connect_signals() -> None:
     """Connect the handlers below; the embedding fields whose declaration is faulty are left to the checks."""
     fields = [
         field

@@ -23,7 +23,7 @@ from .storefront.forms import PhotoSearchForm, photo_search_field, photo_search_
 from .storefront.gate import photo_slot
 from .storefront.refusals import PHOTO_ERRORS, refusal_of
 
-HITS = 24
+PAGE_HITS = 24
 
 
 @csrf_exempt  # checked once the length is known: the check reads the body, however long it is
@@ -66,7 +66,7 @@ def _answer(request: HttpRequest, field: EmbeddingField) -> HttpResponse:
                 form.add_error(None, _("You have sent many photos. Try again in a minute."))
                 status, retry_after = 429, wait
             else:
-                found = _find(request, form, field)
+                found = _search(request, form, field)
         except PHOTO_ERRORS as error:
             refusal = refusal_of(error)
             form.add_error("image" if isinstance(error, ImageRefused) else None, refusal.sentence)
@@ -92,11 +92,11 @@ def _page(
     return render(request, "visual_search/photo_search.html", context, status=status)
 
 
-def _find(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) -> dict[str, Any]:
+def _search(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) -> dict[str, Any]:
     # One byte more than allowed shows that a file is too large.
     photo = form.cleaned_data["image"].read(extractor_of(field).spec.images.max_bytes + 1)
     with photo_slot():
-        results = search_by_photo(photo, field.label, request, limit=HITS)
+        results = search_by_photo(photo, field.label, request, limit=PAGE_HITS)
         shown = preview(photo, field)
     return {"results": results, "cards": cards(results), "preview": shown}
 

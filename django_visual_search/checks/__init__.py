@@ -1,9 +1,9 @@
 """System checks of the project: settings, extractors, databases, broker. ``fields.checks`` has those of one field.
 
-Entry function: ``register``, called once the apps are ready. ``table`` lists the ids with what each reports.
+Entry function: ``register``, called once the apps are ready. ``checks_table`` lists the ids with what each reports.
 """
 
-from .ids import table
+from .ids import checks_table
 from .project import register
 
-__all__ = ["register", "table"]
+__all__ = ["checks_table", "register"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..fields.checks import IDS as FIELD_IDS
+from ..fields.checks import FIELD_CHECKS
 
-IDS = {
-    **FIELD_IDS,
+CHECKS = {
+    **FIELD_CHECKS,
     "E009": "`VISUAL_SEARCH`, or `EXTRACTORS` or `VISIBLE` in it, is not a dictionary, or a key is unknown.",
     "E010": "An extractor is not in the settings, can't be imported or refuses its options.",
     "E011": "A field's `dimensions` differ from its extractor's.",
@@ -33,6 +33,6 @@ IDS = {
 }
 
 
-def table() -> list[tuple[str, str]]:
+def checks_table() -> list[tuple[str, str]]:
     """Return a row for each check, errors first: id without the prefix ``visual_search.``, sentence (Markdown)."""
-    return sorted(IDS.items())
+    return sorted(CHECKS.items())

@@ -76,7 +76,7 @@ class ChecksTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         from django_visual_search import checks
 
-        rows = [(f"`{name}`", sentence) for name, sentence in checks.table()]
+        rows = [(f"`{name}`", sentence) for name, sentence in checks.checks_table()]
         return self.parse_text_to_nodes(table(["id", "what is wrong"], rows))
 
 

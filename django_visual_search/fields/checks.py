@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_INDEXED_DIMENSIONS = 4000  # pgvector: halfvec may be indexed up to 4,000 dimensions
 
 
-IDS = {
+FIELD_CHECKS = {
     "E001": "`dimensions` is not a whole number from 1 to 4,000.",
     "E002": "`metric` is not one of `cosine`, `l2` and `ip`.",
     "E003": "`source` is missing or names a field that does not exist.",

@@ -17,7 +17,7 @@ WAIT_SECONDS = 0.5
 """How long a photo search waits for a slot."""
 WAITING = 1
 """How many searches wait at the same time: each holds a thread of the server."""
-RETRY_SECONDS = (1, 4)
+BUSY_SECONDS = (1, 4)
 """Least and most seconds after which to try again, drawn at random so that visitors don't all return at once."""
 
 
@@ -26,7 +26,7 @@ class Busy(Exception):  # noqa: N818 (a state, not a fault)
 
     def __init__(self) -> None:
         super().__init__("Too many photo searches are running. Try again in a few seconds.")
-        self.retry_after = random.randint(*RETRY_SECONDS)
+        self.retry_after = random.randint(*BUSY_SECONDS)
 
 
 class Gate:

@@ -13,12 +13,12 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from django.test.utils import isolate_apps
 from django.utils import timezone
 
+from django_visual_search.checks import checks_table
 from django_visual_search.checks import database as database_checks
 from django_visual_search.checks import extractors as extractor_checks
 from django_visual_search.checks import project as ours
 from django_visual_search.checks import settings as settings_checks
-from django_visual_search.checks import table
-from django_visual_search.checks.ids import IDS
+from django_visual_search.checks.ids import CHECKS
 from django_visual_search.conf import SETTINGS
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
@@ -100,9 +100,9 @@ def test_every_id_is_declared_and_used():
     used = {setting.check for setting in SETTINGS.values()}
     for path in [*folder.glob("*.py"), folder.parent / "fields" / "checks.py"]:
         used |= set(re.findall(r'problem\(\s*"([EW]\d+)"', path.read_text()))
-    assert used == set(IDS)
-    assert [row[0] for row in table()] == sorted(IDS)
-    assert all(sentence.endswith(".") for _, sentence in table())
+    assert used == set(CHECKS)
+    assert [row[0] for row in checks_table()] == sorted(CHECKS)
+    assert all(sentence.endswith(".") for _, sentence in checks_table())
 
 
 class TestKeys:

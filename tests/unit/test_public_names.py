@@ -148,9 +148,9 @@ def test_settings():
 
 
 def test_checks():
-    from django_visual_search.checks import table
+    from django_visual_search.checks import checks_table
 
-    assert set(CHECKS) <= {check for check, _ in table()}
+    assert set(CHECKS) <= {check for check, _ in checks_table()}
 
 
 def test_commands():
