@@ -40,7 +40,7 @@ from ..storefront.cards import thumbnail_of
 from ..tasks import check_findability
 from .base import PageAdmin, cached_if_slow
 from .dashboard import RELOAD_SECONDS, RunProgress
-from .products import THUMBNAIL_SIDE, load_products, may_view, product_cell
+from .products import CELL_THUMBNAIL_SIDE, load_products, may_view, product_cell
 
 PER_PAGE = 25
 AWAITED_SECONDS = 600
@@ -203,4 +203,4 @@ def _checked_picture(row: Unfindable) -> str:
     if field.product is None and field.link is None:
         return ""  # the product's own, which its cell shows
     image = field.image_field
-    return thumbnail_of(image.attr_class(None, image, row.image), 2 * THUMBNAIL_SIDE)
+    return thumbnail_of(image.attr_class(None, image, row.image), 2 * CELL_THUMBNAIL_SIDE)

@@ -28,7 +28,7 @@ from ..fields.registry import embedding_fields, fields_of_product
 from ..storefront.cards import thumbnail_of, title_of
 from .hits import change_url
 
-THUMBNAIL_SIDE = 40
+CELL_THUMBNAIL_SIDE = 40
 """Pixels of a thumbnail in a list."""
 CHOICES_PAGE = 20
 """Products that the autocomplete loads at once."""
@@ -91,7 +91,7 @@ def product_thumbnail(product: Model) -> str:
     """Return the URL of a thumbnail of the picture on the product itself; empty where it has none."""
     for field in fields_of_product(type(product)):
         if _links_to_product(field) if field.link else field.product is None:
-            return thumbnail_of(getattr(product, field.image_field.name, None), THUMBNAIL_SIDE * 2)
+            return thumbnail_of(getattr(product, field.image_field.name, None), CELL_THUMBNAIL_SIDE * 2)
     return ""
 
 
@@ -103,7 +103,7 @@ def product_cell(admin_site: Any, product: Model | None, missing: str) -> SafeSt
     """Return picture and name, linked to the product's page; ``missing`` in place of a product that is gone."""
     if product is None:
         return format_html('<span class="visual-search-gone">{}</span>', missing)
-    thumbnail, url, side = product_thumbnail(product), change_url(admin_site, product), THUMBNAIL_SIDE
+    thumbnail, url, side = product_thumbnail(product), change_url(admin_site, product), CELL_THUMBNAIL_SIDE
     image: SafeString | str = ""
     if thumbnail:
         image = format_html('<img src="{}" alt="" width="{}" height="{}" loading="lazy">', thumbnail, side, side)

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 TRACKING = re.compile(
-    "utm_.*|mtm_.*|pk_.*|hsa_.*"  # campaigns: Google Analytics, Matomo (two), HubSpot
+    "utm_.*|mtm_.*|pk_(campaign|kwd|keyword|source|medium|content|cid)|hsa_.*"  # Google Analytics, Matomo, HubSpot
     "|_ga|_gl|gclid|gclsrc|dclid|gbraid|wbraid|gad_.*|srsltid"  # Google
     "|fbclid|igshid|msclkid|ttclid|twclid|li_fat_id|epik|yclid|mc_[ce]id|_hs(enc|mi)"  # networks and newsletters
     "|ref|referrer"

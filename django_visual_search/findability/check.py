@@ -174,7 +174,7 @@ def _photos(picture: Image.Image, spec: ExtractorSpec, seed: int) -> Iterator[by
 
 # Duplicate pictures
 
-COPIES = 60
+MEASURED_COPIES = 60
 """Pictures that are copied to measure the threshold."""
 FEWEST_COPIES = 5
 """Fewest copies for a quantile."""
@@ -200,7 +200,7 @@ def duplicate_threshold(
     the grocery's products .9905 and .9091. Copies of half the size can't be distinguished from look-alikes this way
     (MobileNetV2: .8797 and .9306).
     """
-    drawn = np.random.default_rng(seed).permutation(len(rows))[:COPIES]
+    drawn = np.random.default_rng(seed).permutation(len(rows))[:MEASURED_COPIES]
     some = [rows[i] for i in sorted(drawn)]
     cosines = []
     for place, picture in large_pictures(field, [gallery.catalogue.images[row] for row in some], extractor.spec):

@@ -158,7 +158,7 @@ class TestFilters:
         products = make_products(12)
         assert ids(similar(client, products[0], ordering="price")) == ids(similar(client, products[0]))
 
-    @pytest.mark.parametrize("name", ["k", "page", "categroy", "price", "Limit", "limit[]"])
+    @pytest.mark.parametrize("name", ["k", "page", "categroy", "price", "pk__in", "Limit", "limit[]"])
     def test_unknown_parameters(self, client, name):
         product, *_ = make_products(2)
         answer = similar(client, product, **{name: "1"})
