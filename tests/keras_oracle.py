@@ -1,4 +1,4 @@
-"""Plain Keras in a process of its own, as test_extractors_keras.py compares with: features the documented way."""
+"""Features by plain Keras, the documented way, in one process for all that ``test_extractors_keras.py`` compares."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import numpy as np
 
 
 def main() -> None:
+    for request in json.load(sys.stdin):
+        answer(request)
+
+
+def answer(request: dict) -> None:
     import keras
 
-    request = json.load(sys.stdin)
     keras.utils.set_random_seed(7)
     application = getattr(keras.applications, request["application"])
     model = application(

@@ -48,25 +48,6 @@ def run(script: str, *arguments: object) -> str:
     return result.stdout.strip()
 
 
-def oracle(folder: Path, pictures: np.ndarray, save_weights: Path | None = None, **request: object) -> np.ndarray:
-    """Features of the pictures by plain Keras, with ImageNet weights or with random ones that are then saved."""
-    np.save(folder / "photos.npy", pictures)
-    request |= {
-        "pooling": "avg",
-        "weights": None if save_weights else "imagenet",
-        "save_weights": save_weights and str(save_weights),
-        "input_size": pictures.shape[1],
-        "photos": str(folder / "photos.npy"),
-        "features": str(folder / "features.npy"),
-    }
-    script = Path(__file__).parents[1] / "keras_oracle.py"
-    result = subprocess.run(
-        [sys.executable, script], input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return np.load(folder / "features.npy")
-
-
 def least_cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(((one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)).min())
 
@@ -113,6 +94,41 @@ def random_store(store):
 def mobilenet(store, keras_home):
     """MobileNetV2-0.35 with ImageNet weights."""
     return KerasExtractor("MobileNetV2", application_kwargs={"alpha": 0.35}, dimensions=256, artifacts=store)
+
+
+ORACLE = {
+    "MobileNetV2": ("mobilenet_v2", {"alpha": 0.35}, 224),
+    "VGG16": ("vgg16", {}, 64),
+    "MobileNetV3Small": ("mobilenet_v3", {}, 64),
+}
+"""Application -> its module, arguments and input size."""
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory, keras_home):
+    """Pictures, their features by plain Keras, and the file of its weights, for an application of ORACLE.
+
+    MobileNetV2 has ImageNet weights; the others have random ones, which plain Keras saves.
+    """
+    folder, requests = tmp_path_factory.mktemp("oracle"), []
+    for application, (module, kwargs, size) in ORACLE.items():
+        path = str(folder / application)
+        np.save(f"{path}-photos.npy", photos(24, size))
+        requests.append({"application": application, "module": module, "kwargs": kwargs, "input_size": size})
+        requests[-1] |= {"photos": f"{path}-photos.npy", "features": f"{path}-features.npy", "pooling": "avg"}
+        saved = None if application == "MobileNetV2" else f"{path}.weights.h5"
+        requests[-1] |= {"weights": None if saved else "imagenet", "save_weights": saved}
+    script = Path(__file__).parents[1] / "keras_oracle.py"
+    result = subprocess.run(
+        [sys.executable, script], input=json.dumps(requests), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+    def answer(application: str) -> tuple[np.ndarray, np.ndarray, Path]:
+        pictures, features = (np.load(folder / f"{application}-{name}.npy") for name in ("photos", "features"))
+        return pictures, features, folder / f"{application}.weights.h5"
+
+    return answer
 
 
 # Keys, names and refusals: no runtime needed
@@ -249,26 +265,24 @@ def test_features_are_the_mean_over_views(mobilenet, store):
 @needs_tensorflow
 @needs_weights
 @needs_photos
-def test_export_gives_the_features_of_keras_on_real_photos(mobilenet, tmp_path):
-    pictures = photos(24, 224)
-    expected = oracle(tmp_path, pictures, application="MobileNetV2", module="mobilenet_v2", kwargs={"alpha": 0.35})
+def test_export_gives_the_features_of_keras_on_real_photos(mobilenet, oracle):
+    pictures, expected, _ = oracle("MobileNetV2")
     assert_same_features(mobilenet.features(pictures), expected)
 
 
 @needs_tensorflow
+@needs_weights
 @needs_photos
 @pytest.mark.parametrize(
-    ("application", "module"),
+    "application",
     [
-        pytest.param("VGG16", "vgg16", id="VGG16, BGR less the mean"),
-        pytest.param("MobileNetV3Small", "mobilenet_v3", id="MobileNetV3Small, preprocessing built in"),
+        pytest.param("VGG16", id="VGG16, BGR less the mean"),
+        pytest.param("MobileNetV3Small", id="MobileNetV3Small, preprocessing built in"),
     ],
 )
-def test_export_of_other_families_gives_the_features_of_keras(application, module, store, tmp_path):
+def test_export_of_other_families_gives_the_features_of_keras(application, store, oracle):
     """With random weights that plain Keras saved, given by path and sha256."""
-    pictures = photos(24, 64)
-    weights = tmp_path / "random.weights.h5"
-    expected = oracle(tmp_path, pictures, weights, application=application, module=module, kwargs={})
+    pictures, expected, weights = oracle(application)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     extractor = KerasExtractor(application, weights, sha256, input_size=64, artifacts=store)
     assert_same_features(extractor.features(pictures), expected)
