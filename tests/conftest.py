@@ -47,6 +47,13 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: parallel.place_of(item.nodeid))
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """A folder that all processes of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(autouse=True)
 def media(settings, tmp_path):
     """Every test has a media folder of its own."""

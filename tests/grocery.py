@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 from django.conf import settings
 
+from django_visual_search.extractors import DirectoryStore
+from django_visual_search.extractors.keras import KerasExtractor
+from django_visual_search.spaces.artifacts import DatabaseStore
+
 GROCERY = settings.SHARED / "data" / "grocery"
 WEIGHTS = settings.SHARED / "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 
@@ -85,6 +89,13 @@ def extractor_setting(name: str) -> dict[str, Any]:
         "weights_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
     }
     return {"BACKEND": "django_visual_search.extractors.keras.KerasExtractor", "OPTIONS": options}
+
+
+def put_exported(folder: Path, name: str = "MobileNetV2") -> None:
+    """Put the exported model into the database; the first call of a run exports it, to ``folder``."""
+    extractor = KerasExtractor(**extractor_setting(name)["OPTIONS"], artifacts=DirectoryStore(folder))
+    extractor.features(np.zeros((1, extractor.spec.input_size, extractor.spec.input_size, 3), np.uint8))
+    DatabaseStore().put(extractor.artifact, extractor.artifacts.get(extractor.artifact).read_bytes())
 
 
 @dataclass(frozen=True)

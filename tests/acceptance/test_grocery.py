@@ -75,7 +75,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module", params=FLOORS)
-def shop(request, django_db_setup, django_db_blocker, tmp_path_factory):
+def shop(request, django_db_setup, django_db_blocker, tmp_path_factory, run_folder):
     """81 articles numbered by their labels: the iconic picture first, then a third of the photos."""
     setting = {
         "EXTRACTORS": {"default": grocery.extractor_setting(request.param)},
@@ -89,6 +89,8 @@ def shop(request, django_db_setup, django_db_blocker, tmp_path_factory):
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch, override_settings(VISUAL_SEARCH=setting):
         try:
             _widen(field, patch, DIMENSIONS)
+            if request.param != "classic":
+                grocery.put_exported(run_folder, request.param)
             Article.objects.bulk_create(Article(pk=picture.label, title=name) for name, picture in products)
             ArticleImage.objects.bulk_create(
                 ArticleImage(article_id=picture.label, original=picture.file_name, display_order=order)

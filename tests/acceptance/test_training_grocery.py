@@ -30,12 +30,13 @@ LABEL = "testshop.ArticleImageEmbedding.embedding"
 
 
 @pytest.fixture(autouse=True)
-def network(settings, monkeypatch, tmp_path):
+def network(settings, monkeypatch, tmp_path, db, run_folder):
     monkeypatch.setattr(switching, "GRACE", 0)
     settings.VISUAL_SEARCH = {
         "EXTRACTORS": {"default": grocery.extractor_setting("MobileNetV2")},
         "CACHE_DIR": tmp_path / "cache",
     }
+    grocery.put_exported(run_folder)
 
 
 def fill(media, labels, each):
