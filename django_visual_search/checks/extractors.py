@@ -53,9 +53,14 @@ def check_runtime(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def check_runtime_and_store(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """Warn of an extractor that can't run here, not even with an exported model in the database."""
+    """Warn of an extractor that can't run here, not even with an exported model in the database, or not in the web."""
+    extractor = extractor_of(field)
     try:
-        return _missing(field, extractor_of(field).missing())
+        if advice := extractor.missing():
+            return _missing(field, advice)
+        advice = extractor.export_needed()
+        message = f"Extractor {field.extractor!r} can't run in a web process yet: photo searches answer 503."
+        return [problem("W002", message, advice)] if advice else []
     except DatabaseError:  # before the first migrate, when nothing has been exported either
         return _missing(field, _with_store(field, _EmptyStore()).missing())
 

@@ -111,6 +111,13 @@ class Extractor(ABC):
         """Why this extractor can't run here and what to do, or None. Must not import heavy runtimes."""
         return None
 
+    def export_needed(self) -> str | None:
+        """Return what to run where the next call would export a model first, which takes minutes; else None.
+
+        A photo search raises ExtractorUnavailable with it: only commands and workers export.
+        """
+        return None
+
 
 def digest(*parts: object) -> str:
     """Twelve hex digits of the sha256 over the parts' ``repr``; for ``ExtractorSpec.key``."""

@@ -28,6 +28,11 @@ NO_TENSORFLOW = (
     "(or any worker) there once: the exported model is kept in the database, and this machine will find it."
 )
 
+NOT_EXPORTED = (
+    "There is no exported model of {} yet. Run `manage.py reindex_embeddings`, or a worker, once where TensorFlow is "
+    "installed: the exported model is kept in the database."
+)
+
 ALTERNATIVES = (
     'Or give the extractor a file of weights you have, by weights="/path/to/file" and weights_sha256="…", or use '
     "django_visual_search.extractors.classic.ClassicExtractor, which needs no weights."

@@ -213,6 +213,11 @@ class KerasExtractor(BackboneExtractor):
             self.artifacts = DirectoryStore(cache / "django-visual-search")
         return self.artifacts
 
+    def export_needed(self) -> str | None:
+        if "_loaded" in self.__dict__ or self._store().get(self.artifact):
+            return None
+        return export.missing(self.recipe) or export.NOT_EXPORTED.format(self.recipe.application)
+
     def missing(self) -> str | None:
         """Why a call would fail here, or None; asks the store only where no model could be exported."""
         problem = litert.missing()

@@ -46,26 +46,35 @@ def photo_queries(field: EmbeddingField, file: bytes | BinaryIO, crop: Crop | No
     """Embed a photo in every live space of the field, the one that vectors are made in first.
 
     It is decoded once, and its features are made once, for spaces that share them. While two spaces are live, one whose
-    extractor can't run here is logged and left out. Raises ImageRefused, and ExtractorUnavailable where none can run.
+    extractor can't run here is logged and left out. Raises ImageRefused, and ExtractorUnavailable where none can run,
+    or only after the export of its model.
     """
     connection = connections[router.db_for_read(field.model)]
     was_closed = connection.connection is None
-    spaces = serving(field).live
-    if was_closed and not connection.in_atomic_block:
-        connection.close()  # opened for that question; embedding takes long, and servers have few connections
-    if len(spaces) > 1 and not isinstance(file, bytes):
-        # It may be decoded twice. One byte more than is accepted, so that it is refused for that.
-        file = file.read(extractor_of(field).spec.images.max_bytes + 1)
-    queries, problems = [], []
-    pixels: dict[Any, NDArray[np.uint8]] = {}
-    made: dict[str, NDArray[np.float16]] = {}
-    for space in spaces:
+    extractors, problems = [], []
+    for space in serving(field).live:
         try:
             extractor = extractor_of_space(field, space)
-            spec = extractor.spec
-            how = (spec.images, spec.input_size)
-            if how not in pixels:
-                pixels[how] = np.asarray(images.load(file, options=spec.images, crop=crop, size=spec.input_size))[None]
+            if advice := extractor.export_needed():
+                raise ExtractorUnavailable(advice)
+            extractors.append(extractor)
+        except ExtractorUnavailable as e:
+            problems.append(e)
+    if was_closed and not connection.in_atomic_block:
+        connection.close()  # opened for these questions; embedding takes long, and servers have few connections
+
+    if len(extractors) > 1 and not isinstance(file, bytes):
+        # It may be decoded twice. One byte more than is accepted, so that it is refused for that.
+        file = file.read(extractor_of(field).spec.images.max_bytes + 1)
+    queries = []
+    pixels: dict[Any, NDArray[np.uint8]] = {}
+    made: dict[str, NDArray[np.float16]] = {}
+    for extractor in extractors:
+        spec = extractor.spec
+        how = (spec.images, spec.input_size)
+        if how not in pixels:
+            pixels[how] = np.asarray(images.load(file, options=spec.images, crop=crop, size=spec.input_size))[None]
+        try:
             queries.append(Query(_embedded_once(extractor, pixels[how], made), spec.key))
         except ExtractorUnavailable as e:
             problems.append(e)

@@ -9,9 +9,12 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
 from django_visual_search import images, search
+from django_visual_search.checks.extractors import check_runtime_and_store
+from django_visual_search.extractors import ExtractorUnavailable, keras
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search.results import read_token
 from django_visual_search.spaces import serving
+from django_visual_search.spaces.artifacts import DatabaseStore
 from django_visual_search.spaces.extractors import extractor_of
 
 from ..conftest import embed_all, picture, picture_file
@@ -349,6 +352,38 @@ class TestToken:
             read_token(token[:-1] + ("A" if token[-1] != "A" else "B"))
         with pytest.raises(signing.SignatureExpired):
             read_token(token, max_age=-1)
+
+
+class TestNotExportedYet:
+    """An export takes minutes: only commands and workers make one."""
+
+    @pytest.fixture(autouse=True)
+    def _keras(self, settings, tmp_path, monkeypatch):
+        options = {"application": "MobileNetV3Small", "weights": None, "input_size": 32}
+        backend = {"BACKEND": "django_visual_search.extractors.keras.KerasExtractor", "OPTIONS": options}
+        settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": backend}, "CACHE_DIR": tmp_path}
+        monkeypatch.setattr(keras.export, "export", lambda recipe: pytest.fail("a search exports"))
+
+    def test_a_photo_search_says_what_to_run(self):
+        with pytest.raises(ExtractorUnavailable, match=r"no exported model of MobileNetV3Small yet\. .*reindex_embedd"):
+            search.search_by_image(picture(), "testshop.Product")
+
+    def test_the_page_answers_503(self, client):
+        answer = client.post("/visual-search/photo/testshop/product/", {"image": picture_file(1)})
+        assert answer.status_code == 503
+
+    def test_the_check_says_what_to_run(self):
+        field = get_field("testshop.Product")
+        [message] = check_runtime_and_store(field)
+        assert message.id == "visual_search.W002"
+        assert "photo searches answer 503" in message.msg
+        assert "manage.py reindex_embeddings" in message.hint
+
+    def test_with_the_model_in_the_database(self):
+        extractor = extractor_of(get_field("testshop.Product"))
+        DatabaseStore().put(extractor.artifact, b"a model")
+        assert extractor.export_needed() is None
+        assert check_runtime_and_store(get_field("testshop.Product")) == []
 
 
 @pytest.mark.django_db(transaction=True)
