@@ -113,7 +113,7 @@ class KerasExtractor(BackboneExtractor):
     ``pooling``: "avg" or "max" over the last feature map.
     ``views``: parts of the picture whose features' mean is taken, of "whole", "centre" (70 % of the side), and either
     one's mirror image, "whole-mirrored" and "centre-mirrored". Each takes as long as the picture alone. Measured on
-    grocery photos, ``("whole", "centre-mirrored")`` finds far more than "whole" alone: see the README.
+    grocery photos, ``("whole", "centre-mirrored")`` finds far more than "whole" alone: see docs/howto/extractors.md.
     ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16 three times as fast and a quarter as large and
     changes the features a little; None keeps float32.
     ``threads``: of LiteRT; None for one per core, four at most.
