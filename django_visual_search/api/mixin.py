@@ -73,7 +73,7 @@ class VisualSearchMixin(Base):
     @similar_described
     @action(detail=True, methods=["get"], url_path="similar", url_name="similar")
     def similar(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Products that look like this one, best first."""
+        """Return products that look like this one, best first."""
         queryset = self.get_queryset()
         check_parameters(request, self, queryset, (CURSOR, *names_of(SearchOptions)))
         product = self.get_similar_object()
@@ -94,7 +94,7 @@ class VisualSearchMixin(Base):
         parser_classes=[MultiPartParser, BoundedJSONParser],
     )
     def search_by_image(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Products that look like a photo, best first."""
+        """Return products that look like a photo, best first."""
         queryset = self.get_queryset()
         check_parameters(request, self, queryset, ())
         options = validated(self, photo_serializer(request, self), request.data)
@@ -115,7 +115,7 @@ class VisualSearchMixin(Base):
     @photo_page_described
     @search_by_image.mapping.get
     def search_by_image_page(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A further page of a search by photo, at the URL in `next`."""
+        """Return a further page of a search by photo, at the URL in `next`."""
         queryset = self.get_queryset()
         check_parameters(request, self, queryset, (CURSOR, "limit"))
         if CURSOR not in request.query_params:

@@ -22,7 +22,7 @@ def fresh_rates():
 
 @pytest.fixture
 def shown(client):
-    """The token of a page and the keys of the products on it."""
+    """Return the token of a page and the keys of the products on it."""
     product, *_ = make_products(12)
     answer = client.get(f"/api/products/{product.pk}/similar/")
     return answer.json()["token"], ids(answer)
@@ -45,7 +45,7 @@ def test_events_are_counted_once(client, shown):
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/plain;charset=UTF-8"])
 def test_a_beacon_needs_no_csrf_token_and_no_cookie(shown, content_type):
-    """sendBeacon sends text/plain, which needs no preflight."""
+    """Beacons send text/plain, which needs no preflight."""
     token, keys = shown
     client = Client(enforce_csrf_checks=True)
     headers = {"origin": "https://www.x.test", "sec-fetch-site": "same-site"}

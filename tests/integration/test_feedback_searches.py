@@ -35,7 +35,7 @@ def found(*args, **kwargs):
 
 
 def page(request):
-    """A page that makes the requested number of searches."""
+    """Return a page after the requested number of searches."""
     for query in range(int(request.GET.get("searches", 1))):
         feedback.log_search(found(query + 1), 1.5, request)
     seen.append(SearchLog.objects.count())
@@ -47,7 +47,7 @@ def page(request):
 
 
 def plain_page(request):
-    """A view that leaves no connection open in an async server's thread."""
+    """Leave no connection open in an async server's thread."""
     feedback.log_search(found(1), 1.5, request)
     feedback.log_search(found(2), 1.5, request)
     return HttpResponse("ok")
