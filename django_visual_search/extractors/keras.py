@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from . import export, litert
 from .backbone import WHOLE, BackboneExtractor, check_views
@@ -209,8 +210,7 @@ class KerasExtractor(BackboneExtractor):
 
     def _store(self) -> ArtifactStore:
         if self.artifacts is None:
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-            self.artifacts = DirectoryStore(cache / "django-visual-search")
+            self.artifacts = DirectoryStore(user_cache_path("django-visual-search", appauthor=False))
         return self.artifacts
 
     def export_needed(self) -> str | None:

@@ -1,6 +1,6 @@
-"""Which extractor and which head make the vectors of a field, and where their parts are kept.
+"""Spaces: the extractor and the head that make a field's vectors, and what the database keeps of both.
 
-Entry function: ``heads.wanted_extractor``. A *space* is what vectors can be compared in: an extractor, or an extractor
-with a learned *head*. One space *serves* a field; while a switch goes on, a second one is live. *Artifacts* are
-exported models kept in the database; *features* are what a backbone made of a picture, kept for other heads.
+Entry function: ``heads.wanted_extractor``. Vectors can be compared within a *space*: that of an extractor, or of an
+extractor with a learned *head*. One space is *serving* a field; during a switch, a second one is *live*. *Artifacts*
+are exported models in the database; *features* are a backbone's numbers for a picture, kept for other heads.
 """

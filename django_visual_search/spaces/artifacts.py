@@ -1,20 +1,27 @@
-"""Artifacts in the database, cached on this machine's disk: every process finds what one of them exported."""
+"""Artifacts in the database, cached on this machine's disk: every process finds what one of them exported.
+
+Entry function: ``DatabaseStore``. An *artifact* is an exported or fine-tuned model; a copy on disk is named after its
+sha256, and used only if it has that.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from ..conf import conf
 from ..extractors import DirectoryStore
 
+NAME = "django-visual-search"
+
 
 class DatabaseStore:
-    """An ``ArtifactStore`` over ``models.Artifact``. A local copy that does not have the row's sha256 is never used."""
+    """An ``ArtifactStore`` over ``models.Artifact``."""
 
     def get(self, name: str) -> Path | None:
         from ..models import Artifact
@@ -22,7 +29,15 @@ class DatabaseStore:
         row = Artifact.objects.filter(name=name).only("sha256").first()
         return None if row is None else self._local(row)
 
+    def put(self, name: str, data: bytes) -> Path:
+        from ..models import Artifact
+
+        # Not read back by name: that may ask a replica that does not have it yet.
+        row, _ = Artifact.objects.get_or_create(name=name, defaults={"sha256": _sha256(data), "data": data})
+        return self._local(row)
+
     def _local(self, row: Any) -> Path:
+        """The copy on disk, made if it is absent or damaged. Raises RuntimeError where the row itself is damaged."""
         cache = DirectoryStore(cache_directory())
         local = cache.get(row.sha256)
         if local is not None and _sha256(local.read_bytes()) == row.sha256:
@@ -33,34 +48,21 @@ class DatabaseStore:
         if _sha256(data) != row.sha256:
             raise RuntimeError(
                 f"The artifact {row.name!r} in the database does not have its sha256: it was damaged. Delete its row "
-                "in django_visual_search_artifact; the next process with TensorFlow exports it again."
+                "in django_visual_search_artifact; the next worker with TensorFlow exports it again."
             )
         return cache.put(row.sha256, data)
 
-    def put(self, name: str, data: bytes) -> Path:
-        from ..models import Artifact
-
-        # Not read back by name: that may ask a replica that does not have it yet.
-        row, _ = Artifact.objects.get_or_create(name=name, defaults={"sha256": _sha256(data), "data": data})
-        return self._local(row)
-
 
 def cache_directory() -> Path:
-    """Where copies of artifacts are kept on this machine (``VISUAL_SEARCH["CACHE_DIR"]``), made if it can be."""
+    """Return the folder of the copies: ``VISUAL_SEARCH["CACHE_DIR"]``, or one in the user's cache folder."""
     if conf.CACHE_DIR:
         return Path(conf.CACHE_DIR)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir()))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = base / "django-visual-search"
+    directory = user_cache_path(NAME, appauthor=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
         # A web server's user often has no writable home.
-        directory = (
-            Path(tempfile.gettempdir()) / f"django-visual-search-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-        )
+        return Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     return directory
 
 

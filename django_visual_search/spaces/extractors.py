@@ -1,4 +1,7 @@
-"""The extractors that the settings name, one per process for each alias and width."""
+"""The extractors of the setting ``EXTRACTORS``: one a process for each alias and width.
+
+Entry function: ``extractor_of``.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from .artifacts import DatabaseStore
 
 @functools.cache
 def get_extractor(alias: str = "default", dimensions: int | None = None) -> Extractor:
-    """The extractor ``alias`` of ``VISUAL_SEARCH["EXTRACTORS"]``, giving vectors of that width.
+    """Return the extractor ``alias`` of ``VISUAL_SEARCH["EXTRACTORS"]``, giving vectors of that width.
 
-    Cheap: nothing is loaded before the extractor's first call. Raises ImproperlyConfigured for an unknown alias, a
-    backend that can't be imported and options it refuses.
+    Cheap: an extractor loads nothing before its first call. Raises ImproperlyConfigured for an unknown alias, a backend
+    that can't be imported, and options that it refuses.
     """
     extractors: dict[str, Any] = conf.EXTRACTORS
     if alias not in extractors:
@@ -46,7 +49,7 @@ def get_extractor(alias: str = "default", dimensions: int | None = None) -> Extr
 
 
 def extractor_of(field: EmbeddingField) -> Extractor:
-    """The extractor that makes this field's vectors."""
+    """Return the extractor that the field names, without any head."""
     return get_extractor(field.extractor, field.dimensions)
 
 

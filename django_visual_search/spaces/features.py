@@ -1,4 +1,8 @@
-"""Backbone features of pictures, kept in the database: another head needs no picture read or decoded again."""
+"""Features of pictures, kept in the database: for another head, no picture is read or decoded again.
+
+Entry functions: ``read`` and ``Keeper``. Features are a backbone's numbers for one picture, in half precision; their
+*features key* names the backbone and how pictures are prepared for it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..db.statements import Answer, Statement, compile_query, execute_together
+from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..fields.keys import is_marked
 from ..models import PictureFeatures
@@ -21,36 +25,23 @@ NUMBERS = "<f2"
 """As features are stored: half the space of single precision."""
 
 
-def lookup(field: EmbeddingField, features_key: str, pictures: Sequence[tuple[str, str]]) -> Statement:
-    """SQL giving (object id, features) of those pictures, (object id, image name), whose features are kept."""
-    sql = (
-        f"SELECT kept.object_id, kept.features FROM {PictureFeatures._meta.db_table} AS kept "
-        "JOIN unnest(%s::text[], %s::text[]) AS wanted (object_id, image) USING (object_id, image) "
-        "WHERE kept.label = %s AND kept.features_key = %s"
-    )
-    return sql, ([key for key, _ in pictures], [image for _, image in pictures], field.label, features_key)
-
-
-def found(answer: Answer) -> dict[str, NDArray[np.float16]]:
-    """What ``lookup`` gave: object id -> ``(width,)``."""
-    return {object_id: np.frombuffer(bytes(data), NUMBERS) for object_id, data in answer}
-
-
 def read(
     field: EmbeddingField, features_key: str, pictures: Sequence[tuple[str, str]]
 ) -> dict[str, NDArray[np.float16]]:
-    """The kept features of those pictures, (object id, image name), by object id."""
-    connection = connections[router.db_for_write(field.model)]
-    return found(execute_together(connection, [lookup(field, features_key, pictures)])[0]) if pictures else {}
+    """Return the kept features ``(width,)`` of those pictures, (object id, image name), by object id."""
+    images = dict(pictures)
+    kept = _kept(field).filter(features_key=features_key, object_id__in=images)
+    rows = kept.values_list("object_id", "image", "features")
+    return {key: np.frombuffer(bytes(data), NUMBERS) for key, image, data in rows if images[key] == image}
 
 
 def any_kept(field: EmbeddingField, features_key: str) -> bool:
-    """Whether features of that backbone are kept of any of the field's pictures."""
+    """Return whether features of that backbone are kept for any of the field's pictures."""
     return bool(_kept(field).filter(features_key=features_key).exists())
 
 
 class Keeper:
-    """Keeps features of one field's pictures, as far as ``FEATURE_CACHE_ROWS`` allows."""
+    """Keeps features of one field's pictures, up to ``FEATURE_CACHE_ROWS`` of them."""
 
     def __init__(self, field: EmbeddingField, features_key: str) -> None:
         self.field = field
@@ -59,9 +50,9 @@ class Keeper:
         self.room = _room(field)
 
     def keep(self, pictures: Sequence[tuple[str, str]], features: NDArray[np.float16]) -> None:
-        """Keep rows of ``features``, ``(n, width)``, as those of the pictures (object id, image name).
+        """Keep ``features``, ``(n, width)``, for the pictures (object id, image name).
 
-        Not those of pictures that were replaced under the same name meanwhile. What is kept of a picture already stays.
+        Pictures that were replaced under the same name meanwhile are left out. Features that are kept already stay.
         """
         pictures, features = pictures[: self.room], features[: self.room]
         if not pictures:
@@ -90,7 +81,7 @@ class Keeper:
 
 
 def forget(field: EmbeddingField, object_ids: Iterable[Any] | None = None) -> None:
-    """Drop the features of these rows (primary keys of the model that has the pictures), or of all."""
+    """Delete the features of these rows (primary keys of the model that has the pictures), or all of the field's."""
     rows = _kept(field)
     if object_ids is not None:
         rows = rows.filter(object_id__in=[str(key) for key in object_ids])
@@ -98,7 +89,7 @@ def forget(field: EmbeddingField, object_ids: Iterable[Any] | None = None) -> No
 
 
 def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
-    """Drop features that are of none of these backbones, and those of pictures whose row is gone. Returns how many."""
+    """Delete features of other backbones than these, and of pictures whose row is gone. Return how many."""
     gone = ~Exists(
         field.target_model._base_manager.annotate(visual_id=Cast("pk", TextField())).filter(
             visual_id=OuterRef("object_id")

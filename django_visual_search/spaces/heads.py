@@ -1,4 +1,7 @@
-"""From a vector space to the extractor that makes its vectors."""
+"""From a space to the extractor, with its learned head, that makes the space's vectors.
+
+Entry functions: ``wanted_extractor`` and ``extractor_of_space``. Heads are rows of ``models.EmbeddingHead``.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from .serving import Space, serving
 
 @dataclass(frozen=True)
 class StoredHead:
-    """What a process needs of a ``models.EmbeddingHead``, whose numbers never change."""
+    """A row of ``models.EmbeddingHead`` as a process uses it; its numbers never change."""
 
     name: str
     key: str
@@ -36,21 +39,21 @@ class StoredHead:
     """Options of a TunedExtractor; empty where the head takes the features of the settings' extractor."""
     calibration: Calibration | None = None
     category: str = ""
-    """The path from the product to the label that the calibration tells apart by."""
+    """The path from the product to the label that the calibration distinguishes."""
 
     @property
     def tells_categories(self) -> bool:
-        """Whether any category has a curve of its own."""
+        """Return whether any category has a curve of its own."""
         return self.calibration is not None and bool(self.calibration.categories)
 
 
 def wanted_extractor(field: EmbeddingField) -> Extractor:
-    """The extractor that this field's vectors are made with now (``serving``). Raises as ``extractor_of_space``."""
+    """Return the extractor that makes this field's vectors now (``serving``). Raises as ``extractor_of_space``."""
     return extractor_of_space(field, serving(field).wanted)
 
 
 def key_of_space(field: EmbeddingField, space: Space) -> str:
-    """The extractor key of a space's vectors. Reads no head. Raises ImproperlyConfigured as ``get_extractor`` does."""
+    """Return the extractor key of a space's vectors; no head is read. Raises ImproperlyConfigured as ``get_extractor``."""
     return space.key or get_extractor(space.extractor, field.dimensions).spec.key
 
 
@@ -65,10 +68,10 @@ def wanted_embedding_key(field: EmbeddingField, image_name: str, *, at_any_age: 
 
 
 def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
-    """The extractor that makes a space's vectors for this field.
+    """Return the extractor that makes a space's vectors for this field.
 
-    Raises ImproperlyConfigured as ``get_extractor`` does, and ExtractorUnavailable where a learned head no longer goes
-    with the settings.
+    Raises ImproperlyConfigured as ``get_extractor``, and ExtractorUnavailable where a learned head no longer fits the
+    settings.
     """
     base = get_extractor(space.extractor, field.dimensions)
     if space.head is None:
@@ -77,9 +80,10 @@ def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
 
 
 def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | None) -> BackboneExtractor:
-    """The extractor, without a head, whose features a head takes: the settings' one, or a fine-tuned one.
+    """Return the extractor, without a head, whose features a head takes: ``base``, or one fine-tuned from it.
 
-    Raises ImproperlyConfigured for an extractor of the shop's own that has no features to learn from.
+    ``backbone``: options of a TunedExtractor, or nothing. Raises ImproperlyConfigured for an extractor of the shop's
+    own that has no features to learn from.
     """
     if not isinstance(base, BackboneExtractor):
         raise ImproperlyConfigured(
@@ -130,5 +134,5 @@ def _with_head(base: Extractor, stored: StoredHead, dimensions: int | None) -> E
 
 
 def forget() -> None:
-    """Read heads again."""
+    """Read heads from the database again."""
     _stored_head.cache_clear()
