@@ -63,10 +63,11 @@ def media(settings, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_known():
-    """What one test's database said is not known to the next."""
-    for module in (serving, heads, merging):
-        module.forget()
+def nothing_remembered():
+    """What one test's database said is not remembered in the next."""
+    serving.forget_serving()
+    heads.forget_heads()
+    merging.forget_counts()
     planning.forget_facts()
     searches._rows().clear()  # noted, and written at the end of a request that a test need not make
 

@@ -119,13 +119,13 @@ def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None
     if rows is None:
         attempts.delete()
         _mark_all(field, owners)
-        features.forget(field)
+        features.forget_features(field)
         return
     keys = list(rows)
     attempts.filter(object_id__in=[str(key) for key in keys]).delete()
     # A companion is found by its link's column, whatever that refers to.
     _mark(field, owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys}))
-    features.forget(field, keys)
+    features.forget_features(field, keys)
 
 
 def _mark_all(field: EmbeddingField, owners: QuerySet[Any]) -> None:

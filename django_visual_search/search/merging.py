@@ -61,6 +61,6 @@ def rows_by_space(field: EmbeddingField) -> dict[str, int]:
     return dict(answers["rows"])
 
 
-def forget() -> None:
+def forget_counts() -> None:
     """Count again."""
     memory.forget()

@@ -80,7 +80,7 @@ class Keeper:
             self.room -= cursor.rowcount
 
 
-def forget(field: EmbeddingField, object_ids: Iterable[Any] | None = None) -> None:
+def forget_features(field: EmbeddingField, object_ids: Iterable[Any] | None = None) -> None:
     """Delete the features of these rows (primary keys of the model that has the pictures), or all of the field's."""
     rows = _kept(field)
     if object_ids is not None:

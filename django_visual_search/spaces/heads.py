@@ -53,7 +53,7 @@ def wanted_extractor(field: EmbeddingField) -> Extractor:
 
 
 def key_of_space(field: EmbeddingField, space: Space) -> str:
-    """Return the extractor key of a space's vectors; no head is read. Raises ImproperlyConfigured as ``get_extractor``."""
+    """Return the extractor key of a space's vectors; no head is read. Raises as ``get_extractor``."""
     return space.key or get_extractor(space.extractor, field.dimensions).spec.key
 
 
@@ -133,6 +133,6 @@ def _with_head(base: Extractor, stored: StoredHead, dimensions: int | None) -> E
     return made
 
 
-def forget() -> None:
+def forget_heads() -> None:
     """Read heads from the database again."""
     _stored_head.cache_clear()

@@ -89,6 +89,6 @@ def serving_from(field: EmbeddingField, answer: Answer) -> Serving:
     return Serving(Space(field.extractor))
 
 
-def forget() -> None:
+def forget_serving() -> None:
     """Ask the database again, as after a switch."""
     memory.forget()

@@ -166,7 +166,7 @@ def _save(field: EmbeddingField, row: ServingSpace) -> None:
     EmbeddingHead.objects.using(using).filter(pk__in=[pk for pk in (row.head_id,) if pk]).update(
         state=EmbeddingHead.State.SERVING
     )
-    serving.forget()
+    serving.forget_serving()
 
 
 def _is(row: ServingSpace, space: Space) -> bool:

@@ -28,7 +28,7 @@ def measure(photos: int) -> list[Line]:
         article.ask("embed", chosen[0])  # the first predict compiles
         for _ in range(3):
             taken["their embed"].append(sum(article.ask("embed", path) for path in chosen) / len(chosen))
-            features.forget(get_field(FIELD), keys)
+            features.forget_features(get_field(FIELD), keys)
             Photographed.objects.filter(pk__in=keys).update(embedding=None, embedding_key=None)
             taken["our embed"].append(seconds(lambda: list(indexing.embed(get_field(FIELD), keys))) / len(chosen))
         for path in chosen:

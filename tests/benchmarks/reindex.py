@@ -69,7 +69,7 @@ def embed_all(field, expected: int) -> None:
 
 def forget() -> None:
     """The vectors, and the features that are kept of the pictures: with them nothing would be decoded or inferred."""
-    features.forget(get_field(FIELD))
+    features.forget_features(get_field(FIELD))
     Photographed.objects.update(embedding=None, embedding_key=None)
 
 

@@ -442,7 +442,7 @@ class TestPillow:
 def test_a_head_that_contradicts_the_settings(settings):
     settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
     now, head = timezone.now(), make_head("one")
-    serving.forget()
+    serving.forget_serving()
     ServingSpace.objects.create(
         label=LABEL,
         extractor="default",

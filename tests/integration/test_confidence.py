@@ -107,7 +107,7 @@ def test_half_way_each_space_has_its_own(field):
     embed_all()
     serve(field, calibration=calibration())
     ServingSpace.objects.update(finished_at=None)
-    serving.forget()
+    serving.forget_serving()
     old = Product.objects.get(name="3")
     tight = serving.serving(field).also
     assert tight is not None

@@ -40,11 +40,11 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    serving.forget()
+    serving.forget_serving()
     forget_facts()
     yield
-    serving.forget()
-    heads.forget()
+    serving.forget_serving()
+    heads.forget_heads()
 
 
 class CellExtractor(BackboneExtractor):
@@ -278,8 +278,8 @@ def head(settings):
     now = timezone.now()
     moved = {"changed_at": now, "effective_at": now, "finished_at": now}
     ServingSpace.objects.create(label=PICTURES, extractor="default", head=row, previous_extractor="default", **moved)
-    serving.forget()
-    heads.forget()
+    serving.forget_serving()
+    heads.forget_heads()
     assert wanted_extractor(field).spec.key == row.key
     return row
 

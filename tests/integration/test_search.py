@@ -408,12 +408,12 @@ class TestPhotoBeforeSQL:
         assert embedded == [(0, True)]
 
     def test_a_connection_that_was_opened_for_it_is_closed(self, embedded):
-        serving.forget()
+        serving.forget_serving()
         connection.close()
         assert search.search_by_image(picture(7), "testshop.Product", limit=1)
         assert embedded == [(1, False)]
 
     def test_the_shops_own_stays_open(self, embedded):
-        serving.forget()
+        serving.forget_serving()
         assert search.search_by_image(picture(7), "testshop.Product", limit=1)
         assert embedded == [(1, True)]

@@ -27,7 +27,7 @@ def field(settings):
 def row(head, *, begins=-60, finished=None, known=False):
     now = timezone.now()
     if not known:
-        serving.forget()  # whoever made the head has asked
+        serving.forget_serving()  # whoever made the head has asked
     return ServingSpace.objects.create(
         label=LABEL,
         extractor="default",
@@ -51,11 +51,11 @@ def test_announced_then_moving_then_finished(field):
     switch = row(head, begins=60)
     assert serving.serving(field) == Serving(old, also=new)
     ServingSpace.objects.update(effective_at=timezone.now())
-    serving.forget()
+    serving.forget_serving()
     assert serving.serving(field) == Serving(new, also=old)
     assert heads.wanted_extractor_key(field) == head.key == heads.wanted_extractor(field).spec.key
     ServingSpace.objects.update(finished_at=timezone.now())
-    serving.forget()
+    serving.forget_serving()
     assert serving.serving(field) == Serving(new)
     assert serving.serving(field).live == (new,)
     assert str(switch) == f"{LABEL}: one"
@@ -79,9 +79,9 @@ def test_who_saves_a_product_never_asks(field, django_assert_num_queries):
         assert wanted_embedding_key(field, "a.jpg", at_any_age=True).endswith(":a.jpg")
     head = make_head("one")
     row(head)
-    serving.forget()
+    serving.forget_serving()
     serving.serving(field)
-    heads.forget()
+    heads.forget_heads()
     with django_assert_num_queries(0):
         assert wanted_embedding_key(field, "a.jpg", at_any_age=True) == f"{head.key}:a.jpg"
     product = Product.objects.create(name="a", image="a.jpg", embedding_key=f"{head.key}:a.jpg")

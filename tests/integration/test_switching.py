@@ -208,7 +208,7 @@ class TestHalfWay:
             pass
         from django_visual_search.search import merging
 
-        merging.forget()
+        merging.forget_counts()
         hits = search.search_by_image(picture(3), "testshop.Product", limit=COUNT)
         olds = [hit.rank for hit in hits if hit.extractor_key == spaces[0].spec.key]
         assert len(olds) == 2
@@ -579,9 +579,9 @@ def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypat
     assert client.asked > 50
     Product.objects.update(embedding=None, embedding_key=None)
     PictureFeatures.objects.all().delete()
-    serving.forget()
+    serving.forget_serving()
     assert embed_all().done == COUNT + extra
     monkeypatch.setattr(switching, "GRACE", 0)  # nobody else searches any more
     run(rollback=True, target=LABEL)
-    serving.forget()
+    serving.forget_serving()
     assert answers(range(4)) == switched

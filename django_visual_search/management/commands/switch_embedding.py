@@ -17,7 +17,7 @@ from ...fields import EmbeddingField
 from ...fields.registry import get_field, only_field
 from ...models import EmbeddingHead
 from ...spaces.heads import key_of_space
-from ...spaces.serving import Space, forget, serving
+from ...spaces.serving import Space, forget_serving, serving
 from ...training import switching
 
 
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         if seconds > 0:
             self.stdout.write(f"Waiting {seconds:.0f} s, until every process searches both spaces.")
             time.sleep(seconds + 0.1)
-        forget()
+        forget_serving()
 
     def _move(self, field: EmbeddingField, sync: bool, batch_size: int) -> None:
         failed = False
