@@ -177,10 +177,13 @@ def note_update_fields(
     sender: type[models.Model], instance: models.Model, update_fields: frozenset[str] | None = None, **kwargs: Any
 ) -> None:
     _update_fields.pop(instance._state, None)
-    fields = sender._meta.concrete_fields
-    if update_fields is None or not any(isinstance(field, EmbeddingField) for field in fields):
+    fields = [field for field in sender._meta.concrete_fields if not field.primary_key and not field.generated]
+    vectors = [field for field in fields if isinstance(field, EmbeddingField)]
+    if update_fields is None or not vectors:
         return
     deferred = instance.get_deferred_fields()
-    # Of an instance with deferred fields, save() itself names those that are loaded.
-    if not deferred or update_fields != {field.attname for field in fields if not field.primary_key} - deferred:
+    loaded = {field.name for field in fields if field.attname not in deferred}
+    # Of an instance with deferred fields, save() itself names all that are loaded.
+    by_django = deferred and loaded <= {f.name for f in fields if not update_fields.isdisjoint({f.name, f.attname})}
+    if not by_django or loaded <= {name for field in vectors for name in (field.name, field.key_name)}:
         _update_fields[instance._state] = update_fields

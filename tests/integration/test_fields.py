@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from django.core import serializers
 from django.core.management import call_command
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.migrations.state import ModelState
 from django.test.utils import isolate_apps
 from pgvector import HalfVector
@@ -276,6 +276,34 @@ class TestSaving:
         Product.objects.update(embedding=None, embedding_key=None)
         product.save()
         assert self.vector() == (None, None)
+
+    def test_an_instance_of_nothing_but_the_vector_is_written(self, product):
+        product = Product.objects.only("embedding", "embedding_key").get()
+        product.embedding = None
+        product.save(update_fields=["embedding", "embedding_key"])
+        assert self.vector() == (None, None)
+
+    @isolate_apps("tests.testshop")
+    def test_nor_does_a_save_with_a_deferred_generated_field(self):
+        class Parcel(models.Model):
+            image = models.ImageField()
+            side = models.IntegerField(default=1)
+            area = models.GeneratedField(
+                expression=models.F("side") * 2, output_field=models.IntegerField(), db_persist=True
+            )
+            embedding = EmbeddingField(source="image", dimensions=4)
+
+            class Meta:
+                app_label = "testshop"
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Parcel)
+        Parcel.objects.create(image="a.jpg", embedding=[1.0] * 4, embedding_key="old:a.jpg")
+        for names in (["side"], ["area"], ["side", "area"]):
+            parcel = Parcel.objects.defer(*names).get()
+            Parcel.objects.update(embedding=[0.5] * 4, embedding_key="new:a.jpg")
+            parcel.save()
+            assert Parcel.objects.values_list("embedding", "embedding_key").get() == ([0.5] * 4, "new:a.jpg")
 
     @pytest.mark.parametrize("kind", [list, np.array, HalfVector])
     def test_an_assigned_vector_is_written_with_its_key(self, product, kind):
