@@ -166,6 +166,33 @@ def test_watcher_killed_is_replaced_by_the_next_user(folder):
     nothing_left(data_dir)
 
 
+def test_folder_removed_and_made_again_under_a_user(folder):
+    """As after ``rm -rf .example``: the first server's user leaves, and the second server stays for its own."""
+    data_dir = folder / "postgres"
+    with start(data_dir) as first:
+        ready(first)
+        removed = int((data_dir / "data/postmaster.pid").read_text().split()[0])
+        (watcher,) = watchers(data_dir)
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        os.kill(removed, signal.SIGQUIT)  # it would notice within a minute
+        gone(removed)
+        with start(data_dir) as second:
+            ready(second)
+            first.stdin.close()
+            gone(watcher)
+            assert servers(data_dir)
+            second.stdin.close()
+    nothing_left(data_dir)
+
+
+def gone(pid, seconds=20):
+    end = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_left_over_pid_file_of_another_process(folder):
     data_dir = folder / "postgres"
     finish(start(data_dir, PROGRAM))
