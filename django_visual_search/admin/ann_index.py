@@ -70,7 +70,7 @@ class AnnFacts:
 
     @property
     def few(self) -> bool:
-        """Whether all rows are compared because there are few, and not for want of an index."""
+        """Whether all rows are compared because there are few, and not because an index is missing."""
         return self.exact and bool(self.declared) and not self.missing and all(index.valid for index in self.indexes)
 
 

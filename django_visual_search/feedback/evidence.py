@@ -116,7 +116,7 @@ def contributions() -> str:
       that has had its share.
 
     An event's part depends only on the events before it (by id), counted or not, so the order of counting doesn't
-    matter. There are no joins, which PostgreSQL would plan badly for want of statistics.
+    matter. There are no joins, which PostgreSQL would plan badly without statistics.
     """
     return f"""
     history AS (

@@ -107,22 +107,6 @@ class Unfindable:
     checked_at: datetime | None = None
 
 
-def last_check(field: EmbeddingField) -> IndexingRun | None:
-    runs = IndexingRun.objects.using(router.db_for_write(field.model))
-    return runs.filter(label=field.label, kind=IndexingRun.Kind.FINDABILITY).first()
-
-
-def check_is_outdated(field: EmbeddingField, run: IndexingRun) -> bool:
-    """Return whether the field was switched to other vectors since that check, so that its findings no longer apply."""
-    spaces = ServingSpace.objects.using(router.db_for_write(field.model)).filter(label=field.label)
-    return spaces.filter(effective_at__gt=run.started_at, effective_at__lte=timezone.now()).exists()
-
-
-def product_models() -> list[type[Model]]:
-    """Return the models of the products that searches find, in the order of their fields."""
-    return list(dict.fromkeys(field.product_model for field in embedding_fields()))
-
-
 def count_unfindable(model: type[Model], label: str | None = None) -> dict[Reason, int]:
     """Return the number of products of each reason, for all reasons."""
     return {reason: _found(model, reason, label).count() for reason in Reason}
@@ -140,6 +124,23 @@ def unfindable_products(
     return [Unfindable(str(key), reason, found_statuses[key].reason) for key in keys]
 
 
+def last_check(field: EmbeddingField) -> IndexingRun | None:
+    """Return the run of the field's last check."""
+    runs = IndexingRun.objects.using(router.db_for_write(field.model))
+    return runs.filter(label=field.label, kind=IndexingRun.Kind.FINDABILITY).first()
+
+
+def check_is_outdated(field: EmbeddingField, run: IndexingRun) -> bool:
+    """Return whether the field was switched to other vectors since that check, so that its findings no longer apply."""
+    spaces = ServingSpace.objects.using(router.db_for_write(field.model)).filter(label=field.label)
+    return spaces.filter(effective_at__gt=run.started_at, effective_at__lte=timezone.now()).exists()
+
+
+def product_models() -> list[type[Model]]:
+    """Return the models of the products that searches find, in the order of their fields."""
+    return list(dict.fromkeys(field.product_model for field in embedding_fields()))
+
+
 def _found(model: type[Model], reason: Reason, label: str | None) -> QuerySet[Any]:
     """Return the products, or the findings about them."""
     if reason not in CHECKED:
@@ -153,6 +154,7 @@ def _found(model: type[Model], reason: Reason, label: str | None) -> QuerySet[An
 
 
 def _spaces(fields: Sequence[Any]) -> set[str]:
+    """Return the vector spaces that searches use now."""
     keys = set()
     for field in fields:
         try:
