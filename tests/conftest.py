@@ -1,4 +1,4 @@
-"""Fixtures: pictures on disk, rows with vectors, and the services that a test needs."""
+"""Fixtures and helpers of all tests: markers, profiles, a media folder, pictures, embedding, missing services."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("ci", max_examples=60)
 hypothesis.settings.load_profile("default")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell's background job ignores it, and so would the processes that tests interrupt.
+    # A background job of a shell ignores it, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -49,31 +49,31 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """A folder that all processes of this run share."""
+    """Return a folder that all processes of this run share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(autouse=True)
 def media(settings, tmp_path):
-    """Every test has a media folder of its own."""
+    """Give each test its own media folder."""
     settings.MEDIA_ROOT = str(tmp_path / "media")
     yield tmp_path / "media"
     shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered():
-    """What one test's database said is not remembered in the next."""
+def empty_caches():
+    """Keep what one test read from the database from the next."""
     serving.forget_serving()
     heads.forget_heads()
     merging.forget_counts()
     planning.forget_facts()
-    searches._rows().clear()  # noted, and written at the end of a request that a test need not make
+    searches._rows().clear()  # they are written at the end of a request, which a test may not have
 
 
 def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:
-    """A picture of coloured patches, different for every seed."""
+    """Return a picture of coloured patches, different for each seed."""
     patches = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(patches).resize((size, size), Image.Resampling.NEAREST).save(file, kind, quality=95)
@@ -85,7 +85,7 @@ def picture_file(seed: int = 0, name: str | None = None) -> ContentFile:
 
 
 def embed_all(*labels: str) -> indexing.Outcome:
-    """Embed what is pending, as a sweep would."""
+    """Embed everything that is pending, as a sweep does."""
     report = indexing.Outcome()
     for label in labels or ("testshop.Product.embedding",):
         report.add(indexing.sweep(get_field(label)))
@@ -93,7 +93,7 @@ def embed_all(*labels: str) -> indexing.Outcome:
 
 
 def missing_service(reason: str) -> None:
-    """Skip, or fail where services are required (CI)."""
+    """Skip the test; fail it where VISUAL_SEARCH_REQUIRE_SERVICES is set."""
     if os.environ.get("VISUAL_SEARCH_REQUIRE_SERVICES"):
         pytest.fail(f"required here, but {reason}")
     pytest.skip(reason)

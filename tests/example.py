@@ -40,7 +40,7 @@ for line in sys.stdin:
 
 
 class Example:
-    """``manage.py`` of the example with its state in ``folder``."""
+    """The example shop with its state in ``folder``."""
 
     shell = None
 
@@ -99,7 +99,7 @@ class Example:
 
     @contextlib.contextmanager
     def worker(self, *options):
-        """A running Celery worker for the queue of ``tests.strict_example``; yields its log."""
+        """Run a Celery worker for the queue of ``tests.strict_example``; yield its log."""
         log = self.folder / "worker.log"
         worker = ("-m", "celery", "-A", "example_project", "worker", "-Q", self.folder.name, "-l", "INFO")
         with log.open("w") as output:
@@ -112,7 +112,7 @@ class Example:
 
     @contextlib.contextmanager
     def server(self):
-        """A running development server; yields its address."""
+        """Run the development server; yield its URL."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -135,7 +135,7 @@ class Example:
 
 
 def get(url, data=None, headers=None, missing=0):
-    """Status and text; ``(missing, "")`` or None where nothing answers."""
+    """Return status and text; ``(missing, "")``, or None if ``missing`` is None, where nothing answers."""
     request = urllib.request.Request(url, data, headers or {})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -148,7 +148,7 @@ def get(url, data=None, headers=None, missing=0):
 
 
 def processes_of(state):
-    """Command lines of server processes that belong to an example's folder."""
+    """Return the command lines of PostgreSQL's processes that belong to an example's folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -191,7 +191,7 @@ REPORT = "demo.json"
 
 @contextlib.contextmanager
 def drawn_demo():
-    """The shop after ``manage.py demo``, which runs once for each state of the code; a lock keeps others from it."""
+    """Yield the shop after ``manage.py demo``, locked; the demo runs once for each state of the code."""
     root = Path(tempfile.gettempdir(), f"visual-search-demo-{os.getuid()}")
     root.mkdir(exist_ok=True)
     root.chmod(0o755)  # see make_example
@@ -207,7 +207,7 @@ def drawn_demo():
 
 
 def demo_digest():
-    """Of everything that the demo is made by."""
+    """Return the digest of everything that makes the demo."""
     found = hashlib.sha256(repr([sys.version, *map(version, ("Django", "numpy", "Pillow", "psycopg"))]).encode())
     for package in ("example_project", "django_visual_search"):
         for file in sorted((ROOT / package).rglob("*")):

@@ -1,4 +1,4 @@
-"""The example shop behind gunicorn, photos uploaded to it in parallel, and what *similar items* take meanwhile."""
+"""The example shop on gunicorn, parallel uploads of photos, and the latency of *similar items* meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOUNDARY = "photo-boundary"
 
 @contextlib.contextmanager
 def gunicorn(example, workers=2, threads=8, **environment):
-    """The shop on a real server; yields its address."""
+    """Run the shop on gunicorn; yield its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -73,7 +73,7 @@ print(*Product.objects.order_by("pk").values_list("pk", flat=True))
 
 
 def stock(example, count):
-    """Fill the shop with so many products and embed them; their keys."""
+    """Fill the shop with ``count`` products, embed them and return their primary keys."""
     example.manage("migrate", "--verbosity", "0")
     keys = example.python(STOCK.replace("COUNT", str(count)))
     example.manage("reindex_embeddings", "--sync")
@@ -81,10 +81,10 @@ def stock(example, count):
 
 
 def upload_all(address, photo, count, patience=0.0):
-    """``count`` uploads that begin at the same moment, in a process of their own; a list of their answers.
+    """Upload the photo ``count`` times at the same moment, from another process; return the answers.
 
-    Each is (status of every try, seconds in all, seconds of the last try). A try that says Retry-After is repeated
-    then, for as many seconds as there is ``patience``; status 0 is no answer.
+    Each is (status of each try, seconds in total, seconds of the last try). A try that is answered by Retry-After is
+    repeated after that time, for at most ``patience`` seconds; status 0 means no answer.
     """
     done = subprocess.run(
         [sys.executable, "-m", __name__, address, str(photo), str(count), str(patience)],
@@ -99,7 +99,7 @@ def upload_all(address, photo, count, patience=0.0):
 
 
 def similar_items(address, products, until, seed=0):
-    """Milliseconds of one visitor's requests for similar items, one after the other, until ``until()`` is true."""
+    """Request similar items one after the other until ``until(count)`` is true; return the milliseconds of each."""
     taken, chance = [], random.Random(seed)
     while not until(len(taken)):
         start = time.perf_counter()
@@ -117,7 +117,7 @@ def p95(values):
 
 
 def request(address, method, path, body=None, headers=None):
-    """Status, headers and body of the answer; status 0 where there is none."""
+    """Return status, headers and body of the answer; status 0 where there is none."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
     try:
         connection.request(method, path, body, headers or {})
@@ -167,7 +167,7 @@ def main():
 
 
 def summary(answers):
-    """What the last tries were answered, and the seconds that took."""
+    """Return the statuses of the last tries with their counts, the number of tries, and the most seconds."""
     last = Counter(tries[-1] for tries, *_ in answers)
     return dict(last), sum(len(tries) for tries, *_ in answers), max(taken for _, taken, _ in answers)
 

@@ -1,4 +1,4 @@
-"""Real parts for the tests of faults: brokers, Celery workers and commands in processes of their own."""
+"""Parts of the fault tests: brokers, and Celery workers and commands in their own processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
 
 def until(condition, seconds=60.0, what="it"):
-    """Wait for the condition's first true answer and return it."""
+    """Wait until the condition returns something true, and return that."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if answer := condition():
@@ -41,7 +41,7 @@ def until(condition, seconds=60.0, what="it"):
 
 @contextlib.contextmanager
 def silent_broker():
-    """The port of a server that accepts connections and never says a word."""
+    """Yield the port of a server that accepts connections and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(50)
@@ -86,12 +86,12 @@ class Shop:
 
     @property
     def calls(self):
-        """Numbers of the pictures that were given to the extractor, in any process, in order."""
+        """Numbers of the pictures that the extractor was called with, in any process, in order."""
         file = self.folder / "calls"
         return [int(line.split()[1]) for line in file.read_text().splitlines()] if file.exists() else []
 
     def environment(self, cluster=None):
-        """``cluster``: folder of an embedded PostgreSQL of the test's own, in place of the tests'."""
+        """Return a process's environment; ``cluster`` is the folder of another embedded PostgreSQL."""
         entry = connection.settings_dict
         passed = {
             "tag": self.tag,
@@ -109,7 +109,7 @@ class Shop:
         }
 
     def start(self, *arguments, cluster=None, **kwargs):
-        """A process of this Python; its output goes to a file."""
+        """Start a process of this Python; its output goes to the file ``log``."""
         log = self.folder / f"log-{len(self.processes)}"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -124,7 +124,7 @@ class Shop:
         return process
 
     def worker(self, *options, processes=2, beat=False, cluster=None):
-        """A prefork worker that is ready to take tasks."""
+        """Start a prefork worker and wait until it takes tasks."""
         if beat:
             options = ("-B", "--schedule", str(self.folder / "schedule"), *options)
         process = self.start(
@@ -137,17 +137,17 @@ class Shop:
         return process
 
     def command(self, *arguments, cluster=None):
-        """A management command in a process of its own."""
+        """Start a management command."""
         return self.start("-m", "django", *arguments, cluster=cluster)
 
     def run(self, *arguments, seconds=100, cluster=None):
-        """(exit code, output) of a management command that runs to its end."""
+        """Run a management command to its end; return its exit code and output."""
         process = self.command(*arguments, cluster=cluster)
         code = process.wait(seconds)
         return code, process.log.read_text()
 
     def children(self):
-        """Processes of this shop that exist now, decoders and forks included: id -> (command line, state)."""
+        """Return the processes of this shop, decoders and forks included: id -> command line."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -201,7 +201,7 @@ def shop(settings, tmp_path, transactional_db):
 
 
 def need(url):
-    """Skip, or fail where services are required, unless a broker listens there."""
+    """Call ``missing_service`` unless a broker listens at the URL."""
     host, port = ("127.0.0.1", 5672) if url.startswith("amqp") else ("127.0.0.1", 6379)
     try:
         socket.create_connection((host, port), 1).close()

@@ -1,7 +1,7 @@
-"""Shoppers of a simulated month: what they look for is only in part what can be seen in a picture.
+"""Shoppers of a simulated month, who look for more than a picture shows.
 
-Two things are hidden from the vectors: whom a product is for, which matters for a pair of products, and how well it is
-made, which matters for each alone. Where shoppers look depends on the rank, and some clicks are mistakes.
+Two things are hidden from the vectors: a product's audience, which matters for a pair of products, and its quality,
+which matters for each alone. Where shoppers look depends on the rank, and some clicks are mistakes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from .vectors import clustered
 
 AUDIENCES = 3
 MISTAKES = 0.02
-"""The chance of a click on a product that is looked at and has no relevance at all."""
+"""Probability of a click on a product that is looked at and not relevant at all."""
 ATTRACTION = 0.4
-"""The chance of a click on a product that is looked at and is all that the shopper wants, on top of that."""
+"""Added to that for a product that is fully relevant."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Event:
 
 
 class Shop:
-    """Products by number, their vectors, and how relevant each is for each other one, 0..1."""
+    """Products by number, their vectors, and the relevance of each for each other, 0..1."""
 
-    def __init__(self, products: int, dimensions: int, *, styles: int, asked: int, seed: int) -> None:
+    def __init__(self, products: int, dimensions: int, *, styles: int, queries: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.vectors, self.style = clustered(products, dimensions, clusters=styles, seed=seed, spread=0.8)
         self.audience = rng.integers(0, AUDIENCES, products)
@@ -38,13 +38,13 @@ class Shop:
         fits = self.audience[:, None] == self.audience[None, :]
         self.relevance = looks * (0.1 + 0.5 * fits + 0.4 * self.quality[None, :])
         np.fill_diagonal(self.relevance, 0)
-        self.asked = rng.choice(products, asked, replace=False)
-        """Products whose similar items are looked at, the most visited first."""
-        weights = 1 / np.arange(1, asked + 1) ** 0.7
+        self.queries = rng.choice(products, queries, replace=False)
+        """Products whose similar items are visited, the most visited first."""
+        weights = 1 / np.arange(1, queries + 1) ** 0.7
         self.visits = weights / weights.sum()
 
     def ndcg(self, query: int, order: list[int], depth: int = 10) -> float:
-        """Of the hidden relevance, with the gain linear in it (Järvelin and Kekäläinen, 2002)."""
+        """Return nDCG under the hidden relevance, with linear gain (Järvelin and Kekäläinen, 2002)."""
         discounts = 1 / np.log2(np.arange(2, depth + 2))
         ideal = np.sort(self.relevance[query])[::-1][:depth] @ discounts
         gains = self.relevance[query][order[:depth]]
@@ -52,14 +52,14 @@ class Shop:
 
 
 class Shopper:
-    """One visit: what a shopper does with the hits of one search, and later with what was bought."""
+    """One visit: what a shopper does with the hits of one search, and later with purchases."""
 
     def __init__(self, shop: Shop, rng: np.random.Generator, bias: float = 1.0) -> None:
         self.shop, self.rng, self.bias = shop, rng, bias
-        self.query = int(rng.choice(shop.asked, p=shop.visits))
+        self.query = int(rng.choice(shop.queries, p=shop.visits))
 
     def visit(self, hits: list[int]) -> list[Event]:
-        """Clicks, favourites, carts and skips; rank r is looked at with the chance 1 / r ** bias."""
+        """Return clicks, favourites, carts and skips; rank r is looked at with probability 1 / r ** bias."""
         events = []
         for rank, product in enumerate(hits, 1):
             if self.rng.random() > rank**-self.bias:
@@ -76,7 +76,7 @@ class Shopper:
         return events
 
     def buys(self, events: list[Event]) -> list[Event]:
-        """Purchases of what is in the cart, and returns of what turned out to be badly made."""
+        """Return purchases from the cart, and returns of products of low quality."""
         found = []
         for event in events:
             if event.kind == "cart" and self.rng.random() < 0.5:

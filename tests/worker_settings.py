@@ -1,4 +1,4 @@
-"""Settings of processes that tests start: those of the test process that started them, passed on in TEST_PROCESS."""
+"""Settings of processes that tests start; TEST_PROCESS has what they share with the test process."""
 
 import json
 import os

@@ -29,15 +29,15 @@ pytestmark = pytest.mark.django_db
 
 DAYS = 30
 VISITS = 60  # a day
-SHOP = {"products": 240, "styles": 4, "asked": 40}
+SHOP = {"products": 240, "styles": 4, "queries": 40}
 TABLES = (Feedback, Evidence, SearchLog, Product)
 
 
 class Month:
-    """A shop with shoppers, each of whom comes once, from an address of his own."""
+    """A shop with shoppers, each of whom comes once, from another IP address."""
 
     def __init__(self, seed: int, bias: float = 1.0) -> None:
-        self.shop = Shop(SHOP["products"], DIMENSIONS, styles=SHOP["styles"], asked=SHOP["asked"], seed=seed)
+        self.shop = Shop(dimensions=DIMENSIONS, seed=seed, **SHOP)
         self.rng = np.random.default_rng([seed, 1])
         self.bias = bias
         self.shoppers = 0
@@ -91,7 +91,7 @@ class Month:
         return self.client.post(address, json.dumps(said), content_type="text/plain", **browser).status_code
 
     def a_day_later(self) -> None:
-        """Everything that is kept gets a day older, for the database has a clock of its own."""
+        """Make all rows a day older, for the database has its own clock."""
         for model, field in ((Feedback, "created_at"), (Evidence, "as_of"), (SearchLog, "created_at")):
             model.objects.update(**{field: F(field) - timedelta(days=1)})
         if not connection.in_atomic_block:  # else the index is full of versions that nobody sees any more
@@ -100,15 +100,15 @@ class Month:
         forget_facts()
 
     def orders(self, **how) -> dict[int, list[int]]:
-        """The hundred hits of each product that is asked about."""
+        """Return the first hundred hits of each query."""
         forget_facts()
         return {
             int(query): [hit.product.pk for hit in search.similar_to(Product(pk=query), limit=100, **how)]
-            for query in self.shop.asked
+            for query in self.shop.queries
         }
 
     def ndcg(self, orders: dict[int, list[int]]) -> float:
-        """nDCG@10 under the hidden relevance, over the products that are asked about."""
+        """Return the mean nDCG@10 under the hidden relevance."""
         return statistics.mean(self.shop.ndcg(query, order) for query, order in orders.items())
 
 
@@ -143,7 +143,7 @@ def learned(month):
     return month.ndcg(month.orders(ranking=False)), month.ndcg(month.orders())
 
 
-def test_a_month_of_shoppers_makes_rankings_better(month, learned):
+def test_a_month_of_shoppers_improves_rankings(month, learned):
     visual, ranked = learned
     print(f"\nnDCG@10: visual order {visual:.3f}, with a month's feedback {ranked:.3f}, {ranked / visual - 1:+.1%}")
     assert ranked > 1.05 * visual
@@ -151,7 +151,7 @@ def test_a_month_of_shoppers_makes_rankings_better(month, learned):
     assert kinds == {"impression", "click", "favourite", "cart", "purchase", "skip", "return"}
 
 
-def test_it_is_made_better_for_most_products(month):
+def test_it_improves_most_products(month):
     visual, ranked = month.orders(ranking=False), month.orders()
     gains = [month.shop.ndcg(query, ranked[query]) - month.shop.ndcg(query, visual[query]) for query in visual]
     print(
@@ -161,7 +161,7 @@ def test_it_is_made_better_for_most_products(month):
 
 
 class Fraud:
-    """Somebody who wants one product to be on top, and has what a browser has: pages, and their tokens."""
+    """A fraudster who wants one product on top, and has what a browser has: pages, and their tokens."""
 
     def __init__(self, month: Month) -> None:
         self.month = month
@@ -177,7 +177,7 @@ class Fraud:
         self.queries = [query for query in queries if self.product in shown[query][:12]]
 
     def hammer(self, times: int, **browser) -> str:
-        """Search, and report a click, a favourite and a cart each time; returns the last token."""
+        """Search, and report a click, a favourite and a cart each time; return the last token."""
         token = ""
         for i in range(times):
             cache.clear()  # with the patience that throttles ask for
@@ -220,7 +220,7 @@ def test_click_fraud_moves_next_to_nothing(month, learned):
 
 
 def effect(month, before, fraud) -> tuple[float, tuple[float, float]]:
-    """By what part nDCG@10 changed, and the product's mean rank before and after."""
+    """Return the relative change of nDCG@10, and the product's mean rank before and after."""
     after = month.orders()
     ranks = mean_rank(before, fraud.product), mean_rank(after, fraud.product)
     return month.ndcg(after) / month.ndcg(before) - 1, ranks
