@@ -7,8 +7,8 @@ PostgreSQL keep the update heap-only. It writes them where the caller has set th
 - an assigned vector (list, array, ``HalfVector``) is written with the instance's key, by any ``save()``;
 - whatever the instance has, None included, is written by a ``save()`` whose ``update_fields`` name both columns.
 
-An assigned vector without a key is a ValueError; a vector saved as None takes its key along. Indexing replaces vectors
-whose key (``fields.keys.embedding_key``) doesn't name the serving extractor and the current picture.
+An assigned vector without a key is a ValueError; saving None as the vector clears the key too. Indexing replaces
+vectors whose key (``fields.keys.embedding_key``) doesn't name the serving extractor and the current picture.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def photo_form_context(label: str, action: str | None = None) -> dict[str, Any]:
 
 
 def photo_search_field(label: str) -> EmbeddingField:
-    """Return the field by which the photo search page finds products of ``app.Model``. Raises LookupError without one.
+    """Return the field that the photo search page searches for ``app.Model``. Raises LookupError without one.
 
     A proxy or a child has none: anybody can write a URL, and their managers may show more than the model's own.
     """
