@@ -50,7 +50,7 @@ def create_extension(connection: Any) -> None:
 
 
 def extension_version(connection: Any) -> str | None:
-    """The installed version of ``vector``, or None."""
+    """Return the installed version of ``vector``, or None."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
         row = cursor.fetchone()

@@ -13,7 +13,7 @@ Answer = list[tuple[Any, ...]]
 
 
 def compile_query(queryset: QuerySet[Any], using: str) -> Statement:
-    """The SELECT of a queryset. Raises EmptyResultSet where Django knows that nothing matches."""
+    """Return the SELECT of a queryset. Raises EmptyResultSet where Django knows that nothing matches."""
     sql, params = queryset.query.get_compiler(using).as_sql()
     return sql, tuple(params)
 

@@ -1,6 +1,6 @@
-"""From bytes to the pixels of a region, at no more than the resolution that is needed.
+"""From bytes to the pixels of a region, at no more than the needed resolution and in little memory.
 
-From any Pillow mode to greyscale, RGB or CMYK, in little memory.
+Entry point: ``Source``. ``shrink`` brings any Pillow mode to greyscale, RGB or CMYK.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ORIENTATIONS: dict[int, tuple[bool, bool, bool, Image.Transpose | None]] = {
 
 
 class Source:
-    """One picture's bytes, checked; ``render`` gives any region of it."""
+    """A picture's bytes, checked; ``render`` returns any region of it."""
 
     def __init__(self, data: bytes, options: ImageOptions) -> None:
         self.data, self.options = data, options
@@ -73,7 +73,7 @@ class Source:
         self.shown = (height, width) if ORIENTATIONS[self.orientation][0] else (width, height)
 
     def _before(self) -> None:
-        """Checks without which opening alone could take too much memory or time."""
+        """Check what could make opening alone take too much memory or time."""
         if self.format == "PNG":
             self.data, self.profile = png_essentials(self.data)
         elif self.format in ("GIF", "WebP"):
@@ -111,7 +111,7 @@ class Source:
         if self.format != "JPEG":
             check_pixels(width, height, self._cost(), self.options)
         elif self.scans > 1:
-            # libjpeg then keeps every coefficient (two bytes each), whatever size it is asked for.
+            # libjpeg then keeps every coefficient (two bytes each), whatever the size of the output.
             factors = [(layer[1], layer[2]) for layer in self._image.layer]
             whole = max(a for a, _ in factors) * max(b for _, b in factors)
             self.jpeg_cost = 2 * sum(a * b for a, b in factors) / max(1, whole)
@@ -128,9 +128,10 @@ class Source:
         return PNG_COST.get(self._image.mode, 4) * (2 if self.data[24] == 16 else 1)
 
     def render(self, region: Box, want: int, *, shortest: bool) -> tuple[Image.Image, bool]:
-        """The region as shown (fractions), mode L, RGB or CMYK, upright; and whether a finer rendering exists.
+        """Return the region (fractions of the picture as shown), upright, and whether a finer rendering exists.
 
-        Its longest (or shortest) side has at least ``want`` pixels and less than about twice that, or the file's own.
+        The mode is L, RGB or CMYK. The longest (or shortest) side has at least ``want`` pixels and less than about
+        twice that, or the file's own.
         """
         region = self._as_stored(region)
         width, height = self.stored
@@ -146,7 +147,7 @@ class Source:
         image = self._image
         image.load()
         if self.format == "JPEG":
-            self._image = None  # a loaded JPEG can't be asked for another scale
+            self._image = None  # a loaded JPEG can't be decoded at another scale
         across, down = image.width / width, image.height / height
         left, top = math.floor(region[0] * image.width), math.floor(region[1] * image.height)
         right, bottom = math.ceil(region[2] * image.width), math.ceil(region[3] * image.height)
@@ -173,13 +174,13 @@ def _either(formats: tuple[str, ...]) -> str:
 
 
 PLAIN = ("L", "RGB", "CMYK")
-STRIP = 1_000_000  # pixels converted at once, so that no second whole picture is ever in memory
+STRIP = 1_000_000  # pixels converted at once, so that memory never holds a second whole picture
 
 
 def shrink(
     image: Image.Image, box: tuple[int, int, int, int], factor: int, background: tuple[int, int, int]
 ) -> Image.Image:
-    """The box of the image, each ``factor`` x ``factor`` pixels averaged, in one of the PLAIN modes."""
+    """Return the box of the image, each ``factor`` x ``factor`` pixels averaged, in one of the PLAIN modes."""
     if image.mode in PLAIN and "transparency" not in image.info:
         return image.reduce(factor, box)
     left, top, right, bottom = box

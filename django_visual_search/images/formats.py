@@ -1,6 +1,6 @@
-"""What the first bytes of a file say, read before any decoder sees them.
+"""Format, size and metadata of a file, read from its bytes before any decoder sees them.
 
-Each reader here bounds what Pillow's own header parser, which walks a file in Python, can be made to do.
+Each reader bounds the work of Pillow's own header parser, which walks a file in Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BrokenError(Exception):
 
 
 def sniff(data: bytes) -> str | None:
-    """The format that the first bytes name, one of ``FORMATS``, or None."""
+    """Return the format that the first bytes name, one of ``FORMATS``, or None."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -44,7 +44,7 @@ def sniff(data: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class JPEG:
-    """A JPEG with nothing but what its picture needs."""
+    """A JPEG without the segments that its picture doesn't need."""
 
     data: bytes
     exif: bytes | None
@@ -61,7 +61,7 @@ _MARKER = re.compile(rb"\xff+([^\xff])")
 
 
 def jpeg_essentials(data: bytes) -> JPEG:
-    """Walk the segments to the first scan (ITU T.81, annex B)."""
+    """Walk the segments to the first scan (ITU T.81, annex B). Raises BrokenError without one."""
     view, kept = memoryview(data), [memoryview(data)[:2]]
     pos, junk, frame, components, exif = 2, 0, 0, 0, None
     for _ in range(MAX_JPEG_SEGMENTS):
@@ -94,9 +94,9 @@ def jpeg_essentials(data: bytes) -> JPEG:
 
 
 def png_essentials(data: bytes) -> tuple[bytes, bytes | None]:
-    """The PNG with nothing but what its still picture needs, and the ICC profile.
+    """Return the PNG without the chunks that its still picture doesn't need, and the ICC profile.
 
-    Text chunks (zTXt and iTXt inflate 1000-fold) and animation frames are left out; a profile is inflated to at most
+    Text chunks (zTXt and iTXt inflate 1000-fold) and animation frames are dropped; a profile is inflated to at most
     ``MAX_PROFILE`` bytes. Layout: https://www.w3.org/TR/png-3/#5Chunk-layout
     """
     view, pos, profile = memoryview(data), 8, None
@@ -128,7 +128,7 @@ def _inflate_profile(chunk: bytes) -> bytes | None:
 
 
 def gif_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the first frame needs; it may be larger than the screen (GIF89a, sections 18 and 20)."""
+    """Return the size that the first frame needs, which may exceed the screen (GIF89a, sections 18 and 20)."""
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
         pos = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
@@ -156,7 +156,7 @@ def _skip_blocks(data: bytes, pos: int) -> int:
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the canvas, which the decoder allocates at once (RFC 9649, sections 2.5 to 2.7)."""
+    """Return the size of the canvas, which the decoder allocates at once (RFC 9649, sections 2.5 to 2.7)."""
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
@@ -170,7 +170,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def exif_orientation(exif: bytes | None) -> int:
-    """The orientation, 1 to 8 (tag 0x0112 of the first IFD; Exif 3.0, section 4.6.5); 1 if none can be read."""
+    """Return the orientation, 1 to 8 (tag 0x0112 of the first IFD; Exif 3.0, section 4.6.5), by default 1."""
     tiff = (exif or b"").removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

@@ -1,7 +1,7 @@
-"""Bytes to a clean, square RGB picture. Pillow only: no Django and no numpy, so that a decoder process starts fast.
+"""From bytes to a clean, square RGB picture: entry function ``load``, for pictures of the catalogue and for queries.
 
-Catalogue pictures and queries go through the same ``load``: bytes are sniffed and measured before a decoder sees them,
-decoded no larger than needed, turned upright, cropped, trimmed, denoised, scaled, converted to sRGB and made square.
+Bytes are sniffed and measured before a decoder sees them, decoded no larger than needed, turned upright, cropped,
+trimmed, denoised, scaled, converted to sRGB and made square.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["CODES", "FITS", "FORMATS", "VERSION", "ImageOptions", "ImageRefused", "check_crop", "load"]
 
 VERSION = 1
-"""Raised whenever the same bytes and options give other pixels; part of every extractor's key."""
+"""Increased when the same bytes and options give other pixels; part of every extractor's key."""
 
 OVERSAMPLE = 2  # decode at two to four times the final size, then filter down: draft() and box averages alone alias
-MIN_CONTENT = 0.05  # what is left by a trim must have this share of a side, or it was dust on an empty picture
+MIN_CONTENT = 0.05  # share of a side that a trim must leave; less is dust on an empty picture
 
 
 def load(
@@ -34,13 +34,13 @@ def load(
     crop: Box | None = None,
     size: int,
 ) -> Image.Image:
-    """A clean RGB picture of exactly ``size`` x ``size`` pixels.
+    """Return a clean RGB picture of exactly ``size`` x ``size`` pixels.
 
-    ``source`` is bytes or a binary file, read from where it stands, at most ``options.max_bytes + 1`` bytes. ``crop``
-    is ``(x0, y0, x1, y1)``, fractions 0 to 1 of the picture as shown, that is after its EXIF orientation.
+    ``source`` is bytes or a binary file, read from its position, at most ``options.max_bytes + 1`` bytes. ``crop`` is
+    ``(x0, y0, x1, y1)``, fractions from 0 to 1 of the picture as shown, after its EXIF orientation.
 
-    Raises ImageRefused, and nothing else, for whatever the bytes or the crop are. What the file's own ``read`` raises
-    passes through: a storage that fails is no bad picture. A ``size`` below 1 is a ValueError.
+    Raises only ImageRefused, whatever the bytes or the crop. Errors of the file's own ``read`` pass through: a storage
+    that fails is not a bad picture. A ``size`` below 1 is a ValueError.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size!r}.")
@@ -61,7 +61,7 @@ def load(
 def _read(source: bytes | BinaryIO, max_bytes: int) -> bytes:
     file = BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
     parts, left = [], max_bytes + 1
-    while left > 0 and (part := file.read(left)):  # a raw stream may give less than it is asked for
+    while left > 0 and (part := file.read(left)):  # a raw stream may return less than requested
         parts.append(part)
         left -= len(part)
     data = b"".join(parts)
@@ -88,7 +88,7 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Imag
     if box is not None:
         picture, whole = picture.crop(box), picture.size
         if finer and (min if shortest else max)(picture.size) < size:
-            # The borders took so much that what is left would be scaled up, and the file has more to give.
+            # The borders took so much that the rest would be scaled up, and the file has more pixels.
             region = _within(region, box, whole)
             picture, _ = source.render(region, OVERSAMPLE * size, shortest=shortest)
     if options.denoise is not None:
@@ -103,7 +103,7 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Imag
 
 
 def _content(picture: Image.Image, tolerance: int, margin: float) -> tuple[int, int, int, int] | None:
-    """The box inside a border of one colour, and a margin; None if there is no such border or nothing else."""
+    """Return the box inside a border of one colour, plus a margin; None without such a border, or without content."""
     right, bottom = picture.width - 1, picture.height - 1
     corners = [picture.crop((x, y, x + 1, y + 1)).tobytes() for x in (0, right) for y in (0, bottom)]
     channels = [sorted(values) for values in zip(*corners, strict=True)]
@@ -126,7 +126,7 @@ def _content(picture: Image.Image, tolerance: int, margin: float) -> tuple[int, 
 
 
 def _within(region: Box, box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
-    """The pixel box of a picture of that size that shows the region, as fractions of what the region is a part of."""
+    """Convert a pixel box of a rendering of ``region`` with this ``size`` to fractions of the whole picture."""
     wide, high = (region[2] - region[0]) / size[0], (region[3] - region[1]) / size[1]
     return (
         region[0] + box[0] * wide,
@@ -146,7 +146,7 @@ def _scale(picture: Image.Image, size: int, fit: str) -> Image.Image:
     elif fit == "center-crop":
         left, top = (width - min(width, height)) / 2, (height - min(width, height)) / 2
         box = (left, top, width - left, height - top)
-    # Downwards Hamming is about as sharp as bicubic at half the cost, which is most of the time after decoding.
+    # Scaling down, Hamming is about as sharp as bicubic at half the cost, which is most of the time after decoding.
     smaller = box[2] - box[0] >= to[0] and box[3] - box[1] >= to[1]
     return picture.resize(to, Image.Resampling.HAMMING if smaller else Image.Resampling.BICUBIC, box=box)
 
@@ -158,10 +158,10 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return transform.apply(picture)
 
 
-# Building a transform takes longer than applying it, and a shop's camera writes the same profile each time.
+# Building a transform takes longer than applying it, and a shop's camera always writes the same profile.
 @lru_cache(maxsize=4)
 def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
-    """To sRGB from the profile's colours, relative colorimetric; None if the profile is broken or for another mode."""
+    """Build the transform to sRGB, relative colorimetric; None if the profile is broken or for another mode."""
     from PIL import ImageCms  # loads LittleCMS, which most pictures never need
 
     try:

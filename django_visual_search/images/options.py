@@ -1,4 +1,4 @@
-"""What is accepted as a picture and how it is prepared: the options, and the one exception for refused input."""
+"""Which pictures are accepted and how they are prepared: ``ImageOptions``, and the exception for refused input."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CODES = {
 
 
 class ImageRefused(ValueError):  # noqa: N818 (the issue names it)
-    """Input not accepted as a picture: ``code`` (a key of CODES) for programs, ``str(e)`` a sentence for people."""
+    """The input is not accepted: ``code``, a key of CODES, is for programs, ``str(e)``, a sentence, for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
     def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str]]:
-        # Decoders run in their own process: the default would lose the code on the way.
+        # Decoders run in their own process, and the default would lose the code between processes.
         return type(self), (self.code, str(self))
 
 
@@ -43,12 +43,12 @@ def _limit(default: float) -> Any:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How bytes become the square RGB picture that an extractor takes. The repr holds all that changes pixels."""
+    """How bytes become the square RGB picture of an extractor. The repr has every option that changes pixels."""
 
     fit: str = "pad"
-    """How the picture gets square: ``pad`` with the background, ``stretch``, or ``center-crop``."""
+    """How the picture becomes square: ``pad`` with the background, ``stretch``, or ``center-crop``."""
     trim: bool = True
-    """Cut borders that have one colour, the same at all four corners, so that products fill their pictures alike."""
+    """Cut borders of one colour, the same at all four corners, so that products fill their pictures alike."""
     trim_margin: float = 0.1
     """How much border a trim leaves on each side, as a share of the product's longest side.
 
@@ -70,7 +70,7 @@ class ImageOptions:
     formats: tuple[str, ...] = field(default=FORMATS, repr=False)
     """Accepted formats, from JPEG, PNG, WebP, AVIF, GIF and HEIC (which needs the ``heic`` extra)."""
     max_bytes: int = _limit(20 * 2**20)
-    """Longest file in bytes; no more than one byte above it is ever read."""
+    """Most bytes of a file; at most one byte more is read."""
     max_pixels: int = _limit(120_000_000)
     """Most pixels, width times height, as stored. Enough for the 108 megapixels of a phone."""
     max_memory: int = _limit(200 * 2**20)
@@ -80,11 +80,11 @@ class ImageOptions:
     colour (26 at 16 bits), 120 of greyscale PNG, 104 of GIF, 24 of HEIC, 16 of AVIF, 12 of WebP.
     """
     min_side: int = _limit(8)
-    """Shortest side in pixels: below it there is nothing to search by."""
+    """Least pixels of a side."""
     max_side: int = _limit(32_768)
-    """Longest side in pixels."""
+    """Most pixels of a side."""
     max_aspect: float = _limit(32.0)
-    """Longest side over shortest side."""
+    """Most that the longest side over the shortest may be."""
 
     def __post_init__(self) -> None:
         for name in ("background", "formats"):  # settings and JSON give lists
@@ -107,7 +107,7 @@ class ImageOptions:
 
 
 def check_size(width: int, height: int, options: ImageOptions) -> None:
-    """Refuse a picture of that many pixels if it is too small, too large or too thin."""
+    """Raise ImageRefused for a picture that is too small, too large or too thin."""
     if min(width, height) < options.min_side:
         raise ImageRefused(
             "side",
@@ -123,7 +123,7 @@ def check_size(width: int, height: int, options: ImageOptions) -> None:
 
 
 def check_pixels(width: int, height: int, bytes_per_pixel: float, options: ImageOptions) -> None:
-    """Refuse a picture with too many pixels, or whose decoding would need too much memory."""
+    """Raise ImageRefused for a picture with too many pixels, or whose decoding would need too much memory."""
     pixels = width * height
     if pixels > options.max_pixels or pixels * bytes_per_pixel > options.max_memory:
         raise ImageRefused(
@@ -137,7 +137,7 @@ Box = tuple[float, float, float, float]
 
 
 def check_crop(crop: Any) -> Box:
-    """The crop box ``(x0, y0, x1, y1)`` as floats, fractions from 0 to 1 of the picture as shown; refuses all else."""
+    """Return the crop box ``(x0, y0, x1, y1)`` as floats, fractions of the picture as shown. Raises ImageRefused."""
     try:
         x0, y0, x1, y1 = (float(value) for value in crop)
     except (TypeError, ValueError, OverflowError):
