@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..conf import conf
 from ..fields import EmbeddingField
+from ..fields.keys import split_key
 from ..fields.registry import get_field
 from ..indexing import mark_stale
 from ..indexing.publishing import enqueue
@@ -184,7 +185,7 @@ class IndexingAttemptAdmin(RecordAdmin):
     @admin.display(description=gettext_lazy("picture"))
     def image(self, row: IndexingAttempt) -> str:
         """Return the picture's name in its storage."""
-        return row.key.partition(":")[2]
+        return split_key(row.key)[1]
 
 
 def _by_field(rows: Iterable[IndexingAttempt]) -> dict[EmbeddingField, list[IndexingAttempt]]:

@@ -16,7 +16,7 @@ ADVICE = (
 
 
 class CreateVectorExtension(CreateExtension):
-    """``CREATE EXTENSION vector`` where it is not there yet; an error that says what to ask for where that fails."""
+    """``CREATE EXTENSION vector`` unless it exists; an error that says what to ask for where that fails."""
 
     def __init__(self, hints: Any = None) -> None:
         self.name = "vector"
@@ -34,11 +34,11 @@ class CreateVectorExtension(CreateExtension):
             create_extension(schema_editor.connection)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        """Leaves the extension: the shop's own columns use its types."""
+        """Leave the extension: the shop's own columns use its types."""
 
 
 def create_extension(connection: Any) -> None:
-    """Create ``vector`` in this database unless it is there. Raises ImproperlyConfigured with what to do."""
+    """Create ``vector`` in this database unless it exists. Raises ImproperlyConfigured, which says what to do."""
     if connection.vendor != "postgresql" or extension_version(connection) is not None:
         return
     try:
@@ -58,6 +58,6 @@ def extension_version(connection: Any) -> str | None:
 
 
 def before_migrate(*, using: str, plan: list[Any] | None = None, **kwargs: Any) -> None:
-    """Receiver of ``pre_migrate``: a shop's app may sort before ours, and its migrations do not depend on ours."""
+    """Receive ``pre_migrate``: a shop's app may sort before ours, and its migrations do not depend on ours."""
     if plan and router.allow_migrate(using, "django_visual_search"):
         create_extension(connections[using])

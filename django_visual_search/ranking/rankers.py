@@ -1,10 +1,7 @@
-"""Which rankers a search uses: those of the setting, those of the call, or none.
+"""The rankers of this app, and the choice of those that a search uses.
 
-Moves hits by what shoppers did with them: liked hits count as nearer, disliked ones as farther.
-
-Applies staff's rules: products pinned to a rank, boosted, and hidden.
-
-Spreads hits that look alike: maximal marginal relevance.
+Entry function: ``rankers_for``. ``feedback`` moves hits by what shoppers did with them, ``merchandise`` applies staff's
+rules, and ``mmr`` spreads hits that look alike.
 """
 
 from __future__ import annotations
@@ -28,10 +25,11 @@ NEEDS = frozenset({"evidence", "vectors", "rules"})
 
 
 def rankers_for(ranking: bool | Iterable[Any] | None) -> tuple[Ranker, ...]:
-    """None or True: those of ``VISUAL_SEARCH["RANKING"]``; False: none; else the functions or dotted paths given.
+    """Return the rankers of a search: for None or True those of ``VISUAL_SEARCH["RANKING"]``, for False none.
 
-    The last part of a path is enough for one of the setting or of ``django_visual_search.ranking``. Raises
-    ImproperlyConfigured for a path that names no ranker, ValueError for anything else.
+    Else ``ranking`` lists functions or dotted paths, of which the last part is enough for one of the setting or of
+    ``django_visual_search.ranking``. Raises ImproperlyConfigured for a path that names no ranker, ValueError for
+    another type.
     """
     if ranking is None or ranking is True:
         return _load(tuple(conf.RANKING))
@@ -43,7 +41,7 @@ def rankers_for(ranking: bool | Iterable[Any] | None) -> tuple[Ranker, ...]:
 
 
 def needs_of(rankers: Iterable[Ranker]) -> frozenset[str]:
-    """What these rankers want read along with the neighbours."""
+    """Return what these rankers need of "evidence", "vectors" and "rules"."""
     return frozenset().union(*(getattr(ranker, "needs", ()) for ranker in rankers))
 
 
@@ -53,7 +51,7 @@ def _load(names: tuple[Any, ...]) -> tuple[Ranker, ...]:
 
 
 def load_ranker(name: Any) -> Ranker:
-    """A ranker by its path or as the function itself. Raises ImproperlyConfigured for what is none."""
+    """Return a ranker by its path, or the function itself. Raises ImproperlyConfigured if it isn't a ranker."""
     ranker = name if callable(name) else _import(str(name))
     if not callable(ranker) or not frozenset(getattr(ranker, "needs", ())) <= NEEDS:
         raise ImproperlyConfigured(f"{name!r} is not a ranker: a function whose 'needs' are of {sorted(NEEDS)}.")
@@ -96,8 +94,8 @@ LEAST = 0.1
 
 
 def feedback(candidates: list[Candidate], context: RankingContext) -> list[Candidate]:
-    """The candidates by distance * (1 - FEEDBACK_WEIGHT * u), where u in -1..1 says how much better or worse than the
-    candidates' average a hit did for this query.
+    """Order the candidates by distance * (1 - FEEDBACK_WEIGHT * u), where u in -1..1 is how much better or worse than
+    the candidates' average a hit did for this query.
 
     With weight w (0 <= w < 1) no hit is passed by one more than (1 + w) / (1 - w) times as far: 3 times at the default
     of 0.5. That is of the cosine distance; of the Euclidean one (``l2``) its square root. Distances below 0.001 count
@@ -121,7 +119,7 @@ def feedback(candidates: list[Candidate], context: RankingContext) -> list[Candi
 
 
 def opinions(candidates: Sequence[Candidate]) -> list[float]:
-    """u of each candidate: (rate - average) / (rate + average), -1..1; 0 where nothing is known of it.
+    """Return u of each candidate: (rate - average) / (rate + average), -1..1; 0 without evidence.
 
     A rate is gain per look, where a showing is a look with the chance that its rank is looked at: clicks over expected
     clicks (Zhang and Jones, 2007, "Comparing click logs and editorial labels for training query rewriting"). Rates of
@@ -163,7 +161,7 @@ PINNED, BOOSTED, LOWERED = "pinned", "boosted", "lowered"
 
 
 def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Candidate]:
-    """The candidates without the hidden ones, by distance / factor of their boosts, and the pinned ones at their ranks.
+    """Order the candidates by distance / factor of their boosts, the pinned ones at their ranks, without hidden ones.
 
     If a product has rules for this query, its rules for every search don't count. Of its rules, hiding goes before
     pinning and pinning before boosting; of several pins the first slot counts, of several boosts the one made last.
@@ -195,7 +193,7 @@ def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Ca
 
 
 def _by_product(context: RankingContext) -> dict[Any, list[Rule]]:
-    """The rules that count for each product, in the order in which they came."""
+    """The rules that count for each product, in their order."""
     for_query: dict[Any, list[Rule]] = {}
     for_all: dict[Any, list[Rule]] = {}
     for rule in context.rules:
@@ -246,7 +244,7 @@ DIVERSE = "diverse"
 
 
 def mmr(balance: float) -> Ranker:
-    """A ranker that puts next what is like the query and unlike what comes before it; 1 changes nothing.
+    """Return a ranker that puts next what is like the query and unlike what comes before it; 1 changes nothing.
 
     Each place goes to the candidate with the largest ``balance * s - (1 - balance) * t``, where s is its cosine to the
     query, as rankers before this one corrected it, and t the largest to a hit that has a place, 0 if that is negative

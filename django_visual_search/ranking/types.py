@@ -43,13 +43,13 @@ class Candidate:
     vector: Any = None
     """float32 ``(dimensions,)``, where a ranker needs vectors."""
     pinned: bool = False
-    """Not among the nearest: read only because a pin names it, and shown only where a ranker pins it."""
+    """Whether it is not among the nearest: read because a pin names it, and shown only where a ranker pins it."""
     reasons: list[str] = field(default_factory=lambda: [VISUAL])
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A models.RankingRule that holds now, for this product model."""
+    """A ``models.RankingRule`` that holds now, for this product model."""
 
     kind: str
     product_pk: Any
@@ -65,14 +65,14 @@ class RankingContext:
     embedding: EmbeddingField
     query_id: str
     limit: int
-    """How many hits are wanted of the candidates, which may be more."""
+    """How many hits are to be chosen from the candidates, which may be more."""
     rules: tuple[Rule, ...] = ()
     """Those for this query product and those for every search, older ones first."""
 
 
 Ranker = Callable[[list[Candidate], RankingContext], list[Candidate]]
-"""Takes the candidates best first, and returns those to show, best first, with scores in that order. Attribute
-``needs``: what it reads, of "evidence", "vectors" and "rules"."""
+"""Takes candidates, best first, and returns those to show, best first, with scores in that order. Its attribute
+``needs`` names what it reads, of "evidence", "vectors" and "rules"."""
 
 
 SAME = 1e-3
@@ -80,7 +80,7 @@ SAME = 1e-3
 
 
 class Distances:
-    """Of each candidate, by position; ``put`` writes one back as the candidate's ``score``."""
+    """The distance of each candidate, by position; ``put`` writes one back as the candidate's ``score``."""
 
     def __init__(self, candidates: Sequence[Candidate], metric: str) -> None:
         self.metric = metric
@@ -101,5 +101,5 @@ class Distances:
 
 
 def best_first(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """By score; those with equal scores stay in their order."""
+    """Return the candidates by score; those with equal scores stay in their order."""
     return sorted(candidates, key=lambda candidate: -candidate.score)

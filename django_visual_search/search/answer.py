@@ -35,17 +35,18 @@ def similar_to(
     ranking: bool | Iterable[Any] | None = None,
     depth: int | None = None,
 ) -> SearchResults:
-    """Products that look like ``product`` (or like the picture of a given companion row), best first, never itself.
+    """Return products that look like ``product``, or like the picture of a companion row; best first, never itself.
 
     ``within``: a queryset of products to stay in; its ``select_related`` and ``prefetch_related`` are honoured.
     ``field``: label of the embedding field, needed only where products have several. A product with several pictures is
     represented by the first of them that has a vector, in the owning model's default order.
     ``ranking``: False for the visual order, or the rankers to use instead of ``VISUAL_SEARCH["RANKING"]``.
-    ``min_confidence``: leave out hits that are less likely than that (0 to 1) to be what the query shows; a fourth
-    query where a head has learned that by category. A ValueError where nothing was learned of it.
-    ``depth``: how many places the ranking has, where later pages are to continue it (``next_page``).
-    Empty, not an error, where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
-    Raises LookupError for an unknown field and ValueError for a bad limit, depth or ``within``.
+    ``min_confidence``: the least probability (0 to 1) that a hit is what the query shows; a fourth query where a head
+    has learned it by category.
+    ``depth``: how many places the ranking has, for later pages to continue it (``next_page``).
+    Empty where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
+    Raises LookupError for an unknown field, ConfidenceUnknown (a ValueError) for a ``min_confidence`` that was never
+    learned, and ValueError for a bad limit, depth or ``within``.
     """
     check_limit(limit)
     embedding = search_field(type(product), field)
@@ -69,12 +70,13 @@ def search_by_image(
     ranking: bool | Iterable[Any] | None = None,
     depth: int | None = None,
 ) -> SearchResults:
-    """Products that look like a photo, best first.
+    """Return products that look like a photo, best first.
 
     ``label``: the embedding field, ``app.Model.field`` (or ``app.Model`` where that is clear).
     ``crop``: ``(x0, y0, x1, y1)`` as fractions of the photo as a person sees it. The others: as for ``similar_to``.
-    Raises images.ImageRefused for what is not accepted as a photo, ExtractorUnavailable where the extractor can't run,
-    LookupError for an unknown label, and ValueError for a bad limit, depth or ``within``.
+    One query more than that every ten seconds, for the serving space. Raises images.ImageRefused for a file that is not
+    accepted as a photo, ExtractorUnavailable where the extractor can't run, or can't before an export, LookupError for
+    an unknown label, and ValueError as ``similar_to``.
     """
     check_limit(limit)
     field = get_field(label)
@@ -85,11 +87,10 @@ def search_by_image(
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
-    """The hits that follow those shown so far in a ranking, as ``results.read_token`` gives it.
+    """Return the hits that follow those shown so far in a ranking, as ``results.read_token`` gives it.
 
-    Products that are not in ``within`` (any more) are left out, and ranks say the place in the ranking. At most
-    three queries.
-    Raises LookupError where the field is not there any more, and ValueError for a bad limit or ``within``.
+    Products that are no longer in ``within`` are left out; a rank is the place in the ranking. At most three queries.
+    Raises LookupError for a field that was removed, and ValueError for a bad limit or ``within``.
     """
     check_limit(limit)
     field = get_field(ranking.label)
@@ -97,10 +98,10 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     queryset = products(field, within)
     rest = ranking.places[ranking.shown :]
     found = fetch(field, queryset, [to_python(place.product_pk) for place in rest])
-    there = [(i, place) for i, place in enumerate(rest, ranking.shown) if to_python(place.product_pk) in found]
-    page, shown = there[:limit], len(ranking.places)
-    if len(there) > limit:
-        shown = there[limit][0]
+    left = [(i, place) for i, place in enumerate(rest, ranking.shown) if to_python(place.product_pk) in found]
+    page, shown = left[:limit], len(ranking.places)
+    if len(left) > limit:
+        shown = left[limit][0]
     rows = fetch_rows(field, [place.row_pk for _, place in page])
     confidence = Confidence(field)
     hits = []
@@ -139,12 +140,12 @@ def _answer(
         order = ranker(order, context)
     order = order[:depth]
 
-    there = fetch(field, within, [candidate.product_pk for candidate in order[:limit]])
-    order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in there]  # deleted since the rows were read
+    fetched = fetch(field, within, [candidate.product_pk for candidate in order[:limit]])
+    order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in fetched]  # others were deleted meanwhile
     hits = []
     for rank, candidate in enumerate(order, 1):
-        if candidate.product_pk in there:
-            product = there[candidate.product_pk]
+        if candidate.product_pk in fetched:
+            product = fetched[candidate.product_pk]
             sure = candidate.confidence
             if sure is None and confidence is not None:
                 sure = confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
@@ -155,11 +156,11 @@ def _answer(
         Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
         for c in order
     )
-    settled = Ranking(field.label, kind, found.query_id, found.extractor_key, found.exact, places, shown=len(hits))
-    return SearchResults(hits, settled, found.vector, left_out)
+    whole = Ranking(field.label, kind, found.query_id, found.extractor_key, found.exact, places, shown=len(hits))
+    return SearchResults(hits, whole, found.vector, left_out)
 
 
 def check_limit(limit: int, name: str = "limit") -> None:
-    """Raises ValueError unless it is a whole number from 1 to ``MAX_LIMIT``."""
+    """Raise ValueError unless ``limit`` is a whole number from 1 to ``MAX_LIMIT``; ``name``: the argument's."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= conf.MAX_LIMIT:
         raise ValueError(f"{name} must be a whole number from 1 to {conf.MAX_LIMIT}, not {limit!r}.")

@@ -1,4 +1,7 @@
-"""Which rows a search may return: the table that owns the vectors, under one vector space and the caller's queryset."""
+"""The candidates of a search: rows of the table that owns the vectors, under the caller's queryset of products.
+
+Entry functions: ``products``, ``listed`` for the search's statement, and ``fetch`` for the products that it found.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from ..fields.keys import in_space
 
 
 def products(field: EmbeddingField, within: Any | None, model: type[Model] | None = None) -> QuerySet[Any]:
-    """``within`` as a queryset of the field's products; None means the default manager of ``model``, or of theirs.
+    """Return ``within`` as a queryset of the field's products; None means all of the default manager of ``model``.
 
-    Raises ValueError for anything that does not yield products of this field.
+    ``model``: the products' model or a child or proxy of it. Raises ValueError for a ``within`` that doesn't yield
+    products of this field.
     """
     if within is None:
         named = model if model is not None and issubclass(model, field.product_model) else field.product_model
@@ -32,12 +36,12 @@ def products(field: EmbeddingField, within: Any | None, model: type[Model] | Non
             f"'within' has {within.model._meta.label} rows, but {field.label} finds {field.product_model._meta.label}."
         )
     if within._fields is not None:
-        raise ValueError("'within' must yield products: leave .values() and .values_list() away.")
+        raise ValueError("'within' must yield products, without .values() or .values_list().")
     return within
 
 
 def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[Any], bool]:
-    """Rows whose product is in ``within``, and whether that narrows them.
+    """Return the rows whose product is in ``within``, and whether that narrows them.
 
     Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
     """
@@ -64,28 +68,28 @@ def listed(field: EmbeddingField, within: QuerySet[Any], using: str) -> tuple[St
 
 
 def product_pk(field: EmbeddingField) -> str:
-    """The path from a row to the primary key of its product, whatever column a foreign key refers to."""
+    """Return the path from a row to the primary key of its product, whatever column a foreign key refers to."""
     return f"{field.product}__pk" if field.product else "pk"
 
 
 def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
-    """Whether ``within`` keeps every product: a child's queryset, for one, narrows without a condition."""
+    """Return whether ``within`` keeps every product: a child's queryset, for one, narrows without a condition."""
     query = within.query
     narrowed = query.where or query.is_sliced or query.combinator or query.distinct_fields or query.extra_tables
     return not narrowed and issubclass(field.product_model, within.model._meta.concrete_model)
 
 
 def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str, exclude: Any) -> QuerySet[Any]:
-    """Those of the rows that have a vector of that space, and whose product is not ``exclude``."""
+    """Return the rows that have a vector of that space, and whose product is not ``exclude``."""
     if exclude is not None:
         rows = rows.exclude(**{product_pk(field): exclude})
     return rows.filter(in_space(field.key_name, extractor_key), **{f"{field.name}__isnull": False})
 
 
 def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict[Any, Any]:
-    """The products with these primary keys, as ``within`` selects and prefetches them: one query and its prefetches.
+    """Return the products with these keys, by key, as ``within`` selects and prefetches them: one query and prefetches.
 
-    Their vectors are deferred: reading them takes as long as all the rest of the query.
+    Their vectors are deferred: reading them takes as long as the rest of the query.
     """
     found = unlimited(within)
     if issubclass(found.model, field.model):
@@ -94,7 +98,7 @@ def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict
 
 
 def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:
-    """``within`` without its order and limits, so that some of its rows can be picked by their keys."""
+    """Return ``within`` without its order and limits, so that some of its rows can be selected by their keys."""
     if within.query.combinator:
         return within.model._base_manager.filter(pk__in=within.values("pk"))
     found = within._chain()
@@ -104,7 +108,7 @@ def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def fetch_rows(field: EmbeddingField, keys: list[str]) -> dict[str, Any]:
-    """The rows that own the vectors, with their pictures' rows, by key as text; none where products own them."""
+    """Return the rows that own the vectors, with their pictures' rows, by key as text; none where products own them."""
     if field.product is None or not keys:
         return {}
     rows = field.model._base_manager.defer(field.name)
@@ -114,7 +118,7 @@ def fetch_rows(field: EmbeddingField, keys: list[str]) -> dict[str, Any]:
 
 
 def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
-    """Whether conditions can be added to ``within`` itself without changing its rows or repeating them."""
+    """Return whether a condition added to ``within`` itself repeats and changes none of its other rows."""
     query = within.query
     if within.model._meta.concrete_model is not field.model or query.is_sliced or query.combinator or query.distinct:
         return False
@@ -127,7 +131,7 @@ def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
 
 
 def _bare(within: QuerySet[Any], ordered: bool = False) -> QuerySet[Any]:
-    """Without what only matters for the products' own query."""
+    """Return ``within`` without what matters only for reading the products."""
     if within.query.combinator:
         return within
     rows = within.select_related(None).prefetch_related(None)

@@ -34,14 +34,14 @@ class Confidence:
         return bool(self.by_key)
 
     def of_hit(self, extractor_key: str, similarity: float, product: Model) -> float | None:
-        """The confidence of one hit, 0 to 1, or None where its space has no calibration. Asks the database nothing."""
+        """Return the confidence of one hit, 0 to 1, or None where its space has no calibration. Sends no query."""
         head = self.by_key.get(extractor_key)
         if head is None:
             return None
         return _confidence(head, similarity, self._category(head, product))
 
     def of_candidates(self, candidates: Sequence[Candidate]) -> list[float | None]:
-        """The same of a search's candidates; one query where their categories matter."""
+        """Return the confidence of each candidate, as ``of_hit``; one query where their categories matter."""
         heads = [self.by_key.get(candidate.extractor_key) for candidate in candidates]
         named = {head.category for head in heads if head is not None and head.category and head.tells_categories}
         categories = {path: self._categories(path, [c.product_pk for c in candidates]) for path in named}
@@ -75,7 +75,7 @@ def _confidence(head: StoredHead, similarity: float, category: str | None) -> fl
 
 
 class ConfidenceUnknown(ValueError):  # noqa: N818 - as images.ImageRefused
-    """A least confidence was asked for, but how sure a hit is was never learned. The text says what to do."""
+    """``min_confidence`` was given, but no confidence was learned. The text says what to do."""
 
 
 def close_enough(
@@ -94,7 +94,7 @@ def close_enough(
         return candidates
     if not confidence:
         raise ConfidenceUnknown(
-            f"How sure a hit of {confidence.field.label} is was never learned, so there is no min_confidence: run "
+            f"No confidence was learned for {confidence.field.label}, so min_confidence can't be used: run "
             "`manage.py train_embedding` and `switch_embedding` first."
         )
     for candidate, sure in zip(candidates, confidence.of_candidates(candidates), strict=True):

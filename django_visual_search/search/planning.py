@@ -43,7 +43,7 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before planning; numbers of rows are PostgreSQL's estimates, -1 if it has none."""
+    """What a plan is made from; numbers of rows are PostgreSQL's estimates, -1 if it has none."""
 
     has_index: bool
     rows: float
@@ -55,16 +55,16 @@ class Facts:
 
 @dataclass(frozen=True)
 class Plan:
-    """``exact``: scan all rows under the filter; else take ``fetch`` rows from the graph, with these settings."""
+    """``exact``: compare all rows under the filter; else take ``fetch`` rows from the graph, with these settings."""
 
     exact: bool
     fetch: int = 0
     settings: dict[str, str] = dataclass_field(default_factory=dict)
 
     def around(self, statement: Statement, *, lasting: bool = True) -> tuple[list[Statement], int]:
-        """The statement between those that set and put back what the plan needs, and its place among them.
+        """Return the statement between those that set and restore the plan's settings, and its place among them.
 
-        ``lasting``: whether the transaction goes on after the last of them; else its end puts everything back.
+        ``lasting``: whether the transaction goes on after the last of them; else its end restores everything.
         """
         if self.exact:
             return [statement], 0
@@ -72,7 +72,7 @@ class Plan:
         keep = ", ".join("set_config(%s, current_setting(%s, true), true)" for _ in names)
         put = ", ".join("set_config(%s, %s, true)" for _ in names)
         back = ", ".join("set_config(%s, current_setting(%s), true)" for _ in names)
-        # Before anything of pgvector is used on a connection its settings do not exist, and can't be put back.
+        # Before a connection first uses pgvector, pgvector's settings do not exist there and can't be restored.
         # PostgreSQL reads the literal before it executes the rest.
         used = "SELECT '[1]'::halfvec"
         values = tuple(x for item in self.settings.items() for x in item)
@@ -117,7 +117,7 @@ def forget_facts() -> None:
 
 
 def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -> Plan:
-    """Exact where few rows are expected, where there is no index, and where a large share of them is asked for.
+    """Return an exact plan for few expected rows, without an index, and for a limit that is a large share of the rows.
 
     Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of
     the picture: then a scan that comes back short has met a filter that is not, and the exact scan takes over.
@@ -125,8 +125,8 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
     query's own surroundings filtered out, recall@20 was 0.68 to 0.90. So it serves only depths that pgvector's widest
     scan can't reach, in tables too large for an exact scan.
 
-    ``mixed``: the graph has vectors of two spaces, so its ways from one to the next lead through both and tell little;
-    then every table that isn't too large for it is scanned exactly.
+    ``mixed``: the graph has vectors of two spaces, whose edges lead from one to the other and mean little; then every
+    table that isn't too large is scanned exactly.
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit

@@ -1,4 +1,7 @@
-"""What a search gives back: ranked hits, and a signed token of the ranking and of what was shown of it."""
+"""The results of a search: ranked hits, and a signed token of the ranking and of how far it was shown.
+
+Entry functions: ``SearchResults`` and ``read_token``. A ranking has *places*, of which pages show hits.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,11 @@ class SearchHit:
     rank: int
     """1 for the first."""
     reasons: tuple[str, ...] = ("visual",)
-    """Why it is where it is: "visual", and what rankers added, such as "feedback" or "pinned"."""
+    """Why it has this rank: "visual", and the reasons that rankers added, such as "feedback" or "pinned"."""
     extractor_key: str = ""
     """The vector space that the similarity was measured in."""
     confidence: float | None = None
-    """The probability that it is what the query shows, 0 to 1; None where no calibration was learned."""
+    """The probability that it is what the query shows, 0 to 1; None without a learned calibration."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The order that a search settled, deeper than what is shown of it, and how far it has been shown."""
+    """The whole order that a search made, and how much of it has been shown."""
 
     label: str
     """The embedding field."""
@@ -64,10 +67,11 @@ class Ranking:
 
     @property
     def more(self) -> bool:
-        """Whether there are places that have not been shown."""
+        """Return whether some places have not been shown."""
         return self.shown < len(self.places)
 
     def sign(self) -> str:
+        """Return the signed token, for ``read_token``."""
         reasons = [list(place.reasons) for place in self.places]
         payload: dict[str, Any] = {
             "f": self.label,
@@ -87,19 +91,19 @@ class Ranking:
 
 
 def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
-    """The ranking that a token carries; only its first ``shown`` places were offered to who has the token.
+    """Return the ranking that a token carries; only its first ``shown`` places were offered to the token's holder.
 
     Raises django.core.signing.BadSignature (SignatureExpired after ``max_age`` seconds).
     """
-    said = signing.loads(token, salt=TOKEN_SALT, max_age=max_age)
-    keys = said["h"]
-    rows, reasons = said.get("r", keys), said.get("w", [["visual"]] * len(keys))
+    payload = signing.loads(token, salt=TOKEN_SALT, max_age=max_age)
+    keys = payload["h"]
+    rows, reasons = payload.get("r", keys), payload.get("w", [["visual"]] * len(keys))
     places = tuple(
         Place(key, row, similarity / SIMILARITY_UNIT, tuple(why))
-        for key, row, similarity, why in zip(keys, rows, said["s"], reasons, strict=True)
+        for key, row, similarity, why in zip(keys, rows, payload["s"], reasons, strict=True)
     )
-    kind, query_id = said["q"]
-    return Ranking(said["f"], kind, query_id, said["x"], bool(said["e"]), places, said["n"], said["i"])
+    kind, query_id = payload["q"]
+    return Ranking(payload["f"], kind, query_id, payload["x"], bool(payload["e"]), places, payload["n"], payload["i"])
 
 
 class SearchResults:
@@ -110,9 +114,9 @@ class SearchResults:
         self.ranking = ranking
         """The whole order, of which the hits are a part."""
         self.vector = vector
-        """What was searched with; None on later pages and where there was no vector."""
+        """The query's vector, ``(dimensions,)``; None on later pages, and where there was none."""
         self.left_out = left_out
-        """How many of the nearest were not close enough, by ``min_similarity`` or ``min_confidence``."""
+        """How many of the nearest did not reach ``min_similarity`` or ``min_confidence``."""
 
     @property
     def label(self) -> str:
@@ -126,17 +130,17 @@ class SearchResults:
 
     @property
     def exact(self) -> bool:
-        """Whether these are surely the nearest, rather than what the HNSW graph found."""
+        """Return whether these are surely the nearest, rather than those that the HNSW graph found."""
         return self.ranking.exact
 
     @property
     def nothing_close(self) -> bool:
-        """Whether products were found, but none that is close enough."""
+        """Return whether products were found, but none that is close enough."""
         return not self.hits and self.left_out > 0
 
     @property
     def token(self) -> str:
-        """Signed, for feedback and for the next page: what was asked, and the ranking with what was shown of it."""
+        """Return the ranking with how far it was shown, signed: for feedback and for the next page."""
         return self.ranking.sign()
 
     def __iter__(self) -> Iterator[SearchHit]:

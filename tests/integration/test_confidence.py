@@ -1,4 +1,4 @@
-"""How sure a hit is, and answers that are empty for want of one that is sure enough."""
+"""The confidence of hits, and results that are empty because none is close enough."""
 
 import json
 from functools import partial
@@ -53,7 +53,7 @@ def serve(field, **columns):
 def test_nothing_was_learned(field):
     embed_all()
     assert [hit.confidence for hit in search.search_by_image(picture(0), LABEL, limit=3)] == [None] * 3
-    with pytest.raises(ConfidenceUnknown, match=r"was never learned, so there is no min_confidence: run .manage.py"):
+    with pytest.raises(ConfidenceUnknown, match=r"No confidence was learned for .*: run .manage.py"):
         search.search_by_image(picture(0), LABEL, min_confidence=0.5)
 
 
@@ -65,7 +65,7 @@ def test_each_hit_has_the_confidence_of_its_similarity(field):
     assert hits[0].confidence == 1.0
 
 
-def test_what_is_not_sure_enough_is_left_out(field):
+def test_hits_below_the_least_confidence_are_left_out(field):
     serve(field, calibration=calibration())
     every = search.search_by_image(picture(0), LABEL, limit=COUNT)
     sure = search.search_by_image(picture(0), LABEL, limit=COUNT, min_confidence=0.5)
@@ -96,14 +96,14 @@ def test_by_category(field, django_assert_max_num_queries):
     assert "hats" not in {hit.product.category.name for hit in sure}
 
 
-def test_later_pages_have_it_too(field):
+def test_hits_of_later_pages_have_a_confidence(field):
     serve(field, calibration=calibration())
     results = search.search_by_image(picture(0), LABEL, limit=4, depth=COUNT)
     page = search.next_page(results.ranking, limit=4)
     assert all(0 <= hit.confidence <= results[-1].confidence for hit in page)
 
 
-def test_half_way_each_space_has_its_own(field):
+def test_during_a_switch_hits_without_a_calibration_are_kept(field):
     embed_all()
     serve(field, calibration=calibration())
     ServingSpace.objects.update(finished_at=None)
@@ -146,7 +146,7 @@ class TestAPI:
         assert answer.json() == {"min_confidence": ["Confidence has not been learned here."]}
 
     @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "x", "1e400"])
-    def test_nonsense(self, field, post, value):
+    def test_values_out_of_range(self, field, post, value):
         answer = post({"image": picture_file(0), "min_confidence": value})
         assert answer.status_code == 400
         assert "min_confidence" in json.dumps(answer.json())
