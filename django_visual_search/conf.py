@@ -145,7 +145,7 @@ SETTINGS: dict[str, Setting] = {
     "PUBLISH_SECONDS": Setting(0.4, POSITIVE, "Longest that a save waits for the broker, per attempt."),
     "MAINTENANCE_WORK_MEM": Setting(
         "512MB",
-        text("a size as PostgreSQL reads it, such as '512MB'", r"\d+ ?(kB|MB|GB|TB)?"),
+        text("a size as PostgreSQL reads it, such as '512MB'", r"\s*\d+(\.\d+)?\s*(B|kB|MB|GB|TB)?\s*"),
         "PostgreSQL's memory for building an HNSW index.",
     ),
     "FEATURE_CACHE_ROWS": Setting(

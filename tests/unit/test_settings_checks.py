@@ -31,7 +31,7 @@ FITTING = {
     "DECODE_SECONDS": [0.1],
     "DECODE_MEMORY_MB": [10],
     "PUBLISH_SECONDS": [0.4, 1],
-    "MAINTENANCE_WORK_MEM": ["64MB", "1 GB", "65536", "512kB"],
+    "MAINTENANCE_WORK_MEM": ["64MB", "1 GB", "65536", "512kB", "1.5GB", "67108864B"],
     "FEATURE_CACHE_ROWS": [0, 10, 200_000],
     "CACHE_DIR": [None, "/tmp", Path("/tmp")],
     "MAX_LIMIT": [1],
