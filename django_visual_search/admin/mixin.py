@@ -196,8 +196,15 @@ class VisualSearchAdminMixin(Base):
     def visual_search_url(self) -> str:
         return reverse(f"{self.admin_site.name}:{self.visual_search_url_name}")
 
+    @property
+    def visual_search_address(self) -> str:
+        """The former name of ``visual_search_url``; shops' templates may have it."""
+        return self.visual_search_url
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {"visual_search_url": self.visual_search_url} if self.get_visual_search_field() else {}
+        context = {}
+        if self.get_visual_search_field():
+            context = dict.fromkeys(("visual_search_url", "visual_search_address"), self.visual_search_url)
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @property

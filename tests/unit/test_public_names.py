@@ -126,6 +126,36 @@ TABLES = [
 
 PERMISSIONS = ["check_findability", "view_dashboard", "view_findability", "change_indexingattempt", "add_rankingrule"]
 
+ADMIN_HOOKS = [
+    "get_visual_search_field",
+    "get_visual_search_queryset",
+    "has_reindex_permission",
+    "visual_search_address",
+    "visual_search_field",
+    "visual_search_fields",
+    "visual_search_form",
+    "visual_search_links",
+    "visual_search_media",
+    "visual_search_neighbours",
+    "visual_search_neighbours_shown",
+    "visual_search_reindex",
+    "visual_search_retry",
+    "visual_search_status",
+    "visual_search_template",
+    "visual_search_url_name",
+    "visual_search_view",
+]
+API_HOOKS = [
+    "get_similar_object",
+    "get_visual_search_field",
+    "search_by_image",
+    "search_by_image_page",
+    "similar",
+    "visual_search_facets",
+    "visual_search_field",
+    "visual_search_parameters",
+]
+
 STATIC = ["admin.css", "admin_photo.js", "feedback.js", "visual_search.css"]
 
 PACKAGE = Path(django_visual_search.__file__).parent
@@ -205,3 +235,13 @@ def test_addresses():
     assert reverse("visual_search:photo_search", kwargs=shop).endswith("/photo/testshop/product/")
     assert reverse("visual_search:search-by-image", kwargs=shop).endswith("/testshop/product/search-by-image/")
     assert reverse("visual_search:similar", kwargs={**shop, "product": "1"}).endswith("/testshop/product/1/similar/")
+
+
+def test_hooks_of_the_mixins():
+    from django_visual_search.admin import VisualSearchAdminMixin
+    from django_visual_search.api import VisualSearchMixin
+
+    for name in ADMIN_HOOKS:
+        assert hasattr(VisualSearchAdminMixin, name), name
+    for name in API_HOOKS:
+        assert hasattr(VisualSearchMixin, name), name
