@@ -90,6 +90,9 @@ class Example:
         assert not failed, failed
         return said.strip()
 
+    def migrate(self):
+        self.python("from django.core.management import call_command; call_command('migrate', verbosity=0)")
+
     def close(self):
         """End the process of ``python``, which keeps the shop's database running."""
         if self.shell:

@@ -74,7 +74,7 @@ print(*Product.objects.order_by("pk").values_list("pk", flat=True))
 
 def stock(example, count):
     """Fill the shop with ``count`` products, embed them and return their primary keys."""
-    example.manage("migrate", "--verbosity", "0")
+    example.migrate()
     keys = example.python(STOCK.replace("COUNT", str(count)))
     example.manage("reindex_embeddings", "--sync")
     return [int(key) for key in keys.split()]

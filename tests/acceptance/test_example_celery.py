@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ..conftest import picture
-from ..example import example, make_example, remove  # noqa: F401
+from ..example import Example, example, make_example, remove  # noqa: F401
 from ..processes import REDIS, forget_queue, need
 
 SAVE = """
@@ -33,7 +33,7 @@ def file(tmp_path):
 def test_worker_and_beat(example, file):  # noqa: F811
     need(REDIS)
     example.environment |= {"CELERY_BROKER_URL": REDIS, "DJANGO_SETTINGS_MODULE": "tests.strict_example"}
-    example.manage("migrate", "-v0")
+    example.migrate()
     # Saved while no worker runs, the product waits in the queue
     assert example.python(SAVE.format(sku="one", file=file)) == "False"
     # Inserted without a signal: only the sweep finds it
@@ -55,18 +55,18 @@ def test_worker_and_beat(example, file):  # noqa: F811
 def test_without_a_broker_tasks_run_inline_after_commit(file):
     shop = make_example()
     try:
-        shop.manage("migrate", "-v0")
+        shop.migrate()
         assert shop.python(SAVE.format(sku="one", file=file)) == "True"
     finally:
         remove(shop)
 
 
-def test_options_of_the_broker_have_timeouts(example):  # noqa: F811
-    program = "from django.conf import settings; print(settings.CELERY_BROKER_TRANSPORT_OPTIONS)"
-    for url, option in (
-        ("redis://h/0", "socket_timeout"),
-        ("rediss://h/0", "socket_timeout"),
-        ("amqp://h", "read_timeout"),
-    ):
-        example.environment["CELERY_BROKER_URL"] = url
-        assert option in example.python(program)
+@pytest.mark.parametrize(
+    ("url", "option"),
+    [("redis://h/0", "socket_timeout"), ("rediss://h/0", "socket_timeout"), ("amqp://h", "read_timeout")],
+)
+def test_options_of_the_broker_have_timeouts(tmp_path, url, option):
+    shop = Example(tmp_path, CELERY_BROKER_URL=url, DATABASE_URL="postgres://nowhere/shop")
+    program = "from example_project import settings; print(settings.CELERY_BROKER_TRANSPORT_OPTIONS)"
+    with shop.start("-c", program) as process:
+        assert option in process.communicate(timeout=60)[0]

@@ -19,6 +19,12 @@ def filled(demo_shop):  # noqa: F811
     return demo_shop
 
 
+@pytest.fixture(scope="module")
+def address(filled):
+    with filled.server() as address:
+        yield address
+
+
 def test_demo_from_nothing(filled):
     first = filled.drawn["output"]
     assert filled.drawn["left"] == [], "the demo left something running"
@@ -56,30 +62,29 @@ def test_interrupted_drawing_is_completed(filled):
     assert (drawn / "mug-001.jpg").stat().st_size > 5000
 
 
-def test_pages(filled):
-    with filled.server() as address:
-        status, page = get(f"{address}/")
-        assert (status, page.count('class="card"')) == (200, 24)
-        assert "Page 1 of 14" in page
-        assert "<img" in page
-        assert not re.findall(r'(?:src|href)="https?:', page), "no assets from elsewhere"
-        status, mugs = get(f"{address}/?category=mugs&max_price=20&order=price")
-        prices = [float(price) for price in re.findall(r"€ (\d+\.\d\d)", mugs)]
-        assert prices == sorted(prices)
-        assert 0 < len(prices) < 22
-        assert max(prices) <= 20
-        assert get(f"{address}/?category=none&min_price=x&page=zzz")[0] == 200
-        link = re.search(r'href="(/products/[^"]+)"', mugs).group(1)
-        status, product = get(address + link)
-        assert status == 200
-        assert product.count('class="card"') == 8
-        assert link not in product.split("Similar items")[1], "never itself"
-        assert get(f"{address}/products/none/")[0] == 404
-        media = re.search(r'src="(/media/[^"]+)"', product).group(1)
-        with urllib.request.urlopen(address + media) as picture:
-            assert picture.headers["content-type"] == "image/jpeg"
-        assert get(f"{address}/admin/login/")[0] == 200
-        assert "embedded inline" in (filled.folder / "server.log").read_text()
+def test_pages(filled, address):
+    status, page = get(f"{address}/")
+    assert (status, page.count('class="card"')) == (200, 24)
+    assert "Page 1 of 14" in page
+    assert "<img" in page
+    assert not re.findall(r'(?:src|href)="https?:', page), "no assets from elsewhere"
+    status, mugs = get(f"{address}/?category=mugs&max_price=20&order=price")
+    prices = [float(price) for price in re.findall(r"€ (\d+\.\d\d)", mugs)]
+    assert prices == sorted(prices)
+    assert 0 < len(prices) < 22
+    assert max(prices) <= 20
+    assert get(f"{address}/?category=none&min_price=x&page=zzz")[0] == 200
+    link = re.search(r'href="(/products/[^"]+)"', mugs).group(1)
+    status, product = get(address + link)
+    assert status == 200
+    assert product.count('class="card"') == 8
+    assert link not in product.split("Similar items")[1], "never itself"
+    assert get(f"{address}/products/none/")[0] == 404
+    media = re.search(r'src="(/media/[^"]+)"', product).group(1)
+    with urllib.request.urlopen(address + media) as picture:
+        assert picture.headers["content-type"] == "image/jpeg"
+    assert get(f"{address}/admin/login/")[0] == 200
+    assert "embedded inline" in (filled.folder / "server.log").read_text()
 
 
 def post(address, name, data, **fields):
@@ -98,35 +103,33 @@ def post(address, name, data, **fields):
     return get(f"{address}/photo-search/", body, headers)
 
 
-def test_photo_search(filled):
+def test_photo_search(filled, address):
     photo = (filled.state / "photos" / "tea-004-table.jpg").read_bytes()
-    with filled.server() as address:
-        status, page = post(address, "tea.jpg", photo)
-        assert status == 200
-        assert page.count('class="card"') == 24
-        assert "tea-004" in re.search(r'class="card">\s*<a href="([^"]+)"', page).group(1)
-        assert 'src="data:image/jpeg;base64,' in page
-        status, page = post(address, "tea.jpg", photo, category="mugs")
-        names = re.findall(r'class="card">\s*<a href="([^"]+)"', page)
-        assert len(names) == 21
-        assert all("mug-0" in name for name in names)
-        for name, data in (("note.jpg", b"this is no picture"), ("empty.jpg", b""), ("half.jpg", photo[:900])):
-            status, page = post(address, name, data)
-            assert status == 422, name
-            assert 'class="error"' in page
-            assert "Traceback" not in page
+    status, page = post(address, "tea.jpg", photo)
+    assert status == 200
+    assert page.count('class="card"') == 24
+    assert "tea-004" in re.search(r'class="card">\s*<a href="([^"]+)"', page).group(1)
+    assert 'src="data:image/jpeg;base64,' in page
+    status, page = post(address, "tea.jpg", photo, category="mugs")
+    names = re.findall(r'class="card">\s*<a href="([^"]+)"', page)
+    assert len(names) == 21
+    assert all("mug-0" in name for name in names)
+    for name, data in (("note.jpg", b"this is no picture"), ("empty.jpg", b""), ("half.jpg", photo[:900])):
+        status, page = post(address, name, data)
+        assert status == 422, name
+        assert 'class="error"' in page
+        assert "Traceback" not in page
 
 
-def test_unpublished_product_is_not_found(filled):
+def test_unpublished_product_is_not_found(filled, address):
     filled.python(
         "from example_project.shop.models import *; Product.objects.filter(sku='TEA-004').update(is_published=False)"
     )
     photo = (filled.state / "photos" / "tea-004-table.jpg").read_bytes()
     try:
-        with filled.server() as address:
-            _, page = post(address, "tea.jpg", photo)
-            assert page.count('class="card"') == 24
-            assert "tea-004" not in page
+        _, page = post(address, "tea.jpg", photo)
+        assert page.count('class="card"') == 24
+        assert "tea-004" not in page
     finally:
         program = "from example_project.shop.models import *; Product.objects.update(is_published=True)"
         filled.python(program)
