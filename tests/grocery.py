@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from django.conf import settings
 
-from django_visual_search.extractors import DirectoryStore
+from django_visual_search.extractors import ArtifactStore, DirectoryStore
 from django_visual_search.extractors.keras import KerasExtractor
 from django_visual_search.spaces.artifacts import DatabaseStore
 
@@ -91,11 +91,12 @@ def extractor_setting(name: str) -> dict[str, Any]:
     return {"BACKEND": "django_visual_search.extractors.keras.KerasExtractor", "OPTIONS": options}
 
 
-def put_exported(folder: Path, name: str = "MobileNetV2") -> None:
-    """Put the exported model into the database; the first call of a run exports it, to ``folder``."""
+def put_exported(folder: Path, name: str = "MobileNetV2", store: ArtifactStore | None = None) -> None:
+    """Put the exported model into ``store``, by default the database; a run's first call exports it, to ``folder``."""
     extractor = KerasExtractor(**extractor_setting(name)["OPTIONS"], artifacts=DirectoryStore(folder))
     extractor.features(np.zeros((1, extractor.spec.input_size, extractor.spec.input_size, 3), np.uint8))
-    DatabaseStore().put(extractor.artifact, extractor.artifacts.get(extractor.artifact).read_bytes())
+    data = extractor.artifacts.get(extractor.artifact).read_bytes()
+    (store or DatabaseStore()).put(extractor.artifact, data)
 
 
 @dataclass(frozen=True)

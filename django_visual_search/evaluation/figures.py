@@ -212,11 +212,9 @@ class Floor:
         value = evaluation.value(self.measure, self.task)
         if value is None:
             tasks = ", ".join(task.name for task in evaluation.tasks) or "none"
-            return (
-                f"{evaluation.label}: {self} was asked for, but there was nothing to measure it with (tasks: {tasks})."
-            )
+            return f"{evaluation.label}: {self} was required, but nothing measured it (tasks: {tasks})."
         if value < self.least:
-            return f"{evaluation.label}: {self} was asked for, but it is {value:.4f}."
+            return f"{evaluation.label}: {self} was required, but it is {value:.4f}."
         return None
 
 

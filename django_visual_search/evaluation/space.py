@@ -102,7 +102,7 @@ VIEWS_EACH = 2
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedPictures:
     """The readable pictures: their places among those requested, vectors ``(n, d)``, and vectors of altered views of
     some, ``(v, d)``, with the row (of ``vectors``) that each shows."""
 
@@ -158,7 +158,7 @@ def embed_pictures(
     seed: int,
     unreadable: Unreadable | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Embedded:
+) -> EmbeddedPictures:
     """Embed the pictures of those names, and VIEWS_EACH altered views of those that are ``viewed``, ``(n,)``."""
     places: list[int] = []
     vectors, others, shown = [], [], []
@@ -180,7 +180,7 @@ def embed_pictures(
         if progress is not None:
             progress(len(places))
     nothing = np.empty((0, extractor.spec.dimensions), np.float32)
-    return Embedded(
+    return EmbeddedPictures(
         np.array(places, np.intp),
         unit(np.concatenate(vectors)) if vectors else nothing,
         unit(np.concatenate(others)) if others else nothing,

@@ -35,11 +35,11 @@ def report_lines(evaluation: Evaluation) -> Iterator[str]:
             rows += [[f"{label} {value}", *_figures(metrics)] for value, metrics in list(values.items())[:MOST_LABELS]]
             if len(values) > MOST_LABELS:
                 rows.append([f"{len(values) - MOST_LABELS} more in the report", *[""] * (len(MEASURE_NAMES) + 1)])
-        yield from table(["", *MEASURE_NAMES, "queries"], rows)
+        yield from aligned(["", *MEASURE_NAMES, "queries"], rows)
     if e.learned is not None:
         yield ""
         yield f"On pictures held out when the head {e.learned.name} was learned"
-        yield from table(["", *MEASURE_NAMES, "queries"], held_out_rows(e.learned)) or ["  none"]
+        yield from aligned(["", *MEASURE_NAMES, "queries"], held_out_rows(e.learned)) or ["  none"]
     if e.robustness:
         yield ""
         yield f"Robustness: R@1 of {e.robustness_queries} pictures by the strength of an alteration"
@@ -47,7 +47,7 @@ def report_lines(evaluation: Evaluation) -> Iterator[str]:
         rows = [[curve.alteration, *(f"{value:.2f}" for value in curve.recall[1])] for curve in e.robustness]
         words = [f"{curve.words[-1]} {curve.about}" for curve in e.robustness]
         rows = [[*row, word] for row, word in zip(rows, words, strict=True)]
-        yield from table(["", *(f"{strength:g}" for strength in first), "at 1:"], rows)
+        yield from aligned(["", *(f"{strength:g}" for strength in first), "at 1:"], rows)
     yield ""
     yield (
         f"Index: the search finds {e.ann.recall:.4f} of the {e.ann.k} nearest products by exact comparison "
@@ -56,7 +56,7 @@ def report_lines(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     searches = max((stage.searches for stage in e.latency.values()), default=0)
     yield f"Latency of a search by photo, {searches} one after another, in ms"
-    yield from table(["", "p50", "p95"], [[name, f"{s.p50:.1f}", f"{s.p95:.1f}"] for name, s in e.latency.items()])
+    yield from aligned(["", "p50", "p95"], [[name, f"{s.p50:.1f}", f"{s.p95:.1f}"] for name, s in e.latency.items()])
     if e.reliability is not None:
         yield ""
         yield f"Confidence: calibration error {e.reliability.error:.3f}, Brier score {e.reliability.brier:.3f}"
@@ -101,7 +101,7 @@ def held_out_rows(learned: ServingHead) -> list[list[str]]:
     return rows
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """Align rows in columns, the first to the left, the others to the right; return no line without rows."""
     if not rows:
         return []

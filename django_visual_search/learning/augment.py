@@ -91,7 +91,7 @@ def flip(picture: Image.Image, strength: float, rng: Rng) -> Image.Image:
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if strength else picture
 
 
-ALTERATIONS: dict[str, Alter] = {
+ALTERATIONS_BY_NAME: dict[str, Alter] = {
     "crop": crop,
     "light": light,
     "rotation": rotation,
@@ -106,20 +106,20 @@ TRAINING = {"crop": 0.6, "light": 0.5, "rotation": 0.25, "background": 0.8, "blu
 
 
 def alter(picture: Image.Image, name: str, strength: float = 0.5, seed: int | Sequence[int] = 0) -> Image.Image:
-    """Return an RGB picture after one of ALTERATIONS, in the same size. ``strength``: 0, unaltered, to 1.
+    """Return an RGB picture after one of ALTERATIONS_BY_NAME, in the same size. ``strength``: 0, unaltered, to 1.
 
     Equal arguments give equal pixels with one version of Pillow. Raises ValueError for an unknown name, a strength out
     of range and a mode other than RGB.
     """
-    if name not in ALTERATIONS:
-        raise ValueError(f"There is no alteration {name!r}; there are {', '.join(ALTERATIONS)}.")
+    if name not in ALTERATIONS_BY_NAME:
+        raise ValueError(f"There is no alteration {name!r}; choose one of {', '.join(ALTERATIONS_BY_NAME)}.")
     if not 0 <= strength <= 1:
         raise ValueError(f"The strength of an alteration is from 0 to 1, not {strength}.")
     if picture.mode != "RGB":
         raise ValueError(f"Only RGB pictures are altered, not {picture.mode}.")
     if strength == 0:
         return picture.copy()
-    return ALTERATIONS[name](picture, strength, np.random.default_rng(seed))
+    return ALTERATIONS_BY_NAME[name](picture, strength, np.random.default_rng(seed))
 
 
 def altered_views(picture: Image.Image, count: int, seed: int | Sequence[int] = 0) -> list[Image.Image]:

@@ -33,16 +33,16 @@ class PerQuery:
         """Average over the queries ``rows`` (an index array or a mask), without those that have nothing right to find.
 
         Raises ValueError where no query is left."""
-        there = ~np.isnan(self.average_precision[rows])
-        if not there.any():
-            raise ValueError("There is no query with anything right to be found, so nothing can be measured.")
+        answerable = ~np.isnan(self.average_precision[rows])
+        if not answerable.any():
+            raise ValueError("No query has anything right to find, so nothing can be measured.")
         return Metrics(
-            queries=int(there.sum()),
-            left_out=int((~there).sum()),
-            recall={k: float(values[rows][there].mean()) for k, values in self.recall.items()},
-            mean_average_precision=float(self.average_precision[rows][there].mean()),
-            mean_reciprocal_rank=float(self.reciprocal_rank[rows][there].mean()),
-            ndcg=float(self.ndcg[rows][there].mean()),
+            queries=int(answerable.sum()),
+            left_out=int((~answerable).sum()),
+            recall={k: float(values[rows][answerable].mean()) for k, values in self.recall.items()},
+            mean_average_precision=float(self.average_precision[rows][answerable].mean()),
+            mean_reciprocal_rank=float(self.reciprocal_rank[rows][answerable].mean()),
+            ndcg=float(self.ndcg[rows][answerable].mean()),
         )
 
 
@@ -185,13 +185,15 @@ def _measures(scores: Floats, gains: Floats, totals: NDArray[Any], ideal: Floats
         first = np.hstack([np.ones((queries, 1)), nothing[:, :-1]]) - nothing if depth else nothing
         cut = min(depth, NDCG_AT)
         dcg = (_per_tie(gains, start, size) / size)[:, :cut] @ _discounts(cut)
-        there = totals > 0
+        answerable = totals > 0
         nan = np.full(queries, np.nan)
         return PerQuery(
-            recall={k: np.where(there, 1 - nothing[:, min(k, depth) - 1] if depth and k > 0 else 0.0, nan) for k in ks},
-            average_precision=np.where(there, precision, nan),
-            reciprocal_rank=np.where(there, (first / rank).sum(axis=1), nan),
-            ndcg=np.where(there, dcg / ideal, nan),
+            recall={
+                k: np.where(answerable, 1 - nothing[:, min(k, depth) - 1] if depth and k > 0 else 0.0, nan) for k in ks
+            },
+            average_precision=np.where(answerable, precision, nan),
+            reciprocal_rank=np.where(answerable, (first / rank).sum(axis=1), nan),
+            ndcg=np.where(answerable, dcg / ideal, nan),
         )
 
 

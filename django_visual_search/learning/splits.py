@@ -29,7 +29,11 @@ class Split:
     """Held-out pictures with a near-duplicate in ``train``; None where scenes weren't given."""
 
     def __str__(self) -> str:
-        seen = "near-duplicates not looked for" if self.leaked is None else f"{self.leaked} with a near-duplicate there"
+        seen = (
+            "near-duplicates not looked for"
+            if self.leaked is None
+            else f"{self.leaked} with a near-duplicate among these"
+        )
         return f"{self.task}: {len(self.held_out)} held out, {len(self.train)} to learn from; {seen}"
 
 
@@ -51,11 +55,11 @@ def unseen_pictures(
     held = np.zeros(len(products), bool)
     for rows in _rows_by(group.classes):
         own = np.arange(len(rows)) if scenes is None else np.unique(scenes[rows], return_inverse=True)[1].reshape(-1)
-        wanted, left = share * len(rows), int(own.max()) + 1
+        aimed, left = share * len(rows), int(own.max()) + 1
         for scene in rng.permutation(left):
             size = int((own == scene).sum())
             # The scene is held out where that brings the count nearer to the share.
-            if left > 1 and held[rows].sum() + size / 2 <= wanted:
+            if left > 1 and held[rows].sum() + size / 2 <= aimed:
                 held[rows[own == scene]] = True
                 left -= 1
         if not held[rows].any() and own.max() > 0:
@@ -92,11 +96,11 @@ def unseen_products(
     blocks = [blocks[i] for i in rng.permutation(len(blocks))]
     taken: dict[int, int] = {}
     total = np.unique(stratum[group.classes >= 0], return_counts=True)
-    wanted = {key: share * size for key, size in zip(*(part.tolist() for part in total), strict=True)}
+    aimed = {key: share * size for key, size in zip(*(part.tolist() for part in total), strict=True)}
     left = len(blocks)
     for rows in blocks:
         key = int(stratum[rows[0]])
-        if left > 1 and taken.get(key, 0) + len(rows) / 2 <= wanted[key]:
+        if left > 1 and taken.get(key, 0) + len(rows) / 2 <= aimed[key]:
             held[rows] = True
             taken[key] = taken.get(key, 0) + len(rows)
             left -= 1

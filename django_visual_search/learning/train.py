@@ -1,7 +1,7 @@
 """Train a head: settings, figures and confidence come from held-out pictures, the head itself from all of them.
 
-Entry function: ``train_head``. It returns a ``TrainedHead`` with an ``Outcome`` for each task: "unseen pictures" and
-"unseen products", measured *before* (by the vectors that serve now) and *after* (by heads that never saw them).
+Entry function: ``train_head``. It returns a ``TrainedHead`` with a ``TaskComparison`` for each task, "unseen pictures"
+and "unseen products", measured *before* (by the vectors that serve now) and *after* (by heads that never saw them).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .splits import Indices, Split
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskComparison:
     """Figures of one task on held-out pictures, by the vectors that the shop has now and by the head."""
 
     split: Split
@@ -46,7 +46,7 @@ class TrainedHead:
 
     learned: LearnedHead
     settings: HeadSettings
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[TaskComparison, ...]
     """By task; empty where nothing could be held out."""
     calibration: Calibration | None
     """None where too few pictures were held out to learn confidence from."""
@@ -141,7 +141,7 @@ def _train(
         except ValueError as e:
             notes.append(f"{split.task}: {e}")
             continue
-        outcomes.append(Outcome(split, *figures))
+        outcomes.append(TaskComparison(split, *figures))
         if split.task == "unseen pictures":
             progress("learning how sure hits are")
             own = given is None

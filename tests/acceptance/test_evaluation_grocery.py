@@ -51,7 +51,7 @@ def shop(media):
 def test_real_photos(shop, tmp_path):
     evaluation = evaluate_field(shop, labels=["category"], **FEW)
     measured = measure_space(shop, wanted_extractor(shop))
-    # What the database holds and what is embedded anew are the same vectors, and so are their figures.
+    # Stored and newly embedded vectors are the same, and so are their figures.
     served = evaluation.tasks[0].overall
     assert evaluation.tasks[0].name == OTHER_PICTURES
     assert measured[OTHER_PICTURES].as_dict() == pytest.approx(served.as_dict(), abs=0.02)

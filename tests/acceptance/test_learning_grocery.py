@@ -10,6 +10,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from django_visual_search.extractors import DirectoryStore
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.learning.labels import one_blas_thread
 from django_visual_search.learning.lda import HeadSettings, learn_head
@@ -39,13 +40,15 @@ def benchmark():
 
 
 @pytest.fixture(scope="module")
-def shop(benchmark, request, tmp_path_factory):
-    grocery.extractor_setting("MobileNetV2")  # skips where it can't be had
+def shop(benchmark, request, tmp_path_factory, run_folder):
     keys = [
         benchmark.Shop(tmp_path_factory.mktemp("keys"))._extractor(name).features_key for name in ("classic", "224")
     ]
     digest = hashlib.sha256(" ".join(keys).encode()).hexdigest()[:12]
-    return benchmark.Shop(request.config.cache.mkdir(f"grocery-features-{digest}"))
+    folder = request.config.cache.mkdir(f"grocery-features-{digest}")
+    if not (folder / "224.npy").exists():
+        grocery.put_exported(run_folder, store=DirectoryStore(folder))
+    return benchmark.Shop(folder)
 
 
 def trained(shop, name, share, **options):

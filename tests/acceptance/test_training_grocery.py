@@ -40,7 +40,7 @@ def network(settings, monkeypatch, tmp_path, db, run_folder):
 
 
 def fill(media, labels, each):
-    """Products with ``each`` photos, spread over those there are; the photos that are left over, by product."""
+    """Save products with ``each`` of their photos, evenly spread. Return the other photos by product."""
     media.mkdir(exist_ok=True)
     left = {}
     for label in labels:
@@ -67,7 +67,7 @@ def jpeg(picture):
     return file.getvalue()
 
 
-def test_a_head_brings_products_together_and_knows_what_it_does_not_sell(media):
+def test_a_head_brings_products_together_and_rejects_what_the_shop_does_not_sell(media):
     left = fill(media, range(0, 80, 2), 14)
     run("train_embedding", LABEL, name="learned")
     head = EmbeddingHead.objects.get()
@@ -90,7 +90,7 @@ def test_a_head_brings_products_together_and_knows_what_it_does_not_sell(media):
     assert np.mean(empty) >= 0.9, "an irrelevant photo gets an empty answer"
 
 
-def test_a_network_is_fine_tuned_serves_and_gives_way(media):
+def test_a_network_is_fine_tuned_serves_and_is_rolled_back(media):
     fill(media, range(0, 80, 8), 12)
     embed_all(LABEL)
     field = get_field(LABEL)

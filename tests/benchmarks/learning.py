@@ -1,12 +1,12 @@
-"""``python -m tests.benchmarks.learning [--seeds N] [--only heads,views,features,confidence] [--cache DIR]``: what
-heads that were learned from the grocery photos find, before and after. Needs ../shared, TensorFlow for the first run,
+"""``python -m tests.benchmarks.learning [--seeds N] [--only heads,views,features,confidence] [--cache DIR]``: measure
+heads that were learned from the grocery photos, before and after. Needs ../shared, TensorFlow for the first run,
 no database.
 
 The dataset's own test split isn't here. Three splits of its training photos stand in:
 - scenes: about 30 % of each product's photos are held out, whole scenes at a time (near-duplicates by a network and
-  colours together), and asked for among the rest. Untrained features find as many as in the dataset's own test split.
+  colours together), and searched among the rest. Untrained features find as many as in the dataset's own test split.
 - any photos: the same share drawn photo by photo, so that most have a near-duplicate among the rest.
-- unseen products: about 30 % of the products are held out and asked for among each other, never in their own scene.
+- unseen products: about 30 % of the products are held out and searched among each other, never in their own scene.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ class Shop:
         )
 
 
+@cache
 def foreign_pictures() -> list[tuple[str, bytes]]:
     """Kind and bytes of pictures from other worlds: drawn ones, and photos that libraries bring with parts of them."""
     rng = np.random.default_rng(5)

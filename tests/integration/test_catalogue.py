@@ -36,7 +36,7 @@ def test_several_pictures_of_a_third_partys_product():
     assert found.labels["category"] == [str(hats.pk), str(hats.pk), ""]
 
 
-def test_a_picture_whose_product_is_found_by_another_column_or_is_not_there():
+def test_a_product_that_is_found_by_another_column_or_is_missing():
     story = Story.objects.create(code="x1")
     StoryImage.objects.create(story=story, original="1.jpg")
     StoryImage.objects.create(original="2.jpg")
@@ -62,16 +62,16 @@ def test_the_first_of_several_labels_counts():
 @pytest.mark.parametrize("read", [read_catalogue, sample_catalogue])
 def test_within_and_limit(read):
     made = [Product.objects.create(name=str(i), image=f"{i}.jpg", price=i) for i in range(9)]
-    field, dear = get_field("testshop.Product"), Product.objects.filter(price__gte=2)
-    assert read(field, within=dear, limit=7).keys == [product.pk for product in made[2:]]
-    drawn = [read(field, ["name"], within=dear, limit=3, seed=seed) for seed in (0, 0, 1, 2)]
+    field, within = get_field("testshop.Product"), Product.objects.filter(price__gte=2)
+    assert read(field, within=within, limit=7).keys == [product.pk for product in made[2:]]
+    drawn = [read(field, ["name"], within=within, limit=3, seed=seed) for seed in (0, 0, 1, 2)]
     assert [len(one) for one in drawn] == [3] * 4
     assert drawn[0] == drawn[1]
     assert len({tuple(one.keys) for one in drawn}) > 1
     for one in drawn:
         assert one.keys == sorted(set(one.keys) & {product.pk for product in made[2:]})
         assert one.labels["name"] == [Product.objects.get(pk=key).name for key in one.keys]
-    assert read_catalogue(field, within=dear).keys == [product.pk for product in made[2:]]
+    assert read_catalogue(field, within=within).keys == [product.pk for product in made[2:]]
 
 
 def pictures_of(counts):
@@ -135,6 +135,6 @@ def test_a_sample_of_a_large_table_takes_little_memory():
 
 
 @pytest.mark.parametrize("path", ["colour", "category__colour", "name__first"])
-def test_a_label_that_is_not_there_is_named_with_those_that_are(path):
+def test_an_unknown_label_is_named_with_the_valid_ones(path):
     with pytest.raises(LookupError, match=f"testshop.Product has no '{path}' to learn from. It has: category, .*price"):
         read_catalogue(get_field("testshop.Product"), [path])

@@ -84,7 +84,7 @@ def evaluate(field, **options):
     return evaluate_field(field, **{"robustness_pictures": 2, "searches": 8, **options})
 
 
-def told(evaluation, name):
+def figures_of(evaluation, name):
     (task,) = [task for task in evaluation.tasks if task.name == name]
     return task
 
@@ -98,7 +98,7 @@ class TestFigures:
         similarities = (vectors @ vectors.T).astype(float)
         np.fill_diagonal(similarities, -np.inf)
         agree(
-            told(evaluation, OTHER_PICTURES).overall,
+            figures_of(evaluation, OTHER_PICTURES).overall,
             by_ir_measures(similarities, owners[:, None] == owners, len(owners)),
         )
 
@@ -106,26 +106,28 @@ class TestFigures:
         for n in range(12):
             Product.objects.create(name=str(n), image=picture_file(n))
         embed_all()
-        asked = []
+        rankings = []
 
         def listening(photo, *args, **kwargs):
             results = search_by_image(photo, *args, **kwargs)
-            asked.append([str(hit.product.pk) for hit in results])
+            rankings.append([str(hit.product.pk) for hit in results])
             return results
 
         monkeypatch.setattr("django_visual_search.evaluation.altered.search_by_image", listening)
         evaluation = evaluate(get_field(PRODUCTS), seed=4)
         keys = [str(pk) for pk in Product.objects.order_by("pk").values_list("pk", flat=True)]
         assert [task.name for task in evaluation.tasks] == [ALTERED_VIEWS]
-        assert len(asked) == 24
-        scores = np.array([[-ranking.index(key) for key in keys] for ranking in asked], float)
-        agree(told(evaluation, ALTERED_VIEWS).overall, by_ir_measures(scores, np.repeat(np.eye(12), 2, axis=0), 24))
+        assert len(rankings) == 24
+        scores = np.array([[-ranking.index(key) for key in keys] for ranking in rankings], float)
+        agree(
+            figures_of(evaluation, ALTERED_VIEWS).overall, by_ir_measures(scores, np.repeat(np.eye(12), 2, axis=0), 24)
+        )
 
     def test_by_category_and_same_category(self):
         shop_of([2] * 9, categories=3)
         field = get_field(PICTURES)
         evaluation = evaluate(field, labels=["category"])
-        task = told(evaluation, OTHER_PICTURES)
+        task = figures_of(evaluation, OTHER_PICTURES)
         assert list(task.by_label["category"]) == ["kind 0", "kind 1", "kind 2"]
         parts = task.by_label["category"].values()
         assert np.mean([part.mean_average_precision for part in parts]) == pytest.approx(
@@ -134,7 +136,9 @@ class TestFigures:
         vectors, owners = stored(field)
         kinds = np.unique(owners, return_inverse=True)[1] % 3
         similarities = np.where(owners[:, None] == owners, -np.inf, (vectors @ vectors.T).astype(float))
-        agree(told(evaluation, "same category").overall, by_ir_measures(similarities, kinds[:, None] == kinds, 18))
+        agree(
+            figures_of(evaluation, "same category").overall, by_ir_measures(similarities, kinds[:, None] == kinds, 18)
+        )
         (table,) = evaluation.confusion
         nearest = kinds[similarities.argmax(axis=1)]
         expected = [[int(((kinds == a) & (nearest == b)).sum()) for b in range(3)] for a in range(3)]
@@ -145,7 +149,7 @@ class TestFigures:
         Category.objects.update(name="shoes")
         evaluation = evaluate(get_field(PICTURES), labels=["category"])
         names = [f"shoes ({key})" for key in Category.objects.values_list("pk", flat=True)]
-        assert list(told(evaluation, OTHER_PICTURES).by_label["category"]) == sorted(names)
+        assert list(figures_of(evaluation, OTHER_PICTURES).by_label["category"]) == sorted(names)
 
     def test_worst_queries_never_show_the_query_as_a_hit(self):
         shop_of([3] * 8)
@@ -164,7 +168,7 @@ class TestFigures:
         assert (first.robustness, first.worst) == (again.robustness, again.worst)
         assert (first.queries, first.pictures) == (8, 26)
 
-    def test_unaltered_finds_itself_and_more_finds_less(self):
+    def test_unaltered_pictures_find_themselves_and_stronger_alterations_find_less(self):
         shop_of([1] * 12)
         curves = evaluate(get_field(PICTURES)).robustness
         assert [curve.alteration for curve in curves] == ["rotation", "blur", "crop", "light", "JPEG"]
@@ -208,7 +212,7 @@ class TestFigures:
         embed_all(label)
         evaluation = evaluate(field)
         assert evaluation.ann.recall == 1
-        assert told(evaluation, ALTERED_VIEWS).overall.queries == 24
+        assert figures_of(evaluation, ALTERED_VIEWS).overall.queries == 24
 
     def test_stages_of_a_search(self):
         shop_of([1] * 10)
@@ -216,7 +220,7 @@ class TestFigures:
         assert list(stages) == ["decode", "inference", "SQL", "fetch", "all"]
         assert all(0 < stage.p50 <= stage.p95 and stage.searches == 5 for stage in stages.values())
 
-    def test_what_has_no_vector_or_no_file_is_told(self):
+    def test_pictures_without_a_vector_or_a_file_are_reported(self):
         made = shop_of([2, 2, 1, 1])
         ArticleImageEmbedding.objects.filter(pk=made[0].pk).delete()
         made[4].original.storage.delete(made[4].original.name)
@@ -237,7 +241,7 @@ class TestFigures:
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXTRACTORS": {"default": entry}, "MAX_LIMIT": 5}
         shop_of([1] * 6)  # PNG files
         evaluation = evaluate(get_field(PICTURES))
-        assert told(evaluation, ALTERED_VIEWS).overall.queries == 12
+        assert figures_of(evaluation, ALTERED_VIEWS).overall.queries == 12
         assert evaluation.unreadable == {}
         assert len(evaluation.robustness) == 5
 
@@ -285,7 +289,7 @@ def head(settings):
 
 
 class TestHead:
-    def test_its_own_held_out_figures_stand_beside(self, head):
+    def test_its_held_out_figures_are_shown_too(self, head):
         shop_of([2] * 14)
         evaluation = evaluate(get_field(PICTURES))
         assert evaluation.space == head.key
@@ -300,7 +304,7 @@ class TestHead:
         evaluation = evaluate(get_field(PICTURES))
         assert parse_floor("unseen pictures:R@1=0.6").problem(evaluation) is None
         assert "but it is 0.6250" in parse_floor("unseen pictures:R@1=0.7").problem(evaluation)
-        assert "nothing to measure it with" in parse_floor("unseen products:R@1=0.1").problem(evaluation)
+        assert "nothing measured it" in parse_floor("unseen products:R@1=0.1").problem(evaluation)
 
     def test_confidence_is_compared_with_truth(self, head):
         shop_of([2] * 14)
@@ -383,14 +387,14 @@ class TestCommand:
 
     def test_a_figure_that_is_too_low(self):
         shop_of([2] * 8)
-        with pytest.raises(CommandError, match=r"mAP at least 0.99 was asked for, but it is 0\.\d+") as error:
+        with pytest.raises(CommandError, match=r"mAP at least 0.99 was required, but it is 0\.\d+") as error:
             self.evaluate(PICTURES, "--fail-under", "R@10=0.01", "--fail-under", "mAP=0.99")
         assert error.value.returncode == 1
         assert "R@10" not in str(error.value)
 
     def test_a_figure_that_could_not_be_measured(self):
         shop_of([2] * 8)
-        with pytest.raises(CommandError, match=r"nothing to measure it with \(tasks: other pictures\)"):
+        with pytest.raises(CommandError, match=r"nothing measured it \(tasks: other pictures\)"):
             self.evaluate(PICTURES, "--fail-under", "altered views:R@1=0.1")
 
     @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ class TestMeasuring:
         serving = measure_space(field, extractor_of(field))[OTHER_PICTURES]
         assert measure_space(field, worse)[OTHER_PICTURES].mean_average_precision < serving.mean_average_precision
 
-    def test_pictures_that_cannot_be_had_are_left_out(self):
+    def test_unreadable_pictures_are_left_out(self):
         made = save_photos([2, 2, 1])
         Path(made[0].original.path).unlink()
         Path(made[4].original.path).write_bytes(b"no picture")
@@ -141,11 +141,11 @@ class TestMeasuring:
         assert list(measured) == [OTHER_PICTURES]
         assert measured[OTHER_PICTURES].queries == 2
 
-    def test_progress_is_told(self):
+    def test_progress_is_reported(self):
         save_photos([2, 2])
-        told = []
-        measure_space(get_field(PICTURES), extractor_of(get_field(PICTURES)), progress=told.append)
-        assert told[-1] == 4
+        counts = []
+        measure_space(get_field(PICTURES), extractor_of(get_field(PICTURES)), progress=counts.append)
+        assert counts[-1] == 4
 
     def test_a_shop_without_pictures(self):
         Product.objects.create(name="none")
@@ -161,7 +161,7 @@ class TestMeasuring:
 
 
 class TestSample:
-    def test_everything_where_it_fits(self):
+    def test_everything_is_drawn_if_it_fits(self):
         assert draw_sample(["a", "", "b", "a"], 3).tolist() == [0, 2, 3]
 
     @pytest.mark.parametrize("limit", range(1, 40))

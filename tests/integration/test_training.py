@@ -74,7 +74,7 @@ def train(*arguments, **options):
 
 
 def kept():
-    """Features of the backbones; training keeps others beside, by which it tells scenes apart."""
+    """Features of the backbones; training also keeps those that it finds scenes by."""
     return PictureFeatures.objects.filter(features_key__startswith="colours-")
 
 
@@ -110,18 +110,18 @@ def assert_compared_fairly(first, second):
     assert "flatters" not in second
 
 
-def test_a_second_head_is_compared_with_one_like_the_first_that_does_not_know_what_is_held_out(articles, monkeypatch):
+def test_a_second_head_is_compared_with_one_like_the_first_that_never_saw_the_held_out_pictures(articles, monkeypatch):
     monkeypatch.setattr(switching, "GRACE", 0)
     first = train(ARTICLES, labels="")
     call_command("switch_embedding", EmbeddingHead.objects.get().name, sync=True, force=True, stdout=io.StringIO())
     assert_compared_fairly(first, train(ARTICLES, labels="category", name="second"))
-    # One of which it isn't known how it was learned can't be made anew.
+    # A head without stored settings can't be learned again.
     EmbeddingHead.objects.exclude(name="second").update(summary={})
     assert "that flatters its figures" in train(ARTICLES, name="third", seed=1)
     assert EmbeddingHead.objects.get(name="third").summary["flattered"]
 
 
-def test_what_was_learned_depends_on_nothing_but_the_pictures(articles):
+def test_equal_pictures_give_equal_heads(articles):
     train(ARTICLES)
     [head] = EmbeddingHead.objects.all()
     said = train(ARTICLES, name="other")
@@ -152,8 +152,8 @@ def test_a_dry_run_keeps_no_head(articles):
     assert not EmbeddingHead.objects.exists()
 
 
-def test_every_round_over_the_pictures_says_how_far_it_is(articles, monkeypatch):
-    """The pictures, and again for what tells scenes apart; views of single pictures are rounds of their own."""
+def test_every_round_over_the_pictures_reports_its_progress(articles, monkeypatch):
+    """The pictures, then the features that scenes are found by; each view of single pictures is one more round."""
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     assert train(ARTICLES, dry_run=True).count(f"pictures: {COUNT * EACH}/{COUNT * EACH} ") == 2
     for i in range(COUNT):
@@ -171,7 +171,7 @@ def test_products_with_one_picture_are_learned_from_by_views(monkeypatch):
     assert kept().count() == COUNT * (1 + VIEWS_OF_SINGLE)
 
 
-def test_pictures_that_can_not_be_read_are_left_out_and_counted(articles, media):
+def test_unreadable_pictures_are_left_out_and_counted(articles, media):
     first = ArticleImage.objects.order_by("pk").first()
     first.original.storage.delete(first.original.name)
     said = train(ARTICLES, dry_run=True)
@@ -179,7 +179,7 @@ def test_pictures_that_can_not_be_read_are_left_out_and_counted(articles, media)
     assert "not read: 1: The storage has no such file." in said
 
 
-def test_what_shoppers_liked_together(articles):
+def test_products_that_shoppers_liked_together(articles):
     def liked(one, other, gain, exposure=10.0):
         Evidence.objects.create(
             model="testshop.article",
@@ -240,7 +240,7 @@ def test_usual_labels():
         (["testshop.Poster"], {}, "testshop.Poster.embedding has no pictures to learn from"),
     ],
 )
-def test_what_makes_no_sense_is_said(articles, arguments, options, message):
+def test_impossible_trainings_are_refused(articles, arguments, options, message):
     with pytest.raises(CommandError, match=message):
         train(*arguments, **options)
 

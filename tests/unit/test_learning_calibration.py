@@ -91,7 +91,7 @@ def test_categories_are_named_by_their_text():
     assert not calibrate(x, right, categories=np.full(600, np.nan)).categories
 
 
-def test_pairs_without_weight_are_as_if_they_were_not_there():
+def test_pairs_without_weight_count_nothing():
     x, right = pairs(400)
     names = np.tile(["a", "b"], 200)
     extra, wrong = np.r_[x, np.ones(300)], np.r_[right, np.zeros(300, bool)]
@@ -137,14 +137,14 @@ def test_it_is_the_same_after_json():
         "platt",
     ],
 )
-def test_what_is_no_stored_calibration_is_refused(data):
+def test_a_damaged_calibration_is_refused(data):
     with pytest.raises(ValueError, match="Learn the head again"):
         Calibration.from_json(data)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.floats(-1, 1), st.booleans()), min_size=2, max_size=80), st.floats(0.01, 0.99))
-def test_a_filter_by_similarity_keeps_exactly_what_is_confident_enough(rows, least):
+def test_a_filter_by_similarity_keeps_exactly_the_confident_hits(rows, least):
     x, right = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     if right.all() or not right.any():
         with pytest.raises(ValueError, match="both right and wrong"):
@@ -174,7 +174,7 @@ def test_a_filter_by_similarity_keeps_exactly_what_is_confident_enough(rows, lea
         ([], [], {}, "Of 0 pairs"),
     ],
 )
-def test_what_tells_no_likelihood_is_refused(similarities, right, options, message):
+def test_pairs_that_are_all_right_or_all_wrong_are_refused(similarities, right, options, message):
     with pytest.raises(ValueError, match=message):
         calibrate(similarities, right, **options)
 

@@ -127,7 +127,7 @@ def test_one_similarity_has_one_probability(fit):
 
 
 @pytest.mark.parametrize("fit", [isotonic, platt])
-def test_what_is_apart_is_told_apart(fit):
+def test_separate_similarities_are_separated(fit):
     x = np.r_[np.linspace(0, 0.4, 500), np.linspace(0.6, 1, 500)]
     made = fit(x, (x > 0.5).astype(float), np.ones(1000))
     assert 0.4 < made.similarity_for(0.5) < 0.6
@@ -166,6 +166,6 @@ def test_many_points_are_drawn_through_few():
         ((0.1, 0.2), (0.1, math.nan)),
     ],
 )
-def test_what_does_not_rise_is_no_curve(similarities, probabilities):
+def test_a_curve_must_rise(similarities, probabilities):
     with pytest.raises(ValueError, match="rising similarities"):
         ConfidenceCurve(similarities, probabilities, 1)

@@ -169,7 +169,7 @@ def trainers(folder: Path) -> list[int]:
 
 
 @needs_training
-def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_end(run, photos, tmp_path):
+def test_a_killed_run_leaves_no_process_and_resumes_to_the_same_end(run, photos, tmp_path):
     folder = tmp_path / "killed"
     process = start(folder, photos)
     for line in process.stdout:
@@ -240,9 +240,9 @@ def noise(size: int = 32) -> dict:
 def test_weights_that_do_not_fit_are_refused_with_the_end_of_the_log(tmp_path):
     weights = tmp_path / "w.weights.h5"
     weights.write_bytes(b"not HDF5")
-    asked = noise() | {"recipe": recipe(weights, 32)}
+    broken = noise() | {"recipe": recipe(weights, 32)}
     with pytest.raises(ExtractorUnavailable, match=r"(?s)MobileNetV2 failed: OSError.*log\.txt:.*Traceback"):
-        finetune(**asked, folder=tmp_path)
+        finetune(**broken, folder=tmp_path)
 
 
 def test_without_tensorflow_it_says_what_to_install(tmp_path, monkeypatch):

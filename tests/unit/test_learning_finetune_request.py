@@ -9,7 +9,6 @@ import pytest
 
 from django_visual_search.extractors.export import Recipe
 from django_visual_search.learning.finetune import finetune
-from django_visual_search.learning.finetune import request as inputs
 from django_visual_search.learning.finetune.options import FinetuneOptions
 from django_visual_search.learning.finetune.request import Request
 from django_visual_search.learning.splits import Split
@@ -20,7 +19,7 @@ PRODUCTS = ["a", "a", "b", "b", "a", "b", None, ""]
 SPLIT = Split("unseen pictures", np.array([0, 1, 2, 3, 6]), np.array([4, 5, 7]), None)
 
 
-def asked(**changes):
+def request_of(**changes):
     values = {"recipe": RECIPE, "pictures": PICTURES, "labels": {"product": PRODUCTS}, "split": SPLIT}
     values |= {"options": FinetuneOptions(), "scenes": None}
     return Request.of(**(values | changes))
@@ -28,7 +27,7 @@ def asked(**changes):
 
 def test_classes_are_those_of_pictures_to_learn_from():
     labels = {"product": PRODUCTS, "category": np.array([5, 5, 5, 9, 7, -1, 9, 5])}
-    request = asked(labels=labels)
+    request = request_of(labels=labels)
     assert request.classes[:, 0].tolist() == [0, 0, 1, 1, -1, -1, -1, -1]
     assert request.classes[:, 1].tolist() == [0, 0, 0, 1, -1, -1, 1, -1]
     assert request.counts == (2, 2)
@@ -37,27 +36,26 @@ def test_classes_are_those_of_pictures_to_learn_from():
     assert request.notes == ()
 
 
-def test_pictures_without_any_label_are_not_learned_from_and_that_is_said():
-    request = asked()
+def test_pictures_without_any_label_are_left_out_with_a_note():
+    request = request_of()
     assert request.arrays["train"].tolist() == [0, 1, 2, 3]
     assert request.notes == ("1 pictures have no label and are not learned from",)
 
 
-def test_a_label_that_tells_nothing_apart_is_left_out_and_that_is_said():
-    request = asked(labels={"product": PRODUCTS, "shop": ["here"] * 8})
+def test_a_label_of_one_value_is_left_out_with_a_note():
+    request = request_of(labels={"product": PRODUCTS, "shop": ["here"] * 8})
     assert request.counts == (2,)
     assert any(note.startswith("shop: fewer than two values") for note in request.notes)
 
 
 def test_a_product_with_one_picture_is_learned_from():
-    request = asked(labels={"product": ["a", "a", "b", "c", "a", "b", "d", "a"]}, split=SPLIT)
+    request = request_of(labels={"product": ["a", "a", "b", "c", "a", "b", "d", "a"]}, split=SPLIT)
     assert request.counts == (4,)
     assert request.arrays["train"].tolist() == [0, 1, 2, 3, 6]
 
 
-def test_of_too_many_values_those_with_the_most_pictures_are_learned_and_that_is_said(monkeypatch):
-    monkeypatch.setattr(inputs, "MOST_CLASSES", 2)
-    request = asked(labels={"product": list("abbbccdd")}, split=None)
+def test_of_too_many_values_the_rarest_are_left_out_with_a_note():
+    request = request_of(labels={"product": list("abbbccdd")}, split=None, most_classes=2)
     assert request.counts == (2,)
     assert request.classes[:, 0].tolist() == [-1, 0, 0, 0, 1, 1, -1, -1]
     assert request.arrays["train"].tolist() == [1, 2, 3, 4, 5]
@@ -65,18 +63,18 @@ def test_of_too_many_values_those_with_the_most_pictures_are_learned_and_that_is
 
 
 def test_without_a_split_all_are_learned_from():
-    request = asked(split=None)
+    request = request_of(split=None)
     assert request.arrays["train"].tolist() == [0, 1, 2, 3, 4, 5]
     assert request.arrays["held_out"].size == 0
 
 
 def test_sizes_follow_from_what_is_exported():
     small = np.zeros((8, 48, 48, 3), np.uint8)
-    request = asked(options=FinetuneOptions(input_size=48), pictures=small)
+    request = request_of(options=FinetuneOptions(input_size=48), pictures=small)
     assert (request.recipe.input_size, request.options.training_size) == (48, 32)
-    assert asked().options.training_size == 32
+    assert request_of().options.training_size == 32
     large = np.zeros((8, 224, 224, 3), np.uint8)
-    assert asked(recipe=replace(RECIPE, input_size=224), pictures=large).options.training_size == 160
+    assert request_of(recipe=replace(RECIPE, input_size=224), pictures=large).options.training_size == 160
 
 
 @pytest.mark.parametrize(
@@ -99,9 +97,9 @@ def test_sizes_follow_from_what_is_exported():
         ({"pictures": "/nowhere/pictures.npy"}, "is not an array of pictures in npy format"),
     ],
 )
-def test_inputs_that_make_no_sense_are_refused(changes, message):
+def test_inputs_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        asked(**changes)
+        request_of(**changes)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,7 @@ def test_inputs_that_make_no_sense_are_refused(changes, message):
         {"seed": -1},
     ],
 )
-def test_options_that_make_no_sense_are_refused(options):
+def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         FinetuneOptions(**options)
 
@@ -129,12 +127,12 @@ def test_finetune_refuses_before_it_writes(tmp_path):
 
 def test_the_same_inputs_have_one_digest_however_they_come(tmp_path):
     np.save(tmp_path / "pictures.npy", PICTURES)
-    expected = asked().digest
-    assert asked(pictures=tmp_path / "pictures.npy").digest == expected
-    assert asked(options=FinetuneOptions(seconds=60, input_size=64)).digest == expected
-    assert asked(labels={"product": ["x", "x", "y", "y", "x", "y", None, None]}).digest == expected
+    expected = request_of().digest
+    assert request_of(pictures=tmp_path / "pictures.npy").digest == expected
+    assert request_of(options=FinetuneOptions(seconds=60, input_size=64)).digest == expected
+    assert request_of(labels={"product": ["x", "x", "y", "y", "x", "y", None, None]}).digest == expected
     moved = replace(RECIPE, weights="/a", weights_sha256="ab" * 32)
-    assert asked(recipe=moved).digest == asked(recipe=replace(moved, weights="/b")).digest
+    assert request_of(recipe=moved).digest == request_of(recipe=replace(moved, weights="/b")).digest
 
 
 @pytest.mark.parametrize(
@@ -151,13 +149,13 @@ def test_the_same_inputs_have_one_digest_however_they_come(tmp_path):
     ],
 )
 def test_other_inputs_have_another_digest(changes):
-    assert asked(**changes).digest != asked().digest
+    assert request_of(**changes).digest != request_of().digest
 
 
 def test_pictures_of_a_file_are_not_copied(tmp_path):
     np.save(tmp_path / "pictures.npy", PICTURES)
     for given in (PICTURES, tmp_path / "pictures.npy"):
-        with asked(pictures=given).written(tmp_path / "folder") as files:
+        with request_of(pictures=given).written(tmp_path / "folder") as files:
             request = json.loads(files.request.read_text())
             assert np.array_equal(np.load(request["pictures"]), PICTURES)
             assert (Path(request["pictures"]) == tmp_path / "pictures.npy") is (given is not PICTURES)

@@ -2,21 +2,27 @@
 
 import pytest
 
-from django_visual_search.learning.finetune.checkpoint import RESERVE_SECONDS, WARM_UP, advanced, epochs_in_time, factor
+from django_visual_search.learning.finetune.run import (
+    RESERVE_SECONDS,
+    WARM_UP,
+    epochs_in_time,
+    next_progress,
+    rate_factor,
+)
 
 
-def test_it_rises_to_one_and_falls_to_nothing():
-    assert factor(0) == 0
-    assert factor(WARM_UP / 2) == pytest.approx(0.5)
-    assert factor(WARM_UP) == pytest.approx(1)
-    assert factor((1 + WARM_UP) / 2) == pytest.approx(0.5)
-    assert factor(1) == pytest.approx(0, abs=1e-12)
+def test_the_rate_rises_to_one_and_falls_to_zero():
+    assert rate_factor(0) == 0
+    assert rate_factor(WARM_UP / 2) == pytest.approx(0.5)
+    assert rate_factor(WARM_UP) == pytest.approx(1)
+    assert rate_factor((1 + WARM_UP) / 2) == pytest.approx(0.5)
+    assert rate_factor(1) == pytest.approx(0, abs=1e-12)
 
 
-def test_progress_ends_at_one_whatever_is_planned_in_between():
+def test_progress_ends_at_one_however_plans_change():
     progress = 0.0
-    for left in [*range(100, 60, -1), *range(20, 0, -1)]:  # after 40 of 100 steps, only 20 more are found to be there
-        before, progress = progress, advanced(progress, left)
+    for left in [*range(100, 60, -1), *range(20, 0, -1)]:  # after 40 of 100 steps, the time allows only 20 more
+        before, progress = progress, next_progress(progress, left)
         assert before < progress <= 1
     assert progress == pytest.approx(1)
 
@@ -24,7 +30,7 @@ def test_progress_ends_at_one_whatever_is_planned_in_between():
 @pytest.mark.parametrize(
     ("done", "spent", "epoch", "allowed", "expected"),
     [
-        (0, 0, 0, 100, 12),  # nothing known yet
+        (0, 0, 0, 100, 12),  # no epoch was timed yet
         (1, 50, 40, None, 12),
         (1, 50, 40, 10_000, 12),
         (1, 50, 40, 50 + RESERVE_SECONDS + 100, 3),  # two more fit

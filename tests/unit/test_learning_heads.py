@@ -38,8 +38,8 @@ def trained_on(features, labels, plan=PLAN, **options):
 
 def test_a_head_that_finds_better_is_trained_and_measured():
     features, labels = shop()
-    told = []
-    trained = trained_on(features, labels, progress=told.append)
+    messages = []
+    trained = trained_on(features, labels, progress=messages.append)
     assert [outcome.split.task for outcome in trained.outcomes] == ["unseen pictures", "unseen products"]
     for outcome in trained.outcomes:
         assert outcome.better
@@ -49,8 +49,8 @@ def test_a_head_that_finds_better_is_trained_and_measured():
     assert trained.notes == ()
     assert trained.seconds > 0
     assert [one.settings for one in trained.tried if one.settings == trained.settings]
-    assert len(told) == 5
-    assert "300 pictures" in told[-1]
+    assert len(messages) == 5
+    assert "300 pictures" in messages[-1]
 
 
 def test_the_head_that_serves_is_learned_from_all_pictures():
@@ -119,7 +119,7 @@ def test_before_is_measured_by_the_vectors_that_are_given():
     assert again.before.mean_average_precision > found["now"].outcomes[0].before.mean_average_precision
 
 
-def test_a_head_that_serves_is_measured_by_ones_that_do_not_know_what_is_held_out():
+def test_a_serving_head_is_measured_by_heads_that_never_saw_the_held_out_pictures():
     features, labels = shop()
     served = trained_on(features, labels)
     again = trained_on(features, labels, before=features, learned_before=served.settings)
@@ -142,16 +142,16 @@ def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_t
     for split in splits:
         learner = HeadLearner(Moments(features[split.train], take(labels, split.train)))
         embed = embed_by(learner.head(trained.settings).head)
-        asked, there = take(labels, split.held_out), take(labels, split.train)
+        query_labels, gallery_labels = take(labels, split.held_out), take(labels, split.train)
         pairs = first_hits(
             embed(features[split.held_out]),
             embed(features[split.train]),
-            [asked["product"], asked["category"]],
-            [there["product"], there["category"]],
+            [query_labels["product"], query_labels["category"]],
+            [gallery_labels["product"], gallery_labels["category"]],
             strangers=embed(strangers),
         )
         found.append(pairs)
-        categories += there["category"][pairs.hits].tolist()
+        categories += gallery_labels["category"][pairs.hits].tolist()
     similarities, right, weights = (
         np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("similarities", "right", "weights")
     )
@@ -159,7 +159,7 @@ def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_t
     assert trained.calibration.as_json() == expected.as_json()
 
 
-def test_a_further_split_that_nothing_can_be_learned_from_ends_no_training(monkeypatch):
+def test_a_further_split_that_fails_does_not_end_the_training(monkeypatch):
     features, labels = shop()
     alone = trained_on(features, labels)
     real, made = confidence.learned_embed, []
@@ -207,7 +207,7 @@ def test_half_precision_features_are_as_good():
     )
 
 
-def test_single_pictures_leave_nothing_to_measure_with_and_that_is_said():
+def test_single_pictures_leave_nothing_to_measure_with_and_a_note():
     features, _ = shop()
     trained = trained_on(features, {"product": list(range(len(features)))}, TrainingPlan(8, "product", **FEW))
     assert trained.outcomes == ()
@@ -217,7 +217,7 @@ def test_single_pictures_leave_nothing_to_measure_with_and_that_is_said():
     assert trained.head.dimensions == 8
     text = " ".join(trained.notes)
     assert "No product has two pictures" in text
-    assert "unseen products: There is no query with anything right" in text
+    assert "unseen products: No query has anything right" in text
     assert "the defaults are taken" in text
 
 
@@ -248,7 +248,7 @@ def test_a_few_products_with_two_pictures_are_enough_to_measure():
     assert trained.outcomes[0].before.queries == 20
 
 
-def test_two_pictures_are_the_fewest():
+def test_two_pictures_are_enough_to_learn():
     trained = train_head(
         np.eye(4, dtype=np.float32)[:2],
         {"product": ["a", "b"]},
@@ -276,7 +276,7 @@ def test_two_pictures_are_the_fewest():
         ({"strangers": np.ones((5, 3), np.float32)}, "rows of 16 features"),
     ],
 )
-def test_what_nothing_can_be_learned_from_is_refused(change, message):
+def test_inputs_without_anything_to_learn_are_refused(change, message):
     features, labels = shop()
     given = {"features": features, "labels": labels, "plan": TrainingPlan(8, "product", **FEW), **change}
     with pytest.raises(ValueError, match=message):

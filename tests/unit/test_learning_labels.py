@@ -16,13 +16,13 @@ NAMES = st.lists(st.sampled_from([None, "", math.nan, "a", "b", 3, 7.5]), max_si
 @given(NAMES)
 def test_classes_number_equal_values_in_the_order_they_came(values):
     group = grouping("brand", values, len(values))
-    known = [value for value in values if value not in (None, "") and value == value]
-    assert list(group.values) == list(dict.fromkeys(known))
-    assert group.counts.tolist() == [known.count(value) for value in group.values]
+    named = [value for value in values if value not in (None, "") and value == value]
+    assert list(group.values) == list(dict.fromkeys(named))
+    assert group.counts.tolist() == [named.count(value) for value in group.values]
     for value, number in zip(values, group.classes.tolist(), strict=True):
         assert (number == -1) == (value in (None, "") or value != value)
         assert number == -1 or group.values[number] == value
-    assert group.spare == len(known) - len(group.values)
+    assert group.spare == len(named) - len(group.values)
 
 
 def test_arrays_and_lists_are_the_same():

@@ -89,7 +89,7 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_ledoit_and_wolf_is_used_where_asked_for():
+def test_shrinkage_none_is_estimated_by_ledoit_and_wolf():
     features, products = shop()
     learned = learn_head(features, {"product": products}, HeadSettings(8, shrinkage=None))
     estimate = Moments(features, {"product": products}).ledoit_wolf((1.0,))
@@ -101,7 +101,7 @@ def test_ledoit_and_wolf_is_used_where_asked_for():
 
 @pytest.mark.parametrize("residual", [0.02, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("classes", [2, 6, 40])
-def test_what_labels_do_not_name_has_its_share(residual, classes):
+def test_the_residual_has_its_share(residual, classes):
     features, products = shop(classes, each=5)
     learned = learn_head(features, {"product": products}, HeadSettings(10, residual=residual))
     embedded = learned.head(features.astype(np.float32)).astype(float)
@@ -134,7 +134,7 @@ def test_colour_ranks_where_only_the_shape_is_named():
     assert ranks[0.1] < ranks[0.0] - 0.3
 
 
-def test_no_label_that_tells_anything_leaves_the_principal_axes():
+def test_labels_without_information_leave_the_principal_axes():
     features, products = shop()
     expected = PCA(5).fit(features).components_.T
     for labels, weights in (
@@ -149,7 +149,7 @@ def test_no_label_that_tells_anything_leaves_the_principal_axes():
         np.testing.assert_allclose(learned.head.mean, features.mean(axis=0), rtol=1e-6)
 
 
-def test_copies_of_one_picture_do_not_say_what_varies():
+def test_copies_of_one_picture_show_no_variance():
     features, products = np.repeat(shop(each=1)[0], 3, axis=0), np.repeat(np.arange(6), 3)
     for shrinkage in (0, 0.2, None):
         assert learn_head(features, {"product": products}, HeadSettings(5, shrinkage=shrinkage)).named == 0
@@ -178,11 +178,11 @@ def test_labels_count_by_their_weights():
         learn_head(features, {"pair": pairs}, HeadSettings(3, shrinkage=0, residual=0)).head.matrix,
     )
     # How much of the head lies along what only the product names falls as the pair counts more.
-    along = [
+    shares = [
         float(np.square(heads[weight].head.matrix[0]).sum() / np.square(heads[weight].head.matrix).sum())
         for weight in (0.0, 0.5, 1.0)
     ]
-    assert along[0] > along[1] > along[2]
+    assert shares[0] > shares[1] > shares[2]
     # Weights matter by their ratio alone for directions; equal labels at any weights are one label.
     twice = learn_head(
         features,

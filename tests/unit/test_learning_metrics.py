@@ -95,7 +95,7 @@ def test_an_order_of_equal_scores_in_the_array_changes_nothing():
         assert values[0] == pytest.approx(values[1], abs=1e-12)
 
 
-def test_what_is_no_candidate_is_not_there():
+def test_pictures_that_are_not_candidates_are_ignored():
     rng = np.random.default_rng(1)
     scores, gains = rng.random((6, 9)), rng.random((6, 9)) < 0.4
     gains[:, :2] = True
@@ -117,7 +117,7 @@ def test_queries_with_nothing_right_are_left_out_and_counted():
     assert found.mean(np.array([0])).mean_reciprocal_rank == 1
     assert mean.as_dict()["R@1"] == 0.5
     assert "mAP 0.750" in str(mean)
-    with pytest.raises(ValueError, match="no query with anything right"):
+    with pytest.raises(ValueError, match="No query has anything right"):
         found.mean(np.array([1]))
 
 

@@ -57,7 +57,7 @@ def test_within_pools_labels_by_their_weights(shop):
     assert (np.diff(values) >= 0).all()
 
 
-def test_labels_without_two_pictures_of_a_class_say_nothing_of_what_varies(shop):
+def test_labels_without_two_pictures_of_a_class_are_left_out_of_within(shop):
     features, labels = shop
     found = Moments(features, {**labels, "each": list(range(90))})
     np.testing.assert_allclose(rebuilt(*found.within((1.0, 0.0, 9.0))), within(features, labels["product"]), atol=1e-9)
@@ -79,8 +79,8 @@ def test_between_turns_to_the_variance_of_class_means(shop, weights, columns):
     whiten = np.random.default_rng(1).standard_normal((5, columns))
     expected = np.zeros((columns, columns))
     for name, weight in zip(labels, weights, strict=True):
-        known = np.array([value not in (None, "") for value in labels[name]])
-        own, values = features[known] @ whiten, labels[name][known]
+        labelled = np.array([value not in (None, "") for value in labels[name]])
+        own, values = features[labelled] @ whiten, labels[name][labelled]
         means = np.stack([own[values == value].mean(axis=0) for value in values])  # of each picture
         expected += weight * np.cov(means.T, bias=True)
     variances, turn = Moments(features, labels).between(whiten, weights)
@@ -101,8 +101,8 @@ def test_ledoit_and_wolf_by_scikit_learn(shop):
     found = Moments(features, labels)
     each = []
     for name in labels:
-        known = np.array([value not in (None, "") for value in labels[name]])
-        own, values = features[known], labels[name][known]
+        labelled = np.array([value not in (None, "") for value in labels[name]])
+        own, values = features[labelled], labels[name][labelled]
         centred = own - np.stack([own[values == value].mean(axis=0) for value in values])
         each.append(ledoit_wolf_shrinkage(centred, assume_centered=True))
     assert found.ledoit_wolf((1.0, 0.0)) == pytest.approx(each[0])
@@ -122,6 +122,6 @@ def test_ledoit_and_wolf_by_scikit_learn(shop):
         (np.ones((1, 3)), {"a": [1]}, "All pictures have the same features"),
     ],
 )
-def test_what_nothing_can_be_learned_from_is_refused(features, labels, message):
+def test_inputs_without_anything_to_learn_are_refused(features, labels, message):
     with pytest.raises(ValueError, match=message):
         Moments(features, labels)

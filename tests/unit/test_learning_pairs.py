@@ -16,13 +16,13 @@ def at(*degrees):
 def test_the_nearest_picture_is_right_where_a_label_agrees():
     queries, gallery = at(1, 44, 89, 178), at(0, 40, 90, 180)
     products, kinds = [["a", "x", "c", None]], [["pear", "plum", "plum", ""]]
-    there, there_kinds = [["a", "b", "z", None]], [["pear", "plum", "pear", ""]]
-    by_product = first_hits(queries, gallery, products, there)
+    gallery_products, gallery_kinds = [["a", "b", "z", None]], [["pear", "plum", "pear", ""]]
+    by_product = first_hits(queries, gallery, products, gallery_products)
     assert by_product.hits.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(by_product.similarities, np.cos(np.deg2rad([1, 4, 1, 2])))
     assert by_product.right.tolist() == [True, False, False, False]  # None is not like None
     assert by_product.weights.tolist() == [1, 1, 1, 1]
-    either = first_hits(queries, gallery, products + kinds, there + there_kinds)
+    either = first_hits(queries, gallery, products + kinds, gallery_products + gallery_kinds)
     assert either.right.tolist() == [True, True, False, False]
 
 
@@ -44,14 +44,14 @@ def test_strangers_are_wrong_and_weigh_their_share(share):
     assert len(set(found.weights[3:].tolist())) == 1
 
 
-def test_no_strangers_are_no_strangers():
+def test_absent_strangers_add_no_pairs():
     labels = [["a"]]
     for options in ({}, {"strangers": None}, {"strangers": at()}, {"strangers": at(5), "share": 0}):
         assert len(first_hits(at(0), at(0), labels, labels, **options).hits) == 1
     assert 0 < STRANGER_SHARE < 1
 
 
-def test_many_queries_are_asked_a_part_at_a_time():
+def test_many_queries_are_searched_a_part_at_a_time():
     rng = np.random.default_rng(0)
     queries, gallery = (l2_normalise(rng.standard_normal((count, 6))) for count in (50, 30))
     labels = [rng.integers(0, 4, 50)], [rng.integers(0, 4, 30)]
@@ -66,7 +66,7 @@ def test_many_queries_are_asked_a_part_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("queries", "asked", "there", "options", "message"),
+    ("queries", "query_labels", "gallery_labels", "options", "message"),
     [
         (at(0), [["a"]], [["a"]], {"share": 1.0}, "from 0 to below 1"),
         (at(0), [["a"]], [["a"]], {"share": -0.1}, "from 0 to below 1"),
@@ -76,6 +76,6 @@ def test_many_queries_are_asked_a_part_at_a_time():
         (at(0), [["a", "b"]], [["a"]], {}, "2 and 1 labels for 1 queries and 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(queries, asked, there, options, message):
+def test_what_does_not_fit_is_refused(queries, query_labels, gallery_labels, options, message):
     with pytest.raises(ValueError, match=message):
-        first_hits(queries, at(0), asked, there, **options)
+        first_hits(queries, at(0), query_labels, gallery_labels, **options)

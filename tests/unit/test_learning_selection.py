@@ -68,7 +68,7 @@ def test_figures_are_those_of_their_definition(split_by):
     st.sampled_from(["unseen pictures", "unseen products"]),
     st.booleans(),
 )
-def test_answerable_is_what_is_not_left_out(pictures, task, with_scenes):
+def test_answerable_queries_are_those_not_left_out(pictures, task, with_scenes):
     target = [value for value, _, _ in pictures]
     scenes = np.array([scene for _, scene, _ in pictures]) if with_scenes else None
     held = np.array([out for _, _, out in pictures])
@@ -172,7 +172,7 @@ def test_nothing_to_choose_by_is_refused():
         )
     with pytest.raises(ValueError, match="There are 3 target labels for 32 pictures"):
         measure(features, labels[:3], unseen_pictures(labels), l2_normalise)
-    with pytest.raises(ValueError, match="no query with anything right"):
+    with pytest.raises(ValueError, match="No query has anything right"):
         measure(features, [None] * 32, unseen_pictures(labels), l2_normalise).mean()
 
 

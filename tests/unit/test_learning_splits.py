@@ -25,7 +25,7 @@ def sides(split, count):
 
 @settings(max_examples=200, deadline=None)
 @given(shops(), st.integers(0, 3), st.floats(0.05, 0.95))
-def test_unseen_pictures_of_products_that_are_known(shop, seed, share):
+def test_unseen_pictures_of_learned_products(shop, seed, share):
     products, scenes = shop
     per_product = {product: set() for product in products if product}
     for product, scene in zip(products, scenes.tolist(), strict=True):
@@ -72,7 +72,7 @@ def test_shares_are_about_what_was_asked_for():
         assert len(whole.held_out) / 1200 == pytest.approx(share, abs=0.05)
 
 
-def test_seeds_draw_differently_and_alike_each_time():
+def test_equal_seeds_draw_alike_and_others_differently():
     products = np.repeat(np.arange(12), 6)
     for make in (unseen_pictures, unseen_products):
         first = make(products, seed=1)
@@ -99,7 +99,7 @@ def test_products_of_one_scene_go_together():
     # Where nearly everything hangs together, scenes can't be kept on one side, and that is said.
     split = unseen_products(products, share=0.3, scenes=np.zeros(40, int))
     assert split.leaked == len(split.held_out)
-    assert "12 with a near-duplicate there" in str(split)
+    assert "12 with a near-duplicate among these" in str(split)
     assert "not looked for" in str(unseen_products(products))
 
 
@@ -122,7 +122,7 @@ def test_near_duplicates_by_parts_are_the_same():
     np.testing.assert_array_equal(near_duplicates(features, threshold=0.95, at_once=7), whole)
 
 
-def test_how_alike_near_duplicates_are_is_found_from_pictures_of_different_products():
+def test_the_threshold_is_estimated_from_pictures_of_different_products():
     """A direction that all features share makes every cosine higher, and no more of the pictures near-duplicates."""
     rng = np.random.default_rng(2)
     products = np.repeat(np.arange(100), 6)
@@ -137,7 +137,7 @@ def test_how_alike_near_duplicates_are_is_found_from_pictures_of_different_produ
         np.testing.assert_array_equal(near_duplicates(moved, within=products), expected)
     joined = near_duplicates(features + shared, threshold=0.9, within=products)
     np.testing.assert_array_equal(joined, products)
-    # Where there is too little to tell, the usual threshold holds.
+    # Too few pictures for an estimate: the default threshold holds.
     few = near_duplicates(features[:12], within=products[:12])
     np.testing.assert_array_equal(few, near_duplicates(features[:12], threshold=0.9, within=products[:12]))
 

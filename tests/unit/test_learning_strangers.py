@@ -10,7 +10,7 @@ from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.learning.confidence import STRANGER_SIDE, draw_strangers
 
 
-def test_pictures_are_drawn_alike_each_time_and_differently_by_seed():
+def test_equal_seeds_draw_equal_pictures():
     pictures = draw_strangers(12)
     assert all(picture.size == (STRANGER_SIDE, STRANGER_SIDE) and picture.mode == "RGB" for picture in pictures)
     assert len({picture.tobytes() for picture in pictures}) == 12

@@ -1,7 +1,7 @@
-"""Trains a backbone and exports it. ``launch.py`` runs it as a process of its own: ``-m … REQUEST``, a JSON file.
+"""Train a backbone and export it, in a process of its own that ``launch.py`` starts: ``-m … REQUEST``, a JSON file.
 
-Standard input is the lifeline: it says nothing, and ends when the process that asked has ended, and then so does this.
-Standard output has a JSON string for people on each line of its own. The exit code is 0 if ``request["output"]`` and
+Standard input is the lifeline: it carries nothing, and ends with the parent process; then this process ends too.
+Standard output has a JSON string for people on each line. The exit code is 0 if ``request["output"]`` and
 ``request["result"]`` were written; otherwise ``request["report"]`` may say why, as in ``extractors.build``.
 """
 
@@ -19,11 +19,11 @@ from . import checkpoint
 from .run import FinetuneRun
 
 PATIENCE_SECONDS = 30
-"""For another process that trains in the same folder to end."""
+"""Wait so long for another process that trains in the same folder."""
 
 
 def end_with(parent: int) -> None:
-    """End this process at once when the one that asked for it has ended, however that ended."""
+    """End this process at once when its parent has ended, even by SIGKILL."""
 
     def watch() -> None:
         while not select.select([sys.stdin], [], [], 1)[0] and os.getppid() == parent:

@@ -1,4 +1,7 @@
-"""Fine-tunes a whole backbone on a shop's pictures: by another process, so that this one never imports TensorFlow."""
+"""Fine-tune a whole backbone on a shop's pictures, in another process: this one never imports TensorFlow.
+
+Entry function: ``finetune``.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from ...extractors import export, litert
 from ...extractors.base import ExtractorUnavailable
 from ..labels import Labels
 from ..splits import Indices, Split
-from . import checkpoint
+from .checkpoint import load_checkpoint
 from .options import FinetuneOptions, Tuned
 from .request import Pictures, Request
 
 LEAST_COSINE = 1 - 1e-4
-"""Between features by Keras and by the exported model, as for every export; the weights as int8 may differ more."""
+"""Between features by Keras and by the exported model, as for every export; int8 weights may differ more."""
 
 NEEDS_TENSORFLOW = (
     "Fine-tuning {} needs TensorFlow, which is not installed here: pip install 'django-visual-search[tensorflow]' on "
@@ -29,7 +32,7 @@ NEEDS_TENSORFLOW = (
 )
 
 TAIL = 2000
-"""Characters of a failed process's error output that are shown."""
+"""Characters shown of a failed process's error output."""
 
 
 def finetune(
@@ -43,22 +46,22 @@ def finetune(
     scenes: Indices | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Tuned:
-    """Train the backbone of ``recipe`` from its weights on, so that pictures with a label in common come together.
+    """Train the backbone of ``recipe`` further, so that pictures with a label in common come together.
 
     ``pictures``: uint8 ``(n, s, s, 3)`` RGB prepared as for the extractor, ``s`` the exported model's size; or the
-    path of such an array in a ``.npy`` file, of which only a batch at a time is in memory. ``labels``: by
-    name, a label for each picture; None, "" and NaN mean that it has none (numbers below 0 too). Products with a single
-    picture are learned from by altered views of it. The first label is the one that held-out pictures are measured by.
-    ``split``: what to learn from and what to measure with; None to learn from all, without early stop. ``scenes``: see
+    path of such an array in a ``.npy`` file, of which only a batch at a time is in memory. ``labels``: by name, a label
+    for each picture; None, "", NaN and numbers below 0 mean that it has none. The first label says which pictures are
+    right in measurements. Products with a single picture are learned from by altered views of it. ``split``: pictures
+    to learn from and to measure with; None to learn from all, without stopping early. ``scenes``: see
     ``near_duplicates``.
 
-    Checkpoints are kept in ``folder``, up to the caller to delete: a call with the same arguments and folder goes on
-    after the last epoch that was finished, and ends with the same weights, to rounding, as if it had not been stopped
-    (``options.seconds`` may change). The process that trains ends with this one, however that ends. ``progress`` gets a
-    line an epoch and every half minute.
+    Checkpoints are kept in ``folder``, which the caller deletes: a call with the same arguments and folder resumes
+    after the last finished epoch and ends with the same weights, to rounding, as an uninterrupted one
+    (``options.seconds`` may change). The process that trains ends with this one, even after a SIGKILL. ``progress``
+    receives a line an epoch and every half minute.
 
-    Raises ValueError for inputs that make no sense, and ExtractorUnavailable, saying what to do, where the backbone
-    can't be had here, or training failed.
+    Raises ValueError for inputs that don't fit, and ExtractorUnavailable, saying what to do, where the backbone can't
+    be built here or training failed.
     """
     options = options or FinetuneOptions()
     request = Request.of(recipe, pictures, labels, split, options, scenes)
@@ -92,14 +95,14 @@ def finetune(
 
 
 def _run(recipe: export.Recipe, request: Path, progress: Callable[[str], None]) -> None:
-    """Have the request done, and end the process if this one is interrupted."""
+    """Run the process, and end it if this one is interrupted."""
     log = request.with_name("log.txt")
     with log.open("wb") as errors:
         try:
             process = subprocess.Popen(
                 # -P: the current folder must not shadow Keras.
                 [export.interpreter(), "-P", "-m", __package__, str(request)],
-                # Held open and never written to: its end tells the process that this one has ended, even if killed.
+                # Held open and never written to: its end tells the process that this one has ended, even by SIGKILL.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -132,7 +135,7 @@ def _run(recipe: export.Recipe, request: Path, progress: Callable[[str], None]) 
 
 
 def _message(line: bytes) -> str | None:
-    """What a line of the process says to people; None for what libraries print."""
+    """Return the message of a line by the process; None for lines that libraries print."""
     try:
         message = json.loads(line)
     except ValueError:
@@ -141,13 +144,14 @@ def _message(line: bytes) -> str | None:
 
 
 def _result(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]]:
-    found = checkpoint.load_checkpoint(path)
+    found = load_checkpoint(path)
     assert found is not None  # written before the process ends with code 0
     return found
 
 
 def _compared(model: Path, request: Request, arrays: dict[str, list[NDArray[Any]]], quantised: bool) -> float:
-    """The least cosine between Keras' features of a few pictures and the exported model's."""
+    """Return the least cosine between Keras' features of a few pictures and the exported model's. Raises
+    ExtractorUnavailable where they differ."""
     rows, expected = arrays["rows"][0], arrays["features"][0]
     found = litert.Flatbuffer(model, threads=1)(np.ascontiguousarray(request.pictures[rows]))
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)

@@ -1,4 +1,7 @@
-"""What a fine-tuning is asked for and what it gives: plain data, without TensorFlow."""
+"""The options of a fine-tuning and its result: plain data, without TensorFlow.
+
+``FinetuneOptions`` go in, a ``Tuned`` backbone comes out.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """How a backbone is trained. Raises ValueError for options that make no sense.
+    """How a backbone is trained. Raises ValueError for options out of range.
 
-    ``epochs``: at most; ``seconds``: the time allowed in all, that of resumed runs included, in which at least one
-    epoch is made and the learning rate falls to nothing; None for as long as it takes.
+    ``epochs``: at most; ``seconds``: the time allowed in all, resumed runs included, in which at least one epoch is
+    made and the learning rate falls to 0; None for no limit.
     ``batch_size``, ``learning_rate`` (its height, after the warm-up), ``weight_decay``: of AdamW. Chosen with
     MobileNetV2-0.35 on grocery photos; larger networks may want a lower rate.
-    ``input_size``: side in pixels of what the exported network sees; None for the recipe's.
-    ``training_size``: side that is trained with; None for about 5/7 of ``input_size``, which costs half as much: views
-    show things larger than pictures do, so less is lost (H. Touvron et al., "Fixing the train-test resolution
-    discrepancy", 2019).
+    ``input_size``: side in pixels of the exported network's input; None for the recipe's.
+    ``training_size``: side of the views that are learned from; None for about 5/7 of ``input_size``, which costs half
+    as much: views show things larger than pictures do, so less is lost (H. Touvron et al., "Fixing the train-test
+    resolution discrepancy", 2019).
     ``scale``, ``smoothing``: of the softmax. At a scale of 10 raw features find unseen pictures better than at 16 (mAP
     .78 against .73, three splits of the grocery photos); with a head on top both are as good.
-    ``weights``: how much each label counts, by name; 1 where it isn't named.
-    ``average``: how much of the running average of the weights each step keeps; what is measured and exported is the
-    average. 0 for the weights themselves.
-    ``alpha``: what is measured and exported lies so far on the way from the weights before to those after training
+    ``weights``: how much each label counts, by name; 1 for labels without an entry.
+    ``average``: how much of the running average of the weights each step keeps; the average is measured and exported.
+    0 for the weights themselves.
+    ``alpha``: measured and exported weights lie so far on the way from the weights before to those after training
     (M. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). On the grocery photos, with a head on top, 0.5
     to 0.7 instead of 1 find unseen products better (R@1 .86 against .83) and unseen pictures as well.
-    ``measure_every``: epochs between two measurements; ``measured``: pictures that are measured with, about, at most;
+    ``measure_every``: epochs between two measurements; ``measured``: about how many pictures to measure with at most;
     ``patience``: measurements in a row without a better mAP after which training stops.
     ``precision``: "float32", "bfloat16", or None for bfloat16 on a GPU that has it.
-    ``views``: changes to ``_finetune_views.Strength``, by name.
+    ``views``: changes to ``training.Strength``, by name.
     """
 
     epochs: int = 12
@@ -80,7 +83,7 @@ class FinetuneOptions:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned backbone, exported, and what is known of it."""
+    """A fine-tuned backbone, exported, and its figures."""
 
     flatbuffer: bytes
     """For LiteRT: a picture, uint8 (1, s, s, 3) RGB, to pooled features, float32 (1, width), neither centred nor
@@ -88,28 +91,28 @@ class Tuned:
     width: int
     input_size: int
     mean: NDArray[np.float32]
-    """Of the features over pictures that were learned from, ``(width,)``: taken away before cosines are compared."""
+    """Of the features over the pictures learned from, ``(width,)``: subtracted before cosines are compared."""
     target: str
-    """The label that held-out pictures were measured by."""
+    """The label that says which pictures are right."""
     task: str | None
     """See ``Split.task``; None where nothing was held out."""
     before: Mapping[str, float] | None
     """R@1, R@5, R@10, mAP, MRR, nDCG@10, queries and left_out of held-out pictures by the cosine of centred features
-    (``Metrics.as_dict``), of the backbone as it was; None where nothing was held out."""
+    (``Metrics.as_dict``), of the untrained backbone; None where nothing was held out."""
     after: Mapping[str, float] | None
     """The same of ``best_epoch``. That epoch was chosen by these very pictures, which flatters it a little."""
     history: tuple[Mapping[str, float], ...]
     """By epoch: epoch, loss, seconds, and R@1 and mAP where it was measured."""
     best_epoch: int
-    """Which the exported weights are of; 0 for the backbone as it was, where training made nothing better."""
+    """The epoch of the exported weights; 0 for the untrained backbone, where training improved nothing."""
     stopped: str
-    """Why training ended: "epochs" (all were made), "patience" or "seconds"."""
+    """Why training ended: "epochs", "patience" or "seconds" ran out."""
     seconds: float
-    """That all runs together took."""
+    """Of all runs together."""
     export_cosine: float
     """The least cosine between features by Keras and by LiteRT, over a few pictures."""
     notes: tuple[str, ...] = ()
-    """What was left out, and why; for people."""
+    """Inputs that were left out, and why; for people."""
 
     @property
     def better(self) -> bool | None:
@@ -117,7 +120,7 @@ class Tuned:
         return None if self.before is None or self.after is None else self.after["mAP"] > self.before["mAP"]
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the flatbuffer and the mean, for a JSONField."""
+        """Return everything but the flatbuffer and the mean, for a JSONField."""
         names = ("width", "input_size", "target", "task", "best_epoch", "stopped", "seconds", "export_cosine")
         return {
             **{name: getattr(self, name) for name in names},

@@ -1,6 +1,6 @@
-"""Pictures, splits and labels as they are given to a fine-tuning, made into arrays.
+"""Check the inputs of a fine-tuning, identify them by a digest, and write them for the process that trains.
 
-The inputs of a fine-tuning: checked, told apart by a digest, and written for the process that trains.
+Entry function: ``Request.of``; ``Request.written`` gives the process its ``Files``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .options import FinetuneOptions
 Pictures = NDArray[np.uint8] | str | os.PathLike[str]
 
 MOST_CLASSES = 20_000
-"""Of a label: a proxy each, of as many numbers as features, is kept three times in memory and moved at every step."""
+"""Classes of a label: each has a proxy of as many numbers as features, kept three times and moved at every step."""
 
 
 def open_pictures(pictures: Pictures) -> tuple[NDArray[np.uint8], Path | None]:
-    """The pictures, and the file that they were given as."""
+    """Return the pictures, and their file if they were given as one. Raises ValueError if it can't be read."""
     if isinstance(pictures, np.ndarray):
         return pictures, None
     path = Path(pictures).absolute()
@@ -42,7 +42,7 @@ def open_pictures(pictures: Pictures) -> tuple[NDArray[np.uint8], Path | None]:
 
 
 def rows_of(split: Split | None, count: int) -> tuple[Indices, Indices]:
-    """Rows to learn from and held-out ones, ascending."""
+    """Return rows to learn from and held-out rows, ascending. Raises ValueError for a split that doesn't fit."""
     if split is None:
         return np.arange(count), np.empty(0, np.intp)
     train, held = np.unique(split.train), np.unique(split.held_out)
@@ -52,34 +52,34 @@ def rows_of(split: Split | None, count: int) -> tuple[Indices, Indices]:
     if len(np.intersect1d(train, held)):
         raise ValueError("Some pictures are both learned from and held out.")
     if both.min() < 0 or both.max() >= count:
-        raise ValueError(f"The split names pictures beyond the {count} that there are.")
+        raise ValueError(f"The split names pictures beyond the {count} given ones.")
     return train, held
 
 
 def below_zero(values: Values) -> NDArray[np.bool_]:
-    """Labels below 0 mean that a picture has none, as in many data sets."""
+    """Return which labels are below 0, which means none, as in many data sets."""
     return np.array([isinstance(value, int | np.integer) and value < 0 for value in values], bool)
 
 
-def classes_of(name: str, values: Values, count: int, train: Indices) -> tuple[NDArray[np.int32], int, int]:
-    """The class of each picture to learn from, numbered from 0, -1 for all others; how many classes there are; and how
-    many were left out."""
-    known = grouping(name, values, count).classes.copy()
-    known[below_zero(values)] = -1
+def classes_of(name: str, values: Values, count: int, train: Indices, most: int) -> tuple[NDArray[np.int32], int, int]:
+    """Return the class of each picture to learn from, numbered from 0, -1 for all others; the number of classes; and
+    how many with the fewest pictures were left out beyond ``most``."""
+    given = grouping(name, values, count).classes.copy()
+    given[below_zero(values)] = -1
     own = np.full(count, -1, np.int32)
-    named = train[known[train] >= 0]
-    numbers, places, pictures = np.unique(known[named], return_inverse=True, return_counts=True)
+    labelled = train[given[train] >= 0]
+    numbers, places, pictures = np.unique(given[labelled], return_inverse=True, return_counts=True)
     rank = np.empty(len(numbers), np.int32)
     rank[np.argsort(-pictures, kind="stable")] = np.arange(len(numbers))
-    own[named] = np.where(rank < MOST_CLASSES, rank, -1)[places.reshape(-1)]
-    return own, min(len(numbers), MOST_CLASSES), max(0, len(numbers) - MOST_CLASSES)
+    own[labelled] = np.where(rank < most, rank, -1)[places.reshape(-1)]
+    return own, min(len(numbers), most), max(0, len(numbers) - most)
 
 
 CHECKPOINT_VERSION = 1
-"""Of what a checkpoint holds and of how it comes about; a new one begins anew."""
+"""Of a checkpoint's content and origin; with a new one, trainings start again."""
 
 HASHED_AT_ONCE = 256
-"""Pictures that are hashed at a time."""
+"""Pictures hashed at a time."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,17 @@ class Files:
 
 @dataclass(frozen=True)
 class Request:
-    """What one training is made from. ``of`` checks it."""
+    """The inputs of one training, checked by ``of``."""
 
     recipe: Recipe
-    """With the size that is exported."""
+    """With the exported size."""
     options: FinetuneOptions
-    """With nothing left to be decided but ``precision``."""
+    """All decided but ``precision``."""
     pictures: NDArray[np.uint8]
     path: Path | None
-    """Of the file that the pictures were given as."""
+    """The file of the pictures, if they were given as one."""
     classes: NDArray[np.int32]
-    """``(n, labels)``: the class of each picture by the labels that can be learned, -1 for none."""
+    """``(n, labels)``: the class of each picture by the learnable labels, -1 for none."""
     counts: tuple[int, ...]
     """Classes of each of these labels."""
     weights: tuple[float, ...]
@@ -120,8 +120,9 @@ class Request:
         split: Split | None,
         options: FinetuneOptions,
         scenes: Indices | None,
+        most_classes: int = MOST_CLASSES,
     ) -> Request:
-        """Raises ValueError, saying what is wrong, for inputs that make no sense."""
+        """Check the inputs of ``finetune``. ``most_classes``: of a label. Raises ValueError, saying what is wrong."""
         size = options.input_size or recipe.input_size
         training_size = options.training_size or max(32, round(size * 5 / 7 / 32) * 32)
         array, path = open_pictures(pictures)
@@ -138,7 +139,7 @@ class Request:
         notes: list[str] = []
         classes, counts, weights = [], [], []
         for name, values in labels.items():
-            own, number, dropped = classes_of(name, values, count, train)
+            own, number, dropped = classes_of(name, values, count, train, most_classes)
             if dropped:
                 notes.append(f"{name}: {dropped} values with the fewest pictures are not learned (at most {number})")
             weight = float(options.weights.get(name, 1.0))
@@ -152,7 +153,7 @@ class Request:
             counts.append(number)
             weights.append(weight)
         if not classes:
-            raise ValueError("No label has two values among the pictures to learn from: nothing is to be told apart.")
+            raise ValueError("No label has two values among the pictures to learn from: nothing can be told apart.")
         labelled = np.stack(classes, axis=1)
         taught = train[(labelled[train] >= 0).any(axis=1)]
         if len(taught) < len(train):
@@ -186,11 +187,11 @@ class Request:
 
     @property
     def digest(self) -> str:
-        """Of everything that the trained weights depend on: hex sha256."""
+        """Hex sha256 of everything that the trained weights depend on."""
         options = {**asdict(self.options), "seconds": None, "weights": self.weights}
         recipe = {**asdict(self.recipe), "quantise": None}
         if self.recipe.weights_sha256:
-            recipe["weights"] = None  # by content, so that moving the file changes nothing
+            recipe["weights"] = None  # by content: moving the file changes nothing
         facts = [CHECKPOINT_VERSION, recipe, options, self.task, self.counts, self.pictures.shape]
         found = hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode())
         for name, array in sorted(self.arrays.items()):
@@ -202,7 +203,7 @@ class Request:
 
     @contextlib.contextmanager
     def written(self, parent: Path) -> Iterator[Files]:
-        """Write all that the process needs into a folder of its own in ``parent``; the checkpoint stays there after."""
+        """Write all inputs of the process into a folder of its own in ``parent``; the checkpoint stays there after."""
         folder = (parent / f"finetune-{self.digest[:16]}").absolute()
         folder.mkdir(parents=True, exist_ok=True)
         files = Files(folder / "request.json", folder / "model.tflite", folder / "result.npz")
@@ -213,7 +214,7 @@ class Request:
         np.savez(folder / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
         if self.path is None:
             np.save(pictures, self.pictures)
-        asked = {
+        request = {
             "recipe": asdict(self.recipe),
             "task": self.task,
             "classes": self.counts,
@@ -226,7 +227,7 @@ class Request:
             "result": str(files.result),
             "report": str(report),
         }
-        files.request.write_text(json.dumps(asked))
+        files.request.write_text(json.dumps(request))
         try:
             yield files
         finally:

@@ -1,11 +1,13 @@
-"""Which pictures a training is measured with, and how well held-out ones are found by centred features.
+"""Run one training of a backbone: its epochs, its messages and measurements meanwhile, and its export.
 
-One training of a backbone: its epochs, what it says and measures meanwhile, and its export.
+Entry class: ``FinetuneRun``. Held-out pictures (``HeldOut``) are measured by centred features and stop the training
+early. The learning rate warms up and then falls by half a cosine to 0 at the last epoch that the time allows.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,63 +21,17 @@ from ...extractors.base import l2_normalise
 from ..labels import Values
 from ..selection import measure
 from ..splits import Indices, Split
-from . import checkpoint
-from .checkpoint import advanced, epochs_in_time, factor
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out pictures and what they are searched for in; false where there are none."""
-
-    rows: Indices
-    """Of all pictures, those that features are needed of, ascending."""
-    split: Split
-    """In places of ``rows``."""
-    target: Values
-    scenes: Indices
-
-    def __bool__(self) -> bool:
-        return len(self.split.held_out) > 0
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], task: str, most: int, seed: int) -> HeldOut:
-        """About ``most`` pictures of ``arrays`` (target, scenes, train, held_out) at the utmost: all pictures of each
-        label value that is measured with, drawn at random."""
-        target, train, held = arrays["target"], arrays["train"], arrays["held_out"]
-        values = np.unique(target[held][target[held] >= 0])
-        chosen: list[int] = []
-        count = 0
-        for value in np.random.default_rng(seed).permutation(values).tolist():
-            count += int((target[train] == value).sum() + (target[held] == value).sum())
-            chosen.append(value)
-            if count >= most:
-                break
-        held = held[np.isin(target[held], chosen)]
-        if count >= most and task == "unseen pictures":
-            train = train[np.isin(target[train], chosen)]
-        elif len(train) > most:
-            train = np.random.default_rng(seed).permutation(train)[:most]
-        rows = np.union1d(train, held) if len(held) else np.empty(0, np.intp)
-        split = Split(task, np.flatnonzero(np.isin(rows, train)), np.flatnonzero(np.isin(rows, held)), None)
-        own = [None if value < 0 else value for value in target[rows].tolist()]
-        return cls(rows, split, own, arrays["scenes"][rows])
-
-    def metrics(self, features: NDArray[np.float32]) -> dict[str, float]:
-        """Figures of held-out pictures by the cosine of features, ``(rows, f)``, centred by those learned from."""
-        mean = features[self.split.train].mean(axis=0)
-        found = measure(features, self.target, self.split, lambda x: l2_normalise(x - mean), scenes=self.scenes)
-        return found.mean().as_dict()
-
+from .checkpoint import load_checkpoint, save_checkpoint
 
 SAYING_SECONDS = 30
-"""Between two messages within an epoch."""
+"""Seconds between two messages within an epoch."""
 
 COMPARED_PICTURES = 16
-"""Pictures whose features are handed over, for the exported model to be compared with."""
+"""Pictures whose features are handed over, to compare the exported model with."""
 
 
 class FinetuneRun:
-    """One training, from the start or from where it was stopped."""
+    """One training, from the start or from its checkpoint."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         from .training import Training
@@ -107,7 +63,7 @@ class FinetuneRun:
         return self.spent_before + time.monotonic() - self.begun
 
     def start_or_resume(self) -> None:
-        stored = checkpoint.load_checkpoint(self.path)
+        stored = load_checkpoint(self.path)
         if stored is None:
             return self._start()
         self.facts, arrays = stored
@@ -144,8 +100,8 @@ class FinetuneRun:
         facts, options = self.facts, self.options
         planned, began, already = options["epochs"], time.monotonic(), facts["epoch"]
         while facts["stopped"] is None:
-            own = facts["epoch"] - already
-            each = (time.monotonic() - began) / own if own else self._each_before()
+            made = facts["epoch"] - already
+            each = (time.monotonic() - began) / made if made else self._each_before()
             planned = epochs_in_time(options["epochs"], facts["epoch"], self.spent, each, options["seconds"])
             if facts["epoch"] >= planned:
                 facts["stopped"] = "epochs" if planned == options["epochs"] else "seconds"
@@ -157,25 +113,25 @@ class FinetuneRun:
             self._save()
 
     def _each_before(self) -> float:
-        """Seconds that an epoch took in an earlier process; 0 where none did."""
+        """Return the mean seconds of an epoch in earlier processes; 0 without any."""
         return float(np.mean([one["seconds"] for one in self.facts["history"]])) if self.facts["history"] else 0.0
 
     def _epoch(self, planned: int, each: float) -> None:
         facts, options, began = self.facts, self.options, time.monotonic()
         number = facts["epoch"] + 1
-        # The order and the views of an epoch follow from its number, so that a resumed run makes the same.
+        # The order and the views of an epoch follow from its number, so that a resumed run repeats them.
         rows = np.random.default_rng([options["seed"], number]).permutation(self.train)
         batch = min(options["batch_size"], len(rows))
         steps = len(rows) // batch
         left, said, losses = steps * (planned - facts["epoch"]), began, []
         for i in range(steps):
             own = np.sort(rows[i * batch : (i + 1) * batch])
-            rate = options["learning_rate"] * factor(facts["progress"])
+            rate = options["learning_rate"] * rate_factor(facts["progress"])
             seed = (options["seed"], number * 1_000_003 + i)
             losses.append(self.training.step(self.pictures[own], self.classes[own], rate, seed))
-            facts["progress"] = advanced(facts["progress"], left - i)
+            facts["progress"] = next_progress(facts["progress"], left - i)
             if i == 0:
-                first = time.monotonic()  # the step before this was compiled in
+                first = time.monotonic()  # the first step is slow: it compiles
             elif time.monotonic() - said > SAYING_SECONDS:
                 said = time.monotonic()
                 whole = each or (said - first) / i * steps
@@ -205,10 +161,10 @@ class FinetuneRun:
 
     def _save(self) -> None:
         self.facts["seconds"] = self.spent
-        checkpoint.save_checkpoint(self.path, self.facts, {**self.training.state(), "best": self.best})
+        save_checkpoint(self.path, self.facts, {**self.training.state(), "best": self.best})
 
     def export(self) -> None:
-        """Write the flatbuffer of the best epoch, and what is to be known of it."""
+        """Write the flatbuffer of the best epoch and the result: facts, mean features, and some to compare with."""
         say("exporting")
         request, training = self.request, self.training
         if not self.held:
@@ -224,7 +180,7 @@ class FinetuneRun:
             "features": [features[:COMPARED_PICTURES]],
             "mean": [features.mean(axis=0)],
         }
-        checkpoint.save_checkpoint(Path(request["result"]), self.facts, some)
+        save_checkpoint(Path(request["result"]), self.facts, some)
 
 
 def _left(steps: int, an_epoch: int, seconds: float) -> str:
@@ -234,3 +190,79 @@ def _left(steps: int, an_epoch: int, seconds: float) -> str:
 
 def say(message: str) -> None:
     print(json.dumps(message), flush=True)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out pictures and their gallery; false without any."""
+
+    rows: Indices
+    """The pictures whose features are needed, ascending."""
+    split: Split
+    """In places of ``rows``."""
+    target: Values
+    scenes: Indices
+
+    def __bool__(self) -> bool:
+        return len(self.split.held_out) > 0
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], task: str, most: int, seed: int) -> HeldOut:
+        """Draw about ``most`` pictures of ``arrays`` (target, scenes, train, held_out): values of the target label at
+        random, with all their pictures."""
+        target, train, held = arrays["target"], arrays["train"], arrays["held_out"]
+        values = np.unique(target[held][target[held] >= 0])
+        chosen: list[int] = []
+        count = 0
+        for value in np.random.default_rng(seed).permutation(values).tolist():
+            count += int((target[train] == value).sum() + (target[held] == value).sum())
+            chosen.append(value)
+            if count >= most:
+                break
+        held = held[np.isin(target[held], chosen)]
+        if count >= most and task == "unseen pictures":
+            train = train[np.isin(target[train], chosen)]
+        elif len(train) > most:
+            train = np.random.default_rng(seed).permutation(train)[:most]
+        rows = np.union1d(train, held) if len(held) else np.empty(0, np.intp)
+        split = Split(task, np.flatnonzero(np.isin(rows, train)), np.flatnonzero(np.isin(rows, held)), None)
+        own = [None if value < 0 else value for value in target[rows].tolist()]
+        return cls(rows, split, own, arrays["scenes"][rows])
+
+    def metrics(self, features: NDArray[np.float32]) -> dict[str, float]:
+        """Measure by the cosine of features, ``(rows, f)``, centred by the mean of the pictures learned from."""
+        mean = features[self.split.train].mean(axis=0)
+        found = measure(features, self.target, self.split, lambda x: l2_normalise(x - mean), scenes=self.scenes)
+        return found.mean().as_dict()
+
+
+WARM_UP = 0.08
+"""Share of all steps in which the learning rate rises to its full height."""
+
+RESERVE_SECONDS = 20.0
+"""Seconds of the allowed time kept for the export."""
+
+
+def rate_factor(progress: float) -> float:
+    """Return the share of the full learning rate at ``progress``, 0 to 1, of the training (I. Loshchilov and F. Hutter,
+    "SGDR: stochastic gradient descent with warm restarts", 2017)."""
+    if progress < WARM_UP:
+        return progress / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+
+
+def next_progress(progress: float, steps_left: int) -> float:
+    """Return ``progress`` after one of ``steps_left`` steps. By the remaining rather than the planned steps, so that
+    the rate still falls smoothly to 0 when the time turns out to allow fewer or more."""
+    return progress + (1 - progress) / max(1, steps_left)
+
+
+def epochs_in_time(most: int, done: int, spent: float, epoch: float, allowed: float | None) -> int:
+    """Return how many of the ``most`` epochs the time allows, at least 1 and the ``done`` ones.
+
+    ``spent``, ``epoch``, ``allowed``: seconds until now, of an epoch, and in all; None for no limit.
+    """
+    if allowed is None or epoch <= 0:
+        return most
+    more = int((allowed - RESERVE_SECONDS - spent) / epoch)
+    return min(most, max(done + more, done, 1))

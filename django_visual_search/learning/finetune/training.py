@@ -1,11 +1,10 @@
-"""Altered views of a batch of pictures in TensorFlow operations: as ``augment`` does, on the device that trains.
+"""Train a whole backbone and a proxy of each label's classes, step by step, with all state at hand. Needs TensorFlow.
 
-Normalised softmax: a picture's features are drawn to the proxy of each of its labels and away from all others.
-
-A. Zhai and H.-Y. Wu, "Classification is a strong baseline for deep metric learning", 2019: the logits are cosines times
-a scale. Features are centred first: behind a ReLU all point one way, and cosines would hardly differ.
-
-What is trained: a whole backbone and the proxies of the labels, step by step, with all of its state at hand.
+Entry class: ``Training``. Its loss is the normalised softmax (A. Zhai and H.-Y. Wu, "Classification is a strong
+baseline for deep metric learning", 2019): a picture's features are drawn to the *proxy* of each of its labels and away
+from all others; the logits are cosines times a scale. Features are centred first: behind a ReLU all point one way, and
+cosines would hardly differ. ``augment_batch`` makes the altered views that are learned from, as ``learning.augment``
+does, on the device that trains.
 """
 
 from __future__ import annotations
@@ -22,14 +21,175 @@ from numpy.typing import NDArray
 from ...extractors import build
 from ...extractors.backbone import picture_size
 
+FEATURES_AT_ONCE = 32
+"""Pictures that features are computed of at a time."""
+
+NO_DECAY = ("bias", "beta", "gamma", "proxies")
+"""Names of variables without weight decay."""
+
+
+class Training:
+    """The backbone of ``recipe`` twice, to train at ``options["training_size"]`` and to measure at the exported size.
+
+    Batch norm is always in inference mode: its statistics stay those of the pre-training, because a shop's batches are
+    few and unlike the pictures embedded later; its scale and offset are trained.
+    """
+
+    def __init__(self, recipe: dict[str, Any], options: dict[str, Any]) -> None:
+        self.options = options
+        self.size: int = recipe["input_size"]
+        self.seen: tuple[str, ...] = tuple(recipe["views"])
+        keras.config.set_dtype_policy("mixed_bfloat16" if half_precision(options["precision"]) else "float32")
+        # Without weights, which are copied from the other: Keras has separate files for some sizes, perhaps not here.
+        self.backbone, self.preprocess = build.backbone({**recipe, "weights": None}, options["training_size"])
+        keras.config.set_dtype_policy("float32")
+        self.exported, _ = build.backbone(recipe, self.size)
+        self.weights = list(self.backbone.trainable_variables)
+        for ours, theirs in zip(self.backbone.variables, self.exported.variables, strict=True):
+            ours.assign(theirs)
+        self.before = [tf.convert_to_tensor(one) for one in self.weights]
+        self.average = [tf.Variable(tf.convert_to_tensor(one)) for one in self.weights]
+        self.strength = Strength(**options["views"])
+        self.proxies: list[Any] = []
+
+    def begin(self, centre: NDArray[np.float32], proxies: Sequence[NDArray[np.float32]]) -> None:
+        """Create the proxies and the optimizer."""
+        self.centre = tf.constant(centre)
+        self.proxies = [keras.Variable(one, name="proxies") for one in proxies]
+        self.optimizer = keras.optimizers.AdamW(
+            self.options["learning_rate"], weight_decay=self.options["weight_decay"], global_clipnorm=10.0
+        )
+        self.optimizer.exclude_from_weight_decay(var_names=NO_DECAY)
+        self.optimizer.build([*self.weights, *self.proxies])
+        # Without autograph, which reads the source again: an update may have changed it since this process began.
+        self._step = tf.function(self._stepped, autograph=False)
+
+    def step(self, pictures: NDArray[np.uint8], classes: NDArray[np.int32], rate: float, seed: Sequence[int]) -> Any:
+        """Learn from one batch; returns its loss, a tensor."""
+        self.optimizer.learning_rate.assign(rate)
+        done = int(self.optimizer.iterations)
+        # At first the average is of few steps: else the untrained weights would stay in it for long.
+        kept = min(self.options["average"], (1 + done) / (10 + done))
+        return self._step(
+            tf.constant(pictures), tf.constant(classes), tf.constant(seed, tf.int32), tf.constant(kept, tf.float32)
+        )
+
+    def _stepped(self, pictures: Any, classes: Any, seed: Any, kept: Any) -> Any:
+        options = self.options
+        pictures = tf.cast(pictures, tf.float32)
+        if pictures.shape[1] != self.size:
+            pictures = build.shrunk(pictures, self.size)
+        altered = augment_batch(pictures, options["training_size"], self.strength, seed)
+        with tf.GradientTape() as tape:
+            features = tf.cast(self.backbone(self.preprocess(altered), training=False), tf.float32)
+            value = loss(
+                features, self.centre, classes, self.proxies, options["weights"], options["scale"], options["smoothing"]
+            )
+        trained = [*self.weights, *self.proxies]
+        self.optimizer.apply(tape.gradient(value, trained), trained)
+        for average, now in zip(self.average, self.weights, strict=True):
+            average.assign(kept * average + (1 - kept) * now)
+        return value
+
+    def use(self, weights: list[NDArray[Any]] | None = None) -> None:
+        """Measure and export with ``alpha`` of these weights (default: the running average)."""
+        alpha = self.options["alpha"]
+        for theirs, before, after in zip(
+            self.exported.trainable_variables, self.before, weights or self.average, strict=True
+        ):
+            theirs.assign(before + alpha * (after - before))
+
+    def features(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return features ``(rows, f)`` of some of the pictures, by the weights in use."""
+        found = []
+        for start in range(0, len(rows), FEATURES_AT_ONCE):
+            batch = np.asarray(pictures[rows[start : start + FEATURES_AT_ONCE]])
+            padded = np.concatenate([batch, np.zeros((FEATURES_AT_ONCE - len(batch), *batch.shape[1:]), np.uint8)])
+            found.append(self._features(tf.constant(padded)).numpy()[: len(batch)])
+        return np.concatenate(found)
+
+    @tf.function(autograph=False)
+    def _features(self, pictures: Any) -> Any:
+        return build.pooled(self.exported, self.preprocess, tf.cast(pictures, tf.float32), self.seen)
+
+    def flatbuffer(self, quantise: str | None) -> bytes:
+        """Export the model with the weights in use."""
+        size = picture_size(self.size, self.seen)
+        return build.flatbuffer(self.exported, self.preprocess, size, quantise, self.seen)
+
+    def state(self) -> dict[str, list[NDArray[Any]]]:
+        """Return everything that another process needs to go on as this one would."""
+        parts = {
+            "weights": self.weights,
+            "average": self.average,
+            "proxies": self.proxies,
+            "optimizer": self.optimizer.variables,
+            "centre": [self.centre],
+        }
+        return {name: [np.asarray(tf.convert_to_tensor(one)) for one in part] for name, part in parts.items()}
+
+    def restore(self, state: dict[str, list[NDArray[Any]]]) -> None:
+        """Go on from the result of ``state``."""
+        self.begin(state["centre"][0], state["proxies"])
+        for name in ("weights", "average", "optimizer"):
+            own = self.optimizer.variables if name == "optimizer" else getattr(self, name)
+            for variable, value in zip(own, state[name], strict=True):
+                variable.assign(value)
+
+
+def half_precision(precision: str | None) -> bool:
+    """Return whether to compute in bfloat16: by default on a GPU that has it (compute capability 8 and above)."""
+    if precision is not None:
+        return precision == "bfloat16"
+    devices = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    return bool(details) and all(one.get("compute_capability", (0, 0))[0] >= 8 for one in details)
+
+
+def imprinted(features: NDArray[np.float32], classes: NDArray[np.int32], count: int) -> NDArray[np.float32]:
+    """Return the first proxies of a label, ``(count, f)``: means of each class's centred unit features (H. Qi et al.,
+    "Low-shot learning with imprinted weights", 2018)."""
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    labelled = classes >= 0
+    sums = np.zeros((count, features.shape[1]), np.float32)
+    np.add.at(sums, classes[labelled], unit[labelled])
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def loss(
+    features: Any,
+    centre: Any,
+    classes: Any,
+    proxies: Sequence[Any],
+    weights: Sequence[float],
+    scale: float,
+    smoothing: float,
+) -> Any:
+    """Return the weighted mean over labels, a scalar.
+
+    ``features``: float32 ``(b, f)``; ``centre``: ``(f,)``; ``classes``: int32 ``(b, labels)``, -1 where a picture has
+    none; ``proxies``: by label, ``(classes, f)``.
+    """
+    unit = tf.math.l2_normalize(features - centre, axis=1)
+    total = tf.constant(0.0)
+    for i, (own, weight) in enumerate(zip(proxies, weights, strict=True)):
+        logits = scale * tf.matmul(unit, tf.math.l2_normalize(own, axis=1), transpose_b=True)
+        target = classes[:, i]
+        labelled = tf.cast(target >= 0, tf.float32)
+        likely = tf.nn.log_softmax(logits)
+        right = tf.gather(likely, tf.maximum(target, 0), axis=1, batch_dims=1)
+        each = -(1 - smoothing) * right - smoothing * tf.reduce_mean(likely, axis=1)
+        total += weight * tf.reduce_sum(each * labelled) / tf.maximum(tf.reduce_sum(labelled), 1.0)
+    return total / sum(weights)
+
 
 @dataclass(frozen=True)
 class Strength:
     """How much views may differ from their pictures.
 
-    ``zoom``: the least and the largest share of a picture's side that a view shows. ``shift``: of the side, beyond what
-    is left by the zoom. ``rotation``: degrees. ``light``: brightness, contrast and saturation by up to that share.
-    ``tint``: each colour by up to that share. ``erased``: the chance that a rectangle is covered, as by a hand.
+    ``zoom``: the least and the largest share of a picture's side that a view shows. ``shift``: of the side, beyond the
+    margin that the zoom leaves. ``rotation``: degrees. ``light``: brightness, contrast and saturation, and ``tint``:
+    each colour, by up to that share. ``erased``: the chance that a rectangle is covered, as by a hand.
     """
 
     zoom: tuple[float, float] = (0.6, 1.1)
@@ -43,7 +203,7 @@ class Strength:
 
 
 def augment_batch(pictures: Any, size: int, strength: Strength, seed: Any) -> Any:
-    """One view of each picture: ``(b, s, s, 3)`` to float32 ``(b, size, size, 3)`` from 0 to 255.
+    """Make one view of each picture: ``(b, s, s, 3)`` to float32 ``(b, size, size, 3)`` from 0 to 255.
 
     ``seed``: int32 ``(2,)``; equal seeds give equal views.
     """
@@ -59,7 +219,7 @@ def _uniform(batch: Any, draws: Any, low: float, high: float, columns: int = 1) 
 
 
 def _moved(pictures: Any, batch: Any, side: int, size: int, strength: Strength, draws: Any) -> Any:
-    """Flip, rotation, zoom and shift as one projection, so that pixels are resampled once."""
+    """Flip, turn, zoom and shift by one projection, so that pixels are resampled once."""
     zoom = _uniform(batch, draws, *strength.zoom)
     stretch = _uniform(batch, draws, -strength.aspect, strength.aspect)
     angle = _uniform(batch, draws, -1.0, 1.0) * (strength.rotation * 3.14159265 / 180)
@@ -84,7 +244,7 @@ def _moved(pictures: Any, batch: Any, side: int, size: int, strength: Strength, 
 
 
 def _lit(pictures: Any, batch: Any, strength: Strength, draws: Any) -> Any:
-    """Contrast around the picture's mean, saturation around its grey, brightness and tint, in one linear map."""
+    """Change contrast around the picture's mean, saturation around its grey, brightness and tint."""
     light = 1 + _uniform(batch, draws, -strength.light, strength.light, 3)
     tint = 1 + _uniform(batch, draws, -strength.tint, strength.tint, 3)
     bright, contrast, colour = (light[:, i][:, None, None, None] for i in range(3))
@@ -96,7 +256,7 @@ def _lit(pictures: Any, batch: Any, strength: Strength, draws: Any) -> Any:
 
 
 def _erased(pictures: Any, batch: Any, size: int, strength: Strength, draws: Any) -> Any:
-    """A grey rectangle over some (Z. Zhong et al., "Random erasing data augmentation", 2020)."""
+    """Cover a rectangle of some with grey (Z. Zhong et al., "Random erasing data augmentation", 2020)."""
     numbers = tf.random.stateless_uniform((batch, 5), next(draws))
     half = (0.1 + 0.15 * numbers[:, :2]) * size
     centre = numbers[:, 2:4] * size
@@ -105,170 +265,3 @@ def _erased(pictures: Any, batch: Any, size: int, strength: Strength, draws: Any
     down = tf.abs(place[None] - centre[:, 1:]) < half[:, 1:]
     covered = down[:, :, None] & across[:, None, :] & (numbers[:, 4] < strength.erased)[:, None, None]
     return tf.where(covered[..., None], 127.0, pictures)
-
-
-Array = NDArray[np.float32]
-
-
-def imprinted(features: Array, classes: NDArray[np.int32], count: int) -> Array:
-    """First proxies of a label: the mean of each class's centred unit features, ``(count, f)`` (H. Qi et al.,
-    "Low-shot learning with imprinted weights", 2018)."""
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    known = classes >= 0
-    sums = np.zeros((count, features.shape[1]), np.float32)
-    np.add.at(sums, classes[known], unit[known])
-    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
-
-
-def loss(
-    features: Any,
-    centre: Any,
-    classes: Any,
-    proxies: Sequence[Any],
-    weights: Sequence[float],
-    scale: float,
-    smoothing: float,
-) -> Any:
-    """The weighted mean over labels, a scalar.
-
-    ``features``: float32 ``(b, f)``; ``centre``: ``(f,)``; ``classes``: int32 ``(b, labels)``, -1 where a picture has
-    none; ``proxies``: by label, ``(classes, f)``.
-    """
-    unit = tf.math.l2_normalize(features - centre, axis=1)
-    total = tf.constant(0.0)
-    for i, (own, weight) in enumerate(zip(proxies, weights, strict=True)):
-        logits = scale * tf.matmul(unit, tf.math.l2_normalize(own, axis=1), transpose_b=True)
-        target = classes[:, i]
-        known = tf.cast(target >= 0, tf.float32)
-        likely = tf.nn.log_softmax(logits)
-        right = tf.gather(likely, tf.maximum(target, 0), axis=1, batch_dims=1)
-        each = -(1 - smoothing) * right - smoothing * tf.reduce_mean(likely, axis=1)
-        total += weight * tf.reduce_sum(each * known) / tf.maximum(tf.reduce_sum(known), 1.0)
-    return total / sum(weights)
-
-
-Arrays = list[NDArray[Any]]
-
-FEATURES_AT_ONCE = 32
-"""Pictures that features are computed of at a time."""
-
-NO_DECAY = ("bias", "beta", "gamma", "proxies")
-"""Variables that weight decay leaves alone, by their names."""
-
-
-class Training:
-    """The backbone of ``recipe`` twice, to train at ``options["training_size"]`` and to measure at the exported size.
-
-    Batch norm is always in inference mode: its statistics stay those of the pre-training, for a shop's batches are few
-    and unlike what is embedded later; its scale and offset are trained.
-    """
-
-    def __init__(self, recipe: dict[str, Any], options: dict[str, Any]) -> None:
-        self.options = options
-        self.size: int = recipe["input_size"]
-        self.seen: tuple[str, ...] = tuple(recipe["views"])
-        keras.config.set_dtype_policy("mixed_bfloat16" if half_precision(options["precision"]) else "float32")
-        # It takes the weights of the other: Keras has files of its own for some sizes, which may not be here.
-        self.backbone, self.preprocess = build.backbone({**recipe, "weights": None}, options["training_size"])
-        keras.config.set_dtype_policy("float32")
-        self.exported, _ = build.backbone(recipe, self.size)
-        self.weights = list(self.backbone.trainable_variables)
-        for ours, theirs in zip(self.backbone.variables, self.exported.variables, strict=True):
-            ours.assign(theirs)
-        self.before = [tf.convert_to_tensor(one) for one in self.weights]
-        self.average = [tf.Variable(tf.convert_to_tensor(one)) for one in self.weights]
-        self.strength = Strength(**options["views"])
-        self.proxies: list[Any] = []
-
-    def begin(self, centre: NDArray[np.float32], proxies: Sequence[NDArray[np.float32]]) -> None:
-        """Make what is trained beside the backbone."""
-        self.centre = tf.constant(centre)
-        self.proxies = [keras.Variable(one, name="proxies") for one in proxies]
-        self.optimizer = keras.optimizers.AdamW(
-            self.options["learning_rate"], weight_decay=self.options["weight_decay"], global_clipnorm=10.0
-        )
-        self.optimizer.exclude_from_weight_decay(var_names=NO_DECAY)
-        self.optimizer.build([*self.weights, *self.proxies])
-        # Without autograph, which reads the source again: it may have been updated since this process began.
-        self._step = tf.function(self._stepped, autograph=False)
-
-    def step(self, pictures: NDArray[np.uint8], classes: NDArray[np.int32], rate: float, seed: Sequence[int]) -> Any:
-        """Learn from one batch; returns its loss, a tensor."""
-        self.optimizer.learning_rate.assign(rate)
-        done = int(self.optimizer.iterations)
-        # At first the average is of few steps, or the untrained weights would stay in it for long.
-        kept = min(self.options["average"], (1 + done) / (10 + done))
-        return self._step(
-            tf.constant(pictures), tf.constant(classes), tf.constant(seed, tf.int32), tf.constant(kept, tf.float32)
-        )
-
-    def _stepped(self, pictures: Any, classes: Any, seed: Any, kept: Any) -> Any:
-        options = self.options
-        pictures = tf.cast(pictures, tf.float32)
-        if pictures.shape[1] != self.size:
-            pictures = build.shrunk(pictures, self.size)
-        altered = augment_batch(pictures, options["training_size"], self.strength, seed)
-        with tf.GradientTape() as tape:
-            features = tf.cast(self.backbone(self.preprocess(altered), training=False), tf.float32)
-            value = loss(
-                features, self.centre, classes, self.proxies, options["weights"], options["scale"], options["smoothing"]
-            )
-        trained = [*self.weights, *self.proxies]
-        self.optimizer.apply(tape.gradient(value, trained), trained)
-        for average, now in zip(self.average, self.weights, strict=True):
-            average.assign(kept * average + (1 - kept) * now)
-        return value
-
-    def use(self, weights: Arrays | None = None) -> None:
-        """Measure and export with ``alpha`` of these weights; by default of the average of the last steps'."""
-        alpha = self.options["alpha"]
-        for theirs, before, after in zip(
-            self.exported.trainable_variables, self.before, weights or self.average, strict=True
-        ):
-            theirs.assign(before + alpha * (after - before))
-
-    def features(self, pictures: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Features ``(rows, f)`` of some of the pictures, with the weights in use."""
-        found = []
-        for start in range(0, len(rows), FEATURES_AT_ONCE):
-            batch = np.asarray(pictures[rows[start : start + FEATURES_AT_ONCE]])
-            padded = np.concatenate([batch, np.zeros((FEATURES_AT_ONCE - len(batch), *batch.shape[1:]), np.uint8)])
-            found.append(self._features(tf.constant(padded)).numpy()[: len(batch)])
-        return np.concatenate(found)
-
-    @tf.function(autograph=False)
-    def _features(self, pictures: Any) -> Any:
-        return build.pooled(self.exported, self.preprocess, tf.cast(pictures, tf.float32), self.seen)
-
-    def flatbuffer(self, quantise: str | None) -> bytes:
-        """The exported model with the weights in use."""
-        size = picture_size(self.size, self.seen)
-        return build.flatbuffer(self.exported, self.preprocess, size, quantise, self.seen)
-
-    def state(self) -> dict[str, Arrays]:
-        """All that a later process needs to go on as this one would."""
-        parts = {
-            "weights": self.weights,
-            "average": self.average,
-            "proxies": self.proxies,
-            "optimizer": self.optimizer.variables,
-            "centre": [self.centre],
-        }
-        return {name: [np.asarray(tf.convert_to_tensor(one)) for one in part] for name, part in parts.items()}
-
-    def restore(self, state: dict[str, Arrays]) -> None:
-        """Go on from what ``state`` gave."""
-        self.begin(state["centre"][0], state["proxies"])
-        for name in ("weights", "average", "optimizer"):
-            own = self.optimizer.variables if name == "optimizer" else getattr(self, name)
-            for variable, value in zip(own, state[name], strict=True):
-                variable.assign(value)
-
-
-def half_precision(wanted: str | None) -> bool:
-    """Whether to compute in bfloat16: by default on a GPU that has it (compute capability 8 and above)."""
-    if wanted is not None:
-        return wanted == "bfloat16"
-    devices = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(device) for device in devices]
-    return bool(details) and all(one.get("compute_capability", (0, 0))[0] >= 8 for one in details)
