@@ -6,7 +6,7 @@ are columns of the search's own statement. Its ``hits`` have the columns ``pk`` 
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -87,7 +87,7 @@ def ranking_joins(field: EmbeddingField, needs: Set[str], query_id: str, connect
     return sql, tuple(params)
 
 
-def ranking_values(field: EmbeddingField, needs: Set[str], values: tuple[Any, ...], connection: Any) -> dict[str, Any]:
+def ranking_values(field: EmbeddingField, needs: Set[str], values: Sequence[Any], connection: Any) -> dict[str, Any]:
     """Return arguments of a Candidate from the values of ``ranking_columns``."""
     read: dict[str, Any] = {}
     if "evidence" in needs:

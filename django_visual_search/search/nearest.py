@@ -1,6 +1,6 @@
 """The nearest products to a query: the facts are read, a plan is made, one statement finds the rows.
 
-Entry function: ``nearest``. If that many products are there under the filter, it never comes back with fewer.
+Entry function: ``nearest``. It never returns fewer products than asked for while the filter keeps that many.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from ..conf import conf
 from ..db.memory import ask
-from ..db.statements import Answer, Statement, compile_query, execute_together
+from ..db.statements import Statement, compile_query, execute_together
 from ..fields import EmbeddingField
 from ..ranking.rankers import needs_of
 from ..ranking.reading import evidence_statement, ranking_values, rules_from, rules_statement
@@ -41,12 +41,12 @@ class Found:
     extractor_key: str = ""
     """The query's own space; empty where it turned out to have no vector."""
     vector: Any = None
-    """What was searched with."""
+    """The query's vector in that space."""
     rules: tuple[Rule, ...] = ()
     query_id: str = ""
     """The primary key of the product asked about, as text."""
     live: tuple[serving.Space, ...] = ()
-    """The spaces that were searched."""
+    """The live spaces of the field."""
 
 
 def nearest(
@@ -95,54 +95,70 @@ def nearest(
     if needs or any(not getattr(ranker, "needs", ()) for ranker in rankers):
         # For each product that may be hidden there is another to take its place.
         hidden = {rule.product_pk for rule in rules if rule.kind == "hide"}
-        limit = max(limit, conf.RANKING_DEPTH + len(hidden))
+        limit = max(limit, conf.RANKING_DEPTH) + len(hidden)
 
+    plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
     pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
     how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs, "query_id": query_id}
-    plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
     # An exact scan that rarely runs takes PostgreSQL a quarter of a millisecond to plan; but a search that has sent a
     # message has no third query left for it.
     reserve = sent or len(query) > 1
     hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how))
-    if not plan.exact and not reserve and sum(part == SCANNED for _, part, *_ in hits) < limit:
+    if not plan.exact and not reserve and sum(hit.part == SCANNED for hit in hits) < limit:
         plan = Plan(exact=True)
         hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, **how))
 
     rankings, exact = [], True
     for space, one in enumerate(query):
-        found = [hit[1:] for hit in hits if hit[0] == space]
-        complete = [hit for hit in found if hit[0] == COMPLETE]
+        found = [hit for hit in hits if hit.space == space]
+        complete = [hit for hit in found if hit.part == COMPLETE]
         exact = exact and (plan.exact or bool(complete) or not found)
-        near = sorted(complete or [hit for hit in found if hit[0] == SCANNED], key=lambda hit: (hit[3], hit[1]))[:limit]
-        products = {hit[2] for hit in near}
-        near += [hit for hit in found if hit[0] == PINNED and hit[2] not in products]
-        rankings.append([_candidate(field, connection, hit, one.extractor_key, needs, products) for hit in near])
+        near = complete or [hit for hit in found if hit.part == SCANNED]
+        near = sorted(near, key=lambda hit: (hit.distance, hit.pk))[:limit]
+        products = {hit.product for hit in near}
+        named = [hit for hit in found if hit.part == PINNED and hit.product not in products]
+        rankings.append(
+            [_candidate(field, connection, hit, one.extractor_key, needs) for hit in near]
+            + [_candidate(field, connection, hit, one.extractor_key, needs, pinned=True) for hit in named]
+        )
     candidates = rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field), limit, pins)
     return Found(candidates, exact, query[0].extractor_key, query[0].vector, rules, query_id, spaces.live)
 
 
-def _run(connection: Any, plan: Plan, statement: Statement) -> Answer:
+class _Hit(NamedTuple):
+    """A row of ``search_statement``'s answer."""
+
+    space: int
+    part: int
+    pk: Any
+    product: Any
+    distance: float
+    more: list[Any]
+    """The values of ``ranking_columns`` and of ``owner_columns``."""
+
+
+def _run(connection: Any, plan: Plan, statement: Statement) -> list[_Hit]:
     lasting = connection.in_atomic_block or not connection.get_autocommit()
     statements, place = plan.around(statement, lasting=lasting)
-    return execute_together(connection, statements)[place]
+    answer = execute_together(connection, statements)[place]
+    return [_Hit(space, part, pk, product, distance, more) for space, part, pk, product, distance, *more in answer]
 
 
 def _candidate(
-    field: EmbeddingField, connection: Any, hit: tuple[Any, ...], extractor_key: str, needs: Set[str], near: Set[Any]
+    field: EmbeddingField, connection: Any, hit: _Hit, extractor_key: str, needs: Set[str], *, pinned: bool = False
 ) -> Candidate:
-    _, pk, product_key, distance, *rest = hit
     width = 4 * ("evidence" in needs) + ("vectors" in needs)
-    score = similarity(field, distance)
+    score = similarity(field, hit.distance)
     return Candidate(
-        product_pk=product_key,
-        row_pk=pk,
-        row=owner_from(field, rest[width:], connection),
-        distance=distance,
+        product_pk=hit.product,
+        row_pk=hit.pk,
+        row=owner_from(field, hit.more[width:], connection),
+        distance=hit.distance,
         similarity=score,
         score=score,
         extractor_key=extractor_key,
-        pinned=product_key not in near,
-        **ranking_values(field, needs, tuple(rest[:width]), connection),
+        pinned=pinned,
+        **ranking_values(field, needs, hit.more[:width], connection),
     )
 
 

@@ -288,7 +288,8 @@ class TestRules:
             rule("hide", shop[i])
         assert numbers(search.similar_to(shop[0], limit=5)) == [3, 4, 6, 7, 8]
         # As deep as rankers look, too: as many come back as there are.
-        assert len(search.similar_to(shop[0], limit=DEPTH)) == DEPTH
+        for limit in (DEPTH, DEPTH + 40):
+            assert len(search.similar_to(shop[0], limit=limit)) == limit
         assert len(search.similar_to(shop[0], limit=1000)) == 146
 
     def test_rules_for_one_query(self, shop):
