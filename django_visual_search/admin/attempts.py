@@ -29,7 +29,7 @@ from ..fields.registry import get_field
 from ..indexing import mark_stale
 from ..indexing.publishing import enqueue
 from ..indexing.stale import batched
-from ..indexing.status import pictures
+from ..indexing.status import picture_states
 from ..models import IndexingAttempt
 from ..tasks import embed
 from .base import RecordAdmin
@@ -136,7 +136,7 @@ class IndexingAttemptAdmin(RecordAdmin):
         """Look up the pictures' products: one query for each embedding field."""
         for field, attempts in _by_field(rows).items():
             keys = [primary_key(field.target_model, row.object_id) for row in attempts]
-            found = pictures(field).filter(pk__in=[key for key in keys if key is not None])
+            found = picture_states(field).filter(pk__in=[key for key in keys if key is not None])
             products = {str(pk): product for pk, product in found.values_list("pk", "visual_product")}
             for row in attempts:
                 product = products.get(row.object_id)

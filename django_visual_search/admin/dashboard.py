@@ -29,7 +29,7 @@ from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields
-from ..indexing.status import NO_PICTURE, State, pictures
+from ..indexing.status import NO_PICTURE, State, picture_states
 from ..models import Dashboard, Feedback, IndexingAttempt, IndexingRun
 from ..spaces.heads import wanted_extractor, wanted_extractor_key
 from .ann_index import AnnFacts, ann_facts
@@ -214,7 +214,7 @@ def _problem(field: EmbeddingField) -> str:
 
 
 def _count_states(field: EmbeddingField) -> dict[str, int]:
-    return dict(pictures(field).values_list("visual_state").annotate(count=Count("*")).order_by())
+    return dict(picture_states(field).values_list("visual_state").annotate(count=Count("*")).order_by())
 
 
 # Feedback of the last days

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
 from ..indexing.stale import batched
-from ..indexing.status import ProductStatus, State, pictures, statuses
+from ..indexing.status import ProductStatus, State, picture_states, statuses
 from .attempts import embed_again, show_resent
 from .hits import neighbours
 from .photo_page import StaffPhotoForm, photo_page
@@ -133,7 +133,7 @@ class VisualSearchAdminMixin(Base):
         # Not a subquery: the queryset may be annotated or ordered in a way that a subquery can't be.
         batches = batched(queryset.order_by().values_list("pk", flat=True), PRODUCTS_TOGETHER)
         rows = (
-            (field, pictures(field).filter(visual_product__in=products, visual_state__in=states).order_by("pk"))
+            (field, picture_states(field).filter(visual_product__in=products, visual_state__in=states).order_by("pk"))
             for products in batches
             for field in fields_of_product(self.model)
         )

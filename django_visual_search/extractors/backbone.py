@@ -1,18 +1,10 @@
-"""Which parts of a picture a network looks at: a picture is found by the mean of its features over several views.
-
-The usual name is test-time augmentation (A. Krizhevsky et al., "ImageNet classification with deep convolutional neural
-networks", 2012: crops and their mirror images). Customers hold what they photograph into the middle, so that a view of
-the middle leaves out much of the background and shows the thing larger; the whole picture keeps what fills it.
-
-What the extractors here share: a backbone makes features, a linear head brings them to the field's width.
-"""
+"""What most extractors share: a backbone makes features, a linear head brings them to the field's width."""
 
 from __future__ import annotations
 
 import copy
 import functools
 from abc import abstractmethod
-from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -22,34 +14,12 @@ from .. import images as image_module
 from .base import ArtifactStore, Extractor, ExtractorSpec, digest, l2_normalise
 from .heads import SEED, LinearHead, orthonormal
 
-WHOLE = ("whole",)
-
-VIEWS = ("whole", "whole-mirrored", "centre", "centre-mirrored")
-
-CENTRE = 0.7
-"""Of a picture's side that is seen of it in the middle. Of 1, 0.875, 0.8 and 0.7 the best on grocery photos."""
-
-
-def check_views(views: Iterable[str]) -> tuple[str, ...]:
-    """The views without repetitions, in the order of VIEWS; ValueError for others and for none."""
-    wanted = {views} if isinstance(views, str) else set(views)
-    if not wanted or wanted - set(VIEWS):
-        raise ValueError(
-            f"views must be one or more of {', '.join(VIEWS)}, not {', '.join(map(str, wanted)) or 'none'}."
-        )
-    return tuple(view for view in VIEWS if view in wanted)
-
-
-def picture_size(input_size: int, views: Iterable[str]) -> int:
-    """Side in pixels of a picture of which each of the views is ``input_size`` pixels wide, or more."""
-    return round(input_size / CENTRE) if any(view.startswith("centre") for view in views) else input_size
-
 
 class BackboneExtractor(Extractor):
-    """An extractor in two steps: ``features``, ``width`` numbers a picture, then a seeded projection to ``dimensions``.
+    """An extractor in two steps: ``features``, ``width`` numbers a picture, then a projection to ``dimensions``.
 
     Subclasses set ``name`` (what their keys begin with) and ``input_size`` before they call ``__init__`` here, which
-    raises ValueError if the field wants more dimensions than there are features.
+    raises ValueError for more dimensions than features.
     """
 
     name: str
@@ -75,7 +45,7 @@ class BackboneExtractor(Extractor):
     def _check_width(self, width: int) -> None:
         if (self.dimensions or width) > width:
             raise ValueError(
-                f"{self.name} gives {width} features a picture, fewer than the {self.dimensions} dimensions asked for: "
+                f"{self.name} gives {width} features a picture, fewer than the field's {self.dimensions} dimensions: "
                 f"set dimensions to {width} or less, or choose an extractor with more features."
             )
 
@@ -87,26 +57,26 @@ class BackboneExtractor(Extractor):
     @property
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
-        """Everything that the features depend on, apart from how pictures are prepared."""
+        """All that the features depend on, apart from how pictures are prepared."""
 
     @abstractmethod
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``, neither projected nor normalised."""
+        """Return the features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``, not normalised."""
 
     @functools.cached_property
     def features_key(self) -> str:
-        """Names the space of ``features``: the same for all fields that share a backbone and prepare pictures alike."""
+        """The name of the space of ``features``, one for fields with the same backbone and preparation of pictures."""
         return f"{self.name}-{digest(*self.identity, self.input_size, self.image_options, image_module.VERSION)}"
 
     def with_head(self, head: LinearHead) -> Self:
-        """This extractor with a learned head instead of its projection; what is loaded is shared.
+        """Return this extractor with a learned head instead of its seeded projection; what is loaded is shared.
 
         Raises ValueError if the head doesn't take these features or doesn't give the field's width.
         """
         if self.width is not None and head.features != self.width:
             raise ValueError(f"{self.name} gives {self.width} features a picture, but the head takes {head.features}.")
         if self.dimensions is not None and head.dimensions != self.dimensions:
-            raise ValueError(f"The head gives {head.dimensions} dimensions, not the {self.dimensions} asked for.")
+            raise ValueError(f"The head gives {head.dimensions} dimensions, not the field's {self.dimensions}.")
         other = copy.copy(self)
         other.head, other.dimensions = head, head.dimensions
         other.__dict__.pop("spec", None)  # the copy of this one's
@@ -134,16 +104,16 @@ class BackboneExtractor(Extractor):
         return self.project(self.kept_features(images))
 
     def kept_features(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """``features`` in half precision, ``(n, width)``: vectors made from kept features are the same as new ones."""
+        """Return ``features`` in half precision, ``(n, width)``: kept ones then give the same vectors as new ones."""
         largest = np.finfo(np.float16).max
         return np.clip(self.features(images), -largest, largest).astype(np.float16)
 
     def project(self, features: NDArray[np.float16]) -> NDArray[np.float32]:
-        """From ``kept_features``, ``(n, width)``, to vectors of unit length, float32 ``(n, dimensions)``."""
+        """Return the vectors of ``kept_features``, ``(n, width)``: of unit length, float32 ``(n, dimensions)``."""
         dimensions, width = self.spec.dimensions, features.shape[1]
         self._check_width(width)
         full = features.astype(np.float32)
         if self.head is not None:
             return l2_normalise(self.head(full))
-        # As many dimensions as features: turning the space would change no cosine.
+        # With as many dimensions as features, a projection would turn the space and change no cosine.
         return l2_normalise(full if dimensions == width else orthonormal(width, dimensions)(full))

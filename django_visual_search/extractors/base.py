@@ -1,4 +1,4 @@
-"""What every extractor is: a frozen spec that is cheap to read, and one batch call."""
+"""The interface of an extractor: a frozen spec that is cheap to read, and one batch call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExtractorUnavailable(RuntimeError):  # noqa: N818 - a state of this machin
 
 @dataclass(frozen=True)
 class ExtractorSpec:
-    """What identifies a vector space. Reading it imports no ML runtime and touches no weights.
+    """The identity of a vector space. Reading it imports no ML runtime and touches no weights.
 
     Two vectors may be compared only if their specs have the same ``key``.
     """
@@ -41,17 +41,17 @@ class ExtractorSpec:
 
 
 class ArtifactStore(Protocol):
-    """Where exported models are kept. Names are content-independent, bytes are checked against their sha256."""
+    """A place for exported models. Names don't depend on the content; bytes are checked against their sha256."""
 
     def get(self, name: str) -> Path | None:
-        """A local file with the artifact's bytes, or None if there is no such artifact."""
+        """Return a local file with the artifact's bytes, or None if there is no such artifact."""
 
     def put(self, name: str, data: bytes) -> Path:
         """Keep the bytes under that name (the first writer wins) and return a local file with them."""
 
 
 class DirectoryStore:
-    """Artifacts as files in one folder; written atomically, so several processes may share it."""
+    """Artifacts as files in one folder, written atomically: several processes may share it."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
@@ -74,8 +74,8 @@ class DirectoryStore:
 class Extractor(ABC):
     """Turns batches of pictures into unit vectors.
 
-    Subclasses take their OPTIONS as keyword arguments. ``dimensions`` is the width that the field asks for; None
-    means the extractor's own. ``artifacts`` is where exported models are kept; ``images`` overrides preprocessing
+    Subclasses take their OPTIONS as keyword arguments. ``dimensions`` is the width of the field's vectors; None means
+    the extractor's own. ``artifacts`` is where exported models are kept; ``images`` overrides preprocessing
     options by name. Construction is cheap (no ML import, no file read); the first call loads what it needs, once per
     process.
     """
@@ -97,7 +97,7 @@ class Extractor(ABC):
     @property
     @abstractmethod
     def spec(self) -> ExtractorSpec:
-        """The frozen description of this extractor's vector space."""
+        """The description of this extractor's vector space."""
 
     @abstractmethod
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -108,7 +108,7 @@ class Extractor(ABC):
         """
 
     def missing(self) -> str | None:
-        """Why this extractor can't run here and what to do, or None. Must not import heavy runtimes."""
+        """Return why this extractor can't run here and what to do, or None. Must not import heavy runtimes."""
         return None
 
     def export_needed(self) -> str | None:
@@ -120,12 +120,12 @@ class Extractor(ABC):
 
 
 def digest(*parts: object) -> str:
-    """Twelve hex digits of the sha256 over the parts' ``repr``; for ``ExtractorSpec.key``."""
+    """Return twelve hex digits of the sha256 over the parts' ``repr``; for ``ExtractorSpec.key``."""
     return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()[:12]
 
 
 def l2_normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Rows scaled to unit length as float32; rows of length zero stay zero (indexing refuses those)."""
+    """Return the rows scaled to unit length, float32; rows of length zero stay zero (indexing refuses those)."""
     # The same numbers as by np.linalg.norm and np.where, in half the time that those take for the one row of a search.
     norms = np.sqrt(np.add.reduce(vectors * vectors, axis=1, keepdims=True))
     norms[norms == 0] = 1

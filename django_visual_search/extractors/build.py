@@ -1,4 +1,4 @@
-"""Builds a keras.applications model and writes it as a flatbuffer. export.py runs it as a process of its own.
+"""Build a keras.applications model and write it as a flatbuffer: ``export`` runs this module as a process of its own.
 
 Standard input: the request as JSON. The exit code is 0 if ``request["output"]`` was written; otherwise the file
 ``request["report"]`` says why, as JSON: ``{"kind": "download" | "other", "message": …, "file": …, "folder": …}``.
@@ -15,17 +15,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .backbone import WHOLE, picture_size
+from .export import WHOLE, picture_size
 
 STALLED_SECONDS = 20
-"""A download of weights is given up when nothing has come for so long."""
+"""A download of weights is given up if nothing comes for so long."""
 
 SEED = 0
-"""Of the random weights of ``weights=None``."""
+"""Seed of the random weights of ``weights=None``."""
 
 
 def keras_home(scratch: Path) -> Path:
-    """The folder that holds Keras' ``models``; Keras is made to read the weights there even if it is read-only.
+    """Return the folder that holds Keras' ``models``, and make Keras read the weights there even if it is read-only.
 
     By itself Keras passes over a KERAS_HOME that it can't write to, as in a container image, and downloads again.
     """
@@ -39,7 +39,7 @@ def keras_home(scratch: Path) -> Path:
 
 
 def prepare() -> None:
-    """Make Keras what every export takes for granted: a keras.json of the user's may say otherwise."""
+    """Set what every export takes for granted: a keras.json of the user's may say otherwise."""
     import keras
 
     keras.config.set_image_data_format("channels_last")
@@ -49,7 +49,7 @@ def prepare() -> None:
 
 
 def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], Any]]:
-    """The Keras model of a recipe for pictures of that size, and its application's preprocessing of floats to 255."""
+    """Return a recipe's Keras model for pictures of that size, and its application's preprocessing of floats to 255."""
     import keras
 
     application = getattr(keras.applications, recipe["application"])
@@ -64,8 +64,8 @@ def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], An
     return model, sys.modules[application.__module__].preprocess_input  # type: ignore[attr-defined]
 
 
-def seen(pictures: Any, size: int, views: Sequence[str]) -> Any:
-    """The views of pictures, ``(b, s, s, 3)`` to ``(views * b, size, size, 3)``, all those of one kind together."""
+def cut_views(pictures: Any, size: int, views: Sequence[str]) -> Any:
+    """Return the views of pictures: ``(b, s, s, 3)`` to ``(views * b, size, size, 3)``, view by view."""
     import keras
 
     side = pictures.shape[1]
@@ -82,8 +82,11 @@ def seen(pictures: Any, size: int, views: Sequence[str]) -> Any:
 
 
 def shrunk(pictures: Any, size: int) -> Any:
-    """Pictures with a side of ``size`` pixels, blurred first: the kernel has the variance of a box as wide as a pixel
-    of the result, less that of a pixel as it is, so that little is left of what would alias."""
+    """Return pictures scaled to a side of ``size`` pixels, blurred first.
+
+    The kernel has the variance of a box as wide as a pixel of the result, less that of a pixel as it is: little is left
+    of what would alias.
+    """
     import keras
     import numpy as np
 
@@ -97,10 +100,10 @@ def shrunk(pictures: Any, size: int) -> Any:
 
 
 def pooled(model: Any, preprocess_input: Callable[[Any], Any], pictures: Any, views: Sequence[str]) -> Any:
-    """Features of pictures, floats to 255, ``(b, s, s, 3)`` to ``(b, f)``: the mean over the views."""
+    """Return the features of pictures, floats to 255, the mean over the views: ``(b, s, s, 3)`` to ``(b, f)``."""
     import keras
 
-    found = model(preprocess_input(seen(pictures, model.input_shape[1], views)), training=False)
+    found = model(preprocess_input(cut_views(pictures, model.input_shape[1], views)), training=False)
     if len(views) == 1:
         return found
     return keras.ops.mean(keras.ops.reshape(found, (len(views), -1, found.shape[-1])), axis=0)
@@ -109,7 +112,7 @@ def pooled(model: Any, preprocess_input: Callable[[Any], Any], pictures: Any, vi
 def flatbuffer(
     model: Any, preprocess_input: Callable[[Any], Any], size: int, quantise: str | None, views: Sequence[str] = WHOLE
 ) -> bytes:
-    """A picture, uint8 (1, s, s, 3) RGB, to pooled features, the application's preprocessing inside."""
+    """Return a model of one picture, uint8 ``(1, s, s, 3)`` RGB, to its features; the preprocessing is inside."""
     import keras
     import tensorflow as tf
 
@@ -122,7 +125,7 @@ def flatbuffer(
 
 
 def build(request: dict[str, Any]) -> bytes:
-    """The flatbuffer of a recipe, with the weights that it names."""
+    """Return the flatbuffer of a recipe, with the weights that it names."""
     prepare()
     views = request["views"]
     size = picture_size(request["input_size"], views)
@@ -130,7 +133,7 @@ def build(request: dict[str, Any]) -> bytes:
 
 
 def reported(request: dict[str, Any], work: Callable[[], None]) -> int:
-    """The exit code of this process after ``work``; where that failed, ``request["report"]`` says why."""
+    """Do ``work`` and return this process's exit code; if it failed, ``request["report"]`` says why."""
     socket.setdefaulttimeout(STALLED_SECONDS)
     asked: list[str] = []
     sys.addaudithook(lambda event, args: asked.append(str(args[0])) if event == "urllib.Request" else None)

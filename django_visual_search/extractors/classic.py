@@ -1,6 +1,6 @@
-"""Colour, texture and shape of a picture as histograms (NumPy only).
+"""Colour, texture and shape of a picture as histograms: no network, no weights, no download; NumPy only.
 
-Colour, texture and shape without a network: no weights, no download, no TensorFlow.
+Entry point: ``ClassicExtractor``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOISE = 1.0  # grey levels by which a neighbour must be brighter, or JPEG noise 
 
 
 def srgb_to_lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
-    """CIE L*a*b* under D65 of sRGB 0..255, both ``(…, 3)`` (IEC 61966-2-1 and CIE 15:2004)."""
+    """Return CIE L*a*b* under D65 of sRGB 0..255, both ``(…, 3)`` (IEC 61966-2-1 and CIE 15:2004)."""
     c = np.asarray(rgb, np.float64) / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array(
@@ -41,7 +41,7 @@ def srgb_to_lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
 
 
 class ColourBins(NamedTuple):
-    """The Lab bins that each of ``LEVELS**3`` colours belongs to, the corners around it: arrays ``(LEVELS**3, 8)``."""
+    """The Lab bins of each of ``LEVELS**3`` colours, at the corners around it: arrays ``(LEVELS**3, 8)``."""
 
     bins: NDArray[np.int_]
     shares: NDArray[np.float64]
@@ -52,10 +52,9 @@ class ColourBins(NamedTuple):
 
 @functools.cache
 def colour_bins(lightness_bins: int, step: int) -> ColourBins:
-    """``lightness_bins`` along L* and bins ``step`` apart along a* and b*, except those that hardly any colour reaches.
+    """Return ``lightness_bins`` along L* and bins ``step`` apart along a* and b*, but for those that few colours reach.
 
-    They are triangles that overlap by half, so that a small change of light moves a little of a histogram and not a
-    whole bin.
+    They are triangles that overlap by half: a small change of light moves a little of a histogram, not a whole bin.
     """
     levels = np.arange(LEVELS) * (255 / (LEVELS - 1))
     lab = srgb_to_lab(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3))
@@ -75,7 +74,7 @@ def colour_bins(lightness_bins: int, step: int) -> ColourBins:
 
 
 def colours(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """The colour of each pixel as a row of ``colour_bins``: uint8 ``(s, s, 3)`` to ``(s, s)``."""
+    """Return the colour of each pixel as a row of ``colour_bins``: uint8 ``(s, s, 3)`` to ``(s, s)``."""
     step = 255 // (LEVELS - 1)
     r, g, b = np.moveaxis(((np.arange(256) + step // 2) // step).astype(np.int32)[picture], -1, 0)
     return np.asarray((r * LEVELS + g) * LEVELS + b)
@@ -83,20 +82,20 @@ def colours(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 @functools.cache
 def cells(side: int, grid: int) -> NDArray[np.int32]:
-    """Which of ``grid`` x ``grid`` cells each pixel lies in, ``(side, side)``."""
+    """Return which of ``grid`` x ``grid`` cells each pixel lies in, ``(side, side)``."""
     row = np.arange(side, dtype=np.int32) * grid // side
     return np.asarray(row[:, None] * grid + row, dtype=np.int32)
 
 
 def colour_histogram(colour: NDArray[np.int32], grid: int, bins: ColourBins) -> Floats:
-    """Histogram over ``bins`` in each cell of the grid, ``(grid * grid * bins.total,)``."""
+    """Return the histogram over ``bins`` in each cell of the grid, ``(grid * grid * bins.total,)``."""
     size = grid * grid * LEVELS**3
     counts = np.bincount((cells(len(colour), grid) * LEVELS**3 + colour).ravel(), minlength=size)
-    # Only the few hundred colours that are there: a matrix product would wake BLAS threads, which stall on busy cores.
+    # Only the few hundred colours that occur: a matrix product would wake BLAS threads, which stall on busy cores.
     found = np.flatnonzero(counts)
-    cell, known = np.divmod(found, LEVELS**3)
-    index = cell[:, None] * bins.total + bins.bins[known]
-    weight = counts[found, None] * bins.shares[known]
+    cell, row = np.divmod(found, LEVELS**3)
+    index = cell[:, None] * bins.total + bins.bins[row]
+    weight = counts[found, None] * bins.shares[row]
     return np.bincount(index.ravel(), weight.ravel(), minlength=grid * grid * bins.total).astype(np.float32)
 
 
@@ -110,7 +109,7 @@ def _uniform() -> NDArray[np.int32]:
 
 
 def binary_patterns(grey: Floats, scales: int = 3) -> Floats:
-    """Local binary patterns, which neighbours of a pixel are brighter than it, at octaves: ``(scales * PATTERNS,)``.
+    """Return local binary patterns (which neighbours of a pixel are brighter) at octaves: ``(scales * PATTERNS,)``.
 
     The 58 uniform patterns have a bin each, the others share one (T. Ojala, M. Pietikäinen and T. Mäenpää,
     "Multiresolution gray-scale and rotation invariant texture classification with local binary patterns", 2002).
@@ -131,7 +130,7 @@ def binary_patterns(grey: Floats, scales: int = 3) -> Floats:
 
 
 def edge_orientations(grey: Floats, grid: int, bins: int) -> Floats:
-    """Edge strength by orientation (0 to 180 degrees) in each cell, ``(grid * grid * bins,)``.
+    """Return edge strength by orientation (0 to 180 degrees) in each cell, ``(grid * grid * bins,)``.
 
     Histograms of oriented gradients (N. Dalal and B. Triggs, 2005), with linear interpolation between orientations.
     """
@@ -153,8 +152,8 @@ VERSION = 1
 """Raised whenever the same pixels give other features; part of every key."""
 
 SHARES = {"colour": 0.50, "layout": 0.12, "texture": 0.25, "shape": 0.13}
-"""What each block contributes to the cosine of two pictures. Colour to texture as found best on the grocery photos with
-even labels; those hardly reward layout and shape, which are there for shops whose kinds differ by them."""
+"""Share of each block in the cosine of two pictures. Colour to texture as found best on the grocery photos with even
+labels; those hardly reward layout and shape, which serve shops whose kinds differ by them."""
 
 WIDTH = 1201
 """Features a picture: 456 + 440 + 177 + 128 in that order."""
@@ -165,8 +164,8 @@ SMALLEST = 32
 class ClassicExtractor(BackboneExtractor):
     """Histograms of colour, where it lies, texture and edges, each square-rooted and scaled to its share.
 
-    The square root turns the cosine into the Bhattacharyya coefficient of the histograms, so that a large plain
-    background does not drown everything else (R. Arandjelović and A. Zisserman, "Three things everyone should know to
+    The square root turns the cosine into the Bhattacharyya coefficient of the histograms: a large plain background then
+    doesn't drown all else (R. Arandjelović and A. Zisserman, "Three things everyone should know to
     improve object retrieval", 2012). ``input_size`` is the side of the pictures in pixels, 32 or more.
 
     Raises ValueError for a smaller ``input_size`` and for more ``dimensions`` than features. Needs nothing but NumPy.
@@ -201,7 +200,7 @@ class ClassicExtractor(BackboneExtractor):
 
 
 def _describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The blocks of a picture, uint8 ``(s, s, 3)``, in a row, of length 1 altogether unless there are no edges."""
+    """Return the blocks of a picture, uint8 ``(s, s, 3)``, in a row: of length 1, unless there are no edges."""
     colour = colours(picture)
     grey = picture @ LUMA
     blocks = {

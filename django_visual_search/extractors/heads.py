@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEED = 0
-"""Of the projection used until a head is learned; part of every extractor key."""
+"""Seed of the projection that is used until a head is learned; part of every extractor key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +40,17 @@ class LinearHead:
 
     @property
     def features(self) -> int:
-        """Width of what goes in."""
+        """Width of the features."""
         return int(self.matrix.shape[0])
 
     @property
     def dimensions(self) -> int:
-        """Width of what comes out."""
+        """Width of the vectors."""
         return int(self.matrix.shape[1])
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hex sha256 over shape and values: the identity of a learned head, for an extractor key."""
+        """The hex sha256 over shape and values: the identity of a learned head, for an extractor key."""
         parts = hashlib.sha256(f"{self.matrix.shape} {self.mean is not None}".encode())
         parts.update(self.matrix.tobytes())
         if self.mean is not None:
@@ -64,7 +64,7 @@ class LinearHead:
                 f"This head takes rows of {self.features} features, not an array of shape {features.shape}."
             )
         centred = features if self.mean is None else features - self.mean
-        # Not @: BLAS wakes threads for it, which stall for milliseconds where other processes keep the cores busy. One
+        # Not @: BLAS wakes threads for it, which stall for milliseconds while other processes keep the cores busy. One
         # product after another is also the same to the last bit for one picture and for a batch.
         return np.asarray(np.vecdot(centred[:, None], self._columns[None]), dtype=np.float32)
 
@@ -76,7 +76,7 @@ class LinearHead:
 
 @functools.lru_cache(maxsize=16)
 def orthonormal(features: int, dimensions: int, seed: int = SEED) -> LinearHead:
-    """A projection onto ``dimensions`` random orthonormal directions, for when nothing has been learned yet.
+    """Return a projection onto ``dimensions`` random orthonormal directions, for when nothing has been learned yet.
 
     Keeps distances to within about ``sqrt(1 / dimensions)`` with no look at the data (W. B. Johnson and
     J. Lindenstrauss, "Extensions of Lipschitz mappings into a Hilbert space", 1984). The directions are the Q factor of

@@ -1,6 +1,6 @@
-"""The models of ``keras.applications``, known without importing Keras.
+"""Any ``keras.applications`` model as an extractor: Keras builds it once, in another process; LiteRT runs it.
 
-Any ``keras.applications`` model as an extractor: Keras builds it once, in another process; LiteRT runs it.
+Entry point: ``KerasExtractor``. The table of models says what they give without an import of Keras.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from . import export, litert
-from .backbone import WHOLE, BackboneExtractor, check_views
+from .backbone import BackboneExtractor
 from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
 
 # name: (features of the pooled last layer, default side of the input in pixels), as Keras 3.15 builds them.
@@ -78,7 +78,7 @@ RESERVED = frozenset(
 def check_application(name: str) -> None:
     """Raise ValueError, with the names that come close, if ``keras.applications`` has no such model."""
     if name not in APPLICATIONS:
-        lower = {known.lower(): known for known in APPLICATIONS}
+        lower = {application.lower(): application for application in APPLICATIONS}
         close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=4, cutoff=0.5)]
         raise ValueError(
             f"keras.applications has no model {name!r}. "
@@ -87,7 +87,7 @@ def check_application(name: str) -> None:
 
 
 def known_width(name: str, kwargs: dict[str, object]) -> int | None:
-    """How many features the application gives, or None where these ``kwargs`` may change it."""
+    """Return how many features the application gives, or None if these ``kwargs`` may change it."""
     width = APPLICATIONS[name][0]
     alpha = kwargs.get("alpha", 1.0)
     if set(kwargs) - {"alpha"} or not isinstance(alpha, int | float):
@@ -97,27 +97,28 @@ def known_width(name: str, kwargs: dict[str, object]) -> int | None:
 
 
 EXPORT_VERSION = 1
-"""Of what ``build`` makes of a recipe; part of the names of exported models and of the keys."""
+"""Raised whenever ``build`` makes another model of the same recipe; part of the exported models' names and of keys."""
 
 RETRY_SECONDS = 60
-"""How long a failed export is remembered: each try imports TensorFlow, which takes seconds of a web request."""
+"""How long a failed export is remembered: each try imports TensorFlow, and every saved picture would be one."""
 
 
 class KerasExtractor(BackboneExtractor):
     """Pooled features of a convolutional network trained on ImageNet, or on whatever ``weights`` were.
 
     ``application``: name of a model in ``keras.applications``; its own preprocessing is part of the exported model.
-    ``weights``: "imagenet"; a path to a file for ``load_weights``, with its ``weights_sha256``; or None for random ones
-    (tests).
+    ``weights``: "imagenet"; a path to a file for ``load_weights``, with its ``weights_sha256``; or None for random
+    weights (tests).
     ``input_size``: side in pixels of what the network sees; None for the application's default.
     ``application_kwargs``: further arguments of the application, such as ``{"alpha": 0.35}``.
     ``pooling``: "avg" or "max" over the last feature map.
-    ``views``: parts of the picture whose features' mean is taken, of "whole", "centre" (70 % of the side), and either
-    one's mirror image, "whole-mirrored" and "centre-mirrored". Each takes as long as the picture alone. Measured on
-    grocery photos, ``("whole", "centre-mirrored")`` finds far more than "whole" alone: see docs/howto/extractors.md.
+    ``views``: parts of the picture that the network looks at, of "whole", "centre" (70 % of the side) and their mirror
+    images, "whole-mirrored" and "centre-mirrored"; the features are the mean over them. Each takes as long as the
+    picture alone. Measured on grocery photos, ``("whole", "centre-mirrored")`` finds far more than "whole" alone: see
+    docs/howto/extractors.md.
     ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16 three times as fast and a quarter as large and
     changes the features a little; None keeps float32.
-    ``threads``: of LiteRT; None for one per core, four at most.
+    ``threads``: LiteRT's; None for one per core, four at most.
     ``artifacts``: where the exported model is kept; by default in the user's cache directory.
 
     Raises ValueError for options that make no sense. A call raises ExtractorUnavailable if the exported model doesn't
@@ -134,7 +135,7 @@ class KerasExtractor(BackboneExtractor):
         pooling: str = "avg",
         threads: int | None = None,
         quantise: str | None = None,
-        views: Sequence[str] = WHOLE,
+        views: Sequence[str] = export.WHOLE,
         *,
         dimensions: int | None = None,
         artifacts: ArtifactStore | None = None,
@@ -156,7 +157,7 @@ class KerasExtractor(BackboneExtractor):
             pooling=pooling,
             quantise=quantise,
             kwargs=json.loads(json.dumps(kwargs, sort_keys=True)),
-            views=check_views(views),
+            views=export.check_views(views),
         )
         self.name = f"keras-{application.lower()}"
         self.input_size = self.recipe.picture_size
@@ -174,13 +175,13 @@ class KerasExtractor(BackboneExtractor):
         # Weights by content, so that moving the file changes nothing.
         weights = recipe.weights_sha256 or recipe.weights or "random"
         kwargs = json.dumps(recipe.kwargs, sort_keys=True)
-        views = () if recipe.views == WHOLE else recipe.views
+        views = () if recipe.views == export.WHOLE else recipe.views
         size, pooling = recipe.input_size, recipe.pooling
         return (EXPORT_VERSION, recipe.application, kwargs, weights, size, pooling, recipe.quantise, *views)
 
     @property
     def artifact(self) -> str:
-        """Name of the exported model, the same for every ``dimensions`` and all image options."""
+        """The name of the exported model, the same for every ``dimensions`` and all image options."""
         return f"{self.name}-{digest(*self.identity)}.tflite"
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -189,9 +190,9 @@ class KerasExtractor(BackboneExtractor):
     def _load(self) -> litert.Flatbuffer:
         loaded: litert.Flatbuffer | None = self.__dict__.get("_loaded")
         if loaded is None:
-            if problem := litert.missing():
+            if problem := litert.runtime_problem():
                 raise ExtractorUnavailable(problem)
-            loaded = self._loaded = litert.flatbuffer(self._exported(), self.threads)
+            loaded = self._loaded = litert.shared_flatbuffer(self._exported(), self.threads)
         return loaded
 
     def _exported(self) -> Path:
@@ -216,25 +217,25 @@ class KerasExtractor(BackboneExtractor):
     def export_needed(self) -> str | None:
         if "_loaded" in self.__dict__ or self._store().get(self.artifact):
             return None
-        return export.missing(self.recipe) or export.NOT_EXPORTED.format(self.recipe.application)
+        return export.export_problem(self.recipe) or export.NOT_EXPORTED.format(self.recipe.application)
 
     def missing(self) -> str | None:
-        """Why a call would fail here, or None; asks the store only where no model could be exported."""
-        problem = litert.missing()
-        if problem is None and (problem := export.missing(self.recipe)) and self._store().get(self.artifact):
+        """Return why a call would fail here, or None; asks the store only if no model could be exported."""
+        problem = litert.runtime_problem()
+        if problem is None and (problem := export.export_problem(self.recipe)) and self._store().get(self.artifact):
             return None
         return problem
 
 
 def _pinned(weights: object, sha256: str | None) -> str | None:
-    """The sha256 of a file of weights in lower case; None for other weights."""
+    """Return the sha256 of a file of weights in lower case; None for other weights."""
     if weights is None or weights == "imagenet":
         if sha256:
-            raise ValueError(f"weights_sha256 goes with a path; weights is {weights!r}.")
+            raise ValueError(f"weights_sha256 belongs to a file of weights, but weights is {weights!r}.")
         return None
     if sha256 is None or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(
             f"With weights={weights!s}, weights_sha256 must be the file's sha256, 64 hexadecimal digits (`sha256sum "
-            f"{weights!s}` prints it): it is what tells this vector space from that of other weights."
+            f"{weights!s}` prints it): it identifies the vector space of these weights."
         )
     return sha256.lower()

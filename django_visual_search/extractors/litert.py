@@ -1,4 +1,4 @@
-"""Runs a flatbuffer with LiteRT: loaded at the first call, once per process, safe in threads and after a fork."""
+"""Run a flatbuffer with LiteRT: loaded at the first call, once per process, safe in threads and after a fork."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ INSTALL = (
 )
 
 
-def missing() -> str | None:
-    """Why no flatbuffer can be run here, or None. Imports nothing."""
+def runtime_problem() -> str | None:
+    """Return why no flatbuffer can be run here, or None. Imports nothing."""
     return None if find_spec("ai_edge_litert") else INSTALL
 
 
@@ -45,12 +45,15 @@ class Flatbuffer:
         self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of ``images``, uint8 ``(n, s, s, 3)``. Raises ExtractorUnavailable if the model can't be loaded."""
+        """Return the features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``.
+
+        Raises ExtractorUnavailable if the model can't be loaded.
+        """
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             at_once = min(self.threads, len(images))
             interpreters = self._loaded(at_once) if at_once > 1 else self._loaded(1, self.threads)
             features = np.empty((len(images), interpreters[0].width), np.float32)
-            turns = iter(range(len(images)))  # whoever is free takes the next
+            turns = iter(range(len(images)))  # the thread that is free takes the next
             helping = [self._helper().submit(_run, one, images, turns, features) for one in interpreters[1:]]
             try:
                 _run(interpreters[0], images, turns, features)
@@ -84,7 +87,7 @@ class Flatbuffer:
             raise ExtractorUnavailable(
                 f"{self.path} is not a model that LiteRT can run ({e}): delete it to have it made again."
             ) from e
-        # Never freed: freeing waits for its threads, so a forked child of a process that used it would hang at exit.
+        # Never freed: a forked child would free it at its exit too, and crash, as it lacks the threads (seen with 4).
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(interpreter))
         [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
         return _Loaded(interpreter, source["index"], target["index"], int(target["shape"][-1]))
@@ -92,7 +95,7 @@ class Flatbuffer:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """An interpreter, and what would take a twentieth of a millisecond to ask it for each time."""
+    """An interpreter, and facts that would take a twentieth of a millisecond to ask it for each time."""
 
     interpreter: Any
     source: int
@@ -100,14 +103,14 @@ class _Loaded:
     width: int
 
 
-def _run(one: _Loaded, images: NDArray[np.uint8], turns: Iterable[int], features: NDArray[np.float32]) -> None:
+def _run(loaded: _Loaded, images: NDArray[np.uint8], turns: Iterable[int], features: NDArray[np.float32]) -> None:
     for i in turns:
-        one.interpreter.set_tensor(one.source, images[i : i + 1])
-        one.interpreter.invoke()  # without the GIL
-        features[i] = one.interpreter.get_tensor(one.target)[0]
+        loaded.interpreter.set_tensor(loaded.source, images[i : i + 1])
+        loaded.interpreter.invoke()  # without the GIL
+        features[i] = loaded.interpreter.get_tensor(loaded.target)[0]
 
 
 @functools.cache
-def flatbuffer(path: Path, threads: int | None = None) -> Flatbuffer:
-    """The one Flatbuffer of this process for that file, shared by all extractors that differ only in ``dimensions``."""
+def shared_flatbuffer(path: Path, threads: int | None = None) -> Flatbuffer:
+    """Return this process's one Flatbuffer for that file: extractors that differ only in ``dimensions`` share it."""
     return Flatbuffer(path, threads)

@@ -1,4 +1,4 @@
-"""A backbone fine-tuned on the shop's own pictures: a flatbuffer that is kept as an artifact, run by LiteRT."""
+"""A backbone fine-tuned on the shop's own pictures: a flatbuffer kept as an artifact, run by LiteRT."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .base import ArtifactStore, ExtractorUnavailable
 class TunedExtractor(BackboneExtractor):
     """Pooled features of a fine-tuned network.
 
-    ``artifact``: its name in ``artifacts``; ``sha256``: of the flatbuffer, which tells its space from all others.
-    ``application``: what it was made from, for people. ``input_size``: side of the pictures in pixels. ``width``: how
-    many features a picture gives. Raises ValueError for options that make no sense; a call raises ExtractorUnavailable
-    where the artifact isn't in the store or can't be run.
+    ``artifact``: its name in ``artifacts``; ``sha256``: of the flatbuffer, the identity of its space. ``application``:
+    what it was made from, for people. ``input_size``: side of the pictures in pixels. ``width``: how many features a
+    picture gives. Raises ValueError for options that make no sense; a call raises ExtractorUnavailable if the artifact
+    isn't in the store or can't be run.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class TunedExtractor(BackboneExtractor):
             raise ExtractorUnavailable(problem)
         path = self.artifacts and self.artifacts.get(self.artifact)
         assert path
-        return litert.flatbuffer(path, self.threads)(images)
+        return litert.shared_flatbuffer(path, self.threads)(images)
 
     def missing(self) -> str | None:
-        problem = litert.missing()
+        problem = litert.runtime_problem()
         if problem is None and (self.artifacts is None or self.artifacts.get(self.artifact) is None):
             problem = (
                 f"The fine-tuned model {self.artifact} is not in the database: switch to another head or extractor "

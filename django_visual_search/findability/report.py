@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
-from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet, TextField, Value
-from django.db.models.functions import Concat
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -25,8 +22,8 @@ from django.utils.translation import gettext_lazy as _
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields, fields_of_product
-from ..indexing.status import State, pictures, statuses
-from ..models import FindabilityFinding, IndexingAttempt, IndexingRun, ServingSpace
+from ..indexing.status import State, has_picture, statuses
+from ..models import FindabilityFinding, IndexingRun, ServingSpace
 from ..spaces.heads import wanted_extractor
 from .check import TOP
 
@@ -199,29 +196,10 @@ def without_vector(model: type[Model], reason: Reason, label: str | None = None)
     fields = [f for f in fields_of_product(model) if label is None or f.label == label]
     products = model._default_manager.order_by("pk")
     if reason is Reason.NO_PICTURE:
-        return products.filter(~_any(fields, list(State)))
-    has_reason = _refused_by_size(fields) if reason is Reason.SIZE else _any(fields, [REASON_STATES[reason]])
+        return products.filter(~has_picture(fields, list(State)))
+    refused_by_size = has_picture(fields, [State.REFUSED], code=SIZE_CODE)
+    has_reason = refused_by_size if reason is Reason.SIZE else has_picture(fields, [REASON_STATES[reason]])
     rank = PRECEDENCE.index(Reason.REFUSED if reason is Reason.SIZE else reason)
     others = [State.CURRENT, *(REASON_STATES[other] for other in PRECEDENCE[:rank])]
-    found = products.filter(has_reason & ~_any(fields, others))
-    return found.filter(~_refused_by_size(fields)) if reason is Reason.REFUSED else found
-
-
-def _any(fields: list[EmbeddingField], states: list[State]) -> Q:
-    """Return a condition: the product has a picture in one of the states."""
-    found = [
-        Q(Exists(pictures(field).filter(visual_product=OuterRef("pk"), visual_state__in=states))) for field in fields
-    ]
-    return reduce(or_, found, Q(pk__in=[]))
-
-
-def _refused_by_size(fields: list[EmbeddingField]) -> Q:
-    """Return a condition: the product has a picture that was refused for its size."""
-    found = []
-    for field in fields:
-        refused = IndexingAttempt.objects.filter(
-            label=field.label, state=IndexingAttempt.State.REFUSED, code=SIZE_CODE
-        ).annotate(tried=Concat(F("object_id"), Value(" "), F("key"), output_field=TextField()))
-        rows = pictures(field).filter(visual_product=OuterRef("pk"), visual_state=State.REFUSED)
-        found.append(Q(Exists(rows.filter(visual_tried__in=refused.values("tried")))))
-    return reduce(or_, found, Q(pk__in=[]))
+    found = products.filter(has_reason & ~has_picture(fields, others))
+    return found.filter(~refused_by_size) if reason is Reason.REFUSED else found

@@ -1,6 +1,7 @@
-"""The ANN index around bulk writes: feeding HNSW row by row is many times slower than building it once at the end.
+"""The ANN index around bulk writes: building it once at the end is many times faster than feeding it row by row.
 
-An ANN index that a killed reindex left dropped is built again by the next sweep, once nobody reindexes.
+Entry functions: ``drop_indexes`` and ``build_indexes`` for a command that writes much, inside of ``reindexing``;
+``rebuild_lost`` for the sweep, which builds an index that a killed command left dropped.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from ..models import IndexingRun
 REBUILD_ROWS = 2000
 REBUILD_SHARE = 0.2
 
-TRIES = 5
-DEADLOCK, EXISTS_ALREADY = "40P01", "42P07"
+LOST_HOURS = 24
+"""How long after its command a dropped index is built by a sweep: one that is missing long after may be one that the
+shop has declared since and not migrated yet."""
 
-STATE = """
-SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %s::regclass
-"""
+BUILD_TRIES = 5
+DEADLOCK, ALREADY_EXISTS = "40P01", "42P07"  # SQLSTATE
 
 
 def worth_rebuilding(changing: int, total: int) -> bool:
-    """Whether to drop the index, write ``changing`` of ``total`` rows, and build it again."""
+    """Return whether to drop the index, write ``changing`` of ``total`` rows, and build it again."""
     return changing >= REBUILD_ROWS and changing >= REBUILD_SHARE * total
 
 
 def declared_indexes(field: EmbeddingField) -> list[Any]:
-    """The ANN indexes of ``Meta.indexes`` on this field."""
+    """Return the ANN indexes of ``Meta.indexes`` on this field."""
     return [
         index
         for index in field.model._meta.indexes
@@ -47,17 +48,40 @@ def declared_indexes(field: EmbeddingField) -> list[Any]:
 
 
 def missing_indexes(field: EmbeddingField) -> list[Any]:
-    """Declared ANN indexes that the database does not have, or has half-built from an interrupted run."""
-    valid = {name for name, is_valid in _state(field).items() if is_valid}
+    """Return the declared ANN indexes that the database does not have, or has half-built from an interrupted run."""
+    valid = {name for name, is_valid in existing_indexes(field).items() if is_valid}
     return [index for index in declared_indexes(field) if index.name not in valid]
+
+
+def existing_indexes(field: EmbeddingField) -> dict[str, bool]:
+    """Return name -> whether it is valid, of all indexes of the field's table."""
+    connection = _connection(field)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "WHERE i.indrelid = %s::regclass",
+            [connection.ops.quote_name(field.model._meta.db_table)],
+        )
+        return dict(cursor.fetchall())
+
+
+@contextlib.contextmanager
+def reindexing(field: EmbeddingField) -> Iterator[None]:
+    """Keep sweeps from building this field's index while a command works on it.
+
+    By a lock of the database session, which ends with the command however that ends. If a sweep is building, the
+    command goes on without it: dropping an index waits for those who build.
+    """
+    with _advisory_lock(field, shared=True):
+        yield
 
 
 def drop_indexes(field: EmbeddingField) -> None:
     """Drop the ANN indexes; searches go on, by exact scans. Must not run in a transaction."""
     _await_builds(field)
-    state = _state(field)
+    existing = existing_indexes(field)
     for index in declared_indexes(field):
-        if index.name in state:
+        if index.name in existing:
             _drop(field, index.name)
 
 
@@ -67,21 +91,47 @@ def build_indexes(field: EmbeddingField) -> list[str]:
     Two builds of one table can meet in spite of the wait, and PostgreSQL ends one of them: then it's tried again.
     """
     built: list[str] = []
-    for tries_left in reversed(range(TRIES)):
+    for tries_left in reversed(range(BUILD_TRIES)):
         try:
-            for index in _missing_after_builds(field):
+            _await_builds(field)
+            for index in missing_indexes(field):
                 _build(field, index)
                 built.append(index.name)
             break
         except DatabaseError as e:
-            if getattr(e.__cause__, "sqlstate", None) not in (DEADLOCK, EXISTS_ALREADY) or not tries_left:
+            if getattr(e.__cause__, "sqlstate", None) not in (DEADLOCK, ALREADY_EXISTS) or not tries_left:
                 raise
     return built
 
 
-def _missing_after_builds(field: EmbeddingField) -> list[Any]:
-    _await_builds(field)
-    return missing_indexes(field)
+def rebuild_lost(field: EmbeddingField) -> list[str]:
+    """Build the indexes that a command dropped and did not live to build; return their names. Not in a transaction.
+
+    Safe to run at the same time in several processes: one of them builds, the others return.
+    """
+    connection = _connection(field)
+    since = timezone.now() - datetime.timedelta(hours=LOST_HOURS)
+    unfinished = IndexingRun.objects.using(connection.alias).filter(
+        label=field.label, kind=IndexingRun.Kind.COMMAND, finished_at=None, updated_at__gte=since
+    )
+    if connection.in_atomic_block or not unfinished.exists() or not missing_indexes(field):
+        return []
+    with _advisory_lock(field) as alone:
+        built = build_indexes(field) if alone else []
+        if built:
+            analyze(field)
+        return built
+
+
+def analyze(field: EmbeddingField) -> None:
+    """Refresh the table's statistics, on which the search planner relies."""
+    connection = _connection(field)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {connection.ops.quote_name(field.model._meta.db_table)}")
+
+
+def _connection(field: EmbeddingField) -> Any:
+    return connections[router.db_for_write(field.model)]
 
 
 def _await_builds(field: EmbeddingField) -> None:
@@ -98,7 +148,7 @@ def _await_builds(field: EmbeddingField) -> None:
 
 def _build(field: EmbeddingField, index: Any) -> None:
     connection = _connection(field)
-    if index.name in _state(field):  # invalid
+    if index.name in existing_indexes(field):  # invalid
         _drop(field, index.name)
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [conf.MAINTENANCE_WORK_MEM])
@@ -110,75 +160,26 @@ def _build(field: EmbeddingField, index: Any) -> None:
             cursor.execute("RESET maintenance_work_mem")
 
 
-def analyze(field: EmbeddingField) -> None:
-    """Refresh the table's statistics, on which the search planner relies."""
-    connection = _connection(field)
-    with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {connection.ops.quote_name(field.model._meta.db_table)}")
-
-
-def _connection(field: EmbeddingField) -> Any:
-    return connections[router.db_for_write(field.model)]
-
-
-def _state(field: EmbeddingField) -> dict[str, bool]:
-    connection = _connection(field)
-    with connection.cursor() as cursor:
-        cursor.execute(STATE, [connection.ops.quote_name(field.model._meta.db_table)])
-        return dict(cursor.fetchall())
-
-
 def _drop(field: EmbeddingField, name: str) -> None:
     connection = _connection(field)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
 
 
-# An index that is missing long after may be one that the shop has declared since and not migrated yet.
-LOST_HOURS = 24
-
-
 @contextlib.contextmanager
-def reindexing(field: EmbeddingField) -> Iterator[None]:
-    """While a command works on this field, no sweep builds its index.
+def _advisory_lock(field: EmbeddingField, *, shared: bool = False) -> Iterator[bool]:
+    """Yield whether this session has the field's lock.
 
-    By a lock of the database session, which ends with the command however that ends. If a sweep is building, the
-    command goes on without it: dropping an index waits for those who build.
+    Never waits: whoever waited for an advisory lock would hold a snapshot, and concurrent builds wait for those.
     """
-    connection = connections[router.db_for_write(field.model)]
-    with _locked(connection, field, "_shared"):
-        yield
-
-
-def rebuild_lost(field: EmbeddingField) -> list[str]:
-    """Build the indexes that a command dropped and did not live to build; their names. Not in a transaction.
-
-    Safe to run at the same time in several processes: one of them builds, the others return.
-    """
-    connection = connections[router.db_for_write(field.model)]
-    since = timezone.now() - datetime.timedelta(hours=LOST_HOURS)
-    unfinished = IndexingRun.objects.using(connection.alias).filter(
-        label=field.label, kind=IndexingRun.Kind.COMMAND, finished_at=None, updated_at__gte=since
-    )
-    if connection.in_atomic_block or not unfinished.exists() or not missing_indexes(field):
-        return []
-    with _locked(connection, field, "") as alone:
-        built = build_indexes(field) if alone else []
-        if built:
-            analyze(field)
-        return built
-
-
-@contextlib.contextmanager
-def _locked(connection: Any, field: EmbeddingField, shared: str) -> Iterator[bool]:
-    """Never waits: whoever waited for an advisory lock would hold a snapshot, and concurrent builds wait for those."""
-    name = [f"django_visual_search: {field.label}"]
+    connection = _connection(field)
+    kind, name = "_shared" if shared else "", [f"django_visual_search: {field.label}"]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_lock{shared}(hashtextextended(%s, 0))", name)
+        cursor.execute(f"SELECT pg_try_advisory_lock{kind}(hashtextextended(%s, 0))", name)
         [held] = cursor.fetchone()
     try:
         yield held
     finally:
         if held:
             with contextlib.suppress(DatabaseFailure), connection.cursor() as cursor:
-                cursor.execute(f"SELECT pg_advisory_unlock{shared}(hashtextextended(%s, 0))", name)
+                cursor.execute(f"SELECT pg_advisory_unlock{kind}(hashtextextended(%s, 0))", name)

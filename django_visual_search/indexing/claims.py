@@ -28,7 +28,7 @@ from ..models import IndexingAttempt
 logger = logging.getLogger("django_visual_search")
 
 Result = TypeVar("Result")
-State = IndexingAttempt.State
+AttemptState = IndexingAttempt.State
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def claim(field: EmbeddingField, pictures: list[Picture], token: str) -> list[Cl
 
 def refuse(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:
     """Settle a claim: the picture itself is not acceptable, and is not tried again until it is replaced."""
-    _settle(field, [claimed], state=State.REFUSED, code=code, message=message, **_lease(0))
+    _settle(field, [claimed], state=AttemptState.REFUSED, code=code, message=message, **_lease(0))
 
 
 def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> bool:
@@ -103,7 +103,7 @@ def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> bool
     Returns whether it was.
     """
     last = claimed.attempts >= conf.MAX_ATTEMPTS
-    state = State.QUARANTINED if last else State.FAILED
+    state = AttemptState.QUARANTINED if last else AttemptState.FAILED
     _settle(field, [claimed], state=state, code=code, message=message, **_lease(conf.LEASE_SECONDS))
     return last
 
@@ -113,7 +113,7 @@ def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, a
 
     They may be claimed again ``after`` seconds.
     """
-    _settle(field, claimed, state=State.FAILED, attempts=F("attempts") - 1, message=message, **_lease(after))
+    _settle(field, claimed, state=AttemptState.FAILED, attempts=F("attempts") - 1, message=message, **_lease(after))
 
 
 def renew(field: EmbeddingField, claimed: list[Claim]) -> None:
@@ -136,14 +136,14 @@ def quarantine_lost(field: EmbeddingField) -> int:
     )
     now = timezone.now()
     lost = _attempts(field).filter(
-        state__in=[State.RUNNING, State.FAILED], attempts__gte=conf.MAX_ATTEMPTS, leased_until__lte=now
+        state__in=[AttemptState.RUNNING, AttemptState.FAILED], attempts__gte=conf.MAX_ATTEMPTS, leased_until__lte=now
     )
-    return _update_unlocked(lost, state=State.QUARANTINED, code="worker_lost", message=message, updated_at=now)
+    return _update_unlocked(lost, state=AttemptState.QUARANTINED, code="worker_lost", message=message, updated_at=now)
 
 
 def _settle(field: EmbeddingField, claimed: list[Claim], **values: Any) -> None:
     ids, tokens = [c.picture.object_id for c in claimed], [c.token for c in claimed]
-    _update_unlocked(_attempts(field).filter(object_id__in=ids, token__in=tokens, state=State.RUNNING), **values)
+    _update_unlocked(_attempts(field).filter(object_id__in=ids, token__in=tokens, state=AttemptState.RUNNING), **values)
 
 
 def _attempts(field: EmbeddingField) -> Any:

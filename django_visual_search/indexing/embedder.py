@@ -24,7 +24,7 @@ from ..spaces import features
 from .claims import Claim
 
 
-class Embedded(NamedTuple):
+class EmbeddedBatch(NamedTuple):
     """What became of some pictures."""
 
     vectors: NDArray[np.float16]
@@ -49,7 +49,7 @@ class Embedder:
             self.extractor(np.full((1, size, size, 3), 127, np.uint8))
             self.extractor.loaded_in = os.getpid()
 
-    def submit(self, inputs: NDArray[Any], *, kept: bool) -> Future[Embedded]:
+    def submit(self, inputs: NDArray[Any], *, kept: bool) -> Future[EmbeddedBatch]:
         """Begin to embed a batch: from pixels, uint8 ``(n, s, s, 3)``, or from ``kept`` features, ``(n, width)``.
 
         The future raises ValueError for vectors that are not fit to be written.
@@ -79,7 +79,7 @@ class Embedder:
         assert self.backbone is not None
         return features.Keeper(self.field, self.backbone.features_key)
 
-    def _embed(self, inputs: NDArray[Any], kept: bool) -> Embedded:
+    def _embed(self, inputs: NDArray[Any], kept: bool) -> EmbeddedBatch:
         made = None
         if self.backbone is None:
             vectors = self.extractor(inputs)
@@ -88,7 +88,7 @@ class Embedder:
         else:
             made = self.backbone.kept_features(inputs)
             vectors = self.backbone.project(made)
-        return Embedded(_as_kept(vectors, len(inputs), self.field.dimensions), made)
+        return EmbeddedBatch(_as_kept(vectors, len(inputs), self.field.dimensions), made)
 
 
 def _as_kept(vectors: NDArray[np.float32], count: int, dimensions: int | None) -> NDArray[np.float16]:

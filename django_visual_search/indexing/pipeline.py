@@ -28,7 +28,7 @@ from . import claims
 from .claims import Claim, Lease, Picture
 from .decoding.decoder import Decoded, DecoderLost
 from .decoding.pool import get_pool
-from .embedder import Embedded, Embedder
+from .embedder import EmbeddedBatch, Embedder
 from .runs import Outcome
 from .stale import attempts_at, batched, stale
 from .writes import clear, write
@@ -72,7 +72,7 @@ class Batch:
     """Pixels, uint8 ``(len(claimed), s, s, 3)``, once they are decoded; or features, float16 ``(len(claimed), w)``."""
     kept: bool = False
     """Whether the inputs are features."""
-    embedded: Future[Embedded] | None = None
+    embedded: Future[EmbeddedBatch] | None = None
 
     def singly(self) -> Iterator[Batch]:
         """Yield a batch for each picture."""

@@ -1,6 +1,7 @@
-"""What state the vector of each picture is in, as SQL: the status column, its filter and the dashboard all ask this.
+"""The state of each picture's vector, as SQL, and of products: counts and reasons for a page of them at once.
 
-The status of products: the worst state of their pictures, with counts and reasons, for a page of them at once.
+Entry functions: ``picture_states`` for rows that have pictures, ``statuses`` and ``in_state`` for products. The status
+column of the admin, its filter, the dashboard and the findability report all ask here.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from enum import StrEnum
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -27,11 +26,11 @@ from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
 from ..search.candidates import product_pk
 from ..spaces.heads import wanted_extractor_key
-from .stale import targets
+from .stale import attempts_at, targets
 
 
 class State(StrEnum):
-    """Of a picture's vector; of a product, the worst of its pictures'. From best to worst."""
+    """The state of a picture's vector, from best to worst; of a product, the worst of its pictures'."""
 
     CURRENT = "current"
     STALE = "stale"
@@ -53,12 +52,13 @@ LABELS = {
 }
 NO_PICTURE = ""
 """The state of a row whose picture column is empty, and that has no vector either."""
+WORST_FIRST = list(reversed(State))
 
 
-def pictures(field: EmbeddingField) -> QuerySet[Any]:
-    """The rows that have the field's pictures (``indexing.stale.targets``), annotated further.
+def picture_states(field: EmbeddingField) -> QuerySet[Any]:
+    """Return the rows that have the field's pictures (``stale.targets``), annotated further.
 
-    ``visual_product``: the product's primary key; ``visual_key``: the key of the vector that there is, or NULL;
+    ``visual_product``: the product's primary key; ``visual_key``: the key of the vector that exists, or NULL;
     ``visual_state``: a State, or NO_PICTURE.
     """
     text = models.TextField()
@@ -70,8 +70,8 @@ def pictures(field: EmbeddingField) -> QuerySet[Any]:
     state = Case(
         When(visual_image="", visual_key__isnull=True, then=Value(NO_PICTURE)),
         When(~Q(visual_image="") & Q(visual_key=F("visual_wanted")), then=Value(State.CURRENT.value)),
-        When(visual_tried__in=_tried(field, State.REFUSED), then=Value(State.REFUSED.value)),
-        When(visual_tried__in=_tried(field, State.QUARANTINED), then=Value(State.QUARANTINED.value)),
+        When(visual_tried__in=_tried(field, state=State.REFUSED.value), then=Value(State.REFUSED.value)),
+        When(visual_tried__in=_tried(field, state=State.QUARANTINED.value), then=Value(State.QUARANTINED.value)),
         When(visual_key__isnull=True, then=Value(State.MISSING.value)),
         default=Value(State.STALE.value),
         output_field=text,
@@ -79,31 +79,11 @@ def pictures(field: EmbeddingField) -> QuerySet[Any]:
     return rows.annotate(visual_state=state)
 
 
-def _tried(field: EmbeddingField, state: State) -> QuerySet[Any]:
-    """What attempts that ended so were at: not correlated, so that PostgreSQL reads these few rows once."""
-    ended = IndexingAttempt.objects.filter(label=field.label, state=state.value)
-    return ended.annotate(tried=Concat("object_id", Value(" "), "key", output_field=models.TextField())).values("tried")
-
-
-def with_attempts(rows: QuerySet[Any], field: EmbeddingField) -> QuerySet[Any]:
-    """``pictures`` with ``visual_attempt`` too: state, code and message of the attempt that there was."""
-    attempt = _attempts(field).values(
-        as_json=JSONObject(state="state", code="code", message="message", leased_until="leased_until")
-    )
-    return rows.annotate(
-        visual_attempt=Case(
-            When(visual_state__in=[State.CURRENT, NO_PICTURE], then=None),
-            default=Subquery(attempt[:1]),
-            output_field=models.JSONField(),
-        )
-    )
-
-
-def _attempts(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
-    """The attempts at the vector that is wanted now."""
-    return IndexingAttempt.objects.filter(
-        label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("visual_wanted")
-    )
+def _tried(field: EmbeddingField, **conditions: str) -> QuerySet[Any]:
+    """Return what attempts were at, as ``visual_tried``: not correlated, so PostgreSQL reads these few rows once."""
+    attempts = IndexingAttempt.objects.filter(label=field.label, **conditions)
+    tried = Concat("object_id", Value(" "), "key", output_field=models.TextField())
+    return attempts.annotate(tried=tried).values("tried")
 
 
 def _key(field: EmbeddingField) -> Any:
@@ -111,31 +91,23 @@ def _key(field: EmbeddingField) -> Any:
         return F(field.key_name)
     if not field.link.remote_field.hidden:
         return F(f"{field.link.related_query_name()}__{field.key_name}")
-    return Subquery(_companion(field).values(field.key_name)[:1])
+    return Subquery(field.companions().values(field.key_name)[:1])
 
 
 def _product(field: EmbeddingField) -> Any:
-    """From a picture's row to its product's primary key."""
+    """Return an expression for the primary key of a picture's product."""
     if field.link is None:
         return F(product_pk(field))
     head, _sep, rest = (field.product or "").partition("__")
     if head == field.link.name:
         return F(f"{rest}__pk" if rest else "pk")
     # The companion says by itself which product it belongs to, or is the product.
-    return Subquery(_companion(field).values(product_pk(field))[:1])
-
-
-def _companion(field: EmbeddingField) -> QuerySet[Any]:
-    assert field.link is not None
-    return field.model._base_manager.filter(**{field.link.attname: OuterRef(field.link.target_field.attname)})
-
-
-WORST_FIRST = [State.QUARANTINED, State.REFUSED, State.MISSING, State.STALE, State.CURRENT]
+    return Subquery(field.companions().values(product_pk(field))[:1])
 
 
 @dataclass
 class ProductStatus:
-    """Of one product's pictures, over all embedding fields by which it is found."""
+    """The states of one product's pictures, over all embedding fields that it is found by."""
 
     counts: Counter[str] = dataclass_field(default_factory=Counter)
     """Pictures by State."""
@@ -158,11 +130,11 @@ class ProductStatus:
 
 
 def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus]:
-    """The status of each of these products, by primary key: one query for each embedding field."""
+    """Return the status of each of these products, by primary key: one query for each embedding field."""
     found = {key: ProductStatus() for key in keys}
     for field in fields_of_product(model) if found else ():
         try:
-            rows = with_attempts(pictures(field), field).filter(visual_product__in=list(found))
+            rows = _with_attempts(field).filter(visual_product__in=list(found))
             rows = rows.exclude(visual_state=NO_PICTURE).order_by("pk")
         except ImproperlyConfigured as e:
             # The list of products is worth more than this column.
@@ -170,17 +142,31 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
                 status.counts[State.STALE] += 1
                 status.reasons.setdefault(State.STALE, str(e))
             continue
-        current = wanted_extractor_key(field)
+        extractor_key = wanted_extractor_key(field)
         values = rows.values_list("visual_product", "visual_state", "visual_image", "visual_key", "visual_attempt")
         for product, state, image, key, attempt in values:
             found[product].counts[state] += 1
             if state != State.CURRENT:
-                found[product].reasons.setdefault(state, _reason(image, key, attempt, current))
+                found[product].reasons.setdefault(state, _reason(image, key, attempt, extractor_key))
     return found
 
 
+def _with_attempts(field: EmbeddingField) -> QuerySet[Any]:
+    """Return ``picture_states`` with ``visual_attempt``: state, code and message of the attempt at the vector."""
+    attempt = attempts_at(field).values(
+        as_json=JSONObject(state="state", code="code", message="message", leased_until="leased_until")
+    )
+    return picture_states(field).annotate(
+        visual_attempt=Case(
+            When(visual_state__in=[State.CURRENT, NO_PICTURE], then=None),
+            default=Subquery(attempt[:1]),
+            output_field=models.JSONField(),
+        )
+    )
+
+
 def _reason(image: str, key: str | None, attempt: dict[str, Any] | None, extractor_key: str) -> str:
-    """Why the picture has no current vector."""
+    """Return why the picture has no current vector."""
     tried = attempt["state"] if attempt else None
     if attempt and tried == IndexingAttempt.State.RUNNING:
         return gettext("It is being embedded now.")
@@ -200,20 +186,21 @@ def _reason(image: str, key: str | None, attempt: dict[str, Any] | None, extract
 
 
 def in_state(products: QuerySet[Any], state: State) -> QuerySet[Any]:
-    """Those of the products whose status is this: a picture in that state, and none in a worse one."""
+    """Return the products whose status is this: a picture in that state, and none in a worse one."""
     fields = fields_of_product(products.model)
     # A product that has one picture at most is in that picture's state.
     single = len(fields) == 1 and fields[0].product is None
     worse = [] if single else WORST_FIRST[: WORST_FIRST.index(state)]
-    condition = _any(fields, [state])
+    condition = has_picture(fields, [state])
     if state is State.MISSING:
-        condition |= ~_any(fields, list(State))
-    return products.filter(condition & ~_any(fields, worse) if worse else condition)
+        condition |= ~has_picture(fields, list(State))
+    return products.filter(condition & ~has_picture(fields, worse) if worse else condition)
 
 
-def _any(fields: list[EmbeddingField], states: list[State]) -> Q:
-    """Whether a product has a picture in one of the states."""
-    found = [
-        Q(Exists(pictures(field).filter(visual_product=OuterRef("pk"), visual_state__in=states))) for field in fields
-    ]
-    return reduce(or_, found, Q(pk__in=[]))
+def has_picture(fields: Iterable[EmbeddingField], states: list[State], *, code: str = "") -> Q:
+    """Match products that have a picture in one of the states; with ``code``, one that an attempt ended so at."""
+    found = Q(pk__in=[])
+    for field in fields:
+        rows = picture_states(field).filter(visual_product=OuterRef("pk"), visual_state__in=states)
+        found |= Q(Exists(rows.filter(visual_tried__in=_tried(field, code=code)) if code else rows))
+    return found

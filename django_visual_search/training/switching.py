@@ -2,7 +2,7 @@
 
 Entry functions: ``space_named`` finds the space that a command names, ``worse`` says why it should not serve,
 ``announce`` switches to it and ``roll_back`` goes back. A switch is first announced; vectors move when every process
-searches both spaces; ``indexing.settle`` finishes it when all have moved.
+searches both spaces; ``indexing.end_switch`` ends it when all have moved.
 """
 
 from __future__ import annotations

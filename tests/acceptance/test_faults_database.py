@@ -17,7 +17,6 @@ from django.db import connection, connections, transaction
 from django_visual_search import indexing, search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
-from django_visual_search.indexing import ann as rebuilding
 from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import IndexingAttempt
 
@@ -70,7 +69,7 @@ def missing():
 
 def states():
     """The index's validity, None while it is not there."""
-    return ann._state(get_field(LABEL)).get("product_embedding_hnsw")
+    return ann.existing_indexes(get_field(LABEL)).get("product_embedding_hnsw")
 
 
 @pytest.fixture
@@ -162,7 +161,7 @@ def test_sweeps_build_the_index_that_a_killed_command_left_dropped(shop, index, 
     killed = shop.command(*REINDEX)
     until(lambda: embedded() > 300, 60, "the middle of the reindex")
     assert missing()
-    assert rebuilding.rebuild_lost(get_field(LABEL)) == [], "the command will build it"
+    assert ann.rebuild_lost(get_field(LABEL)) == [], "the command will build it"
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait(20)
     until(lambda: advisory_locks() == 0, 30, "the end of the command's session")

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection, models
+from django.utils import timezone
 
 from django_visual_search import indexing
 from django_visual_search.fields.keys import split_key
@@ -155,6 +156,30 @@ def test_a_refused_picture_is_reported_and_the_rest_goes_on():
     bad.image.save("bad.jpg", picture_file(9))
     assert embed_all().done == 1
     assert not IndexingAttempt.objects.exists()
+
+
+def test_a_sweep_leaves_settled_attempts_to_the_database(django_assert_max_num_queries):
+    """However many pictures were refused: a sweep comes every half minute."""
+    field = get_field("testshop.Product.embedding")
+    products = Product.objects.bulk_create(Product(image="products/none.jpg") for _ in range(1500))
+    IndexingAttempt.objects.bulk_create(
+        IndexingAttempt(
+            label=field.label,
+            object_id=str(product.pk),
+            key=wanted_embedding_key(field, product.image.name),
+            token=uuid.uuid4(),
+            state=IndexingAttempt.State.REFUSED,
+            leased_until=timezone.now(),
+        )
+        for product in products
+    )
+    with django_assert_max_num_queries(2):  # which space serves, and one for all attempts
+        indexing.drop_needless_attempts(field)
+    assert IndexingAttempt.objects.count() == 1500
+    assert not embed_all().settled
+    Product.objects.filter(pk__gt=products[0].pk).delete()
+    indexing.drop_needless_attempts(field)
+    assert IndexingAttempt.objects.get().object_id == str(products[0].pk)
 
 
 def test_a_row_that_the_database_rejects_takes_nothing_along():

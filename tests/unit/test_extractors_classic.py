@@ -107,7 +107,7 @@ def test_features_key_is_shared_by_all_widths():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dimensions": WIDTH + 1}, f"gives {WIDTH} features a picture, fewer than the {WIDTH + 1} dimensions"),
+        ({"dimensions": WIDTH + 1}, f"gives {WIDTH} features a picture, fewer than the field's {WIDTH + 1} dimensions"),
         ({"dimensions": 0}, "dimensions must be 1 or more"),
         ({"input_size": 31}, "input_size must be 32 pixels or more"),
     ],

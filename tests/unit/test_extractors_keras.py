@@ -225,8 +225,8 @@ def test_every_key_is_short_enough():
         ({"application": "qqqq"}, "There are: ConvNeXtBase, "),
         ({"weights": "w.h5"}, "weights_sha256 must be the file's sha256.*sha256sum w.h5"),
         ({"weights": "w.h5", "weights_sha256": "abc"}, "64 hexadecimal digits"),
-        ({"weights_sha256": SHA}, "weights_sha256 goes with a path"),
-        ({"application": "VGG16", "dimensions": 513}, "512 features a picture, fewer than the 513 dimensions"),
+        ({"weights_sha256": SHA}, "weights_sha256 belongs to a file of weights"),
+        ({"application": "VGG16", "dimensions": 513}, "512 features a picture, fewer than the field's 513 dimensions"),
         ({"application": "MobileNet", "application_kwargs": {"alpha": 0.25}}, "say dimensions="),
         ({"application_kwargs": {"include_top": True}}, "application_kwargs can't have include_top"),
         ({"pooling": None}, 'pooling must be "avg" or "max"'),
@@ -358,7 +358,7 @@ def test_dimensions_beyond_features_known_only_after_the_export_are_refused(rand
     exported = random_store.get(KerasExtractor(**RANDOM).artifact)
     extractor.artifacts = DirectoryStore(tmp_path)
     extractor.artifacts.put(extractor.artifact, exported.read_bytes())
-    with pytest.raises(ValueError, match="gives 576 features a picture, fewer than the 600 dimensions"):
+    with pytest.raises(ValueError, match="gives 576 features a picture, fewer than the field's 600 dimensions"):
         extractor(noise(1, 32))
 
 
@@ -382,11 +382,11 @@ def test_threads_get_what_one_thread_gets(random_store):
 
 
 def test_a_fork_after_the_first_call_works_and_ends(random_store):
-    """LiteRT's threads don't survive a fork: an inherited interpreter would hang in a call and at the child's exit."""
+    """LiteRT's threads don't survive a fork: an inherited interpreter would hang in a call and crash at the exit."""
     script = (
         "import json, os, sys, numpy\nfrom django_visual_search.extractors import DirectoryStore\n"
         "from django_visual_search.extractors.keras import KerasExtractor\n"
-        "extractor = KerasExtractor(**json.loads(sys.argv[1]), threads=2, artifacts=DirectoryStore(sys.argv[2]))\n"
+        "extractor = KerasExtractor(**json.loads(sys.argv[1]), threads=4, artifacts=DirectoryStore(sys.argv[2]))\n"
         "pictures = numpy.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=numpy.uint8)\n"
         "before = extractor(pictures)\nchildren = []\n"
         "for use in (True, False):\n"

@@ -65,7 +65,7 @@ def finetune(
     """
     options = options or FinetuneOptions()
     request = Request.of(recipe, pictures, labels, split, options, scenes)
-    problem = export.missing(recipe)
+    problem = export.export_problem(recipe)
     if problem:
         no_tensorflow = problem == export.NO_TENSORFLOW.format(recipe.application)
         raise ExtractorUnavailable(NEEDS_TENSORFLOW.format(recipe.application) if no_tensorflow else problem)

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...extractors.backbone import picture_size
-from ...extractors.export import Recipe
+from ...extractors.export import Recipe, picture_size
 from ..labels import Labels, Values, grouping
 from ..selection import answerable
 from ..splits import Indices, Split

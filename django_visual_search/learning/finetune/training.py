@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ...extractors import build
-from ...extractors.backbone import picture_size
+from ...extractors.export import picture_size
 
 FEATURES_AT_ONCE = 32
 """Pictures that features are computed of at a time."""
