@@ -90,7 +90,7 @@ def rank(
 def _numbers(
     first: Sequence[str] | NDArray[Any], second: Sequence[str] | NDArray[Any]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number both, equally where the texts are equal; -1 for ""."""
+    """Assign numbers to both, equal ones to equal texts, -1 to ""."""
     numbers: dict[str, int] = {"": -1}
     made = [np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.intp) for texts in (first, second)]
     return made[0], made[1]

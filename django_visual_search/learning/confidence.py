@@ -152,7 +152,7 @@ def _nearest(queries: NDArray[Any], gallery: NDArray[Any], at_once: int) -> tupl
 
 
 def _together(query_values: Values, gallery_values: Values, queries: int, gallery: int) -> Grouping:
-    """Number the labels of both alike, queries first."""
+    """Assign the labels of both the same numbers, queries first."""
     both = (query_values, gallery_values)
     plain = [list(values.tolist() if isinstance(values, np.ndarray) else values) for values in both]
     if (len(plain[0]), len(plain[1])) != (queries, gallery):

@@ -46,7 +46,7 @@ class Grouping:
 
 
 def grouping(name: str, values: Values, pictures: int) -> Grouping:
-    """Number a label's values. Raises ValueError if there aren't as many as ``pictures``."""
+    """Assign numbers to a label's values. Raises ValueError if there aren't as many as ``pictures``."""
     if len(values) != pictures:
         raise ValueError(f"There are {len(values)} labels {name!r} for {pictures} pictures.")
     numbers: dict[Hashable, int] = {}
@@ -58,7 +58,7 @@ def grouping(name: str, values: Values, pictures: int) -> Grouping:
 
 
 def groupings(labels: Labels, pictures: int) -> list[Grouping]:
-    """Number all labels, in the order given. Raises ValueError if there are none or their lengths differ."""
+    """Assign numbers to all labels, in the order given. Raises ValueError if there are none or their lengths differ."""
     if not labels:
         raise ValueError("No labels were given: there is nothing to learn from.")
     return [grouping(name, values, pictures) for name, values in labels.items()]

@@ -206,7 +206,7 @@ def near_duplicates(
 
 
 def _components(count: int, one: Indices, other: Indices) -> Indices:
-    """The connected component of each of ``count`` nodes under the edges from ``one`` to ``other``, numbered by their
+    """Return the connected component of each of ``count`` nodes with edges from ``one`` to ``other``, numbered by their
     lowest node."""
     require()
     from scipy.sparse import coo_array
@@ -228,7 +228,7 @@ def _rarely_exceeded(parts: list[NDArray[np.float32]], labels: Indices) -> float
 
 
 def _cosines(parts: list[NDArray[np.float32]], some: Indices, others: Indices) -> NDArray[np.float32]:
-    """``(some, others)``: the mean over the kinds of features."""
+    """Return ``(some, others)``: the mean over the kinds of features."""
     return np.asarray(np.mean([part[some] @ part[others].T for part in parts], axis=0), np.float32)
 
 

@@ -193,7 +193,7 @@ def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Ca
 
 
 def _by_product(context: RankingContext) -> dict[Any, list[Rule]]:
-    """The rules that count for each product, in their order."""
+    """Return the rules that count for each product, in their order."""
     for_query: dict[Any, list[Rule]] = {}
     for_all: dict[Any, list[Rule]] = {}
     for rule in context.rules:

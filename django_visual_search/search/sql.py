@@ -86,7 +86,7 @@ def _scan(
     pins: Sequence[Any],
     reserve: bool,
 ) -> Statement:
-    """SQL giving (part, row's key, product's key, distance). ``rows``: (row's key, product's key, vector)."""
+    """Return SQL for (part, row's key, product's key, distance). ``rows``: (row's key, product's key, vector)."""
     allowed, params = rows
     distance = f"vector {OPERATORS[field.metric]} (SELECT vector FROM query)"
     nearest_first = f"ORDER BY distance, pk LIMIT {limit:d}"
@@ -140,7 +140,7 @@ def owner_columns(field: EmbeddingField) -> tuple[list[Any], list[Any]]:
 
 
 def _owners(field: EmbeddingField, connection: Any) -> tuple[list[str], str]:
-    """The names of ``owner_columns``, and SQL that joins their tables to ``hits``."""
+    """Return the names of ``owner_columns``, and SQL that joins their tables to ``hits``."""
     quote, opts = connection.ops.quote_name, field.model._meta
     own, linked = owner_columns(field)
     names = [f"owner.{quote(column.column)}" for column in own]

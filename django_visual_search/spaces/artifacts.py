@@ -37,7 +37,7 @@ class DatabaseStore:
         return self._local(row)
 
     def _local(self, row: Any) -> Path:
-        """The copy on disk, made if it is absent or damaged. Raises RuntimeError where the row itself is damaged."""
+        """Return the copy on disk, made if it is absent or damaged. Raises RuntimeError for a damaged row."""
         cache = DirectoryStore(cache_directory())
         local = cache.get(row.sha256)
         if local is not None and _sha256(local.read_bytes()) == row.sha256:
