@@ -70,8 +70,7 @@ def _answer(request: HttpRequest, field: EmbeddingField) -> HttpResponse:
         except PHOTO_ERRORS as error:
             refusal = refusal_of(error)
             form.add_error("image" if isinstance(error, ImageRefused) else None, refusal.sentence)
-            retry_after = refusal.retry_after
-            status = refusal.status if retry_after else 422
+            status, retry_after = refusal.page_status, refusal.retry_after
     response = _page(request, field, form, found, status)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
@@ -103,10 +102,10 @@ def _search(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) 
 
 def _seconds_to_wait(request: HttpRequest) -> int | None:
     """Return None where the visitor may search now."""
-    asked = Request(request)
+    api_request = Request(request)
     if user := getattr(request, "user", None):
-        asked.user = user
+        api_request.user = user
     throttle = PhotoThrottle()
-    if throttle.allow_request(asked, None):
+    if throttle.allow_request(api_request, None):
         return None
     return math.ceil(throttle.wait() or 60)

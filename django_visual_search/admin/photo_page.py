@@ -62,8 +62,7 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
                 form.add_error(None, gettext("Photo search can't run here: %(reason)s") % {"reason": error})
             else:
                 form.add_error("photo" if isinstance(error, ImageRefused) else None, refusal.sentence)
-            retry_after = refusal.retry_after
-            status = refusal.status if retry_after else 422
+            status, retry_after = refusal.page_status, refusal.retry_after
         sent: Any = form.cleaned_data if hasattr(form, "cleaned_data") else {}
     else:
         form = model_admin.visual_search_form(initial=request.GET.dict())

@@ -34,6 +34,11 @@ class Refusal:
     retry_after: int | None = None
     """Seconds, for the header Retry-After."""
 
+    @property
+    def page_status(self) -> int:
+        """HTTP status of a page that shows its form again: 422 for a refused photo."""
+        return self.status if self.retry_after else 422
+
 
 def refusal_of(error: ImageRefused | Busy | ExtractorUnavailable | ConfidenceUnknown) -> Refusal:
     """Return how to refuse a photo search that ended with ``error``; an unavailable extractor is logged as well."""
