@@ -114,7 +114,7 @@ def _mark_stale(field: EmbeddingField, instance: models.Model) -> bool:
 
 
 def _shows_current(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
-    """Return whether the instance shows that it is new without a picture, or that its vector is its picture's."""
+    """Return whether nothing is to be done: a new row without a picture, or a vector made from the current picture."""
     image = getattr(instance, field.image_field.name)
     if created or not image:
         return created and not image

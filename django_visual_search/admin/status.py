@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from ..indexing.status import ProductStatus, State, in_state
 
 REASON_LENGTH = 90
-"""Characters in the list; the tooltip has all of it."""
+"""Longest reason shown in the list, in characters; the tooltip shows it in full."""
 NEEDS_ACTION = {State.REFUSED, State.QUARANTINED}
 """States that somebody has to act on: the list shows their reason."""
 

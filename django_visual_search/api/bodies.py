@@ -94,7 +94,7 @@ class PlainTextJSONParser(BoundedJSONParser):
 
 
 def check_charset(request: HttpRequest) -> None:
-    """Refuse JSON and forms that aren't UTF-8: Django accepts codecs of Python that can't decode a form."""
+    """Refuse JSON and forms that aren't UTF-8: Django accepts Python codecs that can't decode a form."""
     if request.encoding and codecs.lookup(request.encoding).name not in ("utf-8", "ascii"):
         raise UnsupportedMediaType(request.content_type, _("The request must be in UTF-8."))
 

@@ -15,7 +15,7 @@ from ..indexing.ann import missing_indexes
 from ..models import IndexingAttempt
 
 OLDEST = "0.8.4"
-"""Earlier ones can corrupt an HNSW index in vacuum."""
+"""Earlier versions can corrupt an HNSW index during VACUUM."""
 
 
 def check_extension(alias: str) -> list[checks.CheckMessage]:
@@ -51,7 +51,7 @@ def _parts(version: str) -> list[int]:
 
 
 def check_indexes(field: EmbeddingField, alias: str) -> list[checks.CheckMessage]:
-    """Warn of declared ANN indexes that are absent or invalid, once the column itself is migrated."""
+    """Warn about declared ANN indexes that are absent or invalid, if the column exists."""
     connection = connections[alias]
     try:
         missing = missing_indexes(field) if _has_column(connection, field) else []

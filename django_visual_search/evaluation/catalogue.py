@@ -134,7 +134,7 @@ def _columns(embedding: EmbeddingField) -> tuple[str, str, str]:
 
 
 def _drawn(name: str, seed: int) -> MD5:
-    """Return an expression that orders the values of a column at random, always alike for one seed."""
+    """Return an expression that orders a column's values randomly but reproducibly for a given seed."""
     return MD5(_text(name, f"{seed} "))
 
 

@@ -20,7 +20,7 @@ from .sessions import session_of
 logger = logging.getLogger("django_visual_search")
 
 MOST_WAITING = 100
-"""Rows that wait for the end of a request, which never comes in a script that makes requests of its own."""
+"""Most rows kept until the request ends; in a script that builds its own requests, that never happens."""
 
 _waiting = Local()
 
@@ -29,7 +29,8 @@ def log_search(results: SearchResults, milliseconds: float, request: Any = None)
     """Log a search. The row is written after the response; without a request, at once.
 
     A page that continues a search (``search.next_page``) is not a search. Nothing happens where
-    ``VISUAL_SEARCH["LOG_SEARCHES"]`` is off. A row that can't be written is a warning in the log, never an error.
+    ``VISUAL_SEARCH["LOG_SEARCHES"]`` is off. If a row can't be written, a warning is
+    logged; no error is raised.
     """
     ranking = results.ranking
     if not conf.LOG_SEARCHES or ranking.shown > len(results.hits):
@@ -61,8 +62,8 @@ def write_searches(**kwargs: Any) -> None:
     """Write the searches of the request that ends on this thread."""
     if _rows():
         _write_waiting()
-        # Django closed its connections before, and writing has opened one again. Not inside a transaction, as where a
-        # test's client makes the request.
+        # Django has already closed its connections; writing reopened one. Inside a transaction it stays open, for
+        # example when a test client makes the request.
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()

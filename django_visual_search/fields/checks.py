@@ -43,7 +43,7 @@ def problem(check: str, message: str, hint: str, obj: Any = None) -> checks.Chec
 
 
 def check_embedding_field(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """Return all messages about the field's own declaration; the package ``checks`` asks settings and servers."""
+    """Return all messages about the field's own declaration; the package ``checks`` covers settings and databases."""
     messages = [*_check_dimensions(field), *_check_metric(field)]
     source = _check_source(field)
     messages += source
@@ -71,7 +71,7 @@ def _check_metric(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
     hint = (
-        "Name an ImageField of this model (source='image') or of a model one one-to-one link away "
+        "Name an ImageField of this model (source='image') or of a model linked by one OneToOneField "
         "(source='image__original')."
     )
     if not isinstance(field.source, str) or not field.source:
@@ -134,7 +134,7 @@ def _check_keys(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def _check_companion(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """Report what keeps us from inserting a companion's row with nothing but link, vector and key."""
+    """Report why a companion row can't be inserted with only its link, vector and key."""
     if field.link is None:
         return []
     name = field.model.__name__
@@ -151,7 +151,7 @@ def _check_companion(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def _fills_itself(field: Any) -> bool:
-    """Return whether rows, more than one, can be inserted without a value for this column."""
+    """Return whether several rows can be inserted without a value for this column."""
     if field.null or field.generated or isinstance(field, models.AutoField) or field.has_default():
         return True
     if field.db_default is not models.NOT_PROVIDED or getattr(field, "auto_now", False):

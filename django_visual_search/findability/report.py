@@ -82,7 +82,7 @@ REASON_STATES = {
     Reason.STALE: State.STALE,
 }
 PRECEDENCE = [Reason.QUARANTINED, Reason.REFUSED, Reason.MISSING, Reason.STALE]
-"""A product with pictures of several reasons has the first of these."""
+"""If a product's pictures have several reasons, the first in this list counts."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Unfindable:
 
 
 def count_unfindable(model: type[Model], label: str | None = None) -> dict[Reason, int]:
-    """Return the number of products of each reason, for all reasons."""
+    """Return how many products each reason applies to."""
     return {reason: _found(model, reason, label).count() for reason in Reason}
 
 

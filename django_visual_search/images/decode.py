@@ -27,7 +27,8 @@ PLUGINS = {
 }
 
 # Peak bytes per pixel while a picture is decoded whole (PNG: by mode). Measured with Pillow 13 and pi-heif 1.4: WebP
-# 16.7, AVIF 10.0 and HEIC 7.2 at 8 bits, with room for 10 bits in the latter two; GIF 1.1, as much for its disposal.
+# 16.7, AVIF 10.0 and HEIC 7.2 at 8 bits, with room for 10 bits in the latter two; GIF 1.1, plus as much again for
+# frame disposal.
 DECODE_COST = {"WebP": 17, "AVIF": 13, "GIF": 2, "HEIC": 8.5}
 PNG_COST = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 

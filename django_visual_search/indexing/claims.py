@@ -109,7 +109,7 @@ def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> bool
 
 
 def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, after: float = 0) -> None:
-    """Give claims back without counting them, unless they are settled: the reason is not the pictures.
+    """Release unsettled claims without counting the attempt: the pictures are not at fault.
 
     They may be claimed again ``after`` seconds.
     """
@@ -117,7 +117,7 @@ def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, a
 
 
 def renew(field: EmbeddingField, claimed: list[Claim]) -> None:
-    """Let claims that still hold go on for another lease from now."""
+    """Extend claims that are still valid by another lease."""
     _settle(field, claimed, **_lease(conf.LEASE_SECONDS))
 
 
@@ -168,7 +168,7 @@ SHORTEST_WAIT = 0.05  # seconds
 class Lease:
     """The claims that this process holds: renewed while their pictures are worked on, given back at an interruption.
 
-    They are renewed three times as often as they would end.
+    They are renewed every third of a lease.
     """
 
     def __init__(self, field: EmbeddingField) -> None:

@@ -101,7 +101,7 @@ class _Pipeline:
         return outcome
 
     def take(self, keys: tuple[Any, ...]) -> None:
-        """Claim what is stale of these rows, and bring the batches on their way one step further."""
+        """Claim the stale ones of these rows and begin to decode them; advance if AHEAD batches are being decoded."""
         untried, tried = self._look_up(keys)
         if untried or tried:
             self.embedder.load()
@@ -129,7 +129,7 @@ class _Pipeline:
             self.inferring.remove(batch)
 
     def close(self) -> None:
-        """Interrupted, or the extractor or the database is gone: not the pictures' fault, so it doesn't count."""
+        """Cancel what is being decoded and give back the claims still held, without counting an attempt."""
         for batch in self.decoding:
             for future in batch.files:
                 future.cancel()

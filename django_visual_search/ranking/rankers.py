@@ -83,12 +83,12 @@ AVERAGE_HITS = 2.0
 KNOWN_LOOKS = 20.0
 """A hit with so many looks counts half of one with very many, for the average."""
 ALONE_GAIN = 8.0
-"""How much gain at the average rate is added to a hit's own, over all other queries."""
+"""Strength of the prior, as gain: so much at the average rate counts beside a hit's own gain over all other queries."""
 PAIR_GAIN = 4.0
-"""How much gain at its rate over all other queries is added to a hit's own for this query."""
+"""Strength of the prior, as gain: so much at its rate over all other queries counts beside its own for this query."""
 ONE_NETWORK = 3.0
 """Gain over all other queries that may be the doing of one network in one day, and so says nothing: what
-``feedback.weights`` lets one add to a product."""
+``feedback.events`` lets one add to a product."""
 LEAST = 0.1
 """A hit's rate over all other queries is taken to be at least this share of the average."""
 

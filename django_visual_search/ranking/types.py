@@ -67,7 +67,7 @@ class RankingContext:
     limit: int
     """How many hits are to be chosen from the candidates, which may be more."""
     rules: tuple[Rule, ...] = ()
-    """Those for this query product and those for every search, older ones first."""
+    """Those for this query product and those for every search, by slot, then older first."""
 
 
 Ranker = Callable[[list[Candidate], RankingContext], list[Candidate]]

@@ -74,9 +74,9 @@ def search_by_image(
 
     ``label``: the embedding field, ``app.Model.field`` (or ``app.Model`` where that is clear).
     ``crop``: ``(x0, y0, x1, y1)`` as fractions of the photo as a person sees it. The others: as for ``similar_to``.
-    One query more than that every ten seconds, for the serving space. Raises images.ImageRefused for a file that is not
-    accepted as a photo, ExtractorUnavailable where the extractor can't run, or can't before an export, LookupError for
-    an unknown label, and ValueError as ``similar_to``.
+    As many queries as ``similar_to``, and one more every ten seconds, to learn which spaces are live. Raises
+    images.ImageRefused for a file that is not accepted as a photo, ExtractorUnavailable where the extractor can't run
+    or its model has to be exported first, LookupError for an unknown label, and ValueError as ``similar_to``.
     """
     check_limit(limit)
     field = get_field(label)

@@ -13,7 +13,7 @@ from ..fields import EmbeddingField
 from ..fields.keys import SEPARATOR
 from ..ranking.types import Candidate
 
-# In a small shop all vectors have moved within a second.
+# No fixed time: counts are kept 20 times as long as counting took, and a small shop's vectors move within a second.
 memory = Memory(seconds=0, times=20.0)
 """Counts of ``rows_by_space``."""
 
@@ -21,7 +21,7 @@ memory = Memory(seconds=0, times=20.0)
 def merge(
     rankings: Sequence[list[Candidate]], rows: dict[str, int], limit: int, pins: Collection[Any]
 ) -> list[Candidate]:
-    """Merge by rank: the i-th of a space with a share s of all rows is where the (i / s)-th of all would be.
+    """Merge by estimated overall rank: rank i in a space with share s of the rows counts as rank i / s overall.
 
     ``rankings``: of one space each. ``rows``: how many rows each space has, by extractor key. A product that is in
     several keeps its best place. The scores are dealt out again, the largest to the first, so that rankers see one

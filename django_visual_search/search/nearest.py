@@ -60,8 +60,8 @@ def nearest(
 ) -> Found:
     """Return the ``limit`` nearest products; more where rankers have something to choose from, and the pinned ones too.
 
-    ``query``: the vectors, one for each live space; or a ``query.stored_picture``, whose product is left out. That is
-    read with the facts, in one message. ``exclude``: the key of the product that vectors are about.
+    ``query``: the vectors, one for each live space; or a ``query.stored_picture``, which is read with the facts in one
+    message, and whose product is left out. ``exclude``: the primary key of the product to leave out.
     """
     connection = connections[router.db_for_read(field.model)]
     needs = set(needs_of(rankers))
@@ -100,8 +100,9 @@ def nearest(
     plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
     pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
     how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs, "query_id": query_id}
-    # An exact scan that rarely runs takes PostgreSQL a quarter of a millisecond to plan; but a search that has sent a
-    # message has no third query left for it.
+    # A search sends three messages at most: facts, rows, products. If it has sent the first, an exact scan after a
+    # scan that came back short would be the fourth, so it goes into the same statement. Otherwise it is left out: it
+    # rarely runs, and takes PostgreSQL a quarter of a millisecond to plan.
     reserve = sent or len(query) > 1
     hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how))
     if not plan.exact and not reserve and sum(hit.part == SCANNED for hit in hits) < limit:

@@ -23,7 +23,8 @@ MAX_EF_SEARCH = 1000  # pgvector's limit
 DEEP_EXACT_ROWS = 100_000
 
 # Comparing one by one is exact, so up to EXACT_ROWS it's preferred where it takes no longer: PostgreSQL compares about
-# ten rows in the time that one more of hnsw.ef_search takes.
+# ten rows in the time that one more of hnsw.ef_search takes. At the default EF_SEARCH of 100 that is 1,000 rows without
+# a filter; a filter needs a wider scan, so more rows. The setting of the same name replaces both numbers.
 EXACT_ROWS = 5000
 ROWS_PER_EF = 10
 
@@ -117,16 +118,16 @@ def forget_facts() -> None:
 
 
 def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -> Plan:
-    """Return an exact plan for few expected rows, without an index, and for a limit that is a large share of the rows.
+    """Choose between an exact scan and the graph.
 
-    Otherwise one scan of the graph that is wide enough to hold twice the rows wanted if the filter is independent of
-    the picture: then a scan that comes back short has met a filter that is not, and the exact scan takes over.
-    Scanning on instead (``hnsw.iterative_scan``) finds rows, but not the nearest: measured at 100k x 256 with the
-    query's own surroundings filtered out, recall@20 was 0.68 to 0.90. So it serves only depths that pgvector's widest
-    scan can't reach, in tables too large for an exact scan.
+    - Exact: without an index, for few expected rows, and for a limit that is a large share of them.
+    - Otherwise one scan of the graph. It is wide enough to return twice the limit under a filter that has nothing to
+      do with looks. If it comes back short, the filter leaves out what looks like the query: the exact scan follows.
+    - Deeper than pgvector's widest scan, in a table too large for an exact one: ``hnsw.iterative_scan``. It finds rows,
+      but not the nearest: at 100k x 256, with the query's own surroundings filtered out, recall@20 was 0.68 to 0.90.
 
-    ``mixed``: the graph has vectors of two spaces, whose edges lead from one to the other and mean little; then every
-    table that isn't too large is scanned exactly.
+    ``mixed``: the graph has vectors of two spaces, and its edges between the two mean little. Then every table of up
+    to DEEP_EXACT_ROWS is scanned exactly.
     """
     per_product = max(1.0, facts.rows / facts.products) if grouped and facts.products > 0 else 1.0
     fetch = math.ceil(limit * 2 * per_product) if grouped else limit

@@ -1,7 +1,7 @@
 """What a search is about, as a vector in every space that it asks.
 
-Entry functions: ``photo_queries`` and ``stored_queries``. A photo is embedded before any SQL of the search; a picture
-of the catalogue is never decoded here.
+Entry functions: ``photo_queries`` for a photo, which is embedded before any SQL of the search; ``loaded_query``,
+``stored_picture`` and ``stored_queries`` for a product, whose picture is never decoded here.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[s
 
 
 def loaded_query(field: EmbeddingField, product: Model) -> Query | None:
-    """Return the vector that a product was loaded with; None where it has to be read from the database.
+    """Return the vector that a product was loaded with, or None where it has to be read from the database.
 
-    That is where it was loaded without one, where its space is not the only live one, and where this process doesn't
-    know.
+    None if the instance has no vector loaded, if two spaces are live, or if this process doesn't currently remember
+    which spaces are live.
     """
     if field.product is not None or not isinstance(product, field.model):
         return None

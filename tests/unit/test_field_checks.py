@@ -11,7 +11,7 @@ from pgvector.django import HnswIndex, IvfflatIndex
 from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
 SOURCE_HINT = (
-    "Name an ImageField of this model (source='image') or of a model one one-to-one link away "
+    "Name an ImageField of this model (source='image') or of a model linked by one OneToOneField "
     "(source='image__original')."
 )
 PRODUCT_HINT = "Give the path of forward relations from this model to the product, such as product='image__product'."
