@@ -1,26 +1,27 @@
-"""Celery tasks: plain-data arguments, ordinary functions behind them."""
+"""Celery tasks: plain arguments, and ordinary functions that do the work."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_process_shutdown
 from django.core.exceptions import ImproperlyConfigured
 
 from . import feedback, findability, indexing
+from .conf import conf
 from .extractors import ExtractorUnavailable
 from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
 from .indexing.decoding.pool import close_pool
-from .indexing.sweeping import sweep_seconds
 
 logger = logging.getLogger("django_visual_search")
 
+LONGEST_SWEEP = 10
+"""How long the sweep of one field may go on, in ``SWEEP_SECONDS``."""
 
-# A child that was told to go (max-tasks-per-child, a warm shutdown) runs no atexit functions.
+# A child that is asked to end (max-tasks-per-child, a warm shutdown) runs no atexit functions.
 worker_process_shutdown.connect(close_pool, weak=False, dispatch_uid="django_visual_search.close_pool")
 
 
@@ -28,16 +29,16 @@ worker_process_shutdown.connect(close_pool, weak=False, dispatch_uid="django_vis
 def embed(label: str, keys: list[str], replaced: bool = False) -> None:
     """Embed the rows with these primary keys (of the model that has the picture) that are stale.
 
-    ``replaced``: all of them count as stale, for their files may be new under the same name.
+    ``replaced``: all of them are marked as stale first, for their files may be new under the same name.
     """
     field = get_field(label)
     to_python = field.target_model._meta.pk.to_python
     rows = [to_python(key) for key in keys]
     if replaced:
         indexing.mark_stale(field, rows)
-    with contextlib.closing(indexing.embed(field, rows)) as reports:
-        for report in reports:
-            _log(label, report)
+    with contextlib.closing(indexing.embed(field, rows)) as outcomes:
+        for outcome in outcomes:
+            _log(label, outcome)
 
 
 @shared_task(name="django_visual_search.sweep", ignore_result=True)
@@ -45,7 +46,7 @@ def sweep() -> None:
     """Embed what is stale in every field, then count new feedback; for Celery beat, every ``SWEEP_SECONDS``."""
     for field in embedding_fields():
         try:
-            _log(field.label, indexing.sweep(field, seconds=sweep_seconds()))
+            _log(field.label, indexing.sweep(field, seconds=LONGEST_SWEEP * conf.SWEEP_SECONDS))
         except (ExtractorUnavailable, ImproperlyConfigured) as e:
             # Another field may have an extractor that runs here.
             logger.error("visual search: %s can't be embedded here: %s", field.label, e)
@@ -66,7 +67,7 @@ def aggregate() -> None:
 
 @shared_task(name="django_visual_search.check_findability", ignore_result=True)
 def check_findability(label: str) -> None:
-    """Look for products of a field that can't be found, and store which; nothing where that goes on already."""
+    """Look for products of a field that can't be found, and store which, unless such a check is running."""
     if findability.running(label):
         logger.info("visual search: %s is being checked already", label)
         return
@@ -74,6 +75,6 @@ def check_findability(label: str) -> None:
     logger.info("visual search: %s: %d products checked", label, found.products)
 
 
-def _log(label: str, report: Any) -> None:
-    if report.refused or report.failed or report.quarantined:
-        logger.warning("visual search: %s: %s", label, report)
+def _log(label: str, outcome: indexing.Outcome) -> None:
+    if outcome.without_vector:
+        logger.warning("visual search: %s: %s", label, outcome)

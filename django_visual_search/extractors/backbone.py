@@ -36,7 +36,7 @@ class BackboneExtractor(Extractor):
     ) -> None:
         super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
         if dimensions is None and self.width is None:
-            raise ValueError(f"How many features {self.name} gives with these options is not known: say dimensions=.")
+            raise ValueError(f"{self.name} has an unknown number of features with these options: give dimensions=.")
         if dimensions is not None and dimensions < 1:
             raise ValueError(f"dimensions must be 1 or more, not {dimensions}.")
         if self.width is not None:

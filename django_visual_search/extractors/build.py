@@ -25,7 +25,7 @@ SEED = 0
 
 
 def keras_home(scratch: Path) -> Path:
-    """Return the folder that holds Keras' ``models``, and make Keras read the weights there even if it is read-only.
+    """Return the folder that holds Keras' ``models``, and make Keras read weights from it even if it is read-only.
 
     By itself Keras passes over a KERAS_HOME that it can't write to, as in a container image, and downloads again.
     """

@@ -47,7 +47,7 @@ class ColourBins(NamedTuple):
     shares: NDArray[np.float64]
     """How much of a colour goes to each bin; rows sum to 1."""
     total: int
-    """How many bins there are."""
+    """Number of bins."""
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 Entry function: ``embed``. A batch of stale keys is looked up, *claimed* so that no other process works on it, read and
 decoded (``decoding``), embedded (``embedder``) and written where its rows still have the pictures that were read
-(``writes``). What becomes of each picture is counted in an ``Outcome``, and written down where there is no vector.
+(``writes``). What becomes of each picture is counted in an ``Outcome``; its attempt keeps why it has no vector.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .writes import clear, write
 
 logger = logging.getLogger("django_visual_search")
 
-AHEAD = 2
+DECODED_AHEAD = 2
 """Batches that are being decoded while one is inferred: enough for the decoders while this process talks to the
 database."""
 
@@ -112,7 +112,7 @@ class _Pipeline:
         if tried:
             self._drain()
         self._start(untried)
-        if len(self.decoding) >= AHEAD:
+        if len(self.decoding) >= DECODED_AHEAD:
             self.advance()
 
     def advance(self) -> None:

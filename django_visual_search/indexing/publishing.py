@@ -22,7 +22,7 @@ PAUSE_SECONDS = 10.0
 """How long a broker that failed is left alone; the sweep finds what is not sent meanwhile."""
 
 IDLE_SECONDS = 60.0
-"""How long a connection is kept unused, as far as later saves are there to close it."""
+"""How long a connection is kept unused; it takes a later save to close it."""
 
 
 class _Kept(NamedTuple):

@@ -19,7 +19,6 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
-from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
@@ -36,11 +35,6 @@ from .runs import Outcome, Run
 from .stale import claimed, pending, pending_keys, stale
 
 logger = logging.getLogger("django_visual_search")
-
-
-def sweep_seconds() -> float:
-    """Return how long one sweep may go on; the next one comes every ``SWEEP_SECONDS``."""
-    return 10.0 * conf.SWEEP_SECONDS
 
 
 def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Outcome:
@@ -144,6 +138,6 @@ def _keys_of_extractors(field: EmbeddingField) -> list[str]:
         except (ImproperlyConfigured, ExtractorUnavailable):  # no longer in the settings
             continue
     backbones = [extractor for extractor in extractors if isinstance(extractor, BackboneExtractor)]
-    # Training tells scenes apart by these.
+    # Training groups pictures into scenes by these.
     beside = [ClassicExtractor(images=asdict(backbone.image_options)) for backbone in backbones]
     return [backbone.features_key for backbone in (*backbones, *beside)]

@@ -29,9 +29,9 @@ logger = logging.getLogger("django_visual_search")
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 1.0
-
-# Batches per worker process: the next one waits at the worker, and yet a picture that is saved now waits behind few.
-AHEAD = 2
+"""How long workers have to say which queues they take tasks from."""
+SENT_AHEAD = 2
+"""Batches per worker process: the next one waits at the worker, and a picture that is saved now waits behind few."""
 
 
 def worker_processes() -> int:
@@ -64,7 +64,7 @@ def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> 
     sent: set[Any] = set()
     moved_at = time.monotonic()
     while True:
-        while len(sent) < AHEAD * processes * batch_size and (batch := next(batches, None)):
+        while len(sent) < SENT_AHEAD * processes * batch_size and (batch := next(batches, None)):
             if not enqueue(embed, field.label, [str(key) for key in batch]):
                 return
             sent.update(batch)

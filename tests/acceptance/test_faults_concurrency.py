@@ -271,7 +271,7 @@ def test_a_save_goes_through_when_our_table_is_locked_or_missing(shop, elsewhere
         product.name = "after"
         product.image.save("1.png", numbered(2))
         assert Product.objects.filter(name="after").exists(), "the transaction is in order"
-    # The vector could not be marked in the shop's transaction, so the task was told to do it.
+    # The vector could not be marked in the shop's transaction, so the task is asked to do it.
     [(args, kwargs)] = waiting_tasks(shop)
     embed(*args, **kwargs)
     assert vector_of(product) == expected(2)

@@ -68,7 +68,7 @@ def missing():
 
 
 def states():
-    """The index's validity, None while it is not there."""
+    """Return whether the index is valid; None while it doesn't exist."""
     return ann.existing_indexes(get_field(LABEL)).get("product_embedding_hnsw")
 
 

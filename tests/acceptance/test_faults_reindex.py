@@ -61,7 +61,7 @@ def test_the_summary_in_plain_lines_and_a_failing_exit_code(shop):  # noqa: F811
         line.startswith(f"  refused: {bad.pk} ({bad.image.name}): ") and line.endswith("[format]") for line in lines
     )
     assert any(
-        line.startswith(f"  failed: {failing.pk} ") and line.endswith("told to fail [extractor]") for line in lines
+        line.startswith(f"  failed: {failing.pk} ") and line.endswith("asked to fail [extractor]") for line in lines
     )
     assert lines[-1] == "CommandError: Some pictures have no vector; see the reasons above."
     assert "\r" not in output

@@ -83,7 +83,7 @@ def test_a_picture_on_which_the_extractor_fails_takes_nothing_along(shop):  # no
     assert (report.done, report.failed) == (19, 1)
     shop.worker(beat=True)
     until(lambda: states() == {str(bad.pk): "quarantined"}, 60, "quarantine")
-    assert IndexingAttempt.objects.get().message == "RuntimeError: told to fail"
+    assert IndexingAttempt.objects.get().message == "RuntimeError: asked to fail"
 
 
 def large(kind):

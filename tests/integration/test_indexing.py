@@ -70,7 +70,7 @@ class TestEveryShape:
         embed_all(label)
         before = owner.values_list("embedding", flat=True).get()
         name = "original" if isinstance(row, ArticleImage) else "image"
-        # update() tells no signal
+        # update() sends no signal
         new = image_of(row).storage.save("x/new.jpg", picture_file(2))
         type(row)._base_manager.filter(pk=row.pk).update(**{name: new})
         assert indexing.stale(get_field(label)).count() == 1

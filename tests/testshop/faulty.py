@@ -1,4 +1,4 @@
-"""An extractor that writes down what it embeds, and does what a picture tells it: kill the process, wait, or fail."""
+"""An extractor that writes down what it embeds, and does what a picture asks for: kill the process, wait, or fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FaultyExtractor(ColourExtractor):
         if KILL in orders:
             os.kill(os.getpid(), signal.SIGKILL)
         if FAIL in orders:
-            raise RuntimeError("told to fail")
+            raise RuntimeError("asked to fail")
         if WAIT in orders:
             (self.folder / "waiting").touch()
             while not (self.folder / "go").exists():

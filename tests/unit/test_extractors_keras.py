@@ -76,7 +76,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def random_store(store):
-    """A store with the exported model of RANDOM, made by a process that tells what it imported."""
+    """A store with the exported model of RANDOM, made by a process that reports what it imported."""
     if find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed")
     script = (
@@ -227,7 +227,7 @@ def test_every_key_is_short_enough():
         ({"weights": "w.h5", "weights_sha256": "abc"}, "64 hexadecimal digits"),
         ({"weights_sha256": SHA}, "weights_sha256 belongs to a file of weights"),
         ({"application": "VGG16", "dimensions": 513}, "512 features a picture, fewer than the field's 513 dimensions"),
-        ({"application": "MobileNet", "application_kwargs": {"alpha": 0.25}}, "say dimensions="),
+        ({"application": "MobileNet", "application_kwargs": {"alpha": 0.25}}, "give dimensions="),
         ({"application_kwargs": {"include_top": True}}, "application_kwargs can't have include_top"),
         ({"pooling": None}, 'pooling must be "avg" or "max"'),
         ({"quantise": "int4"}, 'quantise must be None or "dynamic"'),

@@ -89,7 +89,7 @@ def send(pipe: IO[bytes], kind: bytes, body: bytes = b"") -> None:
 
 
 def receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:
-    """Read a frame: (kind, bytes). Raise EOFError if the other end closes before all of it is there."""
+    """Read a frame: (kind, bytes). Raise EOFError if the other end closes before its end."""
     header = pipe.read(HEADER.size)
     if len(header) < HEADER.size:
         raise EOFError
