@@ -101,7 +101,7 @@ def pending_keys(field: EmbeddingField, *, page: int = PAGE) -> Iterator[Any]:
 
 
 def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """Yield tuples of ``size`` keys, the last one shorter. (``itertools.batched`` comes with Python 3.12.)"""
+    """Yield tuples of ``size`` keys, the last one shorter; ``itertools.batched`` comes with Python 3.12."""
     iterator = iter(keys)
     while batch := tuple(islice(iterator, size)):
         yield batch

@@ -82,7 +82,7 @@ class Decoder:
         self.process.returncode = 0  # not ours to wait for
 
     def _decode_together(self, reads: Sequence[Callable[[], bytes]], spec: ExtractorSpec) -> list[Decoded]:
-        """Raises DecoderLost if one of the pictures ends the process."""
+        """Decode in the process. Raises DecoderLost if a picture ends it."""
         if self.process is None or self.process.poll() is not None:
             self.stop()
             self.process = _start()

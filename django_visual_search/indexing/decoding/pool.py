@@ -1,4 +1,4 @@
-"""This process's decoders: pictures are read and decoded on all cores while others are embedded.
+"""The decoders of this process: they read and decode pictures on all cores while others are embedded.
 
 Entry function: ``get_pool``. Each process, a forked one too, has a pool of its own.
 """

@@ -13,7 +13,7 @@ LEAF: Colour = (62, 122, 66)
 
 
 def _leaf(foot: Point, angle: float, length: float, width: float) -> list[Point]:
-    """A pointed leaf that grows from ``foot``, ``angle`` degrees from upright."""
+    """Draw a pointed leaf that grows from ``foot``, ``angle`` degrees from upright."""
     x, y = foot
     upright = [
         (x, y),

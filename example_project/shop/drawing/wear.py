@@ -154,7 +154,7 @@ def tshirt(c: Canvas, d: Design) -> None:
 
 
 def _print(c: Canvas, d: Design, body: Mask) -> None:
-    """A motif on the chest."""
+    """Draw a motif on the chest."""
     ink = accent(d.main)
     motif = d.rng.choice(["sun", "peaks", "bars", "pocket", "ring"])
     if motif == "sun":
