@@ -1,4 +1,4 @@
-"""The k-guarantee and recall at 50,000 rows, under filters of every width, near the query and far from it."""
+"""Number of hits and recall at 50,000 rows, under filters of every width, near the query and far from it."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -96,7 +96,7 @@ FILTERS = {
 @pytest.mark.django_db
 class TestBigShop:
     @pytest.mark.parametrize("name", FILTERS)
-    def test_as_many_as_there_are_and_nearly_the_nearest(self, big_shop, name):
+    def test_full_pages_and_high_recall(self, big_shop, name):
         field, vectors, _, price = big_shop
         make, share = FILTERS[name]
         keep = price < make(price).get("price__lt", 10_000)
@@ -203,7 +203,7 @@ class TestBigShop:
         assert [hit.product_pk for hit in remembered] == wanted
 
     def test_the_first_search_of_a_connection(self, big_shop):
-        """Nothing of pgvector is loaded there yet, so its settings do not exist."""
+        """pgvector is not loaded in it yet, so its settings do not exist."""
         field, vectors, _, _ = big_shop
 
         def first_search():
@@ -217,7 +217,7 @@ class TestBigShop:
             ask(field, vectors[0], Product.objects.all())  # the plan's facts are known
             assert thread.submit(first_search).result() == (K, False)
 
-    def test_the_planners_settings_are_put_back(self, big_shop):
+    def test_the_planners_settings_are_restored(self, big_shop):
         field, vectors, _, _ = big_shop
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL hnsw.ef_search = 77")
@@ -255,7 +255,7 @@ class TestBigArticles:
 
 
 def assert_as_stored(results, price=lambda price: True):
-    """The products that were found have all their columns but the vector."""
+    """Each hit's product has all its columns but the vector."""
     columns = [f.attname for f in Product._meta.concrete_fields if f.name != "embedding"]
     found = Product.objects.filter(pk__in=[hit.product.pk for hit in results])
     stored = {row[0]: row for row in found.values_list(*columns)}

@@ -30,7 +30,7 @@ SCAN = {"enable_sort": "on", "hnsw.iterative_scan": "off", "hnsw.ef_search": "40
 
 
 @dataclass
-class Asked:
+class Sample:
     """A query near a row, and the rows it may find."""
 
     pk: int
@@ -45,7 +45,7 @@ def measure(rows: int) -> list[Line]:
     columns = {"name": ["x"] * rows, "image": [f"{i}.jpg" for i in range(rows)], "cluster": cluster.tolist()}
     columns |= {"price": price.tolist(), "stock": [1] * rows}
     fill(field, vectors, columns=columns)
-    return [_compare(field, name, _asked(vectors, cluster, make)) for name, make in FILTERS.items()]
+    return [_compare(field, name, _samples(vectors, cluster, make)) for name, make in FILTERS.items()]
 
 
 def _others(count: int):
@@ -64,23 +64,23 @@ FILTERS = {
 }
 
 
-def _asked(vectors, cluster, make) -> list[Asked]:
+def _samples(vectors, cluster, make) -> list[Sample]:
     rng = np.random.default_rng(2)
     chosen = rng.integers(0, len(vectors), QUERIES)
     noise = 0.05 * rng.standard_normal((QUERIES, vectors.shape[1]))
     return [
-        Asked(int(i) + 1, vectors[i] + extra, Many.objects.filter(**make(int(cluster[i]))))
+        Sample(int(i) + 1, vectors[i] + extra, Many.objects.filter(**make(int(cluster[i]))))
         for i, extra in zip(chosen, noise, strict=True)
     ]
 
 
-def _compare(field, name: str, asked: list[Asked]) -> Line:
+def _compare(field, name: str, samples: list[Sample]) -> Line:
     key = extractor_of(field).spec.key
     found: dict[str, list[int]] = {}
     spent: dict[str, list[float]] = {side: [] for side in ("ours", "graph", "scan", "similar_to")}
     recalls: dict[str, list[float]] = {"ours": [], "graph": []}
     exact = 0
-    for one in asked:
+    for one in samples:
         product = Many.objects.get(pk=one.pk)
         plan = {}
 
@@ -105,10 +105,10 @@ def _compare(field, name: str, asked: list[Asked]) -> Line:
             values.append(len(set(found[side]) & set(found["scan"])) / max(1, len(found["scan"])))
             if not found["scan"]:
                 values[-1] = 1.0
-    return _line(name, spent, recalls, exact / len(asked))
+    return _line(name, spent, recalls, exact / len(samples))
 
 
-def _bare(field, one: Asked, key: str, zero: str, settings: dict[str, str]) -> list[int]:
+def _bare(field, one: Sample, key: str, zero: str, settings: dict[str, str]) -> list[int]:
     """One query and nothing else; the settings travel in the same message."""
     rows = embedded(field, candidates(field, one.within)[0], key, None)
     sql, params = compile_query(rows.values_list("pk", "embedding"), "default")

@@ -1,4 +1,4 @@
-"""The ``vector`` extension: created where it may be, left alone where it is, and asked for where it may not be."""
+"""The ``vector`` extension: migrations create it, leave an existing one, or say what to ask for."""
 
 import uuid
 from io import StringIO
@@ -34,7 +34,7 @@ def connect(settings, name="postgres"):
 
 @pytest.fixture
 def other_database(django_db_blocker):
-    """A function: an empty new database on some server, as ``connections["other"]``; gone after the test."""
+    """A function that makes an empty database on a server, as ``connections["other"]``; dropped after the test."""
     made = []
 
     def make(server, *, user=None, extension=False):
@@ -101,7 +101,7 @@ def test_the_migration_creates_it(other_database, embedded):
     create_extension(database)  # once more is no error
 
 
-def test_the_migration_is_happy_where_it_exists(other_database, embedded, role):
+def test_the_migration_accepts_an_existing_one(other_database, embedded, role):
     database = other_database(embedded, user=role, extension=True)
     migrate(database)
     assert "django_visual_search_artifact" in database.introspection.table_names()
@@ -116,7 +116,7 @@ def advice(database, error):
     )
 
 
-def test_where_this_user_may_not(other_database, embedded, role):
+def test_a_user_without_the_right(other_database, embedded, role):
     database = other_database(embedded, user=role)
     with pytest.raises(ImproperlyConfigured) as caught:
         migrate(database)
@@ -124,7 +124,7 @@ def test_where_this_user_may_not(other_database, embedded, role):
     assert "django_visual_search_artifact" not in database.introspection.table_names()
 
 
-def test_where_the_server_does_not_have_it(other_database, without_pgvector):
+def test_a_server_without_pgvector(other_database, without_pgvector):
     database = other_database(without_pgvector)
     with pytest.raises(ImproperlyConfigured) as caught:
         migrate(database)
@@ -137,7 +137,7 @@ def test_where_the_server_does_not_have_it(other_database, without_pgvector):
     assert message.hint == advice(database, "the server does not have it")
 
 
-def test_where_somebody_dropped_it(other_database, embedded):
+def test_one_that_was_dropped(other_database, embedded):
     database = other_database(embedded)
     migrate(database)
     with database.cursor() as cursor:

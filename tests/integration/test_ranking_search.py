@@ -1,4 +1,4 @@
-"""Ranking through the search: evidence and rules are rows, read along with the neighbours."""
+"""Ranking in a search: evidence and rules are rows, read in the search's own statements."""
 
 import uuid
 from datetime import timedelta
@@ -106,7 +106,7 @@ def probe(*needs):
 
 
 class TestFeedback:
-    def test_lifts_what_was_liked_and_says_so(self, shop):
+    def test_liked_hits_rise_and_have_the_reason(self, shop):
         evidence(shop[5], 40, 100)
         evidence(shop[1], 0, 100)
         results = search.similar_to(shop[0], limit=6)
@@ -120,13 +120,13 @@ class TestFeedback:
         assert all(hit.reasons == ("visual",) for hit in plain)
         assert similarities[5] == pytest.approx(plain[4].similarity)
 
-    def test_comes_from_beneath_the_page(self, shop):
+    def test_hits_rise_from_below_the_page(self, shop):
         evidence(shop[14], 400, 500)
         for product in shop[1:5]:
             evidence(product, 0, 500)
         assert 14 in numbers(search.similar_to(shop[0], limit=12))
 
-    def test_can_not_lift_what_looks_quite_different(self, shop):
+    def test_hits_that_look_different_do_not_rise(self, shop):
         evidence(shop[99], 1e6, 1e6)  # at 0.7
         for product in shop[1:20]:  # up to 0.21
             evidence(product, 0, 1e6)
@@ -247,7 +247,7 @@ class TestCompanions:
 
 
 class TestRules:
-    def test_a_pin_brings_a_product_from_afar_and_keeps_its_slot(self, shop):
+    def test_a_pinned_product_need_not_be_near_and_keeps_its_slot(self, shop):
         rule("pin", shop[140], slot=3)
         rule("pin", shop[4], slot=1)
         results = search.similar_to(shop[0], limit=5)
@@ -298,7 +298,7 @@ class TestRules:
         assert numbers(search.similar_to(shop[0], limit=4)) == [9, 1, 2, 4]
         assert 3 in numbers(search.similar_to(shop[2], limit=4))
 
-    def test_a_pin_that_a_rule_for_the_query_overrules_shows_nothing_from_afar(self, shop):
+    def test_a_pin_that_a_rule_for_the_query_overrules_shows_nothing(self, shop):
         rule("pin", shop[140], slot=1)
         rule("boost", shop[140], query=shop[0])
         whole = numbers(search.similar_to(shop[0], limit=DEPTH))
@@ -313,7 +313,7 @@ class TestRules:
         rule("hide", shop[3], starts_at=now - hour, ends_at=now + hour)
         assert numbers(search.similar_to(shop[0], limit=4)) == [1, 2, 4, 5]
 
-    def test_what_is_no_key_of_a_product_does_no_harm(self, shop):
+    def test_rules_without_a_products_key_are_ignored(self, shop):
         kind = ContentType.objects.get_for_model(Product)
         for key in ("x", "", str(10**30), "1.5"):
             RankingRule.objects.create(kind="pin", slot=1, content_type=kind, object_id=key)
@@ -350,7 +350,7 @@ def nodes(plan):
 
 class TestCost:
     def test_one_look_a_hit_at_evidence_that_was_never_analyzed(self, shop):
-        """As in a young shop: planned as a join of tables that are nearly empty, all evidence was read for each hit."""
+        """A young shop: planned as a join of nearly empty tables, all evidence was read for each hit."""
         for product in shop:
             evidence(product, 1, 10)
             evidence(product, 1, 10, query=shop[0])

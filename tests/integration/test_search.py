@@ -1,3 +1,5 @@
+"""Searches by product and by photo: hits equal brute force, filters hold, queries are counted, rankings are paged."""
+
 import io
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What serves a field, and when a process comes to know of it."""
+"""The serving space of a field, and when a process learns of a switch."""
 
 import datetime
 
@@ -27,7 +27,7 @@ def field(settings):
 def row(head, *, begins=-60, finished=None, known=False):
     now = timezone.now()
     if not known:
-        serving.forget_serving()  # whoever made the head has asked
+        serving.forget_serving()  # making the head asked for it
     return ServingSpace.objects.create(
         label=LABEL,
         extractor="default",
@@ -62,7 +62,7 @@ def test_announced_then_moving_then_finished(field):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_is_known_for_a_while_without_asking(field, monkeypatch, django_assert_num_queries):
+def test_is_remembered_for_a_while(field, monkeypatch, django_assert_num_queries):
     with django_assert_num_queries(1):
         serving.serving(field)
         serving.serving(field)
@@ -73,7 +73,7 @@ def test_is_known_for_a_while_without_asking(field, monkeypatch, django_assert_n
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_saves_a_product_never_asks(field, django_assert_num_queries):
+def test_saving_a_product_sends_no_query(field, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert serving.serving(field, at_any_age=True) == Serving(Space("default"))
         assert wanted_embedding_key(field, "a.jpg", at_any_age=True).endswith(":a.jpg")

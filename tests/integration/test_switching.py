@@ -60,7 +60,7 @@ def keys():
 
 
 def answers(numbers=range(COUNT)):
-    """What is found by each product's own picture, and similar to it."""
+    """Each product's hits by its own picture, and its similar items."""
     found = {}
     for i in numbers:
         by_photo = search.search_by_image(picture(i), "testshop.Product", limit=8)
@@ -104,7 +104,7 @@ class TestHeads:
         assert embed_all().done == COUNT
         assert answers() == switched
 
-    def test_new_pictures_go_to_the_space_that_serves(self, field, products):
+    def test_new_pictures_are_embedded_in_the_serving_space(self, field, products):
         head = make_head("one")
         run("one")
         Product.objects.create(name="new", image=picture_file(99))
@@ -114,7 +114,7 @@ class TestHeads:
 
 
 class TestPicturesWithoutAVector:
-    """A switch is not to blame for those that had none before; for others it fails, though it is done."""
+    """A switch succeeds where they had none before it; it reports failure for others, though it is complete."""
 
     @pytest.fixture
     def refused(self, field, products):
@@ -130,8 +130,8 @@ class TestPicturesWithoutAVector:
         assert said.endswith("The pictures named above had no vector before either.\n")
         assert run(rollback=True, target=LABEL).endswith("had no vector before either.\n")
 
-    def test_lost_by_it(self, field, refused, media):
-        """As where a file was lost since, and no features are kept of it."""
+    def test_lost_in_the_switch(self, field, refused, media):
+        """A file was lost since, and no features of it are kept."""
         product = Product.objects.get(name="3")
         (media / product.image.name).unlink()
         PictureFeatures.objects.filter(object_id=str(product.pk)).delete()
@@ -194,7 +194,7 @@ class TestHalfWay:
                 seen.add((product.embedding_key.partition(":")[0], hit.extractor_key))
         assert len(seen) == 4, "from both spaces to both"
 
-    def test_as_many_as_are_asked_for_and_what_is_filtered_stays_out(self, spaces):
+    def test_pages_are_full_and_filters_hold(self, spaces):
         product = Product.objects.get(name="0")
         within = Product.objects.filter(name__in=[str(i) for i in range(0, COUNT, 3)])
         hits = search.similar_to(product, limit=5, within=within)
@@ -297,7 +297,7 @@ class TestExtractors:
         assert answers() == first
 
     def test_a_product_that_was_read_before_a_switch(self, field, products):
-        """As from a shop's own cache."""
+        """An instance from a shop's own cache."""
         product = Product.objects.get(name="3")
         fresh = run("tight", LABEL, force=True) and search.similar_to(Product.objects.get(name="3"), limit=8)
         hits = search.similar_to(product, limit=8)
@@ -335,7 +335,7 @@ class TestRefused:
         with pytest.raises(CommandError, match=r"two was measured against .*, but .* serves now"):
             run("two")
 
-    def test_what_serves_may_have_learned_from_the_pictures_held_out(self, field, products):
+    def test_the_serving_head_may_have_learned_from_the_held_out_pictures(self, field, products):
         make_head("one", after=0.65)
         run("one")
         two = make_head("two", seed=2, before=0.99, after=0.7)
@@ -367,7 +367,7 @@ class TestRefused:
         figures["tight"] = 0.9
         assert switching.worse(field, switching.Space("tight")) is None
 
-    def test_an_extractor_beside_a_head_that_knows_the_pictures(self, field, products, monkeypatch):
+    def test_an_extractor_against_a_head_that_learned_from_the_pictures(self, field, products, monkeypatch):
         make_head("one")
         run("one")
         measured = switching.measure_space(field, extractor_of_space(field, switching.Space("tight")))
@@ -443,7 +443,7 @@ def test_a_companion_row_never_finds_its_own_product_while_rows_move(field, monk
         assert search_results.read_token(hits.token).query_id == str(row.image.article_id)
 
 
-def test_kept_features_go_with_a_picture_that_is_replaced_under_its_name(field, products):
+def test_kept_features_of_a_picture_replaced_under_its_name_are_deleted(field, products):
     product = products[0]
     name = product.image.name
     product.image.storage.delete(name)
@@ -464,7 +464,7 @@ def test_as_many_features_are_kept_as_the_setting_allows(settings, db, most):
     assert PictureFeatures.objects.count() == most
 
 
-def test_features_that_no_head_will_ask_for_go(field, products):
+def test_features_that_no_head_uses_are_deleted(field, products):
     one, two = make_head("one"), make_head("two", seed=2, alias="tight")
     run("tight", LABEL, force=True)
     assert PictureFeatures.objects.count() == 2 * COUNT
@@ -488,7 +488,7 @@ def vectors_of(extractor):
 
 
 class Client(threading.Thread):
-    """Searches all the time, and writes down whatever is wrong."""
+    """Searches without a pause, and notes every fault."""
 
     LIMIT, EXACT = 6, 2e-3
 

@@ -1,4 +1,4 @@
-"""Each ranker alone: bounds, stability, no candidate lost or doubled."""
+"""Each ranker by itself: bounds, stability, no candidate lost or doubled."""
 
 import math
 from types import SimpleNamespace
@@ -63,7 +63,7 @@ class TestFeedback:
             farthest = max(farthest, distance)
 
     def test_the_bound_is_reached(self):
-        """Both ends of it: the bound that is promised is no looser than what happens."""
+        """At both ends: the bound of the docstring is tight."""
         loved, hated = {"alone": (1e9, 1e9), "pair": (1e9, 1e9)}, {"alone": (0.0, 1e9), "pair": (0.0, 1e9)}
         average = [candidate(i, 1.9, alone=(1e5, 1e9)) for i in range(2, 1000)]
         for ratio, passed in ((2.9, True), (3.1, False)):
@@ -106,7 +106,7 @@ class TestFeedback:
         assert found[0] == pytest.approx(found[2], rel=1e-6)
 
     def test_long_vectors_by_inner_product(self):
-        """Products far above 1: the best has distance nought, and the others what they fall short of it."""
+        """Inner products far above 1: the largest is at distance 0, the others at the difference to it."""
         given_ = [Candidate(i, i, None, -p, p, p) for i, p in enumerate([250.0, 240.0, 235.0, 100.0])]
         given_[1].alone = (0.0, 400.0)
         given_[2].alone = given_[3].alone = (50.0, 50.0)
@@ -194,7 +194,7 @@ class TestMerchandise:
     def test_rules(self, rules, wanted):
         assert keys(merchandised(*rules)) == wanted
 
-    def test_products_that_are_there_for_a_pin_only(self):
+    def test_candidates_that_only_a_pin_names(self):
         assert keys(merchandised(rule("pin", 9, 2), outside=[9])) == [0, 9, 1, 2, 3, 4, 5]
         assert keys(merchandised(outside=[9])) == [0, 1, 2, 3, 4, 5]
         for kind in ("boost", "hide"):
