@@ -101,7 +101,7 @@ class _Pipeline:
         return outcome
 
     def take(self, keys: tuple[Any, ...]) -> None:
-        """Claim the stale ones of these rows and begin to decode them; advance if AHEAD batches are being decoded."""
+        """Claim the stale ones of these rows and begin to decode them; advance if DECODED_AHEAD batches are ahead."""
         untried, tried = self._look_up(keys)
         if untried or tried:
             self.embedder.load()
