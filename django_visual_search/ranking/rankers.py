@@ -69,7 +69,7 @@ def _import(path: str) -> Any:
 
 
 @receiver(setting_changed)
-def reset(*, setting: str, **kwargs: Any) -> None:
+def forget_rankers(*, setting: str, **kwargs: Any) -> None:
     if setting == "VISUAL_SEARCH":
         _load.cache_clear()
 

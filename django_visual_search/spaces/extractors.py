@@ -54,6 +54,6 @@ def extractor_of(field: EmbeddingField) -> Extractor:
 
 
 @receiver(setting_changed)
-def reset(*, setting: str, **kwargs: Any) -> None:
+def forget_extractors(*, setting: str, **kwargs: Any) -> None:
     if setting == "VISUAL_SEARCH":
         get_extractor.cache_clear()

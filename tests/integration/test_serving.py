@@ -115,5 +115,5 @@ def test_a_head_that_does_not_fit_is_refused(field):
     extractor = heads.wanted_extractor(field)
     head = heads.stored_head("default", make_head("one").pk).head
     other = type(extractor)(dimensions=16)
-    with pytest.raises(ValueError, match="The head gives 48 dimensions, not the 16 asked for"):
+    with pytest.raises(ValueError, match="The head gives 48 dimensions, not the field's 16"):
         other.with_head(head)
