@@ -100,7 +100,7 @@ def _are_rates(value: Any) -> bool:
 LONGEST_PERIOD = 366
 """Most that ``SESSION_DAYS`` may be."""
 
-SWITCH = _of("True or False", lambda value: isinstance(value, bool))
+SWITCH = _of("True or False", lambda value: value in (True, False))  # 1 and 0 too, as environments give them
 FUNCTION = SettingRule("a function or its dotted path", why_not_callable)
 POSITIVE = number("above 0", lambda value: value > 0)
 
