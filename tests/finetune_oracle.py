@@ -1,7 +1,7 @@
 """Plain Keras beside a fine-tuning, in a process of its own, for test_learning_finetune.py: ``REQUEST OUTPUT``.
 
-Writes to OUTPUT: features, by the documented way, of weights between those before and those that the checkpoint holds
-as the best; how far the weights that aren't trained moved in a few steps; and altered views.
+Writes to OUTPUT: features, by the documented way, of the untrained weights, and of weights between those and the best
+ones in the checkpoint; how far fixed and trained weights moved in a few steps; and altered views.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ def main() -> None:
     model = keras.applications.MobileNetV2(
         include_top=False, weights=recipe["weights"], pooling="avg", input_shape=(size, size, 3), **recipe["kwargs"]
     )
+    prepared = keras.applications.mobilenet_v2.preprocess_input(pictures.astype(np.float32))
+    untrained = model.predict(prepared, verbose=0)
     for variable, value in zip(model.trainable_variables, arrays["best"], strict=True):
         variable.assign((1 - options["alpha"]) * variable.numpy() + options["alpha"] * value)
-    prepared = keras.applications.mobilenet_v2.preprocess_input(pictures.astype(np.float32))
     features = model.predict(prepared, verbose=0)
 
     training = Training(recipe, {**options, "average": 0.0})
@@ -49,6 +50,7 @@ def main() -> None:
     unchanged = Strength(**still, flip=False, erased=0.0)
     np.savez(
         sys.argv[2],
+        untrained=untrained,
         features=features,
         fixed=moved[0],
         learned=moved[1],

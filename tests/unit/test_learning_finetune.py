@@ -1,4 +1,4 @@
-"""A real fine-tuning, small: what it learns, exports, leaves alone, and how it goes on after it was killed."""
+"""A real fine-tuning, small: it learns, exports, keeps batch norm, and resumes after SIGKILL to the same end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(photos, tmp_path_factory):
-    """What an uninterrupted fine-tuning gave and said, and its folder."""
+    """The result and messages of an uninterrupted fine-tuning, and its folder."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     said: list[str] = []
     return finetune(**arguments(photos, grocery.WEIGHTS), folder=folder, progress=said.append), said, folder
@@ -55,7 +55,7 @@ def run(photos, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def oracle(run, photos, tmp_path_factory):
-    """What plain Keras makes of the same, see finetune_oracle."""
+    """The same by plain Keras; see finetune_oracle."""
     folder = tmp_path_factory.mktemp("oracle")
     np.save(folder / "some.npy", np.load(photos)[::7])
     (request,) = run[2].glob("*/request.json")
@@ -137,16 +137,14 @@ def test_views_are_seeded_and_differ_from_their_pictures(oracle):
 
 
 @needs_training
-def test_it_stops_early_where_held_out_photos_are_found_worse(photos, tmp_path):
-    """Steps that are far too large spoil the network; what was best is kept, here the weights before them all."""
+def test_it_stops_early_where_held_out_photos_are_found_worse(photos, oracle, tmp_path):
+    """Steps that are far too large spoil the network; the best weights are kept, here the untrained ones."""
     options = replace(SMALL, epochs=9, learning_rate=0.3, patience=2)
     tuned = finetune(**arguments(photos, grocery.WEIGHTS) | {"options": options}, folder=tmp_path)
     assert tuned.stopped == "patience"
     assert [epoch["mAP"] < tuned.before["mAP"] for epoch in tuned.history] == [True, True]
     assert (tuned.best_epoch, tuned.after, tuned.better) == (0, tuned.before, False)
-    some, file = np.load(photos)[::7], tmp_path / "before.tflite"
-    file.write_bytes(export.export(recipe(grocery.WEIGHTS)))
-    assert_same_features(features(tuned, some, tmp_path), litert.Flatbuffer(file, threads=1)(some))
+    assert_same_features(features(tuned, oracle["pictures"], tmp_path), oracle["untrained"])
 
 
 def start(folder: Path, photos: Path) -> subprocess.Popen:
@@ -202,7 +200,7 @@ def test_a_killed_run_leaves_no_process_and_resumes_to_the_same_end(run, photos,
 
 @needs_training
 def test_without_a_split_all_is_learned_and_half_precision_trains_an_exact_model(photos, tmp_path):
-    """What a GPU with bfloat16 would run, on this machine's processor; and a model that looks at two views."""
+    """As on a GPU with bfloat16, on this machine's processor; with a model that sees two views."""
     options = replace(SMALL, epochs=2, precision="bfloat16", weights={"row": 0.5})
     labels = {"product": products(), "row": products() // 4}
     made = replace(recipe(grocery.WEIGHTS), views=("whole", "centre-mirrored"))
