@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from django.core.exceptions import FieldDoesNotExist
 from django.db import router
-from django.db.models import Count, F, Manager, Model, OuterRef, QuerySet, Subquery, TextField, Value, Window
+from django.db.models import Count, F, Manager, Model, QuerySet, TextField, Value, Window
 from django.db.models.functions import MD5, Cast, Coalesce, Concat, Greatest, RowNumber
 from numpy.typing import NDArray
 
 from ..fields import EmbeddingField
+from ..indexing.status import product_of_picture
 from ..learning.splits import Indices
 
 FEWEST_OF_PRODUCT = 2
@@ -114,15 +115,7 @@ def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[An
     using = router.db_for_read(embedding.model)
     rows = embedding.target_model._base_manager.using(using)
     rows = rows.exclude(**{f"{embedding.image_field.name}__isnull": True}).exclude(**{embedding.image_field.name: ""})
-    path = _path_to_product(embedding)
-    if path is None:
-        rows = rows.annotate(visual_product=F("pk"))
-    elif not path.startswith("~"):
-        rows = rows.annotate(visual_product=F(path))
-    else:
-        assert embedding.link is not None
-        companions = embedding.model._base_manager.using(using).filter(**{f"{embedding.link.name}__pk": OuterRef("pk")})
-        rows = rows.annotate(visual_product=Subquery(companions.values(path[1:])[:1]))
+    rows = rows.annotate(visual_product=product_of_picture(embedding))
     if within is not None:
         products = within.all() if isinstance(within, Manager) else within
         rows = rows.filter(visual_product__in=products.values("pk"))
@@ -161,22 +154,6 @@ def _labels(embedding: EmbeddingField, labels: Sequence[str], products: list[Any
         for pk, *values in rows.filter(pk__in=products[start : start + KEYS_AT_ONCE]).values_list("pk", *labels):
             found.setdefault(pk, ["" if value is None else str(value) for value in values])
     return found
-
-
-def _path_to_product(embedding: EmbeddingField) -> str | None:
-    """Return the path from the row that has the picture to the product's key; None where it is the row's own.
-
-    A companion's product is mostly reached through its picture. Otherwise the path begins at the companion, marked by
-    ``~``; pictures without a companion then have no product.
-    """
-    if embedding.product is None:
-        return None if embedding.link is None else "~pk"
-    if embedding.link is None:
-        return f"{embedding.product}__pk"
-    head, _, tail = embedding.product.partition("__")
-    if head == embedding.link.name:
-        return f"{tail}__pk" if tail else None
-    return f"~{embedding.product}__pk"
 
 
 def _check_paths(embedding: EmbeddingField, paths: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ def picture_states(field: EmbeddingField) -> QuerySet[Any]:
     """
     text = models.TextField()
     rows = targets(field).annotate(
-        visual_product=_product(field),
+        visual_product=product_of_picture(field),
         visual_key=_key(field),
         visual_tried=Concat(Cast("pk", text), Value(" "), F("visual_wanted"), output_field=text),
     )
@@ -94,7 +94,7 @@ def _key(field: EmbeddingField) -> Any:
     return Subquery(field.companions().values(field.key_name)[:1])
 
 
-def _product(field: EmbeddingField) -> Any:
+def product_of_picture(field: EmbeddingField) -> Any:
     """Return an expression for the primary key of a picture's product."""
     if field.link is None:
         return F(product_pk(field))
