@@ -96,6 +96,8 @@ class Finetuned:
     """Fine-tuned without the held-out pictures."""
     served: Tuned
     """Fine-tuned on everything; the same as ``measured`` with ``again=False``."""
+    features: NDArray[np.float16]
+    """Of all rows of the Supervision by the serving backbone, ``(n, width)``."""
 
 
 class Finetuning:
@@ -135,7 +137,8 @@ class Finetuning:
         split = self._split()
         measured = self._finetune(options, split, "measured")
         base = self._base(measured, DirectoryStore(self.folder))
-        given = replace(self.given, features=self.pixels.features(base.extractor, self.show))
+        features = self.pixels.features(base.extractor, self.show)
+        given = replace(self.given, features=features)
         dimensions = self.plan.dimensions
         # By the pictures that stopped it early: learned ones lie closer together than others will.
         inner = [replace(split, train=self.pixels.rows[split.train], held_out=self.pixels.rows[split.held_out])]
@@ -150,19 +153,19 @@ class Finetuning:
             inner=inner,
         )
         if not again or measured.best_epoch == 0:
-            return Finetuned(base, trained, measured, measured)
+            return Finetuned(base, trained, measured, measured, features)
         self.say("once more, on every picture")
         served = self._finetune(replace(options, epochs=measured.best_epoch), None, "served")
         base = self._base(served, DirectoryStore(self.folder))
         features = self.pixels.features(base.extractor, self.show)
         learned = learn_head(features.astype(np.float32), given.labels, trained.settings)
-        return Finetuned(base, replace(trained, learned=learned), measured, served)
+        return Finetuned(base, replace(trained, learned=learned), measured, served, features)
 
     def keep(self, tuned: Finetuned) -> Backbone:
         """Store the backbone as an artifact, and its features of the pictures. Return it as a head's row needs it."""
         base = self._base(tuned.served, DatabaseStore())
         artifact = Artifact.objects.get(name=base.columns["backbone"]["artifact"])
-        features = self.pixels.features(base.extractor, self.show)[self.pixels.rows]
+        features = tuned.features[self.pixels.rows]
         catalogue = self.given.catalogue
         rows = self.given.pictures[self.pixels.rows].tolist()
         keeper = Keeper(self.field, base.extractor.features_key)
