@@ -133,7 +133,7 @@ def items_of_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any
     for line in lines:
         text = line.strip()
         sentence = bool(out) and out[-1].rstrip().endswith(".") and text[:1].isupper()
-        if re.match(r"``[^`]+``(, ``[^`]+``)*( and ``[^`]+``)?: ", text) and line == text:
+        if re.match(r"``\w+``(, ``\w+``)*( and ``\w+``)?: ", text) and line == text:
             out += ([] if in_item else [""]) + [f"* {text}"]
             in_item = True
         elif in_item and text and not sentence:
@@ -144,6 +144,13 @@ def items_of_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any
     lines[:] = out
 
 
+def without_context(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: Any, returns: Any) -> Any:
+    """Leave out the argument that Django itself gives to a template tag."""
+    if signature is not None and ".templatetags." in name:
+        return re.sub(r"^\(context: [\w.~]+, ", "(", signature), returns
+    return None
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("settings-list", SettingsList)
     app.add_directive("checks-table", ChecksTable)
@@ -151,3 +158,4 @@ def setup(app: Sphinx) -> None:
     app.add_directive("image-codes", ImageCodes)
     app.add_directive("layers", Layers)
     app.connect("autodoc-process-docstring", items_of_docstring)
+    app.connect("autodoc-process-signature", without_context)
