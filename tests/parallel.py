@@ -8,12 +8,16 @@ from pathlib import PurePath
 import pytest
 
 LONG = (
-    *("test_browser_admin", "test_training_grocery", "test_learning_finetune", "test_extractors_keras"),
-    *("test_faults_database", "test_learning_grocery", "test_browser_shop", "test_switching", "test_faults_worker"),
-    *("test_ranking_simulation", "test_grocery", "test_strangers_shop", "test_faults_reindex", "test_search_scale"),
-    *("test_example_demo", "test_embedded_postgres", "test_example_celery", "test_api_load", "test_images_refused"),
+    *("test_learning_finetune", "test_browser_admin", "test_training_grocery", "test_faults_database"),
+    *("test_extractors_keras", "test_browser_shop", "test_learning_grocery", "test_faults_worker"),
+    *("test_ranking_simulation", "test_switching", "test_grocery", "test_faults_reindex", "test_strangers_shop"),
+    *("test_search_scale", "test_example_demo", "test_embedded_postgres", "test_images_refused", "test_api_load"),
+    "test_example_celery",
 )
-"""Modules of ten seconds or more. Begun last, one of them would keep one core busy and the others idle."""
+"""Modules of ten seconds or more. Begun last, one of them would keep one core busy and the others idle.
+
+Modules that compute and modules that wait take turns, so that both run at the same time.
+"""
 
 
 def place_of(nodeid: str) -> int:
