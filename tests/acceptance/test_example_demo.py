@@ -5,6 +5,7 @@ import re
 import urllib.request
 import uuid
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -44,6 +45,24 @@ def test_demo_from_nothing(filled):
     assert categories >= 10
     assert pictures > 100
     assert without == 0
+
+
+def test_no_two_products_look_alike(filled):
+    """By thumbnails, because backdrops differ by a few shades, and so do JPEGs of the same product."""
+    looks, names = [], []
+    for file in sorted((filled.state / "media" / "products" / "drawn").glob("???-???.jpg")):
+        with Image.open(file) as picture:
+            picture.draft("RGB", (75, 75))
+            looks.append(np.asarray(picture.convert("RGB").resize((75, 75)), np.int16))
+        names.append(file.stem)
+    assert len(names) == 336
+    alike = [
+        (names[i], names[j])
+        for i in range(len(names))
+        for j in range(i)
+        if names[i][:3] == names[j][:3] and np.abs(looks[i] - looks[j]).max() < 30
+    ]
+    assert alike == []
 
 
 def test_demo_again_changes_nothing(filled):

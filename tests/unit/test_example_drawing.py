@@ -13,6 +13,7 @@ from example_project.shop.drawing.design import Design
 from example_project.shop.drawing.kinds import KINDS
 from example_project.shop.drawing.patterns import pattern
 from example_project.shop.drawing.scenes import SCENES, photo, studio
+from example_project.shop.drawing.shapes import SIZE
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import cutout
 
@@ -48,9 +49,33 @@ def test_unknown_pattern():
         pattern("plaid", ITEMS[0].design.rng)
 
 
-def test_designs_of_a_kind_look_different():
-    mugs = [item for item in ITEMS if item.design.kind == "mug"]
-    assert len({cutout(item.design).tobytes() for item in mugs}) == len(mugs)
+@pytest.mark.parametrize("kind", ["mug", "sunglasses"])
+def test_designs_of_a_kind_look_different(kind):
+    designs = [item.design for item in ITEMS if item.design.kind == kind]
+    assert len({cutout(design).tobytes() for design in designs}) == len(designs)
+
+
+def test_a_twig_stands_in_its_vase_and_has_room_above():
+    bud = Design("vase", "bud", "Snow", "Navy", None, "steel", "vase 1")
+    looks = [np.asarray(cutout(bud.like(seed=f"vase {n}")), int) for n in range(12)]
+    empty = min(looks, key=lambda look: (look[..., 3] > 0).sum())
+    painted = [np.flatnonzero(np.abs(look - empty).max((1, 2)) > 8) for look in looks]
+    twigs = [rows for rows in painted if len(rows)]
+    assert 3 <= len(twigs) < 11
+    for rows in twigs:
+        assert rows[0] > 0.02 * SIZE, "cut at the top"
+        assert rows[-1] > 0.22 * SIZE, "cut at the rim instead of standing in the mouth"
+
+
+@pytest.mark.parametrize("form", KINDS["tshirt"].forms)
+def test_prints_stay_on_the_chest(form):
+    plain = Design("tshirt", form, "Forest", "Poppy", None, "steel", "")
+    for n in range(6):
+        look = np.asarray(cutout(plain.like(seed=f"tshirt {n}")), int)
+        assert look[: int(0.14 * SIZE), :, 3].max() == 0, "something above the shoulders"
+        sleeves = look[int(0.3 * SIZE) : int(0.75 * SIZE), : int(0.26 * SIZE)]
+        red = (sleeves[..., 3] > 128) & (sleeves[..., 0] > sleeves[..., 1])
+        assert not red.any(), f"a print on a sleeve, seed {n}"
 
 
 def test_same_picture_in_another_process():

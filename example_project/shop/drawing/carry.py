@@ -125,7 +125,7 @@ def handbag(c: Canvas, d: Design) -> None:
         c.part(ellipse(50, 63, 3), metal, bevel=1, depth=0.9)
         return
     c.part(
-        minus(ellipse(50, 36, 25, 25), ellipse(50, 36, 22, 22), box(0, 40, 100, 100)),
+        minus(ellipse(50, 36, 22, 25), ellipse(50, 36, 19, 22), box(0, 44, 100, 100)),
         darker(d.other, 0.1),
         bevel=0.8,
         depth=0.6,

@@ -90,9 +90,7 @@ def headphones(c: Canvas, d: Design) -> None:
     )
     c.part(band, d.fitting if slim else d.main, bevel=1.2, depth=0.7)
     if not slim:
-        pad = both(
-            minus(ellipse(50, 47, 28, 33.5), ellipse(50, 49, 25.5, 30)), polygon([(22, 0), (78, 0), (70, 34), (30, 34)])
-        )
+        pad = minus(ellipse(50, 46, 27.4, 31.6), ellipse(50, 51, 30, 32.6))
         c.part(pad, darker(d.other, 0.1), bevel=1.2, depth=0.5)
     for sign in (-1, 1):
         x = 50 + sign * (reach - 1.5)
@@ -117,11 +115,11 @@ def headphones(c: Canvas, d: Design) -> None:
 
 
 def sunglasses(c: Canvas, d: Design) -> None:
-    frame = d.main
-    tint = {"aviator": (92, 76, 52)}.get(d.form, darker(d.other, 0.45))
+    frame, aviator = d.main, d.form == "aviator"
+    tint = darker(d.other, 0.45)
     for sign in (-1, 1):
         arm = [(50 + sign * 41, 43), (50 + sign * 40, 36), (50 + sign * 33, 27), (50 + sign * 24, 25)]
-        c.part(stroke(arm, 2.4), darker(d.fitting if d.form == "aviator" else frame, 0.25), bevel=0.5, depth=0.6)
+        c.part(stroke(arm, 2.4), darker(d.fitting if aviator else frame, 0.25), bevel=0.5, depth=0.6)
     rims = []
     for sign in (-1, 1):
         x = 50 + sign * 23
@@ -173,13 +171,10 @@ def sunglasses(c: Canvas, d: Design) -> None:
     for _, inner, _ in rims:
         c.part(inner, tint, fall=-0.3, bevel=0.6, depth=0.2, opacity=0.93)
     bridge = stroke([(42, 47), (50, 43.5), (58, 47)], 2.6)
-    metal = d.form == "aviator"
     whole = union(*(minus(outer, inner) for outer, inner, _ in rims), bridge)
-    if metal:
+    if aviator:
         whole = union(whole, stroke([(40, 40.5), (60, 40.5)], 1.6))
-    c.part(
-        whole, d.fitting if metal else frame, pattern=None if metal else d.mask, second=d.other, bevel=0.8, depth=0.7
-    )
+    c.part(whole, frame, pattern=d.mask, second=d.other, bevel=0.8, depth=0.7)
     for _, inner, x in rims:
         c.glow(
             polygon([(x - 10, 62), (x + 2, 42), (x + 7, 42), (x - 4, 64)]), WHITE, opacity=0.25, blur=0.8, within=inner

@@ -48,9 +48,9 @@ def plant(c: Canvas, d: Design) -> None:
             ]
             leaf = polygon(turned(smooth(points), angle, tip))
             for side in (-1, 1):
-                for cut in (-0.45, 0.0, 0.4):
+                for cut in (-0.5, -0.2, 0.1):
                     notch = [
-                        (tip[0] + side * size * 1.15, tip[1] + size * (cut - 0.12)),
+                        (tip[0] + side * size * 1.3, tip[1] + size * (cut - 0.12)),
                         (tip[0] + side * size * 0.45, tip[1] + size * cut),
                     ]
                     leaf = minus(leaf, stroke(turned(notch, angle, tip), size * 0.13))
@@ -68,7 +68,7 @@ def plant(c: Canvas, d: Design) -> None:
             inner = polygon(_leaf((50 + angle * 0.25, 72), angle, length - 2, 3.2))
             c.part(inner, green, pattern=both(inner, _bands()), second=lighter(green, 0.3), bevel=0.8, depth=0.5)
     elif d.form == "cactus":
-        for x, y, rx, ry in ((50, 48, 13, 25), (33, 50, 5.5, 11), (67, 44, 5.5, 12)):
+        for x, y, rx, ry in ((33, 50, 5.5, 11), (67, 44, 5.5, 12), (50, 48, 13, 25)):  # the arms are behind
             if x != 50:
                 c.part(stroke([(x, y + 5), (50, y + 13)], 6.5), green, bevel=1.6, depth=0.6)
             stem = ellipse(x, y, rx, ry)
@@ -153,15 +153,6 @@ def vase(c: Canvas, d: Design) -> None:
             c.part(minus(ellipse(axis, 34, 8.5, 10), ellipse(axis, 34, 5.5, 7), body), d.main, bevel=0.9, depth=0.6)
     if d.form == "jug":
         c.part(minus(ellipse(67, 40, 13, 18), ellipse(67, 40, 9, 14), body), d.main, bevel=1.1, depth=0.6)
-    for i in range(d.rng.choice([0, 0, 3, 5])):
-        tilt = (i - 2) * 9 + d.rng.uniform(-4, 4)
-        top = d.rng.uniform(3, 10)
-        stem = turned([(50, side[0][1] + 6), (50, top)], tilt, (50, side[0][1] + 4))
-        c.part(stroke(stem, 0.9), darker(LEAF, 0.1), bevel=0.2)
-        for step in range(3):
-            foot = stem[1][0] + (stem[0][0] - stem[1][0]) * step / 4, stem[1][1] + (stem[0][1] - stem[1][1]) * step / 4
-            for angle in (-45, 45):
-                c.part(polygon(_leaf(foot, tilt + angle, 5, 1.5)), mix(LEAF, (176, 190, 150), 0.5), bevel=0.4)
     c.part(body, d.main, pattern=d.mask, second=d.other, round=0.5, bevel=2, depth=0.4)
     if d.pattern is None:
         c.part(
@@ -171,5 +162,28 @@ def vase(c: Canvas, d: Design) -> None:
             bevel=0.5,
             depth=0.2,
         )
-    c.part(ellipse(50, side[0][1], half, 2), darker(d.main, 0.45), bevel=0.5, depth=-0.5)
+    mouth = ellipse(50, side[0][1], half, 2)
+    c.part(mouth, darker(d.main, 0.45), bevel=0.5, depth=-0.5)
+    _twigs(c, d, union(mouth, box(0, 0, 100, side[0][1])), (50, side[0][1] + 1.5), half)
     c.glow(ellipse(41, 64, 2.6, 11), WHITE, opacity=0.5, blur=1.2, within=body)
+
+
+def _twigs(c: Canvas, d: Design, above: Mask, foot: Point, half: float) -> None:
+    """Put none, one or three twigs of eucalyptus into a vase; ``above``: its mouth and what is above it."""
+    rng = d.rng
+    count = rng.choice([0, 0, 1, 3])
+    leaf = mix(LEAF, (176, 190, 150), 0.5)
+    for i in range(count):
+        lean = (i - (count - 1) / 2) * 17 + rng.uniform(-3, 3)
+        x, y = foot[0] + (i - (count - 1) / 2) * half * 0.5, foot[1]
+        length = y - rng.uniform(7, 9)
+        stem = turned([(x, y), (x + 0.6, y - length / 2), (x, y - length + 5)], lean, (x, y))
+        c.part(both(stroke(stem, 0.9), above), darker(LEAF, 0.1), bevel=0.2)
+        path = smooth(stem, closed=False)
+        for step in (0.45, 0.62, 0.8):
+            at = path[int((len(path) - 1) * step)]
+            for angle in (-58, 58):
+                c.part(
+                    polygon(_leaf(at, lean + angle, 5.2 - 2 * step, 1.2)), lighter(leaf, rng.uniform(0, 0.2)), bevel=0.3
+                )
+        c.part(polygon(_leaf(path[-1], lean, 4.5, 1.2)), leaf, bevel=0.3)

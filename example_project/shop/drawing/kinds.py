@@ -79,6 +79,7 @@ KINDS: dict[str, Kind] = {
         (14, 72),
         ("Fernweh Supply", "Kiln & Thistle", "Green Sill"),
         "Grown slowly, delivered in the pot shown. Bright shade, little water.",
+        patterns=tuple(name for name in ALL if name != "colour-block"),  # its border would miss the pot
     ),
     "chair": Kind(
         "Chairs",

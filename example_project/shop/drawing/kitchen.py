@@ -92,7 +92,7 @@ def teapot(c: Canvas, d: Design) -> None:
         lid_y, lid = 40, blob((31, 43), (37, 35), (50, 31), (63, 35), (69, 43), (50, 46))
     spout = blob((30, 70), (24, 64), (14, 52), (9, 40), (9, 40), (14, 39), (14, 39), (20, 48), (30, 54))
     if d.form == "bamboo":
-        handle = minus(ellipse(50, 38, 28, 28), ellipse(50, 38, 24.5, 24.5), box(0, 40, 100, 100))
+        handle = minus(ellipse(50, 38, 28, 28), ellipse(50, 38, 24.5, 24.5), box(0, 56, 100, 100))
         c.part(handle, d.fitting, bevel=1, depth=0.7)
     else:
         handle = minus(ellipse(76, 58, 17, 18), ellipse(76, 58, 12, 13), box(0, 0, 66, 100))

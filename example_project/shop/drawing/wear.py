@@ -15,8 +15,8 @@ def sneaker(c: Canvas, d: Design) -> None:
     upper = polygon(
         smooth(
             [
-                (9, 72),
-                (9, 72),
+                (9, 74),
+                (9, 74),
                 (8, 58),
                 (10, ankle + 4),
                 (13, ankle),
@@ -26,7 +26,7 @@ def sneaker(c: Canvas, d: Design) -> None:
                 (33, ankle - 1),
             ]
             + ([(37, 40)] if high else [])
-            + [(46, 51), (60, 57), (78, 60), (90, 66), (92, 72), (92, 72)]
+            + [(46, 51), (60, 57), (78, 60), (90, 66), (92, 74), (92, 74)]
         )
     )
     tongue = blob((30, ankle + 8), (32, ankle - 7), (38, ankle - 8), (44, ankle + 8), (52, 54), (44, 58))
@@ -120,7 +120,7 @@ def tshirt(c: Canvas, d: Design) -> None:
         if d.form == "v"
         else ellipse(50, 13, 11.5, 10)
     )
-    back = both(neck, box(38, 13.5, 62, 40))
+    back = both(neck, shirt)
     c.part(back, darker(d.main, 0.35), bevel=0.6)
     body = minus(shirt, neck)
     c.part(body, d.main, pattern=d.mask, second=d.other, bevel=2.2, depth=0.4, fall=0.06)
@@ -150,11 +150,11 @@ def tshirt(c: Canvas, d: Design) -> None:
             cuff = [(5, 77), (20, 80), (20, 90), (4, 90)]
             c.part(both(shirt, polygon([(100 - x, y) for x, y in cuff] if flip else cuff)), trim, bevel=0.5)
     if d.pattern is None:
-        _print(c, d, body)
+        _print(c, d, both(body, box(27, 0, 73, 100)))
 
 
-def _print(c: Canvas, d: Design, body: Mask) -> None:
-    """Draw a motif on the chest."""
+def _print(c: Canvas, d: Design, trunk: Mask) -> None:
+    """Draw a motif on the chest; ``trunk``: the body between the sleeves."""
     ink = accent(d.main)
     motif = d.rng.choice(["sun", "peaks", "bars", "pocket", "ring"])
     if motif == "sun":
@@ -167,10 +167,10 @@ def _print(c: Canvas, d: Design, body: Mask) -> None:
         c.part(ellipse(60, 41, 3), d.other, bevel=0.3)
     elif motif == "bars":
         for i in range(3):
-            c.part(both(body, box(20, 42 + i * 7, 80, 46 + i * 7)), d.other if i % 2 == 0 else ink, bevel=0.2)
+            c.part(both(trunk, box(0, 45 + i * 7, 100, 49 + i * 7)), d.other if i % 2 == 0 else ink, bevel=0.2)
     elif motif == "pocket":
         pocket = polygon([(56, 38), (67, 38), (67, 49), (61.5, 52), (56, 49)])
-        c.shade_under(pocket, body, opacity=0.3, blur=0.6, shift=0.6)
+        c.shade_under(pocket, trunk, opacity=0.3, blur=0.6, shift=0.6)
         c.part(pocket, d.other, bevel=0.5)
     else:
         c.part(minus(ellipse(50, 50, 11), ellipse(50, 50, 8)), ink, bevel=0.3)
