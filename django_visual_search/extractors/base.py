@@ -41,7 +41,10 @@ class ExtractorSpec:
 
 
 class ArtifactStore(Protocol):
-    """A place for exported models. Names don't depend on the content; bytes are checked against their sha256."""
+    """A place for exported models. Names don't depend on the content; bytes are checked against their sha256.
+
+    One may have a ``directory``, a folder on this machine for files that any process can make.
+    """
 
     def get(self, name: str) -> Path | None:
         """Return a local file with the artifact's bytes, or None if there is no such artifact."""
@@ -67,6 +70,7 @@ class DirectoryStore:
             handle, temporary = tempfile.mkstemp(dir=self.directory)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+            os.chmod(temporary, 0o644)  # web and worker may be different users
             os.replace(temporary, path)
         return path
 

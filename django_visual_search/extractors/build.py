@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import efficientnet
+from .efficientnet import ConvolutionLayer
 from .export import WHOLE, picture_size
 
 STALLED_SECONDS = 20
@@ -52,6 +54,9 @@ def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], An
     """Return a recipe's Keras model for pictures of that size, and its application's preprocessing of floats to 255."""
     import keras
 
+    if network := efficientnet.network_of(recipe["application"]):
+        model = efficientnet_lite(efficientnet.published_layers(network), size)
+        return model, lambda pictures: (pictures - efficientnet.OFFSET) / efficientnet.SCALE
     application = getattr(keras.applications, recipe["application"])
     model = application(
         include_top=False,
@@ -62,6 +67,32 @@ def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], An
     )
     # By the module of the function: keras.applications.mobilenet_v3 has the preprocessing without the models.
     return model, sys.modules[application.__module__].preprocess_input  # type: ignore[attr-defined]
+
+
+def efficientnet_lite(layers: Sequence[ConvolutionLayer], size: int) -> Any:
+    """Return the Keras model of these layers, with their numbers: ``(b, size, size, 3)`` to features ``(b, width)``."""
+    import keras
+
+    pictures = keras.Input((size, size, 3))
+    now: Any = pictures
+    made: list[Any] = []
+    for layer in layers:
+        shape, options = layer.kernel.shape, {"strides": layer.stride, "padding": "same", "use_bias": False}
+        kind = keras.layers.DepthwiseConv2D if layer.depthwise else keras.layers.Conv2D
+        width = () if layer.depthwise else (shape[3],)
+        now = kind(*width, shape[:2], name=layer.name, **options)(now)
+        now = keras.layers.BatchNormalization(epsilon=efficientnet.EPSILON, name=f"{layer.name}_norm")(now)
+        if layer.activated:
+            now = keras.layers.ReLU(6, name=f"{layer.name}_relu")(now)
+        if layer.adds is not None:
+            now = keras.layers.Add(name=f"{layer.name}_sum")([now, made[layer.adds]])
+        made.append(now)
+    model = keras.Model(pictures, keras.layers.GlobalAveragePooling2D(name="features")(now))
+    for layer in layers:
+        model.get_layer(layer.name).set_weights([layer.kernel])
+        norm = [layer.gamma, layer.beta, layer.mean, layer.variance]
+        model.get_layer(f"{layer.name}_norm").set_weights(norm)
+    return model
 
 
 def cut_views(pictures: Any, size: int, views: Sequence[str]) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
+import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +23,41 @@ from .base import ExtractorUnavailable
 INSTALL = (
     "LiteRT is not installed here: pip install ai-edge-litert (it belongs to the base install of django-visual-search)."
 )
+
+
+NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+"""What LiteRT writes to standard error when it first loads a model, past Python; it has no setting against it."""
+
+_noticed: set[int] = set()
+"""Ids of the processes that have loaded a model: the notice comes once in each."""
+
+
+@contextlib.contextmanager
+def without_notice() -> Iterator[None]:
+    """Keep NOTICE from standard error, which belongs to the command that runs; whatever else comes is written after.
+
+    Only in the main thread, as commands are: while it lasts, other threads' messages wait too.
+    """
+    if os.getpid() in _noticed or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _noticed.add(os.getpid())
+    try:
+        real = os.dup(2)
+    except OSError:  # closed, as in some daemons
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(NOTICE):
+                    os.write(2, line)
 
 
 def runtime_problem() -> str | None:
@@ -63,6 +100,18 @@ class Flatbuffer:
                 helper.result()
             return features
 
+    def outputs(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Return every output of the model for one picture, uint8 ``(s, s, 3)``, on all threads.
+
+        Raises ExtractorUnavailable if the model can't be loaded.
+        """
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            [loaded] = self._loaded(1, self.threads)
+            loaded.interpreter.set_tensor(loaded.source, picture[None])
+            loaded.interpreter.invoke()
+            details = loaded.interpreter.get_output_details()
+            return [loaded.interpreter.get_tensor(output["index"])[0] for output in details]
+
     def _loaded(self, count: int, threads: int = 1) -> list[_Loaded]:
         interpreters = self._interpreters.setdefault((os.getpid(), threads), [])
         while len(interpreters) < count:
@@ -81,15 +130,16 @@ class Flatbuffer:
         except ImportError as e:
             raise ExtractorUnavailable(INSTALL) from e
         try:
-            interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
-            interpreter.allocate_tensors()
+            with without_notice():
+                interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as e:
             raise ExtractorUnavailable(
                 f"{self.path} is not a model that LiteRT can run ({e}): delete it to have it made again."
             ) from e
         # Never freed: a forked child would free it at its exit too, and crash, as it lacks the threads (seen with 4).
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(interpreter))
-        [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
+        [source], [target, *_] = interpreter.get_input_details(), interpreter.get_output_details()
         return _Loaded(interpreter, source["index"], target["index"], int(target["shape"][-1]))
 
 

@@ -23,6 +23,10 @@ NAME = "django-visual-search"
 class DatabaseStore:
     """An ``ArtifactStore`` over ``models.Artifact``."""
 
+    @property
+    def directory(self) -> Path:
+        return cache_directory()
+
     def get(self, name: str) -> Path | None:
         from ..models import Artifact
 

@@ -28,6 +28,7 @@ IMPORTS = {
     "django_visual_search.extractors.classic": ["ClassicExtractor"],
     "django_visual_search.extractors.heads": ["LinearHead"],
     "django_visual_search.extractors.keras": ["KerasExtractor"],
+    "django_visual_search.extractors.lite": ["EfficientNetLiteExtractor"],
     "django_visual_search.extractors.tuned": ["TunedExtractor"],
     "django_visual_search.feedback": [
         *("BadEvent", "BadToken", "NotOffered", "Report", "aggregate", "log_search", "record", "report", "session_of"),
