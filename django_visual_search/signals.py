@@ -21,7 +21,7 @@ from django.db.models.signals import post_delete, post_save, pre_delete, pre_mig
 
 from . import indexing
 from .db.extension import before_migrate
-from .db.statements import Statement, compile_query, execute_together
+from .db.statements import Statement, execute_together
 from .fields import EmbeddingField
 from .fields.checks import check_embedding_field
 from .fields.registry import embedding_fields, fields_fed_by
@@ -138,19 +138,33 @@ def _is_stale(field: EmbeddingField, key: Any, image_name: str) -> bool:
 
     One row by its primary key, where ``indexing.stale`` compares in SQL: building that query costs a save more.
     """
-    using = router.db_for_write(field.model)
-    owner = {f"{field.link.name}__pk" if field.link else "pk": key}
-    rows = field.model._base_manager.using(using).filter(**owner).values_list(field.key_name)
+    connection = connections[router.db_for_write(field.model)]
     try:
-        if connections[using].in_atomic_block:  # of another database than the saved row's
+        if connection.in_atomic_block:  # of another database than the saved row's
             return True
-        _, found = execute_together(connections[using], [_BRIEFLY, compile_query(rows, using)])
+        pk = field.target_model._meta.pk.get_db_prep_value(key, connection)
+        _, found = execute_together(connection, [_BRIEFLY, (_key_lookup(field, connection.alias), (pk,))])
         if not found and field.link is None:
             return False  # a parent's row without the child that has the vector
         return (found[0][0] if found else None) != (wanted_embedding_key(field, image_name) if image_name else None)
     except Exception:  # the database or the extractor fails: the worker reports it
         logger.exception("visual search: %s of %s", field.label, key)
         return True
+
+
+@functools.cache
+def _key_lookup(field: EmbeddingField, using: str) -> str:
+    """Return SQL for the vector's key, by the primary key of the row that has the picture."""
+    quote, opts = connections[using].ops.quote_name, field.model._meta
+    sql = f"SELECT owner.{quote(opts.get_field(field.key_name).column)} FROM {quote(opts.db_table)} AS owner"
+    if field.link is None:
+        return f"{sql} WHERE owner.{quote(opts.pk.column)} = %s"
+    referred = field.link.target_field
+    target = referred.model._meta  # of a child, the table that has the column
+    return (
+        f"{sql} JOIN {quote(target.db_table)} AS target ON target.{quote(referred.column)} = "
+        f"owner.{quote(field.link.column)} WHERE target.{quote(target.pk.column)} = %s"
+    )
 
 
 LOCK_TIMEOUT = "300ms"

@@ -177,9 +177,11 @@ def note_update_fields(
     sender: type[models.Model], instance: models.Model, update_fields: frozenset[str] | None = None, **kwargs: Any
 ) -> None:
     _update_fields.pop(instance._state, None)
+    if update_fields is None:
+        return
     fields = [field for field in sender._meta.concrete_fields if not field.primary_key and not field.generated]
     vectors = [field for field in fields if isinstance(field, EmbeddingField)]
-    if update_fields is None or not vectors:
+    if not vectors:
         return
     deferred = instance.get_deferred_fields()
     loaded = {field.name for field in fields if field.attname not in deferred}

@@ -22,8 +22,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
+from .stale import stale
 
 logger = logging.getLogger("django_visual_search")
 
@@ -56,7 +58,9 @@ MAY_TRY_AGAIN = (
 # A row that a shop's open transaction has locked (it marked the picture as stale) is passed over, not waited for:
 # claiming several rows while waiting for one would deadlock with a transaction that saves them in another order.
 CLAIM = f"""
-WITH wanted AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS wanted (object_id, key)),
+WITH wanted AS MATERIALIZED (
+    SELECT object_id, key FROM unnest(%s::text[], %s::text[]) AS asked (object_id, key)
+    JOIN ({{stale}}) AS stale (pk, key) USING (key) WHERE stale.pk::text = object_id),
 free AS MATERIALIZED (
     SELECT object_id FROM {{table}} AS held JOIN wanted USING (object_id)
     WHERE held.label = %s AND (held.key <> wanted.key OR {MAY_TRY_AGAIN}) FOR UPDATE OF held SKIP LOCKED)
@@ -76,18 +80,20 @@ RETURNING object_id, attempts
 
 
 def claim(field: EmbeddingField, pictures: list[Picture], token: str) -> list[Claim]:
-    """Claim and count those pictures that nobody else holds and that have attempts left.
+    """Claim and count those pictures that are still stale, that nobody else holds and that have attempts left.
 
     ``token``: a new UUID; its maker can release the claims even if the database's answer never comes.
     """
     connection = connections[router.db_for_write(field.model)]
     by_id = {picture.object_id: picture for picture in pictures}
     pairs = list(by_id), [picture.key for picture in by_id.values()]
+    rows = stale(field).filter(pk__in=list(by_id)).values_list("pk", "visual_wanted")
+    still_stale, params = compile_query(rows, connection.alias)
     label, most = field.label, conf.MAX_ATTEMPTS
     with connection.cursor() as cursor:
         cursor.execute(
-            CLAIM.format(table=connection.ops.quote_name(IndexingAttempt._meta.db_table)),
-            (*pairs, label, most, label, token, conf.LEASE_SECONDS, label, most),
+            CLAIM.format(table=connection.ops.quote_name(IndexingAttempt._meta.db_table), stale=still_stale),
+            (*pairs, *params, label, most, label, token, conf.LEASE_SECONDS, label, most),
         )
         return [Claim(by_id[object_id], token, attempts) for object_id, attempts in cursor.fetchall()]
 
@@ -119,13 +125,6 @@ def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, a
 def renew(field: EmbeddingField, claimed: list[Claim]) -> None:
     """Extend claims that are still valid by another lease."""
     _settle(field, claimed, **_lease(conf.LEASE_SECONDS))
-
-
-def drop(field: EmbeddingField, claimed: list[Claim]) -> None:
-    """Delete claims on pictures that turned out to need no work."""
-    if claimed:
-        ids, tokens = [c.picture.object_id for c in claimed], [c.token for c in claimed]
-        _attempts(field).filter(object_id__in=ids, token__in=tokens).delete()
 
 
 def quarantine_lost(field: EmbeddingField) -> int:

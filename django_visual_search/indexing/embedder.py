@@ -58,7 +58,7 @@ class Embedder:
 
     def kept(self, claimed: list[Claim]) -> dict[str, NDArray[np.float16]]:
         """Return the features that are kept of these pictures, by object id."""
-        if self.backbone is None:
+        if self.backbone is None or not self._any_kept:
             return {}
         pictures = [(c.picture.object_id, c.picture.image) for c in claimed]
         return features.read(self.field, self.backbone.features_key, pictures)
@@ -73,6 +73,12 @@ class Embedder:
         """Let the thread end."""
         self._thread.submit(connections.close_all)  # an extractor may have opened one
         self._thread.shutdown(wait=False)
+
+    @functools.cached_property
+    def _any_kept(self) -> bool:
+        """Whether a batch is worth asking for: features are kept from the first time that a picture is embedded."""
+        assert self.backbone is not None
+        return features.any_kept(self.field, self.backbone.features_key)
 
     @functools.cached_property
     def _keeper(self) -> features.Keeper:

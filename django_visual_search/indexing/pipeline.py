@@ -159,7 +159,6 @@ class _Pipeline:
         if not pictures:
             return
         claimed = claims.claim(self.field, pictures, self.lease.expect(pictures))
-        claimed = self._still_stale(claimed)
         self._outcome.skipped += len(pictures) - len(claimed)
         kept = self.embedder.kept(claimed)
         with_features = [c for c in claimed if c.picture.object_id in kept]
@@ -171,14 +170,6 @@ class _Pipeline:
             names, spec = [c.picture.image for c in others], self.embedder.extractor.spec
             self.decoding.append(Batch(others, get_pool().submit(self.field.image_field.storage, names, spec)))
         self.lease.hold([c for batch in self.inferring + self.decoding for c in batch.claimed])
-
-    def _still_stale(self, claimed: list[Claim]) -> list[Claim]:
-        """Drop the claims on rows that were embedded or changed between the look and the claim; return the others."""
-        rows = stale(self.field).filter(pk__in=[c.picture.object_id for c in claimed])
-        wanted = {str(pk): key for pk, key in rows.values_list("pk", "visual_wanted")}
-        needed = [c for c in claimed if wanted.get(c.picture.object_id) == c.picture.key]
-        claims.drop(self.field, [c for c in claimed if wanted.get(c.picture.object_id) != c.picture.key])
-        return needed
 
     def _decoded(self, batch: Batch) -> Batch:
         """Wait for the batch's pictures and return those that were decoded; the others are settled."""

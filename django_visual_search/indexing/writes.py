@@ -6,20 +6,18 @@ over, so that a shop's own transaction neither waits for this one nor deadlocks 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 from django.db import connections, router, transaction
 from numpy.typing import NDArray
 
-from ..db.statements import halfvec_text
+from ..db.statements import compile_query, halfvec_text
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
-from .claims import Claim, Picture
+from .claims import Claim
 from .stale import targets
-
-Made = list[tuple[Picture, NDArray[np.float16]]]
-"""Pictures and their vectors."""
 
 
 def write(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16]) -> set[str]:
@@ -29,13 +27,11 @@ def write(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float
     object ids that were written. The claims on rows that someone else has locked stay.
     """
     connection = connections[router.db_for_write(field.model)]
-    with transaction.atomic(using=connection.alias):
-        unchanged = _lock_unchanged(field, claimed, connection.alias)
-        written = _end_claims(field, [c for c in claimed if c.picture.object_id in unchanged], connection)
-        made = [(c.picture, v) for c, v in zip(claimed, vectors, strict=True) if c.picture.object_id in written]
-        if made:
-            (_update_rows if field.link is None else _upsert_companions)(field, made, unchanged, connection)
-    return written
+    if field.link is not None:
+        return _write_companions(field, claimed, vectors, connection)
+    # Where a transaction is open already, a savepoint saves it from a vector that the database rejects.
+    with contextlib.nullcontext() if connection.get_autocommit() else transaction.atomic(using=connection.alias):
+        return _write_rows(field, claimed, vectors, connection)
 
 
 def clear(field: EmbeddingField, keys: list[Any]) -> int:
@@ -62,28 +58,48 @@ def _locked(rows: Any) -> Any:
     return rows.select_for_update(skip_locked=True, no_key=True)
 
 
-def _lock_unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> dict[str, Any]:
-    """Lock the rows that still have their pictures.
+# One statement: rows are locked, claims ended and vectors written in this order, each from what the one before returns.
+WRITE_ROWS = """
+WITH made AS MATERIALIZED (
+    SELECT * FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[])
+    AS made (object_id, token, image, vector, key)),
+locked (pk, image) AS MATERIALIZED ({rows} FOR NO KEY UPDATE SKIP LOCKED),
+ended AS (
+    DELETE FROM {attempts} WHERE id IN (
+        SELECT held.id FROM {attempts} AS held JOIN made USING (object_id, token)
+        JOIN locked ON locked.pk::text = made.object_id AND locked.image = made.image
+        WHERE held.label = %s FOR UPDATE OF held SKIP LOCKED)
+    RETURNING object_id)
+UPDATE {table} AS owner SET {vector} = made.vector::halfvec, {key} = made.key
+FROM made JOIN ended USING (object_id) JOIN locked ON locked.pk::text = made.object_id
+WHERE owner.{pk} = locked.pk
+RETURNING made.object_id
+"""
 
-    Returns object id -> the row's primary key, or what a companion's link refers to.
-    """
-    images = {c.picture.object_id: c.picture.image for c in claimed}
-    referred = field.link.target_field.attname if field.link else "pk"
-    rows = _locked(targets(field).filter(pk__in=list(images)).order_by("pk"))
-    found = list(rows.values_list("pk", "visual_image", referred))
-    unchanged = {str(pk): value for pk, image, value in found if images[str(pk)] == image}
-    if field.link is None:
-        return unchanged
-    busy = _locked_companions(field, list(unchanged.values()), using)
-    return {object_id: value for object_id, value in unchanged.items() if value not in busy}
 
-
-def _locked_companions(field: EmbeddingField, referred: list[Any], using: str) -> set[Any]:
-    """Return whose companions someone else has locked, as Django's cascade does before it deletes the picture's row."""
-    assert field.link is not None
-    companions = field.model._base_manager.using(using).filter(**{f"{field.link.attname}__in": referred})
-    existing = set(companions.values_list(field.link.attname, flat=True))
-    return existing - set(_locked(companions.order_by("pk")).values_list(field.link.attname, flat=True))
+def _write_rows(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16], connection: Any) -> set[str]:
+    quote, opts = connection.ops.quote_name, field.model._meta
+    pictures = [c.picture for c in claimed]
+    rows = targets(field).filter(pk__in=[picture.object_id for picture in pictures]).order_by("pk")
+    unchanged, params = compile_query(rows.values_list("pk", "visual_image"), connection.alias)
+    sql = WRITE_ROWS.format(
+        rows=unchanged,
+        attempts=quote(IndexingAttempt._meta.db_table),
+        table=quote(opts.db_table),
+        vector=quote(field.column),
+        key=quote(opts.get_field(field.key_name).column),
+        pk=quote(opts.pk.column),
+    )
+    made = (
+        [picture.object_id for picture in pictures],
+        [c.token for c in claimed],
+        [picture.image for picture in pictures],
+        [halfvec_text(vector) for vector in vectors],
+        [picture.key for picture in pictures],
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, (*made, *params, field.label))
+        return {object_id for (object_id,) in cursor.fetchall()}
 
 
 END_CLAIMS = """
@@ -94,50 +110,51 @@ RETURNING object_id
 """
 
 
-def _end_claims(field: EmbeddingField, claimed: list[Claim], connection: Any) -> set[str]:
-    """End the claims that are still ours; whoever claimed or marked the picture since has a newer right to write.
-
-    Returns their object ids.
-    """
-    sql = END_CLAIMS.format(table=connection.ops.quote_name(IndexingAttempt._meta.db_table))
-    with connection.cursor() as cursor:
-        cursor.execute(sql, ([c.picture.object_id for c in claimed], [c.token for c in claimed], field.label))
-        return {object_id for (object_id,) in cursor.fetchall()}
-
-
-UPDATE_ROWS = """
-UPDATE {table} AS owner SET {vector} = made.vector::halfvec, {key} = made.key
-FROM unnest(%s::text[], %s::text[], %s::text[]) AS made (pk, vector, key)
-WHERE owner.{pk} = ANY(%s) AND owner.{pk}::text = made.pk
-"""
-
-
-def _update_rows(field: EmbeddingField, made: Made, keys: dict[str, Any], connection: Any) -> None:
-    quote, opts = connection.ops.quote_name, field.model._meta
-    sql = UPDATE_ROWS.format(
-        table=quote(opts.db_table),
-        vector=quote(field.column),
-        key=quote(opts.get_field(field.key_name).column),
-        pk=quote(opts.pk.column),
-    )
-    pictures = [picture for picture, _ in made]
-    params = (
-        [picture.object_id for picture in pictures],
-        [halfvec_text(vector) for _, vector in made],
-        [picture.key for picture in pictures],
-        [opts.pk.get_db_prep_value(keys[picture.object_id], connection) for picture in pictures],
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-
-
-def _upsert_companions(field: EmbeddingField, made: Made, referred: dict[str, Any], connection: Any) -> None:
+def _write_companions(
+    field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16], connection: Any
+) -> set[str]:
     assert field.link is not None
     link = field.link.attname
-    companions = [
-        field.model(**{link: referred[picture.object_id], field.name: vector.tolist(), field.key_name: picture.key})
-        for picture, vector in made
-    ]
-    field.model._base_manager.using(connection.alias).bulk_create(
-        companions, update_conflicts=True, update_fields=[field.name, field.key_name], unique_fields=[field.link.name]
-    )
+    with transaction.atomic(using=connection.alias):
+        referred = _lock_unchanged(field, claimed, connection.alias)
+        free = [c for c in claimed if c.picture.object_id in referred]
+        sql = END_CLAIMS.format(table=connection.ops.quote_name(IndexingAttempt._meta.db_table))
+        with connection.cursor() as cursor:
+            cursor.execute(sql, ([c.picture.object_id for c in free], [c.token for c in free], field.label))
+            ended = {object_id for (object_id,) in cursor.fetchall()}
+        companions = [
+            field.model(
+                **{
+                    link: referred[c.picture.object_id],
+                    field.name: vector.tolist(),
+                    field.key_name: c.picture.key,
+                }
+            )
+            for c, vector in zip(claimed, vectors, strict=True)
+            if c.picture.object_id in ended
+        ]
+        field.model._base_manager.using(connection.alias).bulk_create(
+            companions,
+            update_conflicts=True,
+            update_fields=[field.name, field.key_name],
+            unique_fields=[field.link.name],
+        )
+    return ended
+
+
+def _lock_unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> dict[str, Any]:
+    """Lock the rows that still have their pictures, and their companions.
+
+    Returns object id -> what a companion's link refers to. Left out are rows whose companion someone else has locked,
+    as Django's cascade does before it deletes the picture's row.
+    """
+    assert field.link is not None
+    images = {c.picture.object_id: c.picture.image for c in claimed}
+    rows = _locked(targets(field).filter(pk__in=list(images)).order_by("pk"))
+    found = list(rows.values_list("pk", "visual_image", field.link.target_field.attname))
+    unchanged = {str(pk): value for pk, image, value in found if images[str(pk)] == image}
+    link = field.link.attname
+    companions = field.model._base_manager.using(using).filter(**{f"{link}__in": list(unchanged.values())})
+    existing = set(companions.values_list(link, flat=True))
+    busy = existing - set(_locked(companions.order_by("pk")).values_list(link, flat=True))
+    return {object_id: value for object_id, value in unchanged.items() if value not in busy}
