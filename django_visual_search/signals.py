@@ -21,6 +21,7 @@ from django.db.models.signals import post_delete, post_save, pre_delete, pre_mig
 
 from . import indexing
 from .db.extension import before_migrate
+from .db.rows import all_rows, key_text
 from .db.statements import Statement, execute_together
 from .fields import EmbeddingField
 from .fields.checks import check_embedding_field
@@ -130,7 +131,8 @@ def _shows_current(field: EmbeddingField, instance: models.Model, created: bool)
 
 def _send(field: EmbeddingField, key: Any, image_name: str, stale: bool, replaced: bool) -> None:
     if stale or _is_stale(field, key, image_name):
-        enqueue(embed, field.label, [str(key)], **({"replaced": True} if replaced else {}))
+        text = key_text(field.target_model, key, router.db_for_write(field.model))
+        enqueue(embed, field.label, [text], **({"replaced": True} if replaced else {}))
 
 
 def _is_stale(field: EmbeddingField, key: Any, image_name: str) -> bool:
@@ -204,10 +206,10 @@ def delete_companion(field: EmbeddingField, instance: models.Model, using: str, 
     """Lock the picture's row, which workers then skip, and delete the companion that one may have written by now."""
     assert field.link is not None
     with transaction.atomic(using=using):
-        row = field.target_model._base_manager.using(using).filter(pk=instance.pk)
+        row = all_rows(field.target_model, using).filter(pk=instance.pk)
         row.select_for_update().values_list("pk").first()
         # Not delete(): the signals of a companion are sent by the delete that follows.
-        companions = field.model._base_manager.using(using).filter(**{field.link.name: instance})
+        companions = all_rows(field.model, using).filter(**{field.link.name: instance})
         companions._raw_delete(using)
 
 

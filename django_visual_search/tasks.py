@@ -8,9 +8,11 @@ import logging
 from celery import shared_task
 from celery.signals import worker_process_shutdown
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 
 from . import feedback, findability, indexing
 from .conf import conf
+from .db.rows import key_from_text
 from .extractors import ExtractorUnavailable
 from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
@@ -32,8 +34,8 @@ def embed(label: str, keys: list[str], replaced: bool = False) -> None:
     ``replaced``: all of them are marked as stale first, for their files may be new under the same name.
     """
     field = get_field(label)
-    to_python = field.target_model._meta.pk.to_python
-    rows = [to_python(key) for key in keys]
+    using = router.db_for_write(field.model)
+    rows = [key_from_text(field.target_model, key, using) for key in keys]
     if replaced:
         indexing.mark_stale(field, rows)
     with contextlib.closing(indexing.embed(field, rows)) as outcomes:

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -20,6 +21,8 @@ from django_visual_search.search import merging, planning
 from django_visual_search.spaces import heads, serving
 
 from . import parallel
+
+TESTS = Path(__file__).parent
 
 # --hypothesis-profile chooses another.
 hypothesis.settings.register_profile("default", max_examples=20)
@@ -39,8 +42,9 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(config, items):
     parallel.refuse_alike(items)
     for item in items:
-        folder = item.path.parent.name
-        item.add_marker(folder)
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("unit", "integration", "acceptance"):
+            item.add_marker(folder)
         if folder == "acceptance":
             item.add_marker("slow")
     if hasattr(config, "workerinput"):  # one of several processes

@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..conf import conf
+from ..db.rows import key_text
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
 from ..fields.registry import get_field
@@ -137,7 +138,11 @@ class IndexingAttemptAdmin(RecordAdmin):
         for field, attempts in _by_field(rows).items():
             keys = [primary_key(field.target_model, row.object_id) for row in attempts]
             found = picture_states(field).filter(pk__in=[key for key in keys if key is not None])
-            products = {str(pk): product for pk, product in found.values_list("pk", "visual_product")}
+            using = router.db_for_write(field.model)
+            products = {
+                key_text(field.target_model, pk, using): product
+                for pk, product in found.values_list("pk", "visual_product")
+            }
             for row in attempts:
                 product = products.get(row.object_id)
                 setattr(row, KEY_ATTRIBUTE, None if product is None else (field.product_model, str(product)))

@@ -16,6 +16,7 @@ from django import forms
 from django.contrib.admin.widgets import AutocompleteMixin
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import router
 from django.db.models import CharField, Model, Q, QuerySet
 from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
@@ -23,6 +24,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from ..db.rows import all_rows, key_from_text
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields, fields_of_product
 from ..storefront.cards import thumbnail_of, title_of
@@ -49,7 +51,7 @@ def may_view(admin_site: Any, request: HttpRequest, model: type[Model]) -> bool:
 def visible_products(admin_site: Any, request: HttpRequest, model: type[Model]) -> QuerySet[Any]:
     """Return the model's products that the user may see in the admin."""
     if not may_view(admin_site, request, model):
-        return model._base_manager.none()
+        return all_rows(model).none()
     if admin_site.is_registered(model):
         queryset: QuerySet[Any] = admin_site.get_model_admin(model).get_queryset(request)
         return queryset
@@ -66,17 +68,17 @@ def load_products(keys: Iterable[ProductKey]) -> dict[ProductKey, Model]:
         by_model[model].add(key)
     found: dict[ProductKey, Model] = {}
     for model, texts in by_model.items():
-        valid = [value for text in texts if (value := primary_key(model, text)) is not None]
+        valid = {value: text for text in texts if (value := primary_key(model, text)) is not None}
         own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
-        for product in model._base_manager.defer(*own).filter(pk__in=valid):
-            found[model, str(product.pk)] = product
+        for product in all_rows(model).defer(*own).filter(pk__in=list(valid)):
+            found[model, valid[product.pk]] = product
     return found
 
 
 def primary_key(model: type[Model], text: str) -> Any:
     """Return the primary key that the text stands for; None where it can't be one."""
     try:
-        value = model._meta.pk.to_python(text)
+        value = key_from_text(model, text, router.db_for_read(model))
         return None if "\0" in text else value
     except (ValidationError, ValueError, TypeError, OverflowError):
         return None
@@ -153,7 +155,7 @@ class ProductSelect(AutocompleteMixin, forms.Select):
     def _title(self, choice: str) -> str:
         model, text = split_choice(choice)
         key = primary_key(model, text) if model else None
-        product = model._base_manager.filter(pk=key).first() if model and key is not None else None
+        product = all_rows(model).filter(pk=key).first() if model and key is not None else None
         return text if product is None else choice_label(product)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model, QuerySet
 
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
 from ..search.candidates import unlimited
 from ..search.results import Ranking
@@ -69,7 +70,7 @@ def _rows(within: QuerySet[Any], keys: list[Any], *paths: str) -> QuerySet[Any, 
     """Return (primary key of a product, *values at the paths): a row for each value that a product has."""
     # Through a second query, as a filter of the first on the same relation would narrow which of its rows are counted.
     visible = unlimited(within).filter(pk__in=keys).values("pk")
-    return within.model._base_manager.filter(pk__in=visible).values_list("pk", *paths)
+    return all_rows(within.model).filter(pk__in=visible).values_list("pk", *paths)
 
 
 def _count(last: Any, columns: Iterable[str], rows: list[tuple[Any, ...]], using: str) -> FacetValues:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..conf import conf
+from ..db.rows import all_rows
 from ..extractors import Extractor, ExtractorSpec
 from ..fields import EmbeddingField
 from ..learning.augment import alter, altered_views
@@ -46,7 +47,7 @@ def search_by_views(
     ``within``: a queryset of products; None for all. ``unreadable`` receives why pictures couldn't be read.
     """
     catalogue = gallery.catalogue
-    products = field.product_model._base_manager.all() if within is None else within
+    products = all_rows(field.product_model) if within is None else within
     queries, rankings, right, poor = [], [], [], []
     names = [catalogue.images[row] for row in rows]
     for place, picture in large_pictures(field, names, spec, unreadable):

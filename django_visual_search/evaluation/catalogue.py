@@ -19,9 +19,11 @@ from django.db.models import Count, F, Manager, Model, QuerySet, TextField, Valu
 from django.db.models.functions import MD5, Cast, Coalesce, Concat, Greatest, RowNumber
 from numpy.typing import NDArray
 
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
 from ..indexing.status import product_of_picture
 from ..learning.splits import Indices
+from ..search.candidates import primary_keys
 
 FEWEST_OF_PRODUCT = 2
 """Pictures drawn of a product before others get more: one alone would be a query with nothing to find."""
@@ -113,12 +115,12 @@ def sample_catalogue(
 def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[Any]:
     """Return the rows that have a picture, with their product's key as ``visual_product``; ``within``: of products."""
     using = router.db_for_read(embedding.model)
-    rows = embedding.target_model._base_manager.using(using)
+    rows = all_rows(embedding.target_model, using)
     rows = rows.exclude(**{f"{embedding.image_field.name}__isnull": True}).exclude(**{embedding.image_field.name: ""})
     rows = rows.annotate(visual_product=product_of_picture(embedding))
     if within is not None:
         products = within.all() if isinstance(within, Manager) else within
-        rows = rows.filter(visual_product__in=products.values("pk"))
+        rows = rows.filter(visual_product__in=primary_keys(products))
     return rows
 
 
@@ -148,7 +150,7 @@ def _catalogue(embedding: EmbeddingField, labels: Sequence[str], rows: Iterable[
 
 def _labels(embedding: EmbeddingField, labels: Sequence[str], products: list[Any]) -> dict[Any, list[str]]:
     """Return the labels of each product, by its primary key."""
-    rows = embedding.product_model._base_manager.using(router.db_for_read(embedding.model)).order_by("pk")
+    rows = all_rows(embedding.product_model, router.db_for_read(embedding.model)).order_by("pk")
     found: dict[Any, list[str]] = {}
     for start in range(0, len(products), KEYS_AT_ONCE):
         for pk, *values in rows.filter(pk__in=products[start : start + KEYS_AT_ONCE]).values_list("pk", *labels):

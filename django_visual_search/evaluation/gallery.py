@@ -15,6 +15,7 @@ import numpy as np
 from django.db import router
 from django.db.models import BinaryField, F, Func
 
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
 from ..fields.keys import in_space
 from ..learning.metrics import Metrics, PerQuery
@@ -87,7 +88,7 @@ def load_gallery(
     vectors = np.zeros((len(rows), field.dimensions or 0), np.float16)
     embedded = np.zeros(len(rows), bool)
     key = "pk" if field.link is None else f"{field.link.name}__pk"
-    stored = field.model._base_manager.using(router.db_for_read(field.model)).order_by()
+    stored = all_rows(field.model, router.db_for_read(field.model)).order_by()
     stored = stored.filter(in_space(field.key_name, space), **{f"{field.name}__isnull": False})
     stored = stored.annotate(visual_bytes=Func(F(field.name), function="halfvec_send", output_field=BinaryField()))
     for start in range(0, len(rows), KEYS_AT_ONCE):

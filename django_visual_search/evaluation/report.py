@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from PIL import Image
 
 from .. import __version__
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
 from ..fields.registry import get_field
 from ..spaces.heads import wanted_extractor
@@ -143,7 +144,7 @@ def _worst(field: EmbeddingField, e: Evaluation) -> list[dict[str, Any]]:
 
 def _titles(field: EmbeddingField, products: set[str]) -> dict[str, str]:
     """Return the names of products, by primary key as text."""
-    rows = field.product_model._base_manager.filter(pk__in=[product for product in products if product])
+    rows = all_rows(field.product_model).filter(pk__in=[product for product in products if product])
     if field.product is None:
         rows = rows.defer(field.name)
     return {str(row.pk): str(row) for row in rows}

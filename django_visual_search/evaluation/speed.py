@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pgvector.django import CosineDistance, L2Distance, MaxInnerProduct
 
 from .. import images
+from ..db.rows import all_rows
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration, brier, calibration_error
@@ -44,7 +45,7 @@ def ann_recall(
     progress: Callable[[int], None] = lambda count: None,
 ) -> AnnRecall:
     """Return the share of the ANN_K exactly nearest products that searches find with their present plan."""
-    queryset = products(field, field.product_model._base_manager.all() if within is None else within)
+    queryset = products(field, all_rows(field.product_model) if within is None else within)
     shares, exact = [], 0
     for count, row in enumerate(rows.tolist(), 1):
         vector = gallery.vectors[row].astype(np.float16)

@@ -20,6 +20,7 @@ from django.core import signing
 from django.db import connections, models, router, transaction
 from django.utils.crypto import salted_hmac
 
+from ..db.rows import stored_id
 from ..db.statements import execute_together
 from ..fields.registry import get_field
 from ..models import Feedback
@@ -106,10 +107,14 @@ class Offer:
         """The products' concrete model."""
         # A place of another page is blank.
         shown = ranking.places[: ranking.shown]
-        self._ranks = {place.product_pk: rank for rank, place in enumerate(shown, 1) if place.product_pk}
+        self._ranks = {self.stored(place.product_pk): rank for rank, place in enumerate(shown, 1) if place.product_pk}
+
+    def stored(self, product_pk: str) -> str:
+        """Return the text by which events name the product that pages show with this key."""
+        return stored_id(self.model, product_pk, router.db_for_read(self.model))
 
     def showing_of(self, product_pk: str) -> Showing:
-        """Return how the product was shown. Raise NotOffered where it was not."""
+        """Return how the product was shown. Raise NotOffered where it was not. ``product_pk``: as ``stored``."""
         rank = self._ranks.get(product_pk)
         if rank is None:
             raise NotOffered(f"The search did not show a product with the primary key {product_pk[:100]!r}.")
@@ -118,7 +123,7 @@ class Offer:
             ranking.label,
             ranking.extractor_key,
             ranking.query_kind,
-            ranking.query_id,
+            self.stored(ranking.query_id) if ranking.query_id else "",
             uuid.UUID(ranking.search),
             rank,
             ranking.places[rank - 1].similarity,

@@ -18,6 +18,7 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.rows import all_rows
 from ..models import Evidence, Feedback, SearchLog
 from .evidence import EVENTS, add_to_evidence
 from .sessions import possible_sessions, user_identity
@@ -160,7 +161,7 @@ def purge_some(*, chunk: int = CHUNK, evidence_seconds: float = EVIDENCE_SECONDS
 
 def _delete(model: type[models.Model], column: str, before: datetime, chunk: int, most: float = math.inf) -> int:
     """Delete the rows of that time, ``most`` chunks of them, and return how many there were."""
-    rows = model._base_manager.using(router.db_for_write(model)).filter(**{f"{column}__lt": before})
+    rows = all_rows(model, router.db_for_write(model)).filter(**{f"{column}__lt": before})
     deleted, chunks = 0, 0
     while chunks < most:
         keys = list(rows.order_by(column).values_list("pk", flat=True)[:chunk])

@@ -18,6 +18,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import Error, connections, models, router, transaction
 from django.utils import timezone
 
+from ..db.rows import stored_id
 from ..fields.registry import fields_of_product
 from ..models import Feedback
 from ..search import SearchResults
@@ -140,6 +141,7 @@ def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Repor
 
     rows, implied = [], []
     for kind, object_id in pairs:
+        object_id = offer.stored(object_id)
         showing = offer.showing_of(object_id)
         rows.append(make(kind, object_id, showing))
         if kind in LOOKED_AT:
@@ -162,7 +164,7 @@ def _named(product: Any) -> tuple[type[models.Model], str]:
     key = getattr(product, model._meta.pk.attname)
     if key is None:
         raise ValueError(f"{product!r} has no primary key; record it after it is saved and before it is deleted.")
-    return model, str(key)
+    return model, stored_id(model, str(key), router.db_for_read(model))
 
 
 def _showing(model: type[models.Model], object_id: str, query: models.Model | None, results: Any) -> Showing | None:

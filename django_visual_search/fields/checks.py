@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models
+from django.db import connections, models, router
 from pgvector.django import HnswIndex, IvfflatIndex
 
 from .indexes import OPCLASSES
@@ -31,6 +31,7 @@ FIELD_CHECKS = {
     "E008": "An index has the operator class of another metric.",
     "E021": "A primary key consists of several columns.",
     "E022": "A companion has columns that must be given, or inherits another model's table.",
+    "E027": "A primary key is a date, time, float, decimal, boolean or binary.",
     "W001": "A field has no ANN index.",
 }
 """The ids of these checks; ``checks.ids`` has the others."""
@@ -123,14 +124,28 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
     return []
 
 
+UNSURE_KEYS = ("date", "time", "interval", "numeric", "double", "real", "bytea", "inet", "cidr", "bool", "json")
+"""Beginnings of PostgreSQL types of which one value has several texts, or another in Python than in the database."""
+
+
 def _check_keys(field: EmbeddingField) -> list[checks.CheckMessage]:
     involved = dict.fromkeys((field.model, field.target_model, field.product_model))
     composite = [model for model in involved if isinstance(model._meta.pk, models.CompositePrimaryKey)]
     if not composite:
-        return []
+        return [message for model in involved if (message := _check_key_type(field, model))]
     names = ", ".join(repr(model.__name__) for model in composite)
     hint = "Give the model a primary key of one column, with a UniqueConstraint over the columns of the present one."
     return [problem("E021", f"{names} has a primary key of several columns, which is not supported.", hint, field)]
+
+
+def _check_key_type(field: EmbeddingField, model: type[models.Model]) -> checks.CheckMessage | None:
+    connection = connections[router.db_for_write(field.model)]
+    kind = str(model._meta.pk.rel_db_type(connection) or "") if connection.vendor == "postgresql" else ""
+    if not kind.startswith(UNSURE_KEYS):
+        return None
+    message = f"The primary key of '{model.__name__}' is a {kind}: pictures are found by the text of their row's key."
+    hint = "Give the model a primary key of whole numbers, UUIDs or text, and the present one a UniqueConstraint."
+    return problem("E027", message, hint, field)
 
 
 def _check_companion(field: EmbeddingField) -> list[checks.CheckMessage]:

@@ -41,8 +41,9 @@ class EmbeddingKeyField(models.TextField):
         return name, "django.db.models.TextField", list(args), kwargs
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        vector = self.model._meta.get_field(self.name.removesuffix(KEY_SUFFIX))
-        if not add:
+        names = {field.name: field for field in self.model._meta.fields}
+        vector = names.get(self.name.removesuffix(KEY_SUFFIX))
+        if not add and isinstance(vector, EmbeddingField) and vector.source:
             if not vector.is_written(model_instance):
                 return models.F(self.attname)
             if getattr(model_instance, vector.attname) is None:
@@ -65,6 +66,9 @@ class EmbeddingField(HalfVectorField):
     """
 
     description = "Embedding of an image"
+
+    copied = False
+    """Whether this is a copy for another model, as django-simple-history makes: a column, which nothing embeds."""
 
     def __init__(
         self,
@@ -91,6 +95,11 @@ class EmbeddingField(HalfVectorField):
         return name, f"{HalfVectorField.__module__}.{HalfVectorField.__qualname__}", args, kwargs
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
+        origin = self.__dict__.get("model")
+        if origin is not None and origin is not cls and not origin._meta.abstract:
+            self.copied, self.source, self.product = True, None, None
+        for derived in ("link", "target_model", "image_field", "product_model"):
+            self.__dict__.pop(derived, None)  # of the model that this is a copy from
         super().contribute_to_class(cls, name, private_only)
         # A clone for migrations has no source, and its sibling column is a field of its own.
         if self.source and self.key_name not in {field.name for field in cls._meta.local_fields}:
@@ -103,7 +112,7 @@ class EmbeddingField(HalfVectorField):
         return None if vector is None else StoredVector(vector)
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        if add or self.is_written(model_instance):
+        if add or not self.source or self.is_written(model_instance):
             return super().pre_save(model_instance, add)
         return models.F(self.attname)
 
@@ -144,7 +153,7 @@ class EmbeddingField(HalfVectorField):
         """Return, for a subquery of rows of ``target_model``, the companions of the outer row."""
         assert self.link is not None
         outer = models.OuterRef(self.link.target_field.attname)
-        return self.model._base_manager.filter(**{self.link.attname: outer})
+        return models.QuerySet(self.model).filter(**{self.link.attname: outer})
 
     @cached_property
     def target_model(self) -> type[models.Model]:
@@ -165,7 +174,7 @@ class EmbeddingField(HalfVectorField):
         return model
 
     def check(self, **kwargs: Any) -> list[Any]:
-        return [*super().check(**kwargs), *check_embedding_field(self)]
+        return [*super().check(**kwargs), *([] if self.copied else check_embedding_field(self))]
 
 
 _update_fields: WeakKeyDictionary[ModelState, frozenset[str]] = WeakKeyDictionary()
@@ -180,7 +189,7 @@ def note_update_fields(
     if update_fields is None:
         return
     fields = [field for field in sender._meta.concrete_fields if not field.primary_key and not field.generated]
-    vectors = [field for field in fields if isinstance(field, EmbeddingField)]
+    vectors = [field for field in fields if isinstance(field, EmbeddingField) and field.source]
     if not vectors:
         return
     deferred = instance.get_deferred_fields()

@@ -20,6 +20,7 @@ from django.utils import timezone
 from PIL import Image
 
 from ..conf import conf
+from ..db.rows import all_rows
 from ..evaluation.gallery import Gallery, load_gallery
 from ..evaluation.pictures import Unreadable, as_photo, encoded, large_pictures, prepare_photo
 from ..evaluation.space import unit
@@ -148,7 +149,7 @@ def find_drowned(
 def _search_by(field: EmbeddingField, gallery: Gallery, row: int, vectors: Any) -> FindabilityFinding | None:
     """Return a finding where searches by FAILED of these vectors, of altered photos of the row, miss its product."""
     product = gallery.catalogue.products[row]
-    everything = field.product_model._base_manager.all()
+    everything = all_rows(field.product_model)
     failed, others = 0, Counter[str]()
     for vector in vectors:
         near = nearest(field, [Query(vector, gallery.space)], limit=TOP, within=everything).candidates
@@ -219,7 +220,7 @@ def _copy(picture: Image.Image) -> Image.Image:
 def find_duplicate(field: EmbeddingField, gallery: Gallery, row: int, same: float) -> FindabilityFinding | None:
     """Return a finding where another product's nearest picture has at least the cosine ``same``."""
     product = field.product_model._meta.pk.to_python(gallery.catalogue.products[row])
-    everything = field.product_model._base_manager.all()
+    everything = all_rows(field.product_model)
     query = Query(gallery.vectors[row], gallery.space)
     near = nearest(field, [query], limit=1, within=everything, exclude=product).candidates
     if not near or (cosine := cosine_of(field, near[0].distance)) < same:

@@ -22,6 +22,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.rows import keys_from_texts
 from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
@@ -87,7 +88,11 @@ def claim(field: EmbeddingField, pictures: list[Picture], token: str) -> list[Cl
     connection = connections[router.db_for_write(field.model)]
     by_id = {picture.object_id: picture for picture in pictures}
     pairs = list(by_id), [picture.key for picture in by_id.values()]
-    rows = stale(field).filter(pk__in=list(by_id)).values_list("pk", "visual_wanted")
+    rows = (
+        stale(field)
+        .filter(pk__in=keys_from_texts(field.target_model, by_id, connection.alias))
+        .values_list("pk", "visual_wanted")
+    )
     still_stale, params = compile_query(rows, connection.alias)
     label, most = field.label, conf.MAX_ATTEMPTS
     with connection.cursor() as cursor:

@@ -20,6 +20,7 @@ from django.db import Error as DatabaseFailure
 from django.db.models import Exists
 
 from ..conf import conf
+from ..db.rows import key_text
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused
@@ -151,7 +152,8 @@ class _Pipeline:
         pictures: tuple[list[Picture], list[Picture]] = [], []
         for pk, image, wanted, tried in rows:
             if image:
-                pictures[tried].append(Picture(str(pk), image, wanted))
+                object_id = key_text(self.field.target_model, pk, rows.db)
+                pictures[tried].append(Picture(object_id, image, wanted))
         return pictures
 
     def _start(self, pictures: list[Picture]) -> None:

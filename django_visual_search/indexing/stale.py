@@ -17,6 +17,7 @@ from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.rows import all_rows, key_text
 from ..fields import EmbeddingField
 from ..fields.keys import marked
 from ..models import IndexingAttempt
@@ -36,7 +37,7 @@ def targets(field: EmbeddingField) -> QuerySet[Any]:
     name = models.functions.Coalesce(
         Cast(field.image_field.name, text), Value("", output_field=text), output_field=text
     )
-    rows = field.target_model._base_manager.using(router.db_for_write(field.model))
+    rows = all_rows(field.target_model, router.db_for_write(field.model))
     return rows.annotate(
         visual_image=name, visual_wanted=Concat(Value(wanted_embedding_key(field, "")), name, output_field=text)
     )
@@ -115,14 +116,14 @@ def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None
     """
     using = router.db_for_write(field.model)
     attempts = IndexingAttempt.objects.using(using).filter(label=field.label)
-    owners = field.model._base_manager.using(using).filter(**{f"{field.key_name}__isnull": False})
+    owners = all_rows(field.model, using).filter(**{f"{field.key_name}__isnull": False})
     if rows is None:
         attempts.delete()
         _mark_all(field, owners)
         features.forget_features(field)
         return
     keys = list(rows)
-    attempts.filter(object_id__in=[str(key) for key in keys]).delete()
+    attempts.filter(object_id__in=[key_text(field.target_model, key, using) for key in keys]).delete()
     # A companion is found by its link's column, whatever that refers to.
     _mark(field, owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys}))
     features.forget_features(field, keys)

@@ -13,6 +13,7 @@ import numpy as np
 from django.db import connections, router, transaction
 from numpy.typing import NDArray
 
+from ..db.rows import all_rows, keys_from_texts
 from ..db.statements import compile_query, halfvec_text
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
@@ -43,7 +44,7 @@ def clear(field: EmbeddingField, keys: list[Any]) -> int:
     with transaction.atomic(using=using):
         rows = targets(field).filter(pk__in=keys, visual_image="").order_by("pk")
         empty = [row[0] for row in _locked(rows).values_list("pk")]
-        owners = field.model._base_manager.using(using)
+        owners = all_rows(field.model, using)
         owners = owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": empty})
         owners = owners.filter(**{f"{field.key_name}__isnull": False})
         free = list(_locked(owners).values_list("pk", flat=True))
@@ -80,7 +81,8 @@ RETURNING made.object_id
 def _write_rows(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float16], connection: Any) -> set[str]:
     quote, opts = connection.ops.quote_name, field.model._meta
     pictures = [c.picture for c in claimed]
-    rows = targets(field).filter(pk__in=[picture.object_id for picture in pictures]).order_by("pk")
+    keys = keys_from_texts(field.target_model, [picture.object_id for picture in pictures], connection.alias)
+    rows = targets(field).filter(pk__in=keys).order_by("pk")
     unchanged, params = compile_query(rows.values_list("pk", "visual_image"), connection.alias)
     sql = WRITE_ROWS.format(
         rows=unchanged,
@@ -133,7 +135,7 @@ def _write_companions(
             for c, vector in zip(claimed, vectors, strict=True)
             if c.picture.object_id in ended
         ]
-        field.model._base_manager.using(connection.alias).bulk_create(
+        all_rows(field.model, connection.alias).bulk_create(
             companions,
             update_conflicts=True,
             update_fields=[field.name, field.key_name],
@@ -150,11 +152,12 @@ def _lock_unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> 
     """
     assert field.link is not None
     images = {c.picture.object_id: c.picture.image for c in claimed}
-    rows = _locked(targets(field).filter(pk__in=list(images)).order_by("pk"))
+    keys = dict(zip(keys_from_texts(field.target_model, images, using), images, strict=True))
+    rows = _locked(targets(field).filter(pk__in=list(keys)).order_by("pk"))
     found = list(rows.values_list("pk", "visual_image", field.link.target_field.attname))
-    unchanged = {str(pk): value for pk, image, value in found if images[str(pk)] == image}
+    unchanged = {keys[pk]: value for pk, image, value in found if images[keys[pk]] == image}
     link = field.link.attname
-    companions = field.model._base_manager.using(using).filter(**{f"{link}__in": list(unchanged.values())})
+    companions = all_rows(field.model, using).filter(**{f"{link}__in": list(unchanged.values())})
     existing = set(companions.values_list(link, flat=True))
     busy = existing - set(_locked(companions.order_by("pk")).values_list(link, flat=True))
     return {object_id: value for object_id, value in unchanged.items() if value not in busy}

@@ -6,9 +6,10 @@ from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
+from ..db.rows import all_rows, key_text
 from ..fields.registry import fields_of_product
 
 
@@ -106,7 +107,7 @@ class RankingRule(models.Model):
                 if product is None:
                     wrong[name] = _("There is no product with the primary key %(key)s.") % {"key": text}
                 else:
-                    setattr(self, name, str(product.pk))
+                    setattr(self, name, key_text(products, product.pk, router.db_for_read(products)))
         if not wrong and self.object_id and self.object_id == self.query_id:
             wrong["query_id"] = _("A product is not among its own similar items.")
         if self.kind == self.Kind.PIN and self.slot is None:
@@ -121,6 +122,6 @@ class RankingRule(models.Model):
 
 def _find(model: type[models.Model], key: str) -> models.Model | None:
     try:
-        return model._base_manager.filter(pk=key.strip()).only("pk").first()
+        return all_rows(model).filter(pk=key.strip()).only("pk").first()
     except (ValidationError, ValueError, TypeError, OverflowError):
         return None

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from ..conf import conf
+from ..db.rows import key_from_text, stored_id
 from ..db.statements import Answer, Statement
 from ..fields import EmbeddingField
 from ..models import Evidence, RankingRule
@@ -35,17 +36,21 @@ def rules_statement(field: EmbeddingField) -> Statement:
     return sql, (app, model)
 
 
-def rules_from(field: EmbeddingField, answer: Answer, query_id: str) -> tuple[Rule, ...]:
-    """Return the rules for this query and those for every search, from an answer to ``rules_statement``."""
+def rules_from(field: EmbeddingField, answer: Answer, query_id: str, using: str) -> tuple[Rule, ...]:
+    """Return the rules for this query and those for every search, from an answer to ``rules_statement``.
+
+    ``query_id``: the text of the key of the query's product; a rule may have the text of the instance's own key too.
+    """
     rules = []
+    query_ids = {query_id, stored_id(field.product_model, query_id, using)} if query_id else ()
     for kind, object_id, for_query, slot, factor in answer:
-        if for_query not in ("", query_id):
+        if for_query and for_query not in query_ids:
             continue
         try:
-            product_pk = field.product_model._meta.pk.to_python(object_id)
-        except ValidationError:  # written without RankingRule.clean(): no product has such a key
+            product_pk = key_from_text(field.product_model, object_id, using)
+        except (ValidationError, ValueError):  # written without RankingRule.clean(): no product has such a key
             continue
-        rules.append(Rule(kind, product_pk, for_query, slot, factor))
+        rules.append(Rule(kind, product_pk, query_id if for_query else "", slot, factor))
     return tuple(rules)
 
 

@@ -17,7 +17,7 @@ from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model, search_field
 from ..ranking.rankers import rankers_for
 from ..ranking.types import RankingContext
-from .candidates import fetch, fetch_rows, products
+from .candidates import catalogue_model, fetch, fetch_rows, products
 from .confidence import Confidence, close_enough
 from .nearest import nearest
 from .query import Query, loaded_query, photo_queries, stored_picture
@@ -52,8 +52,8 @@ def similar_to(
     embedding = search_field(type(product), field)
     loaded = loaded_query(embedding, product)
     query = stored_picture(embedding, product) if loaded is None else [loaded]
-    exclude = None if embedding.product and isinstance(product, embedding.model) else product.pk
-    queryset = products(embedding, within, type(product))
+    exclude = product.pk if isinstance(product, embedding.product_model) else None
+    queryset = products(embedding, within, catalogue_model(embedding, type(product)))
     bounds = min_similarity, min_confidence
     return _answer(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
 
@@ -94,7 +94,7 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     """
     check_limit(limit)
     field = get_field(ranking.label)
-    to_python = field.product_model._meta.pk.to_python
+    to_python = field.product_model._meta.pk.to_python  # places have keys as instances show them
     queryset = products(field, within)
     rest = ranking.places[ranking.shown :]
     found = fetch(field, queryset, [to_python(place.product_pk) for place in rest])

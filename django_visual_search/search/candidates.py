@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Manager, Model, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
+from ..db.rows import all_rows, is_plain, plain
 from ..db.statements import Statement, compile_query
 from ..fields import EmbeddingField
 from ..fields.keys import in_space
@@ -40,20 +41,28 @@ def products(field: EmbeddingField, within: Any | None, model: type[Model] | Non
     return within
 
 
+def catalogue_model(field: EmbeddingField, model: type[Model]) -> type[Model]:
+    """Return the model whose default manager has the catalogue in which products of ``model`` find similar ones.
+
+    A proxy has a manager of its own for that. A child's knows only its own kind, and so do those of django-polymorphic.
+    """
+    is_proxy = issubclass(model, field.product_model) and model._meta.concrete_model is field.product_model
+    return model if is_proxy and not hasattr(model, "polymorphic_model_marker") else field.product_model
+
+
 def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[Any], bool]:
     """Return the rows whose product is in ``within``, and whether that narrows them.
 
     Starts from the table that owns the vector column: the other way round, a join hides the ANN index.
     """
     everything = _is_everything(within, field)
-    if field.product is None and _is_plain(within, field):
-        rows = _bare(within)
+    if field.product is None and is_plain(within) and _narrows_only(within, field):
+        rows = _bare(plain(within))
     else:
-        rows = field.model._base_manager.all()
+        rows = all_rows(field.model)
         path = product_pk(field)
         if not everything or field.product is None:
-            ordered = within.query.is_sliced or bool(within.query.distinct_fields)
-            rows = rows.filter(**{f"{path}__in": _bare(within, ordered).values("pk")})
+            rows = rows.filter(**{f"{path}__in": primary_keys(within)})
         else:
             rows = rows.filter(**{f"{path}__isnull": False})
     return rows, not everything
@@ -76,7 +85,7 @@ def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
     """Return whether ``within`` keeps every product: a child's queryset, for one, narrows without a condition."""
     query = within.query
     narrowed = query.where or query.is_sliced or query.combinator or query.distinct_fields or query.extra_tables
-    return not narrowed and issubclass(field.product_model, within.model._meta.concrete_model)
+    return not narrowed and is_plain(within) and issubclass(field.product_model, within.model._meta.concrete_model)
 
 
 def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str, exclude: Any) -> QuerySet[Any]:
@@ -100,7 +109,7 @@ def fetch(field: EmbeddingField, within: QuerySet[Any], keys: list[Any]) -> dict
 def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:
     """Return ``within`` without its order and limits, so that some of its rows can be selected by their keys."""
     if within.query.combinator:
-        return within.model._base_manager.filter(pk__in=within.values("pk"))
+        return all_rows(within.model, within._db).filter(pk__in=primary_keys(within))
     found = within._chain()
     found.query.clear_limits()
     found.query.distinct_fields = ()
@@ -111,13 +120,13 @@ def fetch_rows(field: EmbeddingField, keys: list[str]) -> dict[str, Any]:
     """Return the rows that own the vectors, with their pictures' rows, by key as text; none where products own them."""
     if field.product is None or not keys:
         return {}
-    rows = field.model._base_manager.defer(field.name)
+    rows = all_rows(field.model).defer(field.name)
     if field.link is not None:
         rows = rows.select_related(field.link.name)
     return {str(row.pk): row for row in rows.filter(pk__in=keys)}
 
 
-def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
+def _narrows_only(within: QuerySet[Any], field: EmbeddingField) -> bool:
     """Return whether a condition added to ``within`` itself repeats and changes none of its other rows."""
     query = within.query
     if within.model._meta.concrete_model is not field.model or query.is_sliced or query.combinator or query.distinct:
@@ -130,9 +139,22 @@ def _is_plain(within: QuerySet[Any], field: EmbeddingField) -> bool:
     )
 
 
+def primary_keys(within: QuerySet[Any]) -> Any:
+    """Return the primary keys of a queryset's rows for ``pk__in``: a subquery of one column.
+
+    A list of them where that is combined of several (``union``) and sliced: its order then decides which rows it has,
+    and Django would add the columns of that order to the subquery's.
+    """
+    query = within.query
+    if query.combinator and query.is_sliced:
+        return [product.pk for product in within]
+    if query.combinator:
+        return within.order_by().values("pk")
+    ordered = query.is_sliced or bool(query.distinct_fields)
+    return _bare(plain(within) if is_plain(within) else within, ordered).values("pk")
+
+
 def _bare(within: QuerySet[Any], ordered: bool = False) -> QuerySet[Any]:
     """Return ``within`` without what matters only for reading the products."""
-    if within.query.combinator:
-        return within
     rows = within.select_related(None).prefetch_related(None)
     return rows if ordered else rows.order_by()

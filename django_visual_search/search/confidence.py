@@ -12,6 +12,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 from django.db.models import Model
 
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration
 from ..ranking.types import Candidate
@@ -54,7 +55,7 @@ class Confidence:
 
     def _categories(self, path: str, keys: Iterable[Any]) -> dict[Any, str]:
         found: dict[Any, str] = {}
-        products = self.field.product_model._base_manager.using(router.db_for_read(self.field.model))
+        products = all_rows(self.field.product_model, router.db_for_read(self.field.model))
         for key, value in products.filter(pk__in=list(keys)).order_by("pk").values_list("pk", path):
             found.setdefault(key, "" if value is None else str(value))
         return found

@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 
 from ..conf import conf
 from ..db.memory import ask
+from ..db.rows import key_reader, key_text
 from ..db.statements import Statement, compile_query, execute_together
 from ..fields import EmbeddingField
 from ..ranking.rankers import needs_of
@@ -81,13 +82,14 @@ def nearest(
 
     spaces = serving.serving_from(field, answers["serving"])
     if isinstance(query, QuerySet):
-        exclude = answers["stored"][0][2] if answers["stored"] else exclude
+        if answers["stored"] and answers["stored"][0][2] is not None:
+            exclude = key_reader(field.product_model, connection.alias)(answers["stored"][0][2])
         query = stored_queries(field, answers["stored"], spaces, connection)
     query_id = "" if exclude is None else str(exclude)
     if not query or rows is None:
         return Found([], True, query[0].extractor_key if query else "", query_id=query_id, live=spaces.live)
 
-    rules = rules_from(field, answers["rules"], query_id) if "rules" in needs else ()
+    rules = rules_from(field, answers["rules"], query_id, connection.alias) if "rules" in needs else ()
     if not rules:
         needs.discard("rules")
     if "evidence" in needs and not answers["evidence"][0][0]:
@@ -99,15 +101,16 @@ def nearest(
 
     plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
     pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
-    how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs, "query_id": query_id}
+    how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs}
+    how["query_id"] = "" if exclude is None else key_text(field.product_model, exclude, connection.alias)
     # A search sends three messages at most: facts, rows, products. If it has sent the first, an exact scan after a
     # scan that came back short would be the fourth, so it goes into the same statement. Otherwise it is left out: it
     # rarely runs, and takes PostgreSQL a quarter of a millisecond to plan.
     reserve = sent or len(query) > 1
-    hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how))
+    hits = _run(field, connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how))
     if not plan.exact and not reserve and sum(hit.part == SCANNED for hit in hits) < limit:
         plan = Plan(exact=True)
-        hits = _run(connection, plan, search_statement(field, connection, rows, query, plan, **how))
+        hits = _run(field, connection, plan, search_statement(field, connection, rows, query, plan, **how))
 
     rankings, exact = [], True
     for space, one in enumerate(query):
@@ -138,11 +141,15 @@ class _Hit(NamedTuple):
     """The values of ``ranking_columns`` and of ``owner_columns``."""
 
 
-def _run(connection: Any, plan: Plan, statement: Statement) -> list[_Hit]:
+def _run(field: EmbeddingField, connection: Any, plan: Plan, statement: Statement) -> list[_Hit]:
     lasting = connection.in_atomic_block or not connection.get_autocommit()
     statements, place = plan.around(statement, lasting=lasting)
     answer = execute_together(connection, statements)[place]
-    return [_Hit(space, part, pk, product, distance, more) for space, part, pk, product, distance, *more in answer]
+    row_key, product_key = (key_reader(model, connection.alias) for model in (field.model, field.product_model))
+    return [
+        _Hit(space, part, row_key(pk), product_key(product), distance, more)
+        for space, part, pk, product, distance, *more in answer
+    ]
 
 
 def _candidate(

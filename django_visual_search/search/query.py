@@ -14,10 +14,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from django.db import connections, router
-from django.db.models import Model, QuerySet
+from django.db.models import Case, Model, Q, QuerySet, When
 from numpy.typing import NDArray
 
 from .. import images
+from ..db.rows import all_rows, plain
 from ..db.statements import Answer
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
@@ -116,10 +117,15 @@ def stored_picture(field: EmbeddingField, instance: Model) -> QuerySet[Any]:
     ``instance``: the product, of whose pictures the first that has a vector counts, in the owning model's default
     order; or a companion row.
     """
-    if isinstance(instance, field.model):
-        rows = field.model._base_manager.filter(pk=instance.pk)
+    if isinstance(instance, field.model) and field.product and isinstance(instance, field.product_model):
+        # A product that is its own relation: its own picture comes first, then those that lead to it.
+        of_instance = Q(pk=instance.pk) | Q(**{product_pk(field): instance.pk})
+        rows = all_rows(field.model).filter(of_instance, **{f"{field.name}__isnull": False})
+        rows = rows.order_by(Case(When(pk=instance.pk, then=0), default=1), "pk")
+    elif isinstance(instance, field.model):
+        rows = all_rows(field.model).filter(pk=instance.pk)
     else:
-        rows = field.model._default_manager.filter(**{product_pk(field): instance.pk})
+        rows = plain(field.model._default_manager.all()).filter(**{product_pk(field): instance.pk})
         rows = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
         rows = rows if rows.ordered else rows.order_by("pk")
     target = f"{field.link.name}__pk" if field.link else "pk"

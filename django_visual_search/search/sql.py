@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import models
 
+from ..db.rows import raw_key
 from ..db.statements import Statement, halfvec_text
 from ..fields import EmbeddingField
 from ..fields.keys import embedding_key
@@ -52,7 +53,7 @@ def search_statement(
     params: tuple[Any, ...] = ()
     for space, query in enumerate(queries):
         allowed = _in_space(field, connection, rows, query.extractor_key, exclude)
-        sql, more = _scan(field, allowed, query.vector, limit, plan, pins, reserve)
+        sql, more = _scan(field, allowed, query.vector, limit, plan, pins, reserve, connection.alias)
         scans.append(f"SELECT {space}, found.* FROM ({sql}) AS found (part, pk, product, distance)")
         params += more
     owner_names, owner_joins = _owners(field, connection)
@@ -73,8 +74,7 @@ def _in_space(field: EmbeddingField, connection: Any, rows: Statement, extractor
     params = (*params, f"{connection.ops.prep_for_like_query(embedding_key(extractor_key, ''))}%")
     if exclude is None:
         return sql, params
-    pk = field.product_model._meta.pk
-    return f"{sql} AND product <> %s", (*params, pk.get_db_prep_value(pk.to_python(exclude), connection))
+    return f"{sql} AND product <> %s", (*params, raw_key(field.product_model, exclude, connection.alias))
 
 
 def _scan(
@@ -85,6 +85,7 @@ def _scan(
     plan: Plan,
     pins: Sequence[Any],
     reserve: bool,
+    using: str,
 ) -> Statement:
     """Return SQL for (part, row's key, product's key, distance). ``rows``: (row's key, product's key, vector)."""
     allowed, params = rows
@@ -113,7 +114,7 @@ def _scan(
     if pins:
         named = _best(field, "(SELECT * FROM matching WHERE product = ANY(%s)) AS named")
         parts.append(f"SELECT {PINNED}, pk, product, distance FROM {named}")
-        params = (*params, list(pins))
+        params = (*params, [raw_key(field.product_model, pin, using) for pin in pins])
     return f"WITH {', '.join(tables)} {' UNION ALL '.join(parts)}", params
 
 

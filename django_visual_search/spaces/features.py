@@ -16,6 +16,7 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
+from ..db.rows import all_rows, key_text
 from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..fields.keys import is_marked
@@ -84,16 +85,14 @@ def forget_features(field: EmbeddingField, object_ids: Iterable[Any] | None = No
     """Delete the features of these rows (primary keys of the model that has the pictures), or all of the field's."""
     rows = _kept(field)
     if object_ids is not None:
-        rows = rows.filter(object_id__in=[str(key) for key in object_ids])
+        rows = rows.filter(object_id__in=[key_text(field.target_model, key, rows.db) for key in object_ids])
     rows.delete()
 
 
 def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
     """Delete features of other backbones than these, and of pictures whose row is gone. Return how many."""
     gone = ~Exists(
-        field.target_model._base_manager.annotate(visual_id=Cast("pk", TextField())).filter(
-            visual_id=OuterRef("object_id")
-        )
+        all_rows(field.target_model).annotate(visual_id=Cast("pk", TextField())).filter(visual_id=OuterRef("object_id"))
     )
     return int(_kept(field).filter(~Q(features_key__in=list(features_keys)) | gone).delete()[0])
 
@@ -108,7 +107,7 @@ def _kept(field: EmbeddingField) -> Any:
 
 
 def _replaced(field: EmbeddingField) -> Any:
-    rows = field.target_model._base_manager.using(router.db_for_write(field.model))
+    rows = all_rows(field.target_model, router.db_for_write(field.model))
     if field.link is None:
         return rows.filter(is_marked(field.key_name))
     return rows.filter(Exists(field.companions().filter(is_marked(field.key_name))))

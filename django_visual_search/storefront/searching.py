@@ -19,8 +19,10 @@ from django.utils.module_loading import import_string
 
 from .. import feedback, search
 from ..conf import conf
+from ..db.rows import is_plain
 from ..fields.registry import get_field, named_model, search_field
 from ..search import SearchResults
+from ..search.candidates import catalogue_model, primary_keys
 from ..search.confidence import Confidence
 from ..search.results import Ranking
 
@@ -50,7 +52,7 @@ def similar_items(
     if not isinstance(product, Model):
         raise TypeError(f"Similar items need a product, not {product!r}. Is the variable's name right?")
     found = search_field(type(product), field)
-    model = type(product) if issubclass(type(product), found.product_model) else found.product_model
+    model = type(product) if rule_of(type(product)) else catalogue_model(found, type(product))
     allowed = visible_within(model, request, within)
     connection = connections[router.db_for_read(found.model)]
     started = time.perf_counter()
@@ -115,11 +117,15 @@ def visible_within(model: type[Model], request: HttpRequest | None, within: Any 
     if not isinstance(within, QuerySet):
         return within  # the search reports what is wrong with it
     if _is_rigid(within):
-        return allowed.filter(pk__in=within.values("pk"))
+        return allowed.filter(pk__in=primary_keys(within))
     query = allowed.query
-    if not (query.where or query.extra_tables or _is_rigid(allowed)) and issubclass(within.model, model):
+    if (
+        is_plain(allowed)
+        and not (query.where or query.extra_tables or _is_rigid(allowed))
+        and issubclass(within.model, model)
+    ):
         return within
-    return within.filter(pk__in=(allowed if _is_rigid(allowed) else allowed.order_by()).values("pk"))
+    return within.filter(pk__in=primary_keys(allowed))
 
 
 def _is_rigid(queryset: QuerySet[Any]) -> bool:
@@ -142,18 +148,22 @@ def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[
 
     Raises ImproperlyConfigured where the function can't be imported or returns anything but a queryset.
     """
+    path = rule_of(model)
+    if path is None:
+        return model._default_manager.all()
+    try:
+        queryset = (import_string(path) if isinstance(path, str) else path)(request)
+    except ImportError as e:
+        raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {e}") from e
+    if isinstance(queryset, Manager):
+        queryset = queryset.all()
+    if not isinstance(queryset, QuerySet):
+        raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {path!r} must return a queryset, not {queryset!r}.")
+    return queryset
+
+
+def rule_of(model: type[Model]) -> Any:
+    """Return the entry of ``VISIBLE`` for the model or its nearest parent; None without one."""
     entries = {str(label).lower(): path for label, path in conf.VISIBLE.items()}
-    for ancestor in model.__mro__:
-        path = entries.get(ancestor._meta.label_lower) if hasattr(ancestor, "_meta") else None
-        if path is None:
-            continue
-        try:
-            queryset = (import_string(path) if isinstance(path, str) else path)(request)
-        except ImportError as e:
-            raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {e}") from e
-        if isinstance(queryset, Manager):
-            queryset = queryset.all()
-        if not isinstance(queryset, QuerySet):
-            raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {path!r} must return a queryset, not {queryset!r}.")
-        return queryset
-    return model._default_manager.all()
+    labels = [ancestor._meta.label_lower for ancestor in model.__mro__ if hasattr(ancestor, "_meta")]
+    return next((entries[label] for label in labels if entries.get(label) is not None), None)

@@ -1,5 +1,6 @@
 """Every check of one field's declaration: exact messages, with the hint that says what to write."""
 
+import functools
 import uuid
 
 import pytest
@@ -263,6 +264,37 @@ class TestCompanion:
         message = "Rows of 'Extended' can't be inserted in bulk: it inherits another model's table."
         hint = "Derive the companion from models.Model or from an abstract model."
         assert field.check() == [error(22, message, hint, field)]
+
+
+class TestKeyTypes:
+    """Row 5: keys whose text is not the same in Python and in the database."""
+
+    @pytest.mark.parametrize(
+        ("key", "kind"),
+        [
+            (models.DateTimeField, "timestamp with time zone"),
+            (models.DateField, "date"),
+            (models.DurationField, "interval"),
+            (models.FloatField, "double precision"),
+            (functools.partial(models.DecimalField, max_digits=9, decimal_places=2), "numeric(9, 2)"),
+            (models.GenericIPAddressField, "inet"),
+            (models.BinaryField, "bytea"),
+        ],
+    )
+    def test_of_an_unsure_text(self, key, kind):
+        class Odd(models.Model):
+            at = key(primary_key=True)
+            image = models.ImageField()
+            embedding = EmbeddingField(source="image", dimensions=8)
+
+            class Meta:
+                app_label = "testshop"
+                indexes = [EmbeddingIndex(fields=["embedding"], name="x")]
+
+        field = Odd._meta.get_field("embedding")
+        message = f"The primary key of 'Odd' is a {kind}: pictures are found by the text of their row's key."
+        hint = "Give the model a primary key of whole numbers, UUIDs or text, and the present one a UniqueConstraint."
+        assert field.check() == [error(27, message, hint, field)]
 
 
 class TestIndex:

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from ... import __version__
+from ...db.rows import all_rows
 from ...evaluation import evaluate_field
 from ...evaluation.catalogue import usual_labels
 from ...evaluation.figures import Evaluation, Floor, parse_floor
@@ -178,7 +179,7 @@ def _within(field: EmbeddingField, conditions: list[str]) -> Any:
     """Return the products that meet all conditions; None without any condition."""
     if not conditions:
         return None
-    products = field.product_model._base_manager.all()
+    products = all_rows(field.product_model)
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals:

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from ...db.rows import all_rows
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.registry import fields_of_product, get_field
@@ -141,7 +142,7 @@ class Command(BaseCommand):
         some = list(islice(found, shown))
         keys = {key for row in some for key in (row.product, row.other) if key}
         own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
-        names = {str(one.pk): str(one) for one in model._base_manager.defer(*own).filter(pk__in=keys)}
+        names = {str(one.pk): str(one) for one in all_rows(model).defer(*own).filter(pk__in=keys)}
         for row in some:
             text = f"         {row.product} {names.get(row.product, '')}: {row.text}"
             if row.other:

@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connections, router
 
 from ... import indexing
 from ...conf import conf
+from ...db.rows import all_rows
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.keys import split_key
@@ -75,7 +76,7 @@ class Command(BaseCommand):
         """Reindex a field; return whether every picture has its vector now."""
         indexing.quarantine_lost(field)
         indexing.drop_needless_attempts(field)
-        rows = field.target_model._base_manager.using(router.db_for_write(field.model)).count()
+        rows = all_rows(field.target_model, router.db_for_write(field.model)).count()
         # Unfinished until the index is built: where this is killed before, a sweep builds it.
         run = Run(field, IndexingRun.Kind.COMMAND)
         run.write(Outcome())

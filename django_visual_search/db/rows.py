@@ -1,0 +1,105 @@
+"""A shop's rows by Django's own querysets, and their primary keys as text.
+
+Entry functions: ``all_rows``, ``plain``, ``key_text`` and ``key_from_text``. Packages give models managers, querysets
+and keys of their own: django-modeltranslation's ``values_list`` gives columns in any order, django-safedelete adds its
+condition when the SQL is made, django-hashid-field's keys are objects. Our SQL is made from what Django itself gives.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from django.core.exceptions import ValidationError
+from django.db import connections
+from django.db.models import Model, QuerySet
+from django.db.models.sql import Query
+
+INTEGERS = ("smallint", "integer", "bigint")
+
+
+def all_rows(model: type[Model], using: str | None = None) -> QuerySet[Any]:
+    """Return all rows of a model, whatever its managers hide or add."""
+    return QuerySet(model, using=using)
+
+
+def is_plain(queryset: QuerySet[Any]) -> bool:
+    """Return whether Django's own query class decides the rows; another may add conditions when the SQL is made."""
+    return type(queryset.query) is Query
+
+
+def plain(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the same rows, in the same order, as a queryset of Django's own classes. Not for one that is sliced."""
+    model, query, using = queryset.model, queryset.query, queryset._db
+    if is_plain(queryset):
+        return QuerySet(model, query=query.chain(), using=using)
+    rows = all_rows(model, using).filter(pk__in=queryset.order_by().values("pk"))
+    return rows.order_by(*query.order_by) if query.order_by else rows
+
+
+def key_type(model: type[Model], using: str) -> str:
+    """Return the type of the primary key's column in PostgreSQL, without its length."""
+    return str(model._meta.pk.rel_db_type(connections[using]) or "").partition("(")[0]
+
+
+def raw_key(model: type[Model], key: Any, using: str) -> Any:
+    """Return a primary key, as an instance has it, as a parameter for SQL."""
+    pk = model._meta.pk
+    return pk.get_db_prep_value(pk.to_python(key), connections[using])
+
+
+def key_text(model: type[Model], key: Any, using: str) -> str:
+    """Return a primary key, as an instance has it, as the text that PostgreSQL's ``::text`` gives."""
+    return str(raw_key(model, key, using))
+
+
+def key_from_text(model: type[Model], text: str, using: str) -> Any:
+    """Return the primary key, as an instance has it, from ``key_text`` or from the text of the instance's own key.
+
+    Raises ValueError or ValidationError for text that is neither.
+    """
+    kind, raw = key_type(model, using), cast(Any, text)
+    try:
+        if kind in INTEGERS:
+            raw = int(text)
+        elif kind == "uuid":
+            raw = uuid.UUID(text)
+    except ValueError:
+        return model._meta.pk.to_python(text)
+    return key_reader(model, using)(raw)
+
+
+def keys_from_texts(model: type[Model], texts: Iterable[str], using: str) -> list[Any]:
+    """Return ``key_from_text`` of each."""
+    return [key_from_text(model, text, using) for text in texts]
+
+
+def stored_id(model: type[Model], text: str, using: str) -> str:
+    """Return ``key_text`` of the key that pages show as ``text``; the same text where both are the same, or for none.
+
+    Feedback, evidence and rules name products by it, because SQL compares them with keys.
+    """
+    if not _converters(model, using):
+        return text
+    try:
+        return key_text(model, text, using)
+    except (ValidationError, ValueError, TypeError):
+        return text
+
+
+def key_reader(model: type[Model], using: str) -> Callable[[Any], Any]:
+    """Return the function that makes of a key's raw value, as a cursor gives it, what an instance has."""
+    converters = _converters(model, using)
+
+    def read(value: Any) -> Any:
+        for convert in converters:
+            value = convert(value, model._meta.pk.cached_col, connections[using])
+        return value
+
+    return read
+
+
+def _converters(model: type[Model], using: str) -> list[Any]:
+    connection, column = connections[using], model._meta.pk.cached_col
+    return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]

@@ -1,0 +1,17 @@
+from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import pre_migrate
+
+from django_visual_search.db.extension import create_extension
+
+
+def before_tables(using, **kwargs):
+    create_extension(connections[using])  # the tests make all tables without migrations, which is faster
+
+
+class FieldShopConfig(AppConfig):
+    name = "tests.fieldshop"
+    label = "fieldshop"
+
+    def ready(self):
+        pre_migrate.connect(before_tables)

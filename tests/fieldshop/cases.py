@@ -1,0 +1,163 @@
+"""The rows of the issue "In a stranger's shop" that need models or packages of their own."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+
+from django_visual_search import feedback, search
+from django_visual_search.models import RankingRule
+from django_visual_search.search.results import read_token
+
+from ..conftest import embed_all, picture, picture_file
+from . import models
+
+pytestmark = pytest.mark.django_db
+
+
+def fill(model, count=6, **values):
+    """Products with a picture each, embedded."""
+    made = [model.objects.create(image=picture_file(i), **values) for i in range(count)]
+    assert embed_all(f"fieldshop.{model.__name__}.embedding").done == count
+    return made
+
+
+def try_rankers(made, label):
+    """Check that rules and feedback name these products: one is hidden, one pinned, one bought."""
+    rows = {"content_type": ContentType.objects.get_for_model(made[0]), "factor": 1.2}
+    for rule in ({"kind": "hide", "object_id": str(made[1].pk)}, {"kind": "pin", "slot": 1, "object_id": made[2].pk}):
+        rule = RankingRule(**{**rows, **rule, "query_id": str(made[0].pk)})
+        rule.full_clean()
+        rule.save()
+    visual = [hit.product for hit in search.similar_to(made[0], ranking=False)]
+    last = [product for product in visual if product not in made[:3]][-1]
+    results = search.similar_to(made[0], ranking=False)
+    for i in range(30):
+        feedback.record("purchase", last, results=results, reference=str(i))
+    feedback.aggregate()
+    hits = list(search.similar_to(made[0], limit=5))
+    assert hits[0].product == made[2]
+    assert "pinned" in hits[0].reasons
+    assert made[1] not in [hit.product for hit in hits]
+    assert "feedback" in {hit.product: hit for hit in hits}[last].reasons
+    assert len(search.similar_to(made[0], ranking=["django_visual_search.ranking.diversity"])) == 5
+    more = search.next_page(read_token(search.similar_to(made[0], limit=2, depth=4).token))
+    assert len(more) == 2
+    assert search.search_by_image(picture(3), label, limit=3)[0].product == made[3]
+
+
+class TestRow1:
+    def test_any_column_name(self):
+        made = fill(models.Named)
+        assert len(search.similar_to(made[0], limit=5)) == 5
+        found = search.search_by_image(picture(3), "fieldshop.Named", within=models.Named.objects.filter(key="x"))
+        assert found[0].product == made[3]
+        try_rankers(made, "fieldshop.Named")
+
+    def test_any_column_name_of_companion_picture_and_product(self):
+        things = [models.NamedThing.objects.create() for _ in range(4)]
+        for i, thing in enumerate(things):
+            models.NamedPicture.objects.create(product=thing, original=picture_file(i))
+        assert embed_all("fieldshop.NamedCompanion.embedding").done == 4
+        within = models.NamedThing.objects.filter(key="x")
+        assert {hit.product for hit in search.similar_to(things[0], within=within)} == {*things[1:]}
+
+
+class TestRow2:
+    def test_deleted_products_stay_hidden_whatever_was_asked_before(self):
+        made = fill(models.Deletable)
+        made[1].delete()
+        assert len(search.similar_to(made[0], within=models.Deletable.objects)) == 4
+        assert len(search.similar_to(made[0], within=models.Deletable.all_objects)) == 5
+        assert len(search.similar_to(made[0])) == 4
+        assert len(search.similar_to(made[0], within=models.Deletable.objects)) == 4
+        assert len(search.similar_to(made[0], within=models.Deletable.deleted_objects)) == 1
+
+    def test_a_companion_is_not_short(self):
+        things = [models.DeletableThing.objects.create(name=str(i)) for i in range(8)]
+        for i, thing in enumerate(things):
+            models.DeletablePicture.objects.create(thing=thing, image=picture_file(i))
+        embed_all("fieldshop.DeletablePicture.embedding")
+        for thing in things[1:4]:
+            thing.delete()
+        assert len(search.similar_to(things[0], limit=7, within=models.DeletableThing.all_objects)) == 7
+        for within in (None, models.DeletableThing.objects, models.DeletableThing.objects.all()):
+            hits = search.similar_to(things[0], limit=4, within=within)
+            assert {hit.product for hit in hits} == {*things[4:]}
+
+
+class TestRow3:
+    def test_translated_products(self):
+        made = fill(models.Translated, name="thing")
+        assert len(search.similar_to(made[0])) == 5
+        assert len(search.similar_to(made[0], within=models.Translated.objects.filter(name="thing"))) == 5
+
+    def test_translated_companions(self):
+        things = [models.TranslatedThing.objects.create(name=f"t{i}") for i in range(5)]
+        for i, thing in enumerate(things):
+            models.TranslatedPicture.objects.create(thing=thing, image=picture_file(i), caption="c")
+        assert embed_all("fieldshop.TranslatedCompanion.embedding").done == 5
+        assert len(search.similar_to(things[0])) == 4
+
+
+class TestRow5:
+    @pytest.mark.parametrize("how", ["plain", "only", "distinct", "slice", "depth"])
+    def test_keys_whose_python_value_is_not_the_raw_one(self, how):
+        made = fill(models.Hashed)
+        all_of = models.Hashed.objects.order_by("pk")
+        within = {"only": all_of.only("name"), "distinct": all_of.distinct(), "slice": all_of[:6]}.get(how)
+        hits = search.similar_to(made[0], within=within, limit=5, depth=6 if how == "depth" else None)
+        assert {hit.product.pk for hit in hits} == {one.pk for one in made[1:]}
+
+    def test_rules_and_feedback_of_such_keys(self):
+        try_rankers(fill(models.Hashed), "fieldshop.Hashed")
+
+    def test_companions_of_such_keys(self):
+        things = [models.HashedThing.objects.create(name=f"t{i}") for i in range(5)]
+        for i, thing in enumerate(things):
+            models.HashedPicture.objects.create(thing=thing, image=picture_file(i))
+        assert embed_all("fieldshop.HashedCompanion.embedding").done == 5
+        hits = search.similar_to(things[0])
+        assert {hit.product for hit in hits} == {*things[1:]}
+        assert len({hit.row for hit in hits}) == 4
+
+
+class TestRow9:
+    def test_history_keeps_versions_and_is_searched_by_nobody(self):
+        made = fill(models.Remembered, name="a")
+        made[0].name = "b"
+        made[0].save()
+        assert models.Remembered.history.filter(name="b").count() == 1
+        assert len(search.similar_to(made[0])) == 5
+
+
+class TestRow16:
+    def test_a_parent_is_not_among_its_own_similar_items(self):
+        parents = [models.Variant.objects.create(name=f"p{i}") for i in range(4)]
+        for i, parent in enumerate(parents):
+            models.Variant.objects.create(name=f"v{i}", parent=parent, image=picture_file(i))
+        embed_all("fieldshop.Variant.embedding")
+        others = {*parents[1:]}
+        assert {hit.product for hit in search.similar_to(parents[0])} == others
+        assert {hit.product for hit in search.similar_to(parents[0].variants.get())} == others
+
+    def test_a_parent_with_a_picture_of_its_own(self):
+        parents = [models.Variant.objects.create(name=f"p{i}", image=picture_file(50 + i)) for i in range(4)]
+        for i, parent in enumerate(parents):
+            models.Variant.objects.create(name=f"v{i}", parent=parent, image=picture_file(i))
+        embed_all("fieldshop.Variant.embedding")
+        assert {hit.product for hit in search.similar_to(parents[0])} == {*parents[1:]}
+
+    def test_a_polymorphic_child_finds_the_whole_catalogue(self):
+        shirts = [models.Shirt.objects.create(name=f"s{i}", image=picture_file(i)) for i in range(3)]
+        garments = [models.Garment.objects.create(name=f"g{i}", image=picture_file(10 + i)) for i in range(3)]
+        trousers = [models.Trousers.objects.create(name=f"t{i}", image=picture_file(20 + i)) for i in range(3)]
+        embed_all("fieldshop.Garment.embedding")
+        everything = {one.pk for one in [*shirts, *garments, *trousers]}
+        for one in (shirts[0], garments[0], trousers[0]):
+            assert {hit.product.pk for hit in search.similar_to(one)} == everything - {one.pk}
+        assert {type(hit.product) for hit in search.similar_to(shirts[0])} == {
+            models.Shirt,
+            models.Garment,
+            models.Trousers,
+        }

@@ -1,0 +1,180 @@
+"""Products as real shops have them."""
+
+from __future__ import annotations
+
+from django.db import models
+from hashid_field import HashidAutoField
+from polymorphic.models import PolymorphicModel
+from safedelete.models import SafeDeleteModel
+from simple_history.models import HistoricalRecords
+
+from django_visual_search.fields import EmbeddingField, EmbeddingIndex
+
+DIMENSIONS = 48
+
+OUR_NAMES = [
+    *("space", "part", "product", "distance", "row", "vector", "key", "query", "allowed", "matching", "scanned"),
+    *("best", "grouped", "named", "found", "hits", "owner", "linked", "listed", "pair", "alone", "vectors", "gain"),
+    *("exposure", "as_of", "model", "object_id", "query_id", "label", "token", "made", "held", "wanted", "free"),
+    *("mine", "other", "kept", "features", "image_name", "attempts", "state", "code", "message", "rows", "v", "d", "n"),
+    *("product_id", "row_id", "count", "replaced", "place", "tried", "s", "r", "c", "i", "a", "m"),
+]
+"""Columns that have the names of columns, tables and aliases in our own SQL."""
+
+
+def named_like_ours(taken=()):
+    """An abstract model with a column for each of OUR_NAMES."""
+    columns = {name: models.CharField(max_length=40, default="x") for name in OUR_NAMES if name not in taken}
+    columns["primary"] = models.CharField(max_length=40, default="x", db_column="pk")
+    meta = type("Meta", (), {"abstract": True})
+    return type(f"Without{''.join(taken)}", (models.Model,), {"__module__": __name__, "Meta": meta, **columns})
+
+
+class Named(named_like_ours()):
+    image = models.ImageField(upload_to="named", blank=True)
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        ordering = ["key"]
+        indexes = [EmbeddingIndex(fields=["embedding"], name="named_hnsw")]
+
+
+class NamedThing(named_like_ours()):
+    """One with several pictures."""
+
+
+class NamedPicture(named_like_ours(("product", "product_id"))):
+    product = models.ForeignKey(NamedThing, models.CASCADE, related_name="+")
+    original = models.ImageField(upload_to="named")
+
+
+class NamedCompanion(named_like_ours(("row", "row_id"))):
+    row = models.OneToOneField(NamedPicture, models.CASCADE, primary_key=True, related_name="+")
+    embedding = EmbeddingField(source="row__original", product="row__product", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="namedcompanion_hnsw")]
+
+
+class Deletable(SafeDeleteModel):
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="deletable")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="deletable_hnsw")]
+
+
+class DeletableThing(SafeDeleteModel):
+    """Deleted rows are hidden; its pictures have the vectors."""
+
+    name = models.CharField(max_length=40)
+
+
+class DeletablePicture(models.Model):
+    thing = models.ForeignKey(DeletableThing, models.CASCADE)
+    image = models.ImageField(upload_to="deletable")
+    embedding = EmbeddingField(source="image", product="thing", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="deletablepicture_hnsw")]
+
+
+class Translated(models.Model):
+    name = models.CharField(max_length=40)
+    price = models.IntegerField(default=0)
+    image = models.ImageField(upload_to="translated", blank=True)
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="translated_hnsw")]
+
+
+class TranslatedThing(models.Model):
+    name = models.CharField(max_length=40)
+
+
+class TranslatedPicture(models.Model):
+    caption = models.CharField(max_length=40)
+    thing = models.ForeignKey(TranslatedThing, models.CASCADE)
+    image = models.ImageField(upload_to="translated")
+
+
+class TranslatedCompanion(models.Model):
+    picture = models.OneToOneField(TranslatedPicture, models.CASCADE, primary_key=True)
+    note = models.CharField(max_length=40, default="")
+    embedding = EmbeddingField(source="picture__image", product="picture__thing", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="translatedcompanion_hnsw")]
+
+
+class Hashed(models.Model):
+    id = HashidAutoField(primary_key=True)
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="hashed")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="hashed_hnsw")]
+
+
+class HashedThing(models.Model):
+    id = HashidAutoField(primary_key=True)
+    name = models.CharField(max_length=40)
+
+
+class HashedPicture(models.Model):
+    id = HashidAutoField(primary_key=True)
+    thing = models.ForeignKey(HashedThing, models.CASCADE)
+    image = models.ImageField(upload_to="hashed")
+
+
+class HashedCompanion(models.Model):
+    picture = models.OneToOneField(HashedPicture, models.CASCADE, primary_key=True)
+    embedding = EmbeddingField(source="picture__image", product="picture__thing", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="hashedcompanion_hnsw")]
+
+
+class Remembered(models.Model):
+    """One whose every version is kept."""
+
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="remembered")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+    history = HistoricalRecords()
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="remembered_hnsw")]
+
+
+class Variant(models.Model):
+    """A product that is its own relation: searches find the parents."""
+
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="variants")
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="variants", blank=True)
+    embedding = EmbeddingField(source="image", product="parent", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="variant_hnsw")]
+
+
+class Garment(PolymorphicModel):
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="garments")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="garment_hnsw")]
+
+
+class Shirt(Garment):
+    collar = models.IntegerField(default=40)
+
+
+class Trousers(Garment):
+    class Meta:
+        proxy = True

@@ -1,0 +1,22 @@
+"""Settings of the field shop: the test suite's own, with packages of real shops."""
+
+from ..settings import *  # noqa: F403
+from ..settings import DATABASES, INSTALLED_APPS, Path, database, os, tempfile
+
+DATABASES["default"] = database(
+    Path(os.environ.get("TEST_POSTGRES", Path(tempfile.gettempdir()) / f"visual-search-tests-{os.getuid()}")),
+    name="field",
+    tune={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+)
+INSTALLED_APPS = [
+    "modeltranslation",
+    *(app for app in INSTALLED_APPS if app != "tests.testshop"),
+    "polymorphic",
+    "simple_history",
+    "tests.fieldshop",
+]
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LANGUAGE_CODE = "en"
+HASHID_FIELD_SALT = "salt"
+ROOT_URLCONF = "tests.fieldshop.urls"
+VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": "tests.testshop.extractors.ColourExtractor"}}}

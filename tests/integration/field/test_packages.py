@@ -1,0 +1,53 @@
+"""The rows of "In a stranger's shop" that need packages or models of their own: ``tests/fieldshop``, in one process."""
+
+import ast
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("modeltranslation", reason="the extra 'field' is not installed")
+
+ROOT = Path(__file__).resolve().parents[3]
+CASES = ROOT / "tests/fieldshop/cases.py"
+NAMES = [
+    f"{group.name}.{test.name}"
+    for group in ast.parse(CASES.read_text()).body
+    if isinstance(group, ast.ClassDef)
+    for test in group.body
+    if isinstance(test, ast.FunctionDef) and test.name.startswith("test_")
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Return what became of each test, with its output: "Group.test" -> texts, empty for one that passed."""
+    report = tmp_path_factory.mktemp("field") / "report.xml"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", str(CASES), "--ds=tests.fieldshop.settings", "--nomigrations"),
+            *("-o", "python_files=cases.py", "-p", "no:xdist", "-p", "no:cacheprovider", "-W", "default", "--reuse-db"),
+            *("--create-db", f"--junitxml={report}", "-q"),
+        ],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert report.exists(), done.stdout + done.stderr
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = f"{case.get('classname').rpartition('.')[2]}.{case.get('name').partition('[')[0]}"
+        faults = [child.text or child.get("message") for child in case if child.tag in ("failure", "error", "skipped")]
+        found.setdefault(name, []).extend(faults)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_row(name, outcomes):
+    assert outcomes[name] == [], "\n".join(outcomes[name])
