@@ -140,8 +140,18 @@ SETTINGS: dict[str, Setting] = {
     "DECODERS": Setting(
         None, or_none(whole_number(1)), "Processes that decode pictures; `None` starts one per core, four at most."
     ),
-    "DECODE_SECONDS": Setting(20, POSITIVE, "Time limit for decoding one picture."),
-    "DECODE_MEMORY_MB": Setting(1024, whole_number(1), "Memory limit of a decoder process."),
+    "DECODE_SECONDS": Setting(
+        2,
+        POSITIVE,
+        "Longest that a photo search may decode. Three quarters of it is the processor time that any picture may take; "
+        "one of the catalogue may wait ten times as long for a processor.",
+    ),
+    "DECODE_MEMORY_MB": Setting(
+        300,
+        whole_number(1),
+        "Memory (address space) that a process may take to decode pictures. An extractor with a larger `max_memory` "
+        "needs 100 MB more than that.",
+    ),
     "PUBLISH_SECONDS": Setting(0.4, POSITIVE, "Longest that a save waits for the broker, per attempt."),
     "MAINTENANCE_WORK_MEM": Setting(
         "512MB",

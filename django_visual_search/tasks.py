@@ -13,10 +13,10 @@ from django.db import router
 from . import feedback, findability, indexing
 from .conf import conf
 from .db.rows import key_from_text
+from .decoding.pool import close_pool
 from .extractors import ExtractorUnavailable
 from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
-from .indexing.decoding.pool import close_pool
 
 logger = logging.getLogger("django_visual_search")
 

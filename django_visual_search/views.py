@@ -12,16 +12,17 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 from rest_framework.request import Request
 
-from .api.bodies import Refused, check_photo_length, drain
+from .api.bodies import Refused, check_photo_length
 from .api.throttles import PhotoThrottle
 from .fields import EmbeddingField
-from .images import ImageRefused
+from .images import ImageRefused, read_picture
 from .spaces.extractors import extractor_of
 from .storefront import search_by_photo
 from .storefront.cards import cards
 from .storefront.forms import PhotoSearchForm, photo_search_field, photo_search_url, preview
 from .storefront.gate import photo_slot
 from .storefront.refusals import PHOTO_ERRORS, refusal_of
+from .storefront.uploads import drain, keep_in_memory
 
 PAGE_HITS = 24
 
@@ -41,6 +42,7 @@ def photo_search(request: HttpRequest, app_label: str, model_name: str) -> HttpR
         raise Http404(str(e)) from e
     try:
         check_photo_length(request)
+        keep_in_memory(request)
         response: HttpResponse = _answer(request, field)
     except Refused as refused:
         form = PhotoSearchForm({}, {})
@@ -92,9 +94,8 @@ def _page(
 
 
 def _search(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) -> dict[str, Any]:
-    # One byte more than allowed shows that a file is too large.
-    photo = form.cleaned_data["image"].read(extractor_of(field).spec.images.max_bytes + 1)
-    with photo_slot():
+    photo = read_picture(form.cleaned_data["image"], extractor_of(field).spec.images.max_bytes)
+    with photo_slot(request=request):
         results = search_by_photo(photo, field.label, request, limit=PAGE_HITS)
         shown = preview(photo, field)
     return {"results": results, "cards": cards(results), "preview": shown}

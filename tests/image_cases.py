@@ -150,6 +150,29 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG with PHP in a comment": (lambda: encode(quadrants(), comment=b"<?php system('id'); ?>"), EMBEDDED),
     "PDF around a JPEG": (lambda: b"%PDF-1.4\n" + encode(quadrants()), "format"),
     "EPS behind a JPEG's magic": (lambda: b"\xff\xd8\xff" + encode(quadrants(), "EPS"), "corrupt"),
+    # The same work again and again
+    **{
+        f"{kind} with a profile of 10000 stages": (
+            lambda kind=kind: encode(quadrants(), kind, icc_profile=files.slow_profile()),  # type: ignore[misc]
+            "profile",
+        )
+        for kind in ("JPEG", "PNG", "WEBP", "AVIF")
+    },
+    "JPEG with a profile of 16 stages": (
+        lambda: encode(quadrants(), icc_profile=files.slow_profile(16)),
+        EMBEDDED,
+    ),
+    "HEIC whose 50 Exif items are the same 18 MB": (lambda: files.aliasing_heic(50, 18), "corrupt"),
+    "HEIC whose 300 Exif items are the same 18 MB": (lambda: files.aliasing_heic(300, 18), "corrupt"),
+    "HEIC with an Exif item": (lambda: files.aliasing_heic(1, 1), EMBEDDED),
+    "HEIC of 2000 items": (lambda: files.aliasing_heic(2000, 0), "corrupt"),
+    "HEIC grid of grids": (lambda: files.grid_of_grids(4), "corrupt"),
+    "HEIC made of a chain of 20": (lambda: files.grid_of_grids(20, 1), "corrupt"),
+    "HEIC made of itself": (
+        lambda: files.heic({2: (b"iden", b"")}, {2: (b"dimg", [2])}, primary=2),
+        "corrupt",
+    ),
+    "AVIF frame larger than it says": (files.lying_avif, "pixels"),
     # Good but unusual
     "CMYK JPEG": (lambda: encode(cmyk()), EMBEDDED),
     "16-bit grey PNG": (lambda: png(200, 200, 16, 0), EMBEDDED),

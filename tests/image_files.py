@@ -148,8 +148,11 @@ SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06
 GAMMA = 2.2
 
 
-def wide_gamut_profile() -> bytes:
-    """An ICC v2 matrix profile with the primaries of Display P3 and a gamma of 2.2 (ICC.1:2001-04, section 6)."""
+def wide_gamut_profile(**more: bytes) -> bytes:
+    """An ICC v2 matrix profile with the primaries of Display P3 and a gamma of 2.2 (ICC.1:2001-04, section 6).
+
+    ``more``: further tags.
+    """
 
     def xyz(values: tuple[float, float, float]) -> bytes:
         return b"XYZ \0\0\0\0" + struct.pack(">3l", *(round(v * 65536) for v in values))
@@ -162,6 +165,7 @@ def wide_gamut_profile() -> bytes:
         b"wtpt": xyz((0.9642, 1.0, 0.8249)),
         **{bytes([letter]) + b"XYZ": xyz(column) for letter, column in zip(b"rgb", P3, strict=True)},
         **{bytes([letter]) + b"TRC": curve for letter in b"rgb"},
+        **{name.encode(): data for name, data in more.items()},
     }
     table, body, offset = b"", b"", 128 + 4 + 12 * len(tags)
     for name, data in tags.items():
@@ -172,3 +176,94 @@ def wide_gamut_profile() -> bytes:
     head = head.ljust(68, b"\0") + struct.pack(">3l", 63190, 65536, 54061)
     profile = head.ljust(128, b"\0") + struct.pack(">L", len(tags)) + table + body
     return struct.pack(">L", len(profile)) + profile[4:]
+
+
+def pipeline(stages: int) -> bytes:
+    """A ``mpet`` tag of that many stages, which all name the same identity matrix (ICC.1:2022, section 10.16)."""
+    matrix = b"matf\0\0\0\0" + struct.pack(">HH12f", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
+    place = struct.pack(">LL", 16 + 8 * stages, len(matrix))
+    return b"mpet\0\0\0\0" + struct.pack(">HHL", 3, 3, stages) + place * stages + matrix
+
+
+def slow_profile(stages: int = 10_000) -> bytes:
+    return wide_gamut_profile(D2B0=pipeline(stages), D2B1=pipeline(stages))
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">L4s", 8 + len(body), kind) + body
+
+
+def heic(
+    items: dict[int, tuple[bytes, bytes | int]],
+    references: dict[int, tuple[bytes, list[int]]] | None = None,
+    primary: int = 1,
+) -> bytes:
+    """HEIC with further items: by number, (type, bytes), where a number in place of bytes names another item's bytes.
+
+    ``references``: by number of the item, (type, numbers of others).
+    """
+    meta = HEIC[HEIC.index(b"meta") - 4 :]
+    old = {kind: _child(meta[12:], kind) for kind in (b"hdlr", b"iprp")}
+    stored: dict[int, bytes] = {1: HEIC[-96:]}
+    stored |= {number: data for number, (_, data) in items.items() if isinstance(data, bytes)}
+    kinds = {1: b"hvc1"} | {number: kind for number, (kind, _) in items.items()}
+    same = {number: data for number, (_, data) in items.items() if isinstance(data, int)}
+    info = [box(b"infe", b"\2\0\0\0", struct.pack(">HH4s", number, 0, kind), b"\0") for number, kind in kinds.items()]
+
+    def whole(start: int) -> tuple[bytes, bytes]:
+        places, body = {}, b""
+        for number, data in stored.items():
+            places[number] = start + len(body), len(data)
+            body += data
+        entries = [struct.pack(">HHHLL", n, 0, 1, *places[same.get(n, n)]) for n in kinds]
+        boxes = [
+            old[b"hdlr"],
+            box(b"pitm", bytes(4), struct.pack(">H", primary)),
+            box(b"iloc", bytes(4), struct.pack(">HH", 0x4400, len(entries)), *entries),
+            box(b"iinf", bytes(4), struct.pack(">H", len(info)), *info),
+            old[b"iprp"],
+        ]
+        if references:
+            boxes.append(
+                box(
+                    b"iref",
+                    bytes(4),
+                    *(
+                        box(kind, struct.pack(f">HH{len(to)}H", n, len(to), *to))
+                        for n, (kind, to) in references.items()
+                    ),
+                )
+            )
+        return HEIC[:28] + box(b"meta", bytes(4), *boxes), box(b"mdat", body)
+
+    head, _ = whole(0)
+    return b"".join(whole(len(head) + 8))
+
+
+def _child(boxes: bytes, kind: bytes) -> bytes:
+    at = boxes.index(kind) - 4
+    return boxes[at : at + int.from_bytes(boxes[at : at + 4], "big")]
+
+
+def aliasing_heic(count: int, megabytes: int) -> bytes:
+    """A HEIC with ``count`` Exif items that all name the same bytes."""
+    exif = b"\0\0\0\6Exif\0\0II*\0\x08\0\0\0".ljust(megabytes * 2**20, b"\0")
+    items: dict[int, tuple[bytes, bytes | int]] = {2: (b"Exif", exif)}
+    items |= dict.fromkeys(range(3, count + 2), (b"Exif", 2))
+    return heic(items, {number: (b"cdsc", [1]) for number in items})
+
+
+def grid_of_grids(depth: int, tiles: int = 16) -> bytes:
+    """A HEIC whose primary item is a grid of ``tiles`` times the same grid, and so on."""
+    layout = bytes([0, 0, tiles - 1, 0]) + struct.pack(">HH", 64, 48 * tiles)
+    numbers = range(2, depth + 2)
+    references = {number: (b"dimg", [number - 1] * tiles) for number in numbers}
+    return heic(dict.fromkeys(numbers, (b"grid", layout)), references, primary=depth + 1)
+
+
+def lying_avif(side: int = 8000) -> bytes:
+    """An AVIF of ``side`` x ``side`` pixels whose boxes say 64 x 64."""
+    data = encode(Image.new("L", (side, side), 90), "AVIF", speed=10, quality=10)
+    assert data.count(b"ispe") == 1
+    return data.replace(struct.pack(">4sLLL", b"ispe", 0, side, side), struct.pack(">4sLLL", b"ispe", 0, 64, 64))

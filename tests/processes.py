@@ -18,8 +18,8 @@ from django.conf import settings
 from django.db import connection
 from kombu.exceptions import OperationalError
 
+from django_visual_search.decoding.pool import close_pool
 from django_visual_search.indexing import publishing
-from django_visual_search.indexing.decoding.pool import close_pool
 
 from .conftest import missing_service
 from .testshop.celery import app
@@ -156,7 +156,7 @@ class Shop:
         return found
 
     def decoders(self):
-        return {pid for pid, command in self.children().items() if "decoding/child.py" in command}
+        return {pid for pid, command in self.children().items() if "decoding.child" in command}
 
     def close(self):
         for process in self.processes:

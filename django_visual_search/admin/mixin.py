@@ -13,6 +13,7 @@ from django.urls import path, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.csrf import csrf_exempt
 
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
@@ -185,7 +186,7 @@ class VisualSearchAdminMixin(Base):
         return f"{self.opts.app_label}_{self.opts.model_name}_visual_search"
 
     def get_urls(self) -> list[Any]:
-        page = self.admin_site.admin_view(self.visual_search_view)
+        page = self.admin_site.admin_view(csrf_exempt(self.visual_search_view))  # ``photo_page`` checks
         return [path("visual-search/", page, name=self.visual_search_url_name), *super().get_urls()]
 
     def visual_search_view(self, request: HttpRequest) -> HttpResponse:

@@ -17,29 +17,33 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_protect
 
 from .. import feedback, search
+from ..api.bodies import Refused, check_photo_length
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
-from ..images import ImageRefused
+from ..images import ImageRefused, read_picture
 from ..spaces.extractors import extractor_of
 from ..storefront.cards import title_of
 from ..storefront.forms import preview
 from ..storefront.gate import photo_slot
 from ..storefront.refusals import PHOTO_ERRORS, refusal_of
+from ..storefront.uploads import drain, keep_in_memory
 from .base import BREADCRUMB_LIST
 from .hits import change_url, staff_hits
 
 SIDES = ("left", "top", "right", "bottom")
 LIMITS = (24, 48, 96)
 """Numbers of hits to choose from."""
+NOTHING: dict[str, Any] = {"results": None, "product": None, "preview": ""}
 
 
 def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     """Return the form, and the hits for a POSTed ``photo`` or for the picture of ``?product=``.
 
-    403 without the view permission; 404 for an unknown product; 422 with the reason where the photo is refused; 503
-    with Retry-After where too many photo searches are running or the extractor can't run here.
+    403 without the view permission; 404 for an unknown product; 413 or 422 with the reason where the photo is refused;
+    503 with Retry-After where too many photo searches are running or the extractor can't run here.
     """
     if not model_admin.has_view_or_change_permission(request):
         raise PermissionDenied
@@ -47,7 +51,23 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     field = model_admin.get_visual_search_field()
     if field is None:
         raise Http404(f"{model_admin.model._meta.label} has no embedding field.")
-    found: dict[str, Any] = {"results": None, "product": None, "preview": ""}
+    try:
+        check_photo_length(request)
+        keep_in_memory(request)
+        response: HttpResponse = _photo_response(request, model_admin, field)
+    except Refused as refused:
+        form = model_admin.visual_search_form({}, {})
+        form.errors.clear()
+        form.add_error("photo", str(refused.detail["detail"]))  # type: ignore[call-overload, index]
+        response = _page(request, model_admin, form, NOTHING, {}, refused.status_code)
+    if response.status_code >= 400:
+        drain(request)
+    return response
+
+
+@csrf_protect  # only now: it reads the body
+def _photo_response(request: HttpRequest, model_admin: Any, field: EmbeddingField) -> HttpResponse:
+    found: dict[str, Any] = {**NOTHING}
     status, retry_after = 200, None
     if request.method == "POST":
         form = model_admin.visual_search_form(request.POST, request.FILES)
@@ -69,21 +89,25 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         sent = request.GET
         if key := request.GET.get("product"):
             found |= _by_product(model_admin, request, key, field)
-    response = TemplateResponse(
-        request, model_admin.visual_search_template, _context(model_admin, request, form, found, sent), status=status
-    )
+    response = _page(request, model_admin, form, found, sent, status)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
     return response
 
 
+def _page(
+    request: HttpRequest, model_admin: Any, form: Any, found: dict[str, Any], sent: Any, status: int
+) -> HttpResponse:
+    context = _context(model_admin, request, form, found, sent)
+    return TemplateResponse(request, model_admin.visual_search_template, context, status=status)
+
+
 def _by_photo(model_admin: Any, request: HttpRequest, form: StaffPhotoForm, field: EmbeddingField) -> dict[str, Any]:
-    # One byte more than is allowed, so that a file that is too large is refused.
-    photo = form.cleaned_data["photo"].read(extractor_of(field).spec.images.max_bytes + 1)
+    photo = read_picture(form.cleaned_data["photo"], extractor_of(field).spec.images.max_bytes)
     within = model_admin.get_visual_search_queryset(request)
     crop = form.cleaned_data["crop"]
     started = time.perf_counter()
-    with photo_slot():
+    with photo_slot(request=request):
         # Staff look for the thing in the photo, which rules and feedback for shoppers could hide.
         results = search.search_by_image(
             photo, field.label, limit=form.cleaned_data["limit"], within=within, crop=crop, ranking=False

@@ -1,6 +1,6 @@
 """Errors as Django REST framework's exceptions, and request bodies.
 
-A body is refused by its length before it is read, parsed as bounded UTF-8, and drained when refused.
+A body is refused by its length before it is read, and parsed as bounded UTF-8.
 """
 
 from __future__ import annotations
@@ -72,9 +72,6 @@ def as_api_exception(exc: Exception) -> Exception:
 
 ROOM = 64 * 2**10
 """Bytes of an upload for everything but the photo."""
-DRAINED = 64 * 2**20
-"""Most bytes that are read of a refused body and thrown away."""
-DRAIN_CHUNK = 256 * 2**10
 
 
 class BoundedJSONParser(JSONParser):
@@ -124,13 +121,3 @@ def check_length(request: HttpRequest, most: int, hint: Any = "") -> None:
         return  # Django reads nothing
     if length > most:
         raise too_large(most, hint)
-
-
-def drain(request: HttpRequest) -> None:
-    """Read the rest of a body. Where a server closes a connection with bytes unread, the client sees no response."""
-    left = DRAINED
-    try:
-        while left > 0 and (part := request.read(min(DRAIN_CHUNK, left))):
-            left -= len(part)
-    except (OSError, ValueError):  # the client has gone, or the body's file is closed
-        pass

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from .. import feedback
+from ..storefront.uploads import drain
 from .bodies import (
     BoundedJSONParser,
     PlainTextJSONParser,
@@ -20,7 +21,6 @@ from .bodies import (
     as_api_exception,
     check_charset,
     check_length,
-    drain,
 )
 from .inputs import ReportSerializer
 from .schema import feedback_described

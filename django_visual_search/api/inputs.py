@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import io
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -126,12 +127,12 @@ class DataURLField(serializers.Field):
 
     default_error_messages = {"required": _lazy("Send the photo as a data URL, as 'image'.")}
 
-    def to_internal_value(self, data: Any) -> bytes:
+    def to_internal_value(self, data: Any) -> io.BytesIO:
         if isinstance(data, str):
             head, comma, text = data.partition(",")
             if comma and head[:5].lower() == "data:" and head[-7:].lower() == ";base64":
                 try:
-                    return base64.b64decode(text, validate=True)
+                    return io.BytesIO(base64.b64decode(text, validate=True))  # an error report shows its type only
                 except (binascii.Error, ValueError):
                     pass
         message = _("Send the photo as a data URL: data:image/jpeg;base64, followed by the file in base64.")

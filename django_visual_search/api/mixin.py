@@ -25,6 +25,7 @@ from .. import search
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
 from ..storefront.gate import photo_slot, refuse_when_full
+from ..storefront.uploads import drain, keep_in_memory
 from .answers import (
     CURSOR,
     first_page_response,
@@ -34,7 +35,7 @@ from .answers import (
     search_arguments,
     validated,
 )
-from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, drain, refusals
+from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, refusals
 from .filters import check_parameters, filter_by_text, without_query_string
 from .inputs import SearchOptions, names_of, photo_serializer, upload_serializer
 from .schema import photo_page_described, photo_search_described, similar_described
@@ -102,7 +103,7 @@ class VisualSearchMixin(Base):
         text = options.get("text")
         if text:
             within = filter_by_text(within, text, request, self)
-        with refusals(), photo_slot():
+        with refusals(), photo_slot(request=request):
             started = time.monotonic()
             results = search.search_by_image(
                 options["image"], field.label, within=within, crop=options.get("crop"), **search_arguments(options)
@@ -150,6 +151,7 @@ class VisualSearchMixin(Base):
                 refuse_when_full()
             check_charset(request._request)
             check_photo_length(request._request)  # before authentication, which may read the body
+            keep_in_memory(request._request)
         if self.action in THROTTLES and any("\0" in str(value) for value in kwargs.values()):
             raise Http404  # PostgreSQL takes no NUL in text
         super().initial(request, *args, **kwargs)

@@ -20,11 +20,11 @@ from PIL import Image
 
 from .. import images
 from ..conf import conf
+from ..decoding.decoder import Decoded, DecoderLost
+from ..decoding.pool import get_pool
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
 from ..images import ImageRefused
-from ..indexing.decoding.decoder import Decoded, DecoderLost
-from ..indexing.decoding.pool import get_pool
 
 BATCHES_AHEAD = 2
 """Batches decoded while another is used."""

@@ -17,6 +17,8 @@ from pgvector.django import CosineDistance, L2Distance, MaxInnerProduct
 
 from .. import images
 from ..db.rows import all_rows
+from ..decoding.decoder import DecoderLost
+from ..decoding.photos import decode_photo
 from ..extractors import Extractor
 from ..fields import EmbeddingField
 from ..learning.calibration import Calibration, brier, calibration_error
@@ -84,11 +86,11 @@ def latency(
             with storage.open(name, "rb") as file:
                 data = file.read(spec.images.max_bytes + 1)
             times = [time.perf_counter()]
-            picture = images.load(data, options=spec.images, size=spec.input_size)
-        except (OSError, images.ImageRefused):
+            picture = decode_photo(data, spec.images, spec.input_size)
+        except (OSError, images.ImageRefused, DecoderLost):
             continue
         times.append(time.perf_counter())
-        vector = extractor(np.asarray(picture)[None])[0]
+        vector = extractor(picture[None])[0]
         times.append(time.perf_counter())
         near = nearest(field, [Query(vector, spec.key)], limit=TIMED_PAGE, within=queryset)
         times.append(time.perf_counter())

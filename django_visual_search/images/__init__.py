@@ -5,7 +5,19 @@ code and a sentence, why a file is not. May import: Pillow only. No Django and n
 starts fast.
 """
 
-from .load import VERSION, load
-from .options import CODES, FITS, FORMATS, ImageOptions, ImageRefused, check_crop
+from .load import VERSION, Photo, load, read_picture
+from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop
 
-__all__ = ["CODES", "FITS", "FORMATS", "VERSION", "ImageOptions", "ImageRefused", "check_crop", "load"]
+__all__ = [
+    "CODES",
+    "FITS",
+    "FORMATS",
+    "VERSION",
+    "Box",
+    "ImageOptions",
+    "ImageRefused",
+    "Photo",
+    "check_crop",
+    "load",
+    "read_picture",
+]

@@ -13,7 +13,9 @@ from typing import Any
 from PIL import Image
 
 from .formats import BrokenError, exif_orientation, gif_size, jpeg_essentials, png_essentials, sniff, webp_size
+from .heif import check_heif
 from .options import Box, ImageOptions, ImageRefused, check_pixels, check_size
+from .profiles import safe_profile
 
 # The plugin is called directly: Image.open would let other plugins see the bytes, adopt a phone's JPEG as MPO (several
 # pictures), and warn about pixels by its own global limit.
@@ -67,7 +69,7 @@ class Source:
         self._before()
         self._image = self._open()
         self._check()
-        self.profile = self.profile or self._image.info.get("icc_profile")
+        self.profile = safe_profile(self.profile or self._image.info.get("icc_profile")) if options.icc else None
         self.orientation = exif_orientation(self.exif or self._image.info.get("exif")) if options.orient else 1
         width, height = self._image.size
         self.stored = width, height
@@ -88,6 +90,9 @@ class Source:
                 raise ImageRefused(
                     "format", "This kind of JPEG (arithmetic or lossless) is not accepted. Save it again."
                 )
+        else:
+            cost = DECODE_COST[self.format]
+            check_heif(self.data, lambda width, height: check_pixels(width, height, cost, self.options))
 
     def _open(self) -> Any:
         module, name = PLUGINS[self.format]

@@ -18,17 +18,31 @@ from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, chec
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
-__all__ = ["CODES", "FITS", "FORMATS", "VERSION", "ImageOptions", "ImageRefused", "check_crop", "load"]
+__all__ = [
+    "CODES",
+    "FITS",
+    "FORMATS",
+    "VERSION",
+    "Box",
+    "ImageOptions",
+    "ImageRefused",
+    "Photo",
+    "check_crop",
+    "load",
+    "read_picture",
+]
 
 VERSION = 1
 """Increased when the same bytes and options give other pixels; part of every extractor's key."""
+
+Photo = bytes | memoryview | BinaryIO
 
 OVERSAMPLE = 2  # decode at two to four times the final size, then filter down: draft() and box averages alone alias
 MIN_CONTENT = 0.05  # share of a side that a trim must leave; less is dust on an empty picture
 
 
 def load(
-    source: bytes | BinaryIO,
+    source: Photo,
     *,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     crop: Box | None = None,
@@ -36,8 +50,8 @@ def load(
 ) -> Image.Image:
     """Return a clean RGB picture of exactly ``size`` x ``size`` pixels.
 
-    ``source`` is bytes or a binary file, read from its position, at most ``options.max_bytes + 1`` bytes. ``crop`` is
-    ``(x0, y0, x1, y1)``, fractions from 0 to 1 of the picture as shown, after its EXIF orientation.
+    ``source``: as for ``read_picture``. ``crop`` is ``(x0, y0, x1, y1)``, fractions from 0 to 1 of the picture as
+    shown, after its EXIF orientation.
 
     Raises only ImageRefused, whatever the bytes or the crop. Errors of the file's own ``read`` pass through: a storage
     that fails is not a bad picture. A ``size`` below 1 is a ValueError.
@@ -45,9 +59,9 @@ def load(
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size!r}.")
     region = (0.0, 0.0, 1.0, 1.0) if crop is None else check_crop(crop)
-    data = _read(source, options.max_bytes)
+    data = read_picture(source, options.max_bytes)
     try:
-        return _prepare(data, options, region, size)
+        return _prepare(bytes(data), options, region, size)
     except ImageRefused:
         raise
     except MemoryError:
@@ -58,13 +72,18 @@ def load(
         raise ImageRefused("corrupt", "The picture is truncated or broken. Save or photograph it again.") from error
 
 
-def _read(source: bytes | BinaryIO, max_bytes: int) -> bytes:
-    file = BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source
-    parts, left = [], max_bytes + 1
-    while left > 0 and (part := file.read(left)):  # a raw stream may return less than requested
-        parts.append(part)
-        left -= len(part)
-    data = b"".join(parts)
+def read_picture(source: Photo, max_bytes: int) -> memoryview:
+    """Return a picture's bytes, of which no error report shows anything. Raises ImageRefused for none or too many.
+
+    ``source``: bytes, or a binary file, read from its position, ``max_bytes + 1`` bytes of it at most.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = memoryview(source)
+    else:
+        file = BytesIO()
+        while (left := max_bytes + 1 - file.tell()) > 0 and file.write(source.read(left)):
+            pass  # a raw stream may return less than requested
+        data = file.getbuffer()
     if not data:
         raise ImageRefused("empty", "The file is empty. Choose a picture.")
     if len(data) > max_bytes:
@@ -94,7 +113,7 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Imag
     if options.denoise is not None:
         picture = picture.filter(ImageFilter.MedianFilter(options.denoise))
     picture = _scale(picture, size, options.fit)
-    picture = _to_srgb(picture, source.profile if options.icc else None)
+    picture = _to_srgb(picture, source.profile)
     if picture.size == (size, size):
         return picture
     square = Image.new("RGB", (size, size), options.background)

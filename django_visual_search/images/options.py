@@ -19,6 +19,8 @@ CODES = {
     "side": "A side is shorter than min_side or longer than max_side, or one is max_aspect times the other.",
     "crop": "The crop box is not a box inside the picture, or it is too small.",
     "memory": "Memory ran out while decoding.",
+    "time": "Decoding took more processor time than is allowed.",
+    "profile": "The colour profile would take too long to apply.",
 }
 """Every code that an ImageRefused can have, with its meaning."""
 

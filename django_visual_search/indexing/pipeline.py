@@ -21,14 +21,14 @@ from django.db.models import Exists
 
 from ..conf import conf
 from ..db.rows import key_text
+from ..decoding.decoder import Decoded, DecoderLost
+from ..decoding.pool import get_pool
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused
 from ..spaces.heads import wanted_extractor
 from . import claims
 from .claims import Claim, Lease, Picture
-from .decoding.decoder import Decoded, DecoderLost
-from .decoding.pool import get_pool
 from .embedder import EmbeddedBatch, Embedder
 from .runs import Outcome
 from .stale import attempts_at, batched, stale

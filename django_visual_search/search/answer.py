@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.db.models import Model, QuerySet
+from django.views.decorators.debug import sensitive_variables
 
 from ..conf import conf
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model, search_field
+from ..images import Photo
 from ..ranking.rankers import rankers_for
 from ..ranking.types import RankingContext
 from .candidates import catalogue_model, fetch, fetch_rows, products
@@ -58,8 +60,9 @@ def similar_to(
     return _answer(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
 
 
+@sensitive_variables("file")
 def search_by_image(
-    file: bytes | BinaryIO,
+    file: Photo,
     label: str,
     *,
     limit: int = 12,
@@ -75,8 +78,9 @@ def search_by_image(
     ``label``: the embedding field, ``app.Model.field`` (or ``app.Model`` where that is clear).
     ``crop``: ``(x0, y0, x1, y1)`` as fractions of the photo as a person sees it. The others: as for ``similar_to``.
     As many queries as ``similar_to``, and one more every ten seconds, to learn which spaces are live. Raises
-    images.ImageRefused for a file that is not accepted as a photo, ExtractorUnavailable where the extractor can't run
-    or its model has to be exported first, LookupError for an unknown label, and ValueError as ``similar_to``.
+    images.ImageRefused for a file that is not accepted as a photo, DecoderLost where the machine was too busy to decode
+    it in ``DECODE_SECONDS``, ExtractorUnavailable where the extractor can't run or its model has to be exported first,
+    LookupError for an unknown label, and ValueError as ``similar_to``.
     """
     check_limit(limit)
     field = get_field(label)

@@ -10,16 +10,18 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from django.db import connections, router
 from django.db.models import Case, Model, Q, QuerySet, When
+from django.views.decorators.debug import sensitive_variables
 from numpy.typing import NDArray
 
 from .. import images
 from ..db.rows import all_rows, plain
 from ..db.statements import Answer
+from ..decoding.photos import decode_photo
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
@@ -32,8 +34,6 @@ from .candidates import product_pk
 
 logger = logging.getLogger("django_visual_search")
 
-Crop = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class Query:
@@ -43,12 +43,13 @@ class Query:
     extractor_key: str
 
 
-def photo_queries(field: EmbeddingField, file: bytes | BinaryIO, crop: Crop | None = None) -> list[Query]:
+@sensitive_variables("file", "photo")
+def photo_queries(field: EmbeddingField, file: images.Photo, crop: images.Box | None = None) -> list[Query]:
     """Embed a photo in every live space of the field, the one that vectors are made in first.
 
-    It is decoded once, and its features are made once, for spaces that share them. While two spaces are live, one whose
-    extractor can't run here is logged and left out. Raises ImageRefused, and ExtractorUnavailable where none can run,
-    or only after the export of its model.
+    It is decoded once, in a process of its own, and its features are made once, for spaces that share them. While two
+    spaces are live, one whose extractor can't run here is logged and left out. Raises as ``decode_photo``, and
+    ExtractorUnavailable where none can run, or only after the export of its model.
     """
     connection = connections[router.db_for_read(field.model)]
     was_closed = connection.connection is None
@@ -64,9 +65,7 @@ def photo_queries(field: EmbeddingField, file: bytes | BinaryIO, crop: Crop | No
     if was_closed and not connection.in_atomic_block:
         connection.close()  # opened for these questions; embedding takes long, and servers have few connections
 
-    if len(extractors) > 1 and not isinstance(file, bytes):
-        # It may be decoded twice. One byte more than is accepted, so that it is refused for that.
-        file = file.read(extractor_of(field).spec.images.max_bytes + 1)
+    photo = images.read_picture(file, extractor_of(field).spec.images.max_bytes)
     queries = []
     pixels: dict[Any, NDArray[np.uint8]] = {}
     made: dict[str, NDArray[np.float16]] = {}
@@ -74,7 +73,7 @@ def photo_queries(field: EmbeddingField, file: bytes | BinaryIO, crop: Crop | No
         spec = extractor.spec
         how = (spec.images, spec.input_size)
         if how not in pixels:
-            pixels[how] = np.asarray(images.load(file, options=spec.images, crop=crop, size=spec.input_size))[None]
+            pixels[how] = decode_photo(photo, spec.images, spec.input_size, crop)[None]
         try:
             queries.append(Query(_embedded_once(extractor, pixels[how], made), spec.key))
         except ExtractorUnavailable as e:

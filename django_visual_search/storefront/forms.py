@@ -15,8 +15,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
+from PIL import Image
 
 from .. import images
+from ..decoding.photos import decode_photo
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
 from ..spaces.extractors import extractor_of
@@ -83,19 +86,20 @@ PREVIEW_MEMORY = 100 * 2**20
 """Most bytes that decoding a preview may take: any JPEG, 12 megapixels of HEIC."""
 
 
-def preview(photo: bytes, field: EmbeddingField, side: int = PREVIEW_SIDE) -> str:
+@sensitive_variables("photo")
+def preview(photo: images.Photo, field: EmbeddingField, side: int = PREVIEW_SIDE) -> str:
     """Return the middle of the photo as a data URL of a square JPEG: few browsers show HEIC.
 
-    Empty where that would take too much memory. Raises images.ImageRefused for a photo that no search accepts.
+    Empty where that would take too much memory or time. Raises as ``search.search_by_image``.
     """
     options = extractor_of(field).spec.images
     small = replace(options, trim=False, fit="center-crop", max_memory=min(PREVIEW_MEMORY, options.max_memory))
     try:
-        picture = images.load(photo, options=small, size=side)
+        pixels = decode_photo(images.read_picture(photo, options.max_bytes), small, side)
     except images.ImageRefused as refused:
-        if refused.code == "pixels":
+        if refused.code in ("pixels", "memory", "time"):
             return ""
         raise
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=PREVIEW_QUALITY)
+    Image.fromarray(pixels).save(out, "JPEG", quality=PREVIEW_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

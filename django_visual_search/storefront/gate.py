@@ -11,7 +11,11 @@ import random
 import threading
 from collections.abc import Iterator
 
+from django.http import HttpRequest
+
 from ..conf import conf
+from ..decoding.photos import waiting_visitor
+from .uploads import visitor_socket
 
 WAIT_SECONDS = 0.5
 """How long a photo search waits for a slot."""
@@ -63,12 +67,16 @@ class Gate:
 
 
 @contextlib.contextmanager
-def photo_slot(wait: float = WAIT_SECONDS) -> Iterator[None]:
-    """Hold one of the process's ``PHOTO_SEARCHES_AT_ONCE`` slots. Raises Busy after ``wait`` seconds without one."""
+def photo_slot(wait: float = WAIT_SECONDS, request: HttpRequest | None = None) -> Iterator[None]:
+    """Hold one of the process's ``PHOTO_SEARCHES_AT_ONCE`` slots. Raises Busy after ``wait`` seconds without one.
+
+    ``request``: the visitor's; who hangs up gives the slot back, where the server can tell.
+    """
     gate = _gate  # the process may fork within the block
     gate.enter(wait)
     try:
-        yield
+        with waiting_visitor(None if request is None else visitor_socket(request)):
+            yield
     finally:
         gate.leave()
 

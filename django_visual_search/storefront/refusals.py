@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from ..decoding.decoder import DecoderLost
+from ..decoding.pipes import HungUpError
 from ..extractors import ExtractorUnavailable
 from ..images import ImageRefused
 from ..search.confidence import ConfidenceUnknown
@@ -20,8 +22,8 @@ STATUS = {"too_large": 413, "format": 415, "heic": 415}
 REPAIR_SECONDS = 60
 """When to try again where the extractor doesn't run: somebody has to do something first."""
 
-PHOTO_ERRORS = (ImageRefused, Busy, ExtractorUnavailable)
-"""What a photo search raises for a photo, for want of a slot, and for want of an extractor."""
+PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, ExtractorUnavailable)
+"""What a photo search raises for a photo, for want of a slot or of time, for nobody, and for want of an extractor."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,18 @@ class Refusal:
         return self.status if self.retry_after else 422
 
 
-def refusal_of(error: ImageRefused | Busy | ExtractorUnavailable | ConfidenceUnknown) -> Refusal:
-    """Return how to refuse a photo search that ended with ``error``; an unavailable extractor is logged as well."""
+def refusal_of(error: Exception) -> Refusal:
+    """Return how to refuse a photo search that ended with ``error``, one of PHOTO_ERRORS or ConfidenceUnknown.
+
+    An unavailable extractor is logged as well.
+    """
     if isinstance(error, ImageRefused):
         return Refusal(STATUS.get(error.code, 400), error.code, str(error))
-    if isinstance(error, Busy):
+    if isinstance(error, Busy | DecoderLost):
         sentence = _("Too many photo searches are running. Try again in a few seconds.")
-        return Refusal(503, "busy", sentence, error.retry_after)
+        return Refusal(503, "busy", sentence, (error if isinstance(error, Busy) else Busy()).retry_after)
+    if isinstance(error, HungUpError):
+        return Refusal(400, "hung_up", _("The connection was closed before the photo was decoded."))
     if isinstance(error, ConfidenceUnknown):
         return Refusal(400, "unknown", _("Confidence has not been learned here."))
     # Its message is for those who run the shop.

@@ -9,18 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections, router, transaction
 from django.db.models import Manager, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from .. import feedback, search
 from ..conf import conf
 from ..db.rows import is_plain
 from ..fields.registry import get_field, named_model, search_field
+from ..images import Photo
 from ..search import SearchResults
 from ..search.candidates import catalogue_model, primary_keys
 from ..search.confidence import Confidence
@@ -75,8 +77,9 @@ def similar_items(
     return results
 
 
+@sensitive_variables("photo")
 def search_by_photo(
-    photo: bytes | BinaryIO,
+    photo: Photo,
     label: str,
     request: HttpRequest | None = None,
     *,

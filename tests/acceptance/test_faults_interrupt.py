@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from django_visual_search import indexing
+from django_visual_search.decoding import pool
 from django_visual_search.indexing import claims
-from django_visual_search.indexing.decoding import pool
 from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import IndexingAttempt
 

@@ -10,9 +10,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 
 from django_visual_search import images
-from django_visual_search.api import bodies
 from django_visual_search.extractors import ExtractorUnavailable
-from django_visual_search.storefront import refusals
+from django_visual_search.storefront import refusals, uploads
 from django_visual_search.storefront.gate import photo_slot
 
 from ..conftest import picture
@@ -218,7 +217,7 @@ class TestSizes:
     def test_a_refused_body_is_drained(self, client, rf):
         """Otherwise the server resets the connection, and the client never sees the response."""
         request = rf.generic("POST", OURS, b"x" * 30_000_000, content_type="application/json")
-        bodies.drain(request)
+        uploads.drain(request)
         assert request.read() == b""
 
     def test_json_is_limited_by_djangos_setting(self, client, settings):

@@ -12,8 +12,10 @@ from PIL import Image
 
 from django_visual_search import images, search
 from django_visual_search.checks.extractors import check_runtime_and_store
+from django_visual_search.decoding.photos import decode_photo
 from django_visual_search.extractors import ExtractorUnavailable, keras
 from django_visual_search.fields.registry import get_field
+from django_visual_search.search import query
 from django_visual_search.search.results import read_token
 from django_visual_search.spaces import serving
 from django_visual_search.spaces.artifacts import DatabaseStore
@@ -395,13 +397,13 @@ class TestPhotoBeforeSQL:
     @pytest.fixture
     def embedded(self, shop, monkeypatch):
         """(statements sent, whether a connection is open) when the photo is decoded."""
-        seen, load = [], images.load
+        seen = []
 
-        def look(*arguments, **options):
+        def look(*arguments):
             seen.append((len(queries), connection.connection is not None))
-            return load(*arguments, **options)
+            return decode_photo(*arguments)
 
-        monkeypatch.setattr(images, "load", look)
+        monkeypatch.setattr(query, "decode_photo", look)
         with CaptureQueriesContext(connection) as queries:
             yield seen
 

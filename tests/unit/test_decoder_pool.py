@@ -1,6 +1,7 @@
 """Pictures go to a decoder several at a time, and each gets its own pixels or its own reason why not."""
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 from django.core.files.storage import FileSystemStorage
 
 from django_visual_search import images
+from django_visual_search.decoding.decoder import DecoderLost
+from django_visual_search.decoding.pool import TOGETHER, DecoderPool
 from django_visual_search.extractors import ExtractorSpec
-from django_visual_search.indexing.decoding.decoder import DecoderLost
-from django_visual_search.indexing.decoding.pool import TOGETHER, DecoderPool
 
-from ..image_files import quadrants
+from ..image_files import many_scans, png, quadrants
 
 SPEC = ExtractorSpec(key="test", dimensions=8, input_size=32, images=images.ImageOptions())
 
@@ -70,6 +71,37 @@ def test_what_is_wrong_with_one_is_not_with_its_neighbours(storage):
             assert isinstance(one, bad[i])
         else:
             assert np.array_equal(one, right(storage, name))
+
+
+def test_bombs_are_decoded_once_and_their_neighbours_are_done(storage, settings):
+    """Row 23: each takes its limit of processor time once, not again with its neighbours and again alone."""
+    settings.VISUAL_SEARCH = settings.VISUAL_SEARCH | {"DECODE_SECONDS": 0.4}
+    names = save(storage, 2 * TOGETHER)
+    bombs = {1, 2, 5}
+    bomb = many_scans(50)
+    for i in bombs:
+        Path(storage.path(names[i])).write_bytes(bomb)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for i, (name, one) in enumerate(zip(names, decoded(storage, names), strict=True)):
+        if i in bombs:
+            assert isinstance(one, images.ImageRefused)
+            assert one.code == "time"
+        else:
+            assert np.array_equal(one, right(storage, name))
+    storage.pool.close()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime < len(bombs) * 0.3 * 1.5 + 0.5
+
+
+def test_memory_that_ran_out_after_others_is_tried_in_a_fresh_process(storage, settings):
+    settings.VISUAL_SEARCH = settings.VISUAL_SEARCH | {"DECODE_MEMORY_MB": 120}
+    names = save(storage, 2 * TOGETHER)
+    Path(storage.path(names[4])).write_bytes(png(7000, 6000))
+    found = decoded(storage, names)
+    assert isinstance(found[4], images.ImageRefused)
+    assert found[4].code == "memory"
+    for i in {*range(len(names))} - {4}:
+        assert np.array_equal(found[i], right(storage, names[i]))
 
 
 def test_what_waits_for_a_pool_that_closes_is_cancelled(storage):

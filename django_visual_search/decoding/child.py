@@ -1,10 +1,11 @@
-"""Decode pictures in a process of their own: ``decoder.py`` runs this module as a script.
+"""Decode pictures in a process of their own, which ``decoder.py`` starts with ``main``.
 
 A picture that takes too much memory or time, or that crashes its codec, ends this process and nothing else. A *frame*
 is one byte that says what it is, an 8-byte length and so many bytes. A request is a frame of settings, a frame for each
-picture's file and an end frame; its answer is a frame for each picture: the RGB bytes, or why the picture is refused.
-The settings are a pickle, as both ends are the same program. The answers are not: whoever breaks out of a codec here
-could otherwise run code in the parent.
+picture's file and an end frame. Once it has ended, a frame for each picture is its RGB bytes, or why it is refused;
+before that, a frame without bytes says that a picture is finished and the next one is begun. The settings are a pickle,
+as both ends are the same program. The answers are not: whoever breaks out of a codec here could otherwise run code in
+the parent.
 """
 
 from __future__ import annotations
@@ -16,18 +17,34 @@ import resource
 import signal
 import struct
 import sys
+import warnings
+from dataclasses import dataclass
 from typing import IO
 
 from PIL import Image
 
-# As a script, this module is in no package.
-from django_visual_search import images
+from .. import images
 
 HEADER = struct.Struct(">cQ")
 SETTINGS, PICTURE, END = b"s", b"p", b"e"
-PIXELS, REFUSED = b"+", b"-"
+FINISHED, PIXELS, REFUSED = b".", b"+", b"-"
 READY = b"."
 """The first byte that the process writes: it can decode."""
+
+FRESH = 75
+"""Exit status for "memory ran out, but other pictures were decoded before": a new process may have enough."""
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What a picture becomes, and what decoding it may take."""
+
+    options: images.ImageOptions
+    size: int
+    """Pixels of a side of the square."""
+    cpu_seconds: float
+    wall_seconds: float
+    crop: tuple[float, float, float, float] | None = None
 
 
 def main() -> None:
@@ -35,6 +52,7 @@ def main() -> None:
     limit = int(sys.argv[1]) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")  # a file of thousands of faults would fill the log; its refusal says enough
     try_out()
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
@@ -53,14 +71,19 @@ def try_out() -> None:
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests for ever. Raise EOFError or BrokenPipeError once the other end is closed."""
-    settings: tuple[images.ImageOptions, int, float]
+    settings: DecodeSettings
     decoded: list[tuple[bytes, bytes]] = []
+    fresh = True
     while True:
         kind, body = receive(requests)
         if kind == SETTINGS:
             settings = pickle.loads(body)
         elif kind == PICTURE:
-            decoded.append(decode(body, *settings))
+            if decoded:
+                send(answers, FINISHED)
+                answers.flush()
+            decoded.append(decode(body, settings, fresh=fresh))
+            fresh = False
         else:  # only now does the parent read
             for answer in decoded:
                 send(answers, *answer)
@@ -68,17 +91,24 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
             decoded.clear()
 
 
-def decode(data: bytes, options: images.ImageOptions, size: int, seconds: float) -> tuple[bytes, bytes]:
-    """Return a picture's answer, (kind of the frame, its bytes). End this process after that many seconds."""
-    # Nobody handles SIGALRM, so it ends this process whatever the codec is doing, even if the parent is gone.
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def decode(data: bytes, settings: DecodeSettings, *, fresh: bool) -> tuple[bytes, bytes]:
+    """Return a picture's answer, (kind of the frame, its bytes). End this process where a limit of time is reached."""
+    # Nobody handles these signals, so they end this process whatever the codec is doing, even if the parent is gone.
+    signal.setitimer(signal.ITIMER_PROF, settings.cpu_seconds)
+    signal.setitimer(signal.ITIMER_REAL, settings.wall_seconds)
     try:
-        return PIXELS, images.load(data, options=options, size=size).tobytes()
+        picture = images.load(data, options=settings.options, crop=settings.crop, size=settings.size)
+        return PIXELS, picture.tobytes()
     except images.ImageRefused as e:
+        if e.code == "memory" and not fresh:
+            os._exit(FRESH)
         return REFUSED, f"{e.code}\n{e}".encode()
     except MemoryError:
+        if not fresh:
+            os._exit(FRESH)
         return REFUSED, b"memory\nThis picture takes too much memory to decode. Save it smaller."
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -98,7 +128,3 @@ def receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:
     if len(body) < length:
         raise EOFError
     return kind, body
-
-
-if __name__ == "__main__":
-    main()

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ...conf import conf
-from ...extractors import ExtractorSpec
-from .decoder import Decoded, Decoder
+from ..conf import conf
+from ..extractors import ExtractorSpec
+from .decoder import Decoded, Decoder, decode_settings
+
+PATIENCE = 10
+"""``DECODE_SECONDS`` that a picture may wait for a processor: nobody waits for it, and workers share their cores."""
 
 # A read of all that a picture may have takes memory for that much first.
 FIRST_BYTES = 2**16
@@ -48,9 +51,10 @@ class DecoderPool:
 
     def _decode(self, storage: Any, names: Sequence[str], spec: ExtractorSpec) -> list[Decoded]:
         decoder = self._idle.get()
+        settings = decode_settings(spec.images, spec.input_size, PATIENCE * conf.DECODE_SECONDS)
         try:
             return decoder.decode(
-                [functools.partial(_read, storage, name, spec.images.max_bytes + 1) for name in names], spec
+                [functools.partial(_read, storage, name, spec.images.max_bytes + 1) for name in names], settings
             )
         finally:
             self._idle.put(decoder)
@@ -99,9 +103,7 @@ def _leave_pool_to_parent() -> None:
     global _pool, _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
     if _pool is not None:
-        for decoder in _pool.decoders:
-            decoder.disown()
-        _inherited.append(_pool)  # kept: its threads and processes are the parent's, so nothing may clean up after them
+        _inherited.append(_pool)  # kept: its threads are the parent's, so nothing may clean up after them
         _pool = None
 
 

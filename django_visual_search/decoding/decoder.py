@@ -1,0 +1,274 @@
+"""Run one decoding process (``child.py``) and ask it for pixels.
+
+Entry function: ``Decoder.decode``. A picture that the process refuses, that ends it or that can't be read gives its
+own exception in place of pixels; its neighbours are decoded all the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..conf import conf
+from ..extractors import ExtractorUnavailable
+from ..images import ImageOptions, ImageRefused
+from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, DecodeSettings
+from .interpreter import ROOT, python_command
+from .pipes import Pipes, SilentError
+
+Decoded = NDArray[np.uint8] | Exception
+"""A picture's pixels, ``(s, s, 3)``, or why there are none: what reading raised, ImageRefused or DecoderLost."""
+
+PictureFile = bytes | memoryview
+ReadPicture = Callable[[], PictureFile]
+
+CPU_SHARE = 0.75
+"""Processor time that a picture may take, as a share of ``DECODE_SECONDS``: less than that, so that the limit on the
+clock means that the machine was busy. The dearest pictures that ``images`` accepts take half a second."""
+GRACE = 1.0
+"""Seconds after its own limit at which a decoding process is taken for dead, as when somebody stopped it."""
+START_SECONDS = 30
+
+# By itself glibc gives freed memory back to the system and gets it again for the next picture: decoding a picture of
+# 348 pixels then takes a fifth more processor time. Each further arena takes 64 MB of address space.
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": f"{2**26}",
+    "MALLOC_TOP_PAD_": f"{2**24}",
+    "MALLOC_MMAP_THRESHOLD_": f"{2**25}",
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+class DecoderLost(RuntimeError):  # noqa: N818 (as in "the connection was lost")
+    """The decoding process ended on this picture; ``code`` is ``decode_time`` or ``decode_crash``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def decode_settings(
+    options: ImageOptions, size: int, wall_seconds: float, crop: tuple[float, float, float, float] | None = None
+) -> DecodeSettings:
+    """Return what a picture becomes, with the limits of the settings."""
+    return DecodeSettings(options, size, CPU_SHARE * conf.DECODE_SECONDS, wall_seconds, crop)
+
+
+class Decoder:
+    """One decoding process, started on first use and again after it was lost. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pipes: Pipes | None = None
+
+    def decode(
+        self, reads: Sequence[ReadPicture], settings: DecodeSettings, visitor: int | None = None
+    ) -> list[Decoded]:
+        """Read pictures and decode them to squares.
+
+        ``visitor``: the socket of the person who waits. Raises HungUpError where that is closed, and
+        ExtractorUnavailable where no decoding process can run.
+        """
+        decoded: dict[int, Decoded] = {}
+        alone: int | None = None
+        while left := [i for i in range(len(reads)) if i not in decoded]:
+            if alone is not None:
+                left = [alone]
+            exchange = _Exchange(reads, left, settings, visitor)
+            try:
+                exchange.run(self._pipes())
+            except (OSError, EOFError) as e:
+                self._kill()
+                suspect = exchange.suspect()
+                status = self.stop()
+                end = _end_of(status, isinstance(e, SilentError))
+                # Whatever else ended the process, this picture may have nothing to do with it.
+                if end is None and alone is None:
+                    alone = suspect
+                    continue
+                decoded[suspect] = end or _crash(status)
+            except BaseException:
+                self.stop()  # its next answer might be to this request
+                raise
+            else:
+                decoded |= exchange.decoded
+            alone = None
+        return [decoded[i] for i in range(len(reads))]
+
+    def stop(self) -> int | None:
+        """End the process, if there is one, and return its exit status as ``subprocess`` gives it."""
+        self._kill()
+        process, self.process, self.pipes = self.process, None, None
+        _running.discard(self)
+        if process is None:
+            return None
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+        return process.wait()
+
+    def disown(self) -> None:
+        """In a forked child: let go of the parent's process, which must see its input end when the parent is killed."""
+        if self.process is None:
+            return
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            os.dup2(nowhere, pipe.fileno(), inheritable=False)
+        os.close(nowhere)
+        self.process.returncode = 0  # not ours to wait for
+
+    def _kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+
+    def _pipes(self) -> Pipes:
+        if self.pipes is None or self.process is None or self.process.poll() is not None:
+            self.stop()
+            self.process = _start()
+            _running.add(self)
+            self.pipes = Pipes(self.process)
+            _await_start(self)
+        return self.pipes
+
+
+class _Exchange:
+    """One request and its answers."""
+
+    def __init__(
+        self,
+        reads: Sequence[ReadPicture],
+        which: list[int],
+        settings: DecodeSettings,
+        visitor: int | None,
+    ) -> None:
+        self.reads, self.which, self.settings = reads, which, settings
+        self.visitor = visitor
+        self.decoded: dict[int, Decoded] = {}
+        self.sent: list[int] = []
+        self.finished = 0
+        self.pipes: Pipes | None = None
+
+    def run(self, pipes: Pipes) -> None:
+        """Send pictures one by one, as they are read, and get their answers together.
+
+        Raises OSError or EOFError where the process has ended.
+        """
+        self.pipes = pipes
+        pipes.patience, pipes.visitor = self.settings.wall_seconds + GRACE, self.visitor
+        waiting: list[tuple[bytes, PictureFile]] = [(SETTINGS, pickle.dumps(self.settings))]
+        for i in self.which:
+            try:
+                data = self.reads[i]()
+            except Exception as e:
+                self.decoded[i] = e
+                continue
+            self.sent.append(i)
+            pipes.send(*waiting, (PICTURE, data))
+            waiting.clear()
+        pipes.send(*waiting, (END, b""))
+        answers: list[Decoded] = []
+        while len(answers) < len(self.sent):
+            answers.append(_answer(*self._receive(), self.settings.size))
+        self.decoded |= zip(self.sent, answers, strict=True)
+
+    def suspect(self) -> int:
+        """Return the picture at which the process ended: the first that it hasn't finished."""
+        with contextlib.suppress(OSError, EOFError):
+            while self.pipes is not None:  # what it still wrote
+                self._receive()
+        if self.finished < len(self.sent):
+            return self.sent[self.finished]
+        return next((i for i in self.which if i not in self.decoded and i not in self.sent), self.which[0])
+
+    def _receive(self) -> tuple[bytes, bytes]:
+        assert self.pipes is not None
+        while True:
+            kind, body = self.pipes.receive()
+            if kind != FINISHED:
+                return kind, body
+            self.finished += 1
+
+
+def _start() -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return subprocess.Popen(
+        python_command(conf.DECODE_MEMORY_MB),
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**MALLOC, **os.environ, "PYTHONPATH": path},
+        process_group=0,  # Ctrl-C is for the parent
+    )
+
+
+def _await_start(decoder: Decoder) -> None:
+    """Return once the process is ready to decode. Raises ExtractorUnavailable."""
+    assert decoder.pipes is not None
+    decoder.pipes.patience = START_SECONDS
+    with contextlib.suppress(OSError, EOFError):
+        if decoder.pipes.read(1) == READY:
+            return
+    raise ExtractorUnavailable(
+        f"The process that decodes pictures does not start (exit status {decoder.stop()}; its message is "
+        f"on the standard error). Is VISUAL_SEARCH['DECODE_MEMORY_MB'] = {conf.DECODE_MEMORY_MB} too little?"
+    )
+
+
+def _answer(kind: bytes, body: bytes, size: int) -> Decoded:
+    if kind == PIXELS:
+        if len(body) != 3 * size * size:
+            raise EOFError("Not a picture of the size that was asked for.")
+        return np.frombuffer(body, np.uint8).reshape(size, size, 3)
+    code, _, message = body.decode(errors="replace").partition("\n")
+    return ImageRefused(code, message)
+
+
+def _end_of(status: int | None, silent: bool) -> Decoded | None:
+    """Return what the end of the process says of the picture that it worked on; None where it says nothing."""
+    seconds = conf.DECODE_SECONDS
+    if status == -signal.SIGPROF:
+        return ImageRefused(
+            "time", f"Decoding this picture takes more than {CPU_SHARE * seconds:g} s. Save it again, or smaller."
+        )
+    if status == -signal.SIGALRM or silent:
+        return DecoderLost("decode_time", "Decoding this picture took too long and was stopped.")
+    return None
+
+
+def _crash(status: int | None) -> Decoded:
+    if status == FRESH:
+        return ImageRefused("memory", "This picture takes too much memory to decode. Save it smaller.")
+    return DecoderLost(
+        "decode_crash",
+        "The process that decoded this picture ended: the file crashes the decoder or takes too much memory.",
+    )
+
+
+_running: set[Decoder] = set()
+_inherited: list[Decoder] = []
+
+
+@atexit.register
+def stop_decoders() -> None:
+    """End this process's decoding processes."""
+    for decoder in list(_running):
+        decoder.stop()
+
+
+def _leave_decoders_to_parent() -> None:
+    for decoder in _running:
+        decoder.disown()
+        _inherited.append(decoder)  # kept: the process is the parent's, so nothing may clean up after it
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_leave_decoders_to_parent)

@@ -1,0 +1,85 @@
+"""Decode the photos that people search by, with one decoding process for each search that may run at the same time.
+
+Entry function: ``decode_photo``; ``waiting_visitor`` names the connection whose end frees the process. The processes
+start with the first search and end with this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..conf import conf
+from ..images import Box, ImageOptions, ImageRefused
+from .decoder import Decoder, DecoderLost, PictureFile, decode_settings
+
+
+class PhotoDecoders:
+    """At most ``PHOTO_SEARCHES_AT_ONCE`` decoders; the one that was used last is used next."""
+
+    def __init__(self) -> None:
+        self.idle: list[Decoder] = []
+        self.busy = 0
+        self.freed = threading.Condition()
+
+    @contextlib.contextmanager
+    def one(self, wait: float) -> Iterator[Decoder]:
+        """Take a decoder. Raises DecoderLost after ``wait`` seconds without one."""
+        with self.freed:
+            if not self.freed.wait_for(lambda: self.busy < conf.PHOTO_SEARCHES_AT_ONCE, wait):
+                raise DecoderLost("decode_time", "Too many photos are being decoded.")
+            self.busy += 1
+            decoder = self.idle.pop() if self.idle else Decoder()
+        try:
+            yield decoder
+        finally:
+            with self.freed:
+                self.busy -= 1
+                self.idle.append(decoder)
+                self.freed.notify()
+
+
+def decode_photo(photo: PictureFile, options: ImageOptions, size: int, crop: Box | None = None) -> NDArray[np.uint8]:
+    """Return the photo's pixels, ``(size, size, 3)``, as ``images.load`` prepares them.
+
+    Takes ``DECODE_SECONDS`` at most, or twice that where other photos come first. Raises ImageRefused, DecoderLost
+    where the machine was too busy, HungUpError where ``waiting_visitor`` has gone, and ExtractorUnavailable where no
+    decoding process can run.
+    """
+    seconds = conf.DECODE_SECONDS
+    with _decoders.one(wait=seconds) as decoder:
+        [decoded] = decoder.decode([lambda: photo], decode_settings(options, size, seconds, crop), _visitor.get())
+    if isinstance(decoded, DecoderLost) and decoded.code == "decode_crash":
+        raise ImageRefused("corrupt", "The picture is broken. Save or photograph it again.") from decoded
+    if isinstance(decoded, Exception):
+        raise decoded
+    return decoded
+
+
+@contextlib.contextmanager
+def waiting_visitor(socket: int | None) -> Iterator[None]:
+    """Within the block, end a decode when this socket is closed at its other end. None: nobody can tell."""
+    before = _visitor.set(socket)
+    try:
+        yield
+    finally:
+        _visitor.reset(before)
+
+
+_visitor: ContextVar[int | None] = ContextVar("visitor", default=None)
+_decoders = PhotoDecoders()
+
+
+def _reset() -> None:
+    global _decoders
+    _decoders = PhotoDecoders()
+
+
+# A child has none yet, and may have inherited a lock that nobody is left to release.
+os.register_at_fork(after_in_child=_reset)

@@ -1,0 +1,95 @@
+"""Frames over the pipes to a decoding process, with a limit on how long the other end may do nothing.
+
+``Pipes.send`` and ``Pipes.receive`` are the parent's side of the protocol in ``child.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import subprocess
+
+from .child import HEADER
+
+# Linux alone tells a peer that has closed from one that has sent nothing.
+HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP) | select.POLLHUP | select.POLLERR
+LONGEST_ANSWER = 2**26
+"""Bytes: a square of 4,000 pixels has 48 million. A process that was taken over may claim any length."""
+PIPE_BYTES = 2**18
+"""A small photo or its pixels at once, without a change of processes in between; Linux's default is a quarter."""
+
+
+class SilentError(OSError):
+    """The other end did nothing for as long as it may."""
+
+
+class HungUpError(Exception):
+    """The visitor who waits for the answer has closed the connection."""
+
+
+class Pipes:
+    """A decoding process's standard input and output, as ``subprocess`` gives them."""
+
+    patience: float = 0
+    """Seconds that the process may do nothing."""
+    visitor: int | None = None
+    """Socket of the person who waits."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.into, self.out = process.stdin.fileno(), process.stdout.fileno()
+        for end in (self.into, self.out):
+            os.set_blocking(end, False)
+            with contextlib.suppress(AttributeError, OSError):  # Linux only, and limited for each user
+                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def send(self, *frames: tuple[bytes, bytes | memoryview]) -> None:
+        """Write frames, (kind, bytes). Raises SilentError, HungUpError, or OSError where the process has ended."""
+        views = [memoryview(part) for kind, body in frames for part in (HEADER.pack(kind, len(body)), body) if part]
+        while views:
+            try:
+                written = os.writev(self.into, views)
+            except BlockingIOError:
+                self._wait(self.into, select.POLLOUT)
+                continue
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """Read a frame: (kind, bytes). Raises EOFError if the process ends before, and as ``send``."""
+        kind, length = HEADER.unpack(self.read(HEADER.size))
+        if length > LONGEST_ANSWER:
+            raise EOFError("The answer claims to be longer than any picture.")
+        return kind, self.read(length)
+
+    def read(self, length: int) -> bytes:
+        """Read so many bytes; raises as ``receive``."""
+        parts = []
+        while length:
+            try:
+                part = os.read(self.out, length)
+            except BlockingIOError:
+                self._wait(self.out, select.POLLIN)
+                continue
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def _wait(self, end: int, event: int) -> None:
+        """Wait until a pipe's end is ready, or closed."""
+        poll = select.poll()
+        poll.register(end, event)
+        if self.visitor is not None:
+            poll.register(self.visitor, HUNG_UP)
+        ready = dict(poll.poll(self.patience * 1000))
+        if self.visitor in ready:
+            raise HungUpError
+        if not ready:
+            raise SilentError
