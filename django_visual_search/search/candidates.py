@@ -5,6 +5,7 @@ Entry functions: ``products``, ``listed`` for the search's statement, and ``fetc
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from django.db.models import Manager, Model, QuerySet
@@ -72,8 +73,20 @@ def listed(field: EmbeddingField, within: QuerySet[Any], using: str) -> tuple[St
     """Return the candidates as SQL giving (row's key, product's key, vector, vector's key), and whether ``within``
     narrows them. Raises EmptyResultSet where Django knows that nothing matches.
     """
+    if _is_everything(within, field):
+        return _all_listed(field, using), False
     rows, narrowed = candidates(field, within)
-    return compile_query(rows.values_list("pk", product_pk(field), field.name, field.key_name), using), narrowed
+    return _compiled(field, rows, using), narrowed
+
+
+@functools.cache
+def _all_listed(field: EmbeddingField, using: str) -> Statement:
+    rows, _ = candidates(field, QuerySet(field.product_model))
+    return _compiled(field, rows, using)
+
+
+def _compiled(field: EmbeddingField, rows: QuerySet[Any], using: str) -> Statement:
+    return compile_query(rows.values_list("pk", product_pk(field), field.name, field.key_name), using)
 
 
 def product_pk(field: EmbeddingField) -> str:

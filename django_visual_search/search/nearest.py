@@ -39,6 +39,8 @@ class Found:
     """Nearest first; after them those that only a pin names."""
     exact: bool
     """Whether these are surely the nearest."""
+    partial: bool = False
+    """Whether a live space was not searched, as the query has no vector in it."""
     extractor_key: str = ""
     """The query's own space; empty where it turned out to have no vector."""
     vector: Any = None
@@ -64,6 +66,22 @@ def nearest(
     ``query``: the vectors, one for each live space; or a ``query.stored_picture``, which is read with the facts in one
     message, and whose product is left out. ``exclude``: the primary key of the product to leave out.
     """
+    found = _nearest(field, query, limit, within, exclude, rankers)
+    if found.partial and len(found.candidates) < limit and isinstance(query, QuerySet):
+        # The product's own vector may have moved to the new space after it was read, with the last of the old one.
+        again = _nearest(field, query, limit, within, exclude, rankers)
+        return again if again.extractor_key != found.extractor_key else found
+    return found
+
+
+def _nearest(
+    field: EmbeddingField,
+    query: Sequence[Query] | QuerySet[Any],
+    limit: int,
+    within: QuerySet[Any],
+    exclude: Any,
+    rankers: Sequence[Ranker],
+) -> Found:
     connection = connections[router.db_for_read(field.model)]
     needs = set(needs_of(rankers))
     try:
@@ -87,7 +105,8 @@ def nearest(
         query = stored_queries(field, answers["stored"], spaces, connection)
     query_id = "" if exclude is None else str(exclude)
     if not query or rows is None:
-        return Found([], True, query[0].extractor_key if query else "", query_id=query_id, live=spaces.live)
+        key = query[0].extractor_key if query else ""
+        return Found([], True, extractor_key=key, query_id=query_id, live=spaces.live)
 
     rules = rules_from(field, answers["rules"], query_id, connection.alias) if "rules" in needs else ()
     if not rules:
@@ -126,7 +145,17 @@ def nearest(
             + [_candidate(field, connection, hit, one.extractor_key, needs, pinned=True) for hit in named]
         )
     candidates = rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field), limit, pins)
-    return Found(candidates, exact, query[0].extractor_key, query[0].vector, rules, query_id, spaces.live)
+    partial = len(query) < len(spaces.live)
+    return Found(
+        candidates,
+        exact and not partial,
+        partial,
+        query[0].extractor_key,
+        query[0].vector,
+        rules,
+        query_id,
+        spaces.live,
+    )
 
 
 class _Hit(NamedTuple):

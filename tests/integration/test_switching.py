@@ -244,6 +244,30 @@ class TestHalfWay:
             assert len(search.similar_to(Product.objects.get(name=name), limit=COUNT)) == COUNT // 2 - 1
         assert caplog.text.count("one of two vector spaces is not searched") == 1
 
+    def test_without_kept_features_a_search_follows_its_product_to_the_new_space(self, spaces, monkeypatch):
+        """As in a switch to another extractor: the last rows move between the look at the product and the search."""
+        old, new = spaces
+        PictureFeatures.objects.all().delete()
+        product = Product.objects.filter(embedding_key__startswith=old.spec.key).first()
+        build = nearest.search_statement
+        moves = [embed_all]
+
+        def after_all_moved(*arguments, **options):
+            while moves:
+                moves.pop()()
+                PictureFeatures.objects.all().delete()
+            return build(*arguments, **options)
+
+        monkeypatch.setattr(nearest, "search_statement", after_all_moved)
+        results = search.similar_to(product, limit=COUNT - 1)
+        assert (len(results), results.extractor_key) == (COUNT - 1, new.spec.key)
+
+    def test_what_one_of_two_spaces_gives_is_not_called_exact(self, spaces):
+        product = Product.objects.get(name="0")
+        assert search.similar_to(product, limit=3).exact
+        PictureFeatures.objects.all().delete()
+        assert not search.similar_to(product, limit=3).exact
+
     def test_going_back_half_way(self, spaces, products):
         run(rollback=True, target=LABEL)
         assert keys() == {spaces[0].spec.key: COUNT}
