@@ -86,6 +86,21 @@ def why_not_callable(value: Any) -> str | None:
     return None if callable(found) else "it is not callable"
 
 
+def why_no_detector(value: Any) -> str | None:
+    """Return why ``value`` is neither a callable, as ``why_not_callable`` says, nor the files of a model, or None."""
+    if not isinstance(value, dict):
+        return why_not_callable(value)
+    if unknown := sorted(value.keys() - {"MODEL", "LABELS", "LEAST_SCORE"}, key=str):
+        return f"it has the unknown key {unknown[0]!r}"
+    for key in ("MODEL", "LABELS"):
+        if not isinstance(value.get(key), str | os.PathLike):
+            return f"its {key!r} is not the path of a file"
+        if not os.path.isfile(value[key]):
+            return f"there is no file {os.fspath(value[key])!r}"
+    least = value.get("LEAST_SCORE", 0)
+    return None if _is(int | float, least) and 0 <= least <= 1 else "its 'LEAST_SCORE' is not a number from 0 to 1"
+
+
 RATES = {"similar": "240/min", "photo": "30/min", "feedback": "120/min"}
 RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
 
@@ -185,6 +200,16 @@ SETTINGS: dict[str, Setting] = {
         or_none(number("from 0 to 1", lambda value: 0 <= value <= 1)),
         "Least confidence of the hits on photo search pages, once confidence was learned; `None` shows all hits.",
         check="E024",
+    ),
+    "DETECTOR": Setting(
+        None,
+        or_none(
+            SettingRule(
+                "a function or its dotted path, or {'MODEL': 'detect.tflite', 'LABELS': 'labels.txt'}", why_no_detector
+            )
+        ),
+        "What finds the objects in a photo: a function that takes a picture and returns boxes, or the files of a "
+        "LiteRT detection model; `None` takes them from where an image network sees something.",
     ),
     # Ranking
     "RANKING": Setting(

@@ -26,6 +26,7 @@ from PIL import Image
 from .. import images
 
 HEADER = struct.Struct(">cQ")
+SIDES = struct.Struct(">II")
 SETTINGS, PICTURE, END = b"s", b"p", b"e"
 FINISHED, PIXELS, REFUSED = b".", b"+", b"-"
 READY = b"."
@@ -45,6 +46,8 @@ class DecodeSettings:
     cpu_seconds: float
     wall_seconds: float
     crop: tuple[float, float, float, float] | None = None
+    whole: bool = False
+    """Answer with an ``images.load_whole`` picture instead, after its width and height (SIDES)."""
 
 
 def main() -> None:
@@ -97,6 +100,9 @@ def decode(data: bytes, settings: DecodeSettings, *, fresh: bool) -> tuple[bytes
     signal.setitimer(signal.ITIMER_PROF, settings.cpu_seconds)
     signal.setitimer(signal.ITIMER_REAL, settings.wall_seconds)
     try:
+        if settings.whole:
+            picture = images.load_whole(data, options=settings.options, size=settings.size)
+            return PIXELS, SIDES.pack(*picture.size) + picture.tobytes()
         picture = images.load(data, options=settings.options, crop=settings.crop, size=settings.size)
         return PIXELS, picture.tobytes()
     except images.ImageRefused as e:

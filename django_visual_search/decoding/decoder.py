@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..images import ImageOptions, ImageRefused
-from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, DecodeSettings
+from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIDES, DecodeSettings
 from .interpreter import ROOT, python_command
 from .pipes import Pipes, SilentError
 
 Decoded = NDArray[np.uint8] | Exception
-"""A picture's pixels, ``(s, s, 3)``, or why there are none: what reading raised, ImageRefused or DecoderLost."""
+"""A picture's pixels, ``(height, width, 3)``, or why not: what reading raised, ImageRefused or DecoderLost."""
 
 PictureFile = bytes | memoryview
 ReadPicture = Callable[[], PictureFile]
@@ -56,10 +56,14 @@ class DecoderLost(RuntimeError):  # noqa: N818 (as in "the connection was lost")
 
 
 def decode_settings(
-    options: ImageOptions, size: int, wall_seconds: float, crop: tuple[float, float, float, float] | None = None
+    options: ImageOptions,
+    size: int,
+    wall_seconds: float,
+    crop: tuple[float, float, float, float] | None = None,
+    whole: bool = False,
 ) -> DecodeSettings:
     """Return what a picture becomes, with the limits of the settings."""
-    return DecodeSettings(options, size, CPU_SHARE * conf.DECODE_SECONDS, wall_seconds, crop)
+    return DecodeSettings(options, size, CPU_SHARE * conf.DECODE_SECONDS, wall_seconds, crop, whole)
 
 
 class Decoder:
@@ -177,7 +181,7 @@ class _Exchange:
         pipes.send(*waiting, (END, b""))
         answers: list[Decoded] = []
         while len(answers) < len(self.sent):
-            answers.append(_answer(*self._receive(), self.settings.size))
+            answers.append(_answer(*self._receive(), self.settings))
         self.decoded |= zip(self.sent, answers, strict=True)
 
     def suspect(self) -> int:
@@ -223,11 +227,14 @@ def _await_start(decoder: Decoder) -> None:
     )
 
 
-def _answer(kind: bytes, body: bytes, size: int) -> Decoded:
+def _answer(kind: bytes, body: bytes, settings: DecodeSettings) -> Decoded:
     if kind == PIXELS:
-        if len(body) != 3 * size * size:
+        width = height = settings.size
+        if settings.whole and len(body) > SIDES.size:
+            (width, height), body = SIDES.unpack_from(body), body[SIDES.size :]
+        if len(body) != 3 * width * height or max(width, height) > 2 * settings.size:
             raise EOFError("Not a picture of the size that was asked for.")
-        return np.frombuffer(body, np.uint8).reshape(size, size, 3)
+        return np.frombuffer(body, np.uint8).reshape(height, width, 3)
     code, _, message = body.decode(errors="replace").partition("\n")
     return ImageRefused(code, message)
 

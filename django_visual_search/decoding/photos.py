@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..conf import conf
 from ..images import Box, ImageOptions, ImageRefused
+from .child import DecodeSettings
 from .decoder import Decoder, DecoderLost, PictureFile, decode_settings
 
 
@@ -52,9 +53,17 @@ def decode_photo(photo: PictureFile, options: ImageOptions, size: int, crop: Box
     where the machine was too busy, HungUpError where ``waiting_visitor`` has gone, and ExtractorUnavailable where no
     decoding process can run.
     """
-    seconds = conf.DECODE_SECONDS
-    with _decoders.one(wait=seconds) as decoder:
-        [decoded] = decoder.decode([lambda: photo], decode_settings(options, size, seconds, crop), _visitor.get())
+    return _decoded(photo, decode_settings(options, size, conf.DECODE_SECONDS, crop))
+
+
+def decode_whole(photo: PictureFile, options: ImageOptions, size: int) -> NDArray[np.uint8]:
+    """Return the photo's pixels, ``(height, width, 3)``, as ``images.load_whole`` gives them. As ``decode_photo``."""
+    return _decoded(photo, decode_settings(options, size, conf.DECODE_SECONDS, whole=True))
+
+
+def _decoded(photo: PictureFile, settings: DecodeSettings) -> NDArray[np.uint8]:
+    with _decoders.one(wait=conf.DECODE_SECONDS) as decoder:
+        [decoded] = decoder.decode([lambda: photo], settings, _visitor.get())
     if isinstance(decoded, DecoderLost) and decoded.code == "decode_crash":
         raise ImageRefused("corrupt", "The picture is broken. Save or photograph it again.") from decoded
     if isinstance(decoded, Exception):

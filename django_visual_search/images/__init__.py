@@ -5,7 +5,7 @@ code and a sentence, why a file is not. May import: Pillow only. No Django and n
 starts fast.
 """
 
-from .load import VERSION, Photo, load, read_picture
+from .load import VERSION, Photo, crop_square, load, load_whole, read_picture
 from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "ImageRefused",
     "Photo",
     "check_crop",
+    "crop_square",
     "load",
+    "load_whole",
     "read_picture",
 ]

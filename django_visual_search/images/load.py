@@ -1,11 +1,16 @@
 """From bytes to a clean, square RGB picture: entry function ``load``, for pictures of the catalogue and for queries.
 
+``load_whole`` and ``crop_square`` do the same in two steps, where several parts of one photo are needed.
+
 Bytes are sniffed and measured before a decoder sees them, decoded no larger than needed, turned upright, cropped,
 trimmed, denoised, scaled, converted to sRGB and made square.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,7 +33,9 @@ __all__ = [
     "ImageRefused",
     "Photo",
     "check_crop",
+    "crop_square",
     "load",
+    "load_whole",
     "read_picture",
 ]
 
@@ -60,8 +67,42 @@ def load(
         raise ValueError(f"size must be at least 1 pixel, not {size!r}.")
     region = (0.0, 0.0, 1.0, 1.0) if crop is None else check_crop(crop)
     data = read_picture(source, options.max_bytes)
-    try:
+    with _refused():
         return _prepare(bytes(data), options, region, size)
+
+
+def load_whole(source: Photo, *, options: ImageOptions = ImageOptions(), size: int) -> Image.Image:  # noqa: B008
+    """Return a clean RGB picture, upright, in its own proportions, neither trimmed nor denoised.
+
+    Its longest side has at least ``size`` pixels and less than twice that, or the file's own. ``crop_square`` makes of
+    parts of it what ``load`` makes of parts of the file. Raises as ``load``.
+    """
+    data = read_picture(source, options.max_bytes)
+    with _refused():
+        found = Source(bytes(data), options)
+        picture, _ = found.render((0.0, 0.0, 1.0, 1.0), size, shortest=False)
+        return _to_srgb(picture, found.profile)
+
+
+def crop_square(picture: Image.Image, *, options: ImageOptions, crop: Box, size: int) -> Image.Image:
+    """Return a part of a ``load_whole`` picture, prepared as ``load`` would: RGB, ``size`` x ``size`` pixels."""
+    x0, y0, x1, y1 = crop
+    left, top = min(int(x0 * picture.width), picture.width - 1), min(int(y0 * picture.height), picture.height - 1)
+    right, bottom = max(left + 1, math.ceil(x1 * picture.width)), max(top + 1, math.ceil(y1 * picture.height))
+    part = picture.crop((left, top, right, bottom))
+    box = _content(part, options.trim_tolerance, options.trim_margin) if options.trim else None
+    if box is not None:
+        part = part.crop(box)
+    if options.denoise is not None:
+        part = part.filter(ImageFilter.MedianFilter(options.denoise))
+    return _squared(_scale(part, size, options.fit), options, size)
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Turn whatever decoding raises into an ImageRefused."""
+    try:
+        yield
     except ImageRefused:
         raise
     except MemoryError:
@@ -113,7 +154,10 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Imag
     if options.denoise is not None:
         picture = picture.filter(ImageFilter.MedianFilter(options.denoise))
     picture = _scale(picture, size, options.fit)
-    picture = _to_srgb(picture, source.profile)
+    return _squared(_to_srgb(picture, source.profile), options, size)
+
+
+def _squared(picture: Image.Image, options: ImageOptions, size: int) -> Image.Image:
     if picture.size == (size, size):
         return picture
     square = Image.new("RGB", (size, size), options.background)

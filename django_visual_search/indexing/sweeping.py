@@ -19,7 +19,6 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
-from ..db.locks import change_free
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
@@ -75,7 +74,7 @@ def drop_needless_attempts(field: EmbeddingField) -> None:
     while pk.remote_field:  # to a parent's row
         pk = pk.target_field
     ended = ended.annotate(row=Cast("object_id", pk))
-    change_free(ended.filter(~Exists(stale(field).filter(pk=OuterRef("row")))), lambda found: found.delete())
+    ended.filter(~Exists(stale(field).filter(pk=OuterRef("row")))).delete()
 
 
 def end_switch(field: EmbeddingField) -> bool:

@@ -57,7 +57,7 @@ def similar_to(
     exclude = product.pk if isinstance(product, embedding.product_model) else None
     queryset = products(embedding, within, catalogue_model(embedding, type(product)))
     bounds = min_similarity, min_confidence
-    return _answer(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
+    return ranked_results(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
 
 
 @sensitive_variables("file")
@@ -87,7 +87,7 @@ def search_by_image(
     queryset = products(field, within, named_model(label))
     query = photo_queries(field, file, crop)
     bounds = min_similarity, min_confidence
-    return _answer(field, "photo", query, None, queryset, limit, depth, bounds, ranking)
+    return ranked_results(field, "photo", query, None, queryset, limit, depth, bounds, ranking)
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
@@ -117,7 +117,7 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     return SearchResults(hits, replace(ranking, shown=shown))
 
 
-def _answer(
+def ranked_results(
     field: EmbeddingField,
     kind: str,
     query: Sequence[Query] | QuerySet[Any],

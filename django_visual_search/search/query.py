@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.db import connections, router
 from django.db.models import Case, Model, Q, QuerySet, When
 from django.views.decorators.debug import sensitive_variables
 from numpy.typing import NDArray
+from PIL import Image
 
 from .. import images
 from ..db.rows import all_rows, plain
@@ -51,6 +52,36 @@ def photo_queries(field: EmbeddingField, file: images.Photo, crop: images.Box | 
     spaces are live, one whose extractor can't run here is logged and left out. Raises as ``decode_photo``, and
     ExtractorUnavailable where none can run, or only after the export of its model.
     """
+    extractors, problems = _live_extractors(field)
+    photo = images.read_picture(file, extractor_of(field).spec.images.max_bytes)
+
+    def prepared(options: images.ImageOptions, size: int) -> NDArray[np.uint8]:
+        return decode_photo(photo, options, size, crop)[None]
+
+    [queries] = _embedded(field, extractors, problems, prepared)
+    return queries
+
+
+def part_queries(field: EmbeddingField, picture: Image.Image, boxes: Sequence[images.Box]) -> list[list[Query]]:
+    """Embed parts of a photo, an ``images.load_whole`` picture: for each box what ``photo_queries`` returns.
+
+    Raises ExtractorUnavailable as ``photo_queries``.
+    """
+    extractors, problems = _live_extractors(field)
+
+    def prepared(options: images.ImageOptions, size: int) -> NDArray[np.uint8]:
+        return np.stack(
+            [np.asarray(images.crop_square(picture, options=options, crop=box, size=size)) for box in boxes]
+        )
+
+    return _embedded(field, extractors, problems, prepared)
+
+
+Problems = list[ExtractorUnavailable]
+
+
+def _live_extractors(field: EmbeddingField) -> tuple[list[Extractor], Problems]:
+    """Return the extractors of the live spaces that can run here, and why the others can't."""
     connection = connections[router.db_for_read(field.model)]
     was_closed = connection.connection is None
     extractors, problems = [], []
@@ -64,33 +95,41 @@ def photo_queries(field: EmbeddingField, file: images.Photo, crop: images.Box | 
             problems.append(e)
     if was_closed and not connection.in_atomic_block:
         connection.close()  # opened for these questions; embedding takes long, and servers have few connections
+    return extractors, problems
 
-    photo = images.read_picture(file, extractor_of(field).spec.images.max_bytes)
-    queries = []
+
+def _embedded(
+    field: EmbeddingField,
+    extractors: Sequence[Extractor],
+    problems: Problems,
+    prepared: Callable[[images.ImageOptions, int], NDArray[np.uint8]],
+) -> list[list[Query]]:
+    """Return the queries of each picture of a batch; ``prepared`` gives its pixels, ``(n, size, size, 3)``."""
+    queries: list[list[Query]] = []
     pixels: dict[Any, NDArray[np.uint8]] = {}
     made: dict[str, NDArray[np.float16]] = {}
     for extractor in extractors:
         spec = extractor.spec
         how = (spec.images, spec.input_size)
         if how not in pixels:
-            pixels[how] = decode_photo(photo, spec.images, spec.input_size, crop)[None]
+            pixels[how] = prepared(*how)
         try:
-            queries.append(Query(_embedded_once(extractor, pixels[how], made), spec.key))
+            queries.append([Query(vector, spec.key) for vector in _embedded_once(extractor, pixels[how], made)])
         except ExtractorUnavailable as e:
             problems.append(e)
     if not queries:
         raise problems[0]
     for problem in problems:
         logger.warning("visual search: %s: one of two vector spaces is not searched: %s", field.label, problem)
-    return queries
+    return [list(of_one) for of_one in zip(*queries, strict=True)]
 
 
 def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[str, NDArray[np.float16]]) -> Any:
     if not isinstance(extractor, BackboneExtractor):
-        return extractor(pixels)[0]
+        return extractor(pixels)
     if extractor.features_key not in made:
         made[extractor.features_key] = extractor.kept_features(pixels)
-    return extractor.project(made[extractor.features_key])[0]
+    return extractor.project(made[extractor.features_key])
 
 
 def loaded_query(field: EmbeddingField, product: Model) -> Query | None:

@@ -16,7 +16,6 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..db.locks import change_all, change_free
 from ..db.rows import all_rows, key_text
 from ..db.statements import compile_query
 from ..fields import EmbeddingField
@@ -87,7 +86,7 @@ def forget_features(field: EmbeddingField, object_ids: Iterable[Any] | None = No
     rows = _kept(field)
     if object_ids is not None:
         rows = rows.filter(object_id__in=[key_text(field.target_model, key, rows.db) for key in object_ids])
-    change_all(rows, lambda found: found.delete())
+    rows.delete()
 
 
 def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
@@ -95,14 +94,7 @@ def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
     gone = ~Exists(
         all_rows(field.target_model).annotate(visual_id=Cast("pk", TextField())).filter(visual_id=OuterRef("object_id"))
     )
-    needless, deleted = _kept(field).filter(~Q(features_key__in=list(features_keys)) | gone), 0
-
-    def delete(found: Any) -> None:
-        nonlocal deleted
-        deleted += found.delete()[0]
-
-    change_free(needless, delete)  # the rest next time
-    return deleted
+    return int(_kept(field).filter(~Q(features_key__in=list(features_keys)) | gone).delete()[0])
 
 
 def _room(field: EmbeddingField) -> int:

@@ -1,0 +1,219 @@
+"""Find objects in a picture by where a network sees something: maps of inner layers to boxes, best first.
+
+Entry functions: ``network_maps`` and ``boxes_from_maps``. A *saliency map* says how unlike the rest of the picture each
+cell is to one layer. The connected regions of several such maps above many thresholds are *proposals*, after selective
+convolutional descriptor aggregation (X.-S. Wei et al., 2017). They are ranked by what tells them from a *ring* around
+them; those that overlap a better one are dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images.options import Box
+from . import litert
+from .lite import written_model
+
+Floats = NDArray[np.float32]
+Cells = NDArray[np.int64]
+"""Boxes in cells of the grid, ``(n, 4)``: left, top, right, bottom."""
+
+NETWORK = "lite0"
+"""Its maps are used whichever extractor embeds, as its weights are installed with the app."""
+
+SIDE = 320
+"""Side in pixels of the picture that the network sees."""
+
+LAYERS = ("block4_project", "block10_project", "block15_project")
+"""Layers whose maps are used, with cells of 8, 16 and 32 pixels: texture, parts, things."""
+
+GRID = 20
+"""Cells on a side of the grid of boxes: those of the middle map."""
+
+THRESHOLDS = np.arange(0.1, 0.75, 0.05, dtype=np.float32)
+"""Where saliency maps, scaled to 0 to 1, are cut."""
+
+LEAST_CELLS = 4
+"""Cells in the box of the smallest proposal."""
+
+RING = 0.25
+"""Width of the ring on each side of a box, as a share of the box."""
+
+OVERLAP = 0.5
+"""Most intersection over union of two boxes."""
+
+WEIGHTS = np.array([0.041, 0.431, 0.26, -0.174, 0.076, 0.43, -0.058, -0.091, 0.075, -0.125, -0.034, -0.024])
+BIAS = 0.084
+"""Expected overlap of a proposal with an object, from its ``measures``: ridge regression on 450 composites
+(``python -m tests.benchmarks.objects --fit``)."""
+
+LEAST_SCORE = 0.25
+"""Score below which a proposal is nothing: of the composites' objects, 0.1 % had no better one."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+class ScoredBox(NamedTuple):
+    """A box in fractions of the picture, and how well it should fit an object, 0 to 1."""
+
+    box: Box
+    score: float
+
+
+def network_maps(folder: Path, picture: NDArray[np.uint8]) -> list[Floats]:
+    """Return the maps of LAYERS, each ``(side, side, channels)``, for a picture, uint8 ``(SIDE, SIDE, 3)``.
+
+    ``folder``: where the model is kept, once it is written. Raises ExtractorUnavailable where it can't be made or run.
+    """
+    return _network(folder).outputs(picture)
+
+
+@functools.cache
+def _network(folder: Path) -> litert.Flatbuffer:
+    return litert.shared_flatbuffer(written_model(folder, NETWORK, SIDE, LAYERS))
+
+
+def boxes_from_maps(maps: Sequence[Floats], most: int) -> list[ScoredBox]:
+    """Return at most ``most`` boxes, best first; none where nothing stands out."""
+    layers = [standardised(values) for values in maps]
+    saliency = saliency_maps(layers)
+    found = proposals(saliency)
+    scores = np.clip(measures(found, saliency, layers) @ WEIGHTS + BIAS, 0, 1)
+    good = scores >= LEAST_SCORE
+    found, scores = found[good], scores[good]
+    kept = kept_boxes(found, scores, most)
+    return [ScoredBox(_fractions(found[i]), float(scores[i])) for i in kept]
+
+
+def _fractions(cells: NDArray[np.int64]) -> Box:
+    x0, y0, x1, y1 = (float(edge) / GRID for edge in cells)
+    return x0, y0, x1, y1
+
+
+def standardised(values: Floats) -> Floats:
+    """Return a map with the median of each channel at 0, in units of the channel's deviation."""
+    cells = values.reshape(-1, values.shape[2])
+    return np.asarray((values - np.median(cells, axis=0)) / (cells.std(axis=0) + 1e-3), np.float32)
+
+
+def saliency_maps(layers: Sequence[Floats]) -> Floats:
+    """Return the mean absolute values of each standardised map on the grid, from 0 to 1: ``(layers, GRID, GRID)``."""
+    found = np.stack([_on_grid(np.abs(layer).mean(axis=2, keepdims=True), smooth=True)[..., 0] for layer in layers])
+    least, most = found.min(axis=(1, 2), keepdims=True), found.max(axis=(1, 2), keepdims=True)
+    return np.asarray((found - least) / (most - least + 1e-6), np.float32)
+
+
+def _on_grid(values: Floats, *, smooth: bool = False) -> Floats:
+    """Bring a map to the grid: cells are averaged, or repeated (``smooth``: interpolated)."""
+    side = values.shape[0]
+    if side >= GRID:
+        each = side // GRID
+        return np.asarray(values.reshape(GRID, each, GRID, each, -1).mean(axis=(1, 3)), np.float32)
+    if not smooth:
+        return values.repeat(GRID // side, axis=0).repeat(GRID // side, axis=1)
+    # Linear, with the edge's value beyond the middle of the outermost cells.
+    at = np.clip((np.arange(GRID) + 0.5) * side / GRID - 0.5, 0, side - 1)
+    low = np.minimum(at.astype(int), side - 2)
+    weights = np.zeros((GRID, side), np.float32)
+    weights[np.arange(GRID), low], weights[np.arange(GRID), low + 1] = low + 1 - at, at - low
+    return np.asarray(np.einsum("yr,rcd,xc->yxd", weights, values, weights), np.float32)
+
+
+def proposals(saliency: Floats) -> Cells:
+    """Return the different boxes of the regions that reach any of THRESHOLDS in any saliency map."""
+    reached = saliency[:, None] > THRESHOLDS[:, None, None]
+    labels = regions(reached.reshape(-1, GRID, GRID))
+    place, y, x = np.nonzero(labels)
+    _, region = np.unique(labels[place, y, x], return_inverse=True)
+    count = region.max(initial=-1) + 1
+    boxes = np.empty((count, 4), np.int64)
+    boxes[:, :2], boxes[:, 2:] = GRID, 0
+    for axis, values in enumerate((x, y)):
+        np.minimum.at(boxes[:, axis], region, values)
+        np.maximum.at(boxes[:, axis + 2], region, values + 1)
+    return np.unique(boxes[_areas(boxes) >= LEAST_CELLS], axis=0)
+
+
+def regions(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return masks, ``(n, side, side)``, with another number for each region whose cells share sides, and 0 outside."""
+    n, side, _ = masks.shape
+    padded = np.zeros((n, side + 2, side + 2), bool)
+    padded[:, 1:-1, 1:-1] = masks
+    flat = padded.ravel()
+    labels = np.where(flat, np.arange(flat.size), 0)
+    inside = np.flatnonzero(flat)
+    row = side + 2
+    while True:
+        # The largest number around, then the one that the cell of that number has by now: so the reach doubles.
+        around = np.max([labels[inside + step] for step in (0, 1, -1, row, -row)], axis=0)
+        spread = labels.copy()
+        spread[inside] = around
+        spread[inside] = spread[spread[inside]]
+        if np.array_equal(spread, labels):
+            return labels.reshape(padded.shape)[:, 1:-1, 1:-1]
+        labels = spread
+
+
+def measures(boxes: Cells, saliency: Floats, layers: Sequence[Floats]) -> Floats:
+    """Return what proposals are ranked by, ``(n, 12)``.
+
+    For each saliency map the mean inside, above that of the picture and above that of the ring; for each map the cosine
+    of the mean inside and in the ring; the logarithm of the box's share of the picture, and its square; how many sides
+    lie on the picture's border.
+    """
+    wide, high = (np.maximum(1, np.rint(RING * (boxes[:, i + 2] - boxes[:, i]))).astype(np.int64) for i in (0, 1))
+    outer = np.clip(boxes + np.stack([-wide, -high, wide, high], axis=1), 0, GRID)
+    areas = _areas(boxes)[:, None]
+    ring_areas = np.maximum(_areas(outer)[:, None] - areas, 1e-3)
+    found = []
+    for one in saliency:
+        inside, ring = _means(one[..., None], boxes, outer, areas, ring_areas)
+        found += [inside - one.mean(), inside - ring]
+    for layer in layers:
+        inside, ring = _means(_on_grid(layer), boxes, outer, areas, ring_areas)
+        length = np.linalg.norm(inside, axis=1) * np.linalg.norm(ring, axis=1)
+        found.append(((inside * ring).sum(axis=1) / (length + 1e-6))[:, None])
+    share = np.log(areas / GRID**2)
+    border = (boxes[:, :2] == 0).sum(axis=1) + (boxes[:, 2:] == GRID).sum(axis=1)
+    return np.concatenate([*found, share, share**2, border[:, None]], axis=1).astype(np.float32)
+
+
+def _means(
+    values: Floats, boxes: Cells, outer: Cells, areas: NDArray[np.int64], ring_areas: NDArray[np.float64]
+) -> tuple[Floats, Floats]:
+    """Return the means of a map in boxes and in their rings, ``(n, channels)`` each."""
+    integral = np.zeros((GRID + 1, GRID + 1, values.shape[2]), np.float32)
+    integral[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
+
+    def total(of: Cells) -> Floats:
+        x0, y0, x1, y1 = of.T
+        return np.asarray(integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0])
+
+    inside = total(boxes)
+    return np.asarray(inside / areas, np.float32), np.asarray((total(outer) - inside) / ring_areas, np.float32)
+
+
+def _areas(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+
+
+def kept_boxes(boxes: Cells, scores: Floats, most: int) -> list[int]:
+    """Return the numbers of the ``most`` best boxes of which no two overlap by more than OVERLAP, best first."""
+    kept: list[int] = []
+    areas = _areas(boxes)
+    free = np.ones(len(boxes), bool)
+    for i in np.argsort(-scores, kind="stable"):
+        if len(kept) == most:
+            break
+        if free[i]:
+            kept.append(int(i))
+            corner = np.minimum(boxes[:, 2:], boxes[i, 2:]) - np.maximum(boxes[:, :2], boxes[i, :2])
+            common = np.clip(corner, 0, None).prod(axis=1)
+            free &= common <= OVERLAP * (areas + areas[i] - common)
+    return kept
