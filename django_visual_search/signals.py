@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -98,9 +98,19 @@ def embed_after_commit(
             work = functools.partial(
                 _send, field, instance.pk, image_name, created or replaced, replaced and not marked
             )
-            transaction.on_commit(work, using=using or router.db_for_write(sender, instance=instance), robust=True)
+            after_commit(work, using or router.db_for_write(sender, instance=instance))
     if stored - saved:
         _stored_files[instance._state] = stored - saved
+
+
+def after_commit(work: Callable[[], Any], using: str | None) -> None:
+    """Do the work once the transaction commits, whatever comes of it; without autocommit nobody would know when.
+
+    Then the sweep finds the pictures.
+    """
+    connection = transaction.get_connection(using)
+    if connection.in_atomic_block or connection.get_autocommit():
+        transaction.on_commit(work, using=using, robust=True)
 
 
 def _mark_stale(field: EmbeddingField, instance: models.Model) -> bool:
@@ -216,4 +226,4 @@ def delete_companion(field: EmbeddingField, instance: models.Model, using: str, 
 def forget_rules(using: str | None = None, **kwargs: Any) -> None:
     """Forget the rules now and once more after the commit: until then, other threads read them as they were."""
     forget_facts()
-    transaction.on_commit(forget_facts, using=using, robust=True)
+    after_commit(forget_facts, using)

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import socket
@@ -375,14 +376,25 @@ def _private_folder(identity: dict[str, Any], *parents: str) -> str:
 
 
 def _socket_dir(data_dir: Path, identity: dict[str, Any]) -> str:
-    """Return the cluster's folder, or a short one if that path is too long for a socket or would need quoting."""
-    own = str(data_dir.resolve())
-    if len(os.fsencode(f"{own}/.s.PGSQL.{PORT}.lock")) <= SOCKET_PATH and re.fullmatch(r"[\w/.+~-]+", own, re.ASCII):
-        return own
+    """Return the cluster's folder for its socket, or a short one if that path is too long or would need quoting.
+
+    Its name is unpredictable: a server whose cluster was removed and made again ends within a minute, and removes its
+    socket by that name.
+    """
     remembered = data_dir / "socket"
     if not remembered.exists():
         remembered.unlink(missing_ok=True)
-        remembered.symlink_to(_private_folder(identity, "/tmp", tempfile.gettempdir()))
+        own = data_dir.resolve() / f"socket-{secrets.token_hex(3)}"
+        path = str(own)
+        if len(os.fsencode(f"{own}/.s.PGSQL.{PORT}.lock")) <= SOCKET_PATH and re.fullmatch(
+            r"[\w/.+~-]+", path, re.ASCII
+        ):
+            own.mkdir(mode=0o700)
+            if identity:
+                os.chown(own, identity["user"], identity["group"])
+        else:
+            path = _private_folder(identity, "/tmp", tempfile.gettempdir())
+        remembered.symlink_to(path)
     return str(remembered.resolve())
 
 

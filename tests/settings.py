@@ -55,7 +55,9 @@ ROOT_URLCONF = "tests.urls"
 STATIC_URL = "static/"
 REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-MEDIA_ROOT = tempfile.mkdtemp(prefix="visual-search-media-")
+MEDIA_ROOT = str(
+    Path(tempfile.gettempdir()) / "visual-search-no-media"
+)  # never made: each test has a folder of its own
 VISUAL_SEARCH = {
     "EXTRACTORS": {
         "default": {"BACKEND": "tests.testshop.extractors.ColourExtractor"},

@@ -257,7 +257,7 @@ class FeedbackPlot:
 
 def feedback_plot(today: datetime.date | None = None) -> FeedbackPlot:
     """Count the last DAYS days, today included, in the current time zone, by one query."""
-    last = today or timezone.localdate()
+    last = today or timezone.localdate(datetime.datetime.now(datetime.UTC))
     first = last - datetime.timedelta(days=DAYS - 1)
     counts = cached_if_slow(
         f"feedback.{first}.{timezone.get_current_timezone_name()}", partial(_count_events, first, last)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from celery import current_app
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -134,6 +135,8 @@ def _awaited(request: HttpRequest, check: RunProgress | None) -> bool:
         requested = datetime.datetime.fromtimestamp(int(request.GET.get("requested", "")), datetime.UTC)
     except (ValueError, OverflowError, OSError):
         return False
+    if not settings.USE_TZ:
+        requested = timezone.make_naive(requested)
     waited = (timezone.now() - requested).total_seconds()
     return 0 <= waited < AWAITED_SECONDS and (check is None or check.run.started_at < requested)
 

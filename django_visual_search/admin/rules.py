@@ -163,4 +163,4 @@ def _effect(row: RankingRule) -> str:
 
 
 def _short_date(moment: Any) -> str:
-    return "" if moment is None else str(date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT"))
+    return "" if moment is None else str(date_format(timezone.template_localtime(moment), "SHORT_DATETIME_FORMAT"))

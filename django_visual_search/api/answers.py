@@ -10,12 +10,13 @@ shows.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django.core.signing import BadSignature, SignatureExpired
 from django.db.models import QuerySet
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -28,7 +29,7 @@ from ..feedback import log_search
 from ..fields import EmbeddingField
 from ..search import SearchHit, SearchResults
 from ..search.results import Place, Ranking, read_token
-from ..storefront.cards import picture_of, thumbnail_of, title_of, url_of
+from ..storefront.cards import picture_of, picture_url, thumbnail_of, title_of, url_of
 from .bodies import Refused
 from .facets import count_facets
 from .inputs import SearchOptions, names_of
@@ -88,6 +89,16 @@ def own_parameters(request: Request) -> dict[str, Any]:
     """Return the query parameters that are options of a search; the others belong to filters."""
     names = names_of(SearchOptions)  # type: ignore[arg-type]
     return {name: value for name, value in request.query_params.items() if name in names}
+
+
+def with_url_options(request: Request) -> Any:
+    """Return the request's data with the options in its URL that the data does not have."""
+    data, own = request.data, own_parameters(request)
+    if not own or not isinstance(data, Mapping):
+        return data
+    if isinstance(data, MultiValueDict):  # its own copy() would copy the photo
+        return MultiValueDict({**{name: [value] for name, value in own.items()}, **dict(data.lists())})
+    return {**own, **data}
 
 
 def validated(view: Any, serializer: type[SearchOptions], data: Any) -> dict[str, Any]:
@@ -269,7 +280,7 @@ def _picture_as_data(hit: SearchHit, field: EmbeddingField, request: Request) ->
     owner = getattr(hit.row, field.link.attname) if field.link else hit.row.pk
     return {
         "id": str(owner),
-        "url": absolute(request, picture.url),
+        "url": absolute(request, picture_url(picture)),
         "thumbnail": absolute(request, thumbnail_of(picture)),
     }
 

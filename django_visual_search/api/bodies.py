@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
+from django.db import Error as DatabaseFailure
 from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext_lazy as _
@@ -52,10 +53,10 @@ def refusals() -> Iterator[None]:
 
 
 def as_api_exception(exc: Exception) -> Exception:
-    """Return the APIException for a fault of the client; other exceptions unchanged.
+    """Return the APIException for a fault of the client or of the database; other exceptions unchanged.
 
-    That is what Django raises while it reads a request that is too large, malformed or cut off, and a confidence that
-    was never learned.
+    A client's fault is what Django raises while it reads a request that is too large, malformed or cut off, and a
+    confidence that was never learned.
     """
     if isinstance(exc, RequestDataTooBig):
         return Refused(
@@ -63,6 +64,9 @@ def as_api_exception(exc: Exception) -> Exception:
         )
     if isinstance(exc, ConfidenceUnknown):
         return ValidationError({"min_confidence": [refusal_of(exc).sentence]}, code="unknown")
+    if isinstance(exc, DatabaseFailure):
+        refusal = refusal_of(exc)
+        return Refused(refusal.sentence, refusal.code, refusal.status, refusal.retry_after)
     if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
         return Refused(_("The request has too many fields."), "too_many_fields")
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):

@@ -34,6 +34,7 @@ from .answers import (
     own_parameters,
     search_arguments,
     validated,
+    with_url_options,
 )
 from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, refusals
 from .filters import check_parameters, filter_by_text, without_query_string
@@ -97,8 +98,8 @@ class VisualSearchMixin(Base):
     def search_by_image(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return products that look like a photo, best first."""
         queryset = self.get_queryset()
-        check_parameters(request, self, queryset, ())
-        options = validated(self, photo_serializer(request, self), request.data)
+        check_parameters(request, self, queryset, names_of(SearchOptions))
+        options = validated(self, photo_serializer(request, self), with_url_options(request))
         field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
         text = options.get("text")
         if text:

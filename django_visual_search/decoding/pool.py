@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from django.db import connections
+
 from ..conf import conf
 from ..extractors import ExtractorSpec
 from .decoder import Decoded, Decoder, decode_settings
@@ -58,6 +60,9 @@ class DecoderPool:
             )
         finally:
             self._idle.put(decoder)
+            # A storage may keep its files in the database. No request ends in this thread, so nobody else closes that
+            # connection, or notices that the server has.
+            connections.close_all()
 
     def close(self) -> None:
         """End the decoding processes; what waits for one is cancelled."""

@@ -54,18 +54,22 @@ class ArtifactStore(Protocol):
 
 
 class DirectoryStore:
-    """Artifacts as files in one folder, written atomically: several processes may share it."""
+    """Artifacts as files in one folder, written atomically: several processes may share it.
+
+    ``get`` and ``put`` raise ExtractorUnavailable where other users could change what is in the folder, and ValueError
+    for a name that no file in it can have.
+    """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
 
     def get(self, name: str) -> Path | None:
-        path = self.directory / name
+        path = self._path(name)
         return path if path.is_file() else None
 
     def put(self, name: str, data: bytes) -> Path:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / name
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(name)
         if not path.is_file():
             handle, temporary = tempfile.mkstemp(dir=self.directory)
             with os.fdopen(handle, "wb") as file:
@@ -73,6 +77,14 @@ class DirectoryStore:
             os.chmod(temporary, 0o644)  # web and worker may be different users
             os.replace(temporary, path)
         return path
+
+    def _path(self, name: str) -> Path:
+        from .folders import check_folder  # which needs this module
+
+        if name != os.path.basename(name) or name in ("", ".", ".."):
+            raise ValueError(f"{name!r} is not the name of an artifact.")
+        check_folder(self.directory)
+        return self.directory / name
 
 
 class Extractor(ABC):

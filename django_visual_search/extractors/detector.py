@@ -67,9 +67,12 @@ class DetectionModel:
             names = [line.strip() for line in self.labels.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError) as e:
             raise ExtractorUnavailable(f"DETECTOR: the list of labels {self.labels} can't be read: {e}.") from e
-        if not self.model.is_file():
-            raise ExtractorUnavailable(f"DETECTOR: there is no file {self.model}.")
-        interpreter = litert.load_interpreter(self.model, litert.usual_threads(), f"is it whole? {CONVENTION[:-1]}")
+        try:
+            content = self.model.read_bytes()
+        except OSError as e:
+            raise ExtractorUnavailable(f"DETECTOR: the model {self.model} can't be read: {e}.") from e
+        threads, advice = litert.usual_threads(), f"is it whole? {CONVENTION[:-1]}"
+        interpreter = litert.load_interpreter(self.model, content, threads, advice)
         return _DetectionRun(self.model, interpreter, names)
 
 

@@ -192,9 +192,14 @@ def environment(gpu: bool = False) -> dict[str, str]:
 def one_at_a_time(name: str) -> Iterator[None]:
     """Hold a lock of that name among this user's processes on this machine, lest every worker export the model."""
     path = Path(tempfile.gettempdir(), f"django-visual-search-{os.getuid()}-{name}.lock")
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    except OSError:  # somebody else made it; two exports of one model do no harm
+        yield
+        return
+    try:
+        if os.fstat(handle).st_uid == os.getuid():
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

@@ -20,6 +20,7 @@ from . import efficientnet, export, litert
 from .backbone import BackboneExtractor
 from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
 from .flatbuffer import FEATURES, WRITER_VERSION, write_flatbuffer
+from .folders import check_folder
 
 SMALLEST = 32
 """Side of the smallest pictures in pixels: below it the last map would have no middle."""
@@ -145,6 +146,7 @@ def written_model(folder: Path, network: str, size: int, outputs: Sequence[str] 
     sha256, so that a damaged one is noticed and written again. Raises ExtractorUnavailable if the weights are not
     installed or the folder can't be written to; ValueError for an unknown output.
     """
+    check_folder(folder)
     weights = efficientnet.NETWORKS[network].sha256
     stem = f"efficientnet-{network}-{size}-{digest(WRITER_VERSION, weights, size, *outputs)}"
     for path in sorted(folder.glob(f"{stem}-*.tflite")):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import hashlib
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,6 +29,9 @@ INSTALL = (
 
 NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate"
 """What LiteRT writes to standard error when it first loads a model, past Python; it has no setting against it."""
+
+DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}$|(?<![0-9a-f])[0-9a-f]{32}$")
+"""At the end of a file's name: the sha256 of its bytes, or the first half of it."""
 
 _noticed: set[int] = set()
 """Ids of the processes that have loaded a model: the notice comes once in each."""
@@ -75,6 +80,7 @@ class Flatbuffer:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         self.path = path
+        self._bytes: bytes | None = None
         self.threads = threads or usual_threads()
         # By process id: the threads of an interpreter, and whichever thread holds a lock, don't survive a fork.
         self._interpreters: dict[tuple[int, int], list[_Loaded]] = {}
@@ -124,8 +130,23 @@ class Flatbuffer:
             self._helpers[pid] = ThreadPoolExecutor(self.threads, thread_name_prefix="visual-search-infer")
         return self._helpers[pid]
 
+    def _content(self) -> bytes:
+        """Return the file's bytes, those that its name has the digest of where it has one."""
+        if self._bytes is None:
+            try:
+                data = self.path.read_bytes()
+            except OSError as e:
+                raise ExtractorUnavailable(f"The model {self.path} can't be read: {e}") from e
+            digest = DIGEST.search(self.path.stem)
+            if digest and not hashlib.sha256(data).hexdigest().startswith(digest[0]):
+                raise ExtractorUnavailable(
+                    f"{self.path} was changed since it was checked: delete it to have it made again."
+                )
+            self._bytes = data
+        return self._bytes
+
     def _load(self, threads: int) -> _Loaded:
-        interpreter = load_interpreter(self.path, threads, "delete it to have it made again")
+        interpreter = load_interpreter(self.path, self._content(), threads, "delete it to have it made again")
         [source], [target, *_] = interpreter.get_input_details(), interpreter.get_output_details()
         return _Loaded(interpreter, source["index"], target["index"], int(target["shape"][-1]))
 
@@ -135,8 +156,8 @@ def usual_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
-def load_interpreter(path: Path, threads: int, advice: str) -> Any:
-    """Return LiteRT's interpreter of a file, ready to run. It is never freed, so keep it.
+def load_interpreter(path: Path, content: bytes, threads: int, advice: str) -> Any:
+    """Return LiteRT's interpreter of a file's bytes, ready to run. It is never freed, so keep it.
 
     Raises ExtractorUnavailable, with ``advice``, for a file that LiteRT can't run.
     """
@@ -146,7 +167,7 @@ def load_interpreter(path: Path, threads: int, advice: str) -> Any:
         raise ExtractorUnavailable(INSTALL) from e
     try:
         with without_notice():
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter = Interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as e:
         raise ExtractorUnavailable(f"{path} is not a model that LiteRT can run ({e}): {advice}.") from e

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import Error, connections, models, router, transaction
+from django.db import connections, models, router, transaction
 from django.utils import timezone
 
 from ..db.rows import stored_id
@@ -77,7 +77,9 @@ def record(
     (``search_behind``). ``reference``: the shop's name for the event, such as an order line; the same kind, product and
     reference count once, whoever sends them. Of two equal calls at once, one returns True.
 
-    Inside a transaction of the shop the event is part of it, and a database error leaves the transaction intact: the
+    ``at``: now by default; a time without a time zone is in the project's own.
+
+    Inside a transaction of the shop the event is part of it, and whatever goes wrong leaves the transaction intact: the
     error is logged, and False returned. (Only where the shop's transaction itself is lost is the error raised.) Raise
     ValueError for an unknown kind, for a product that no visual search finds and for one that ``results`` did not show.
     """
@@ -88,7 +90,7 @@ def record(
         raise ValueError("'session' must be a return value of feedback.session_of().")
     at = at or timezone.now()
     if timezone.is_naive(at):
-        raise ValueError("'at' must have a time zone.")
+        at = timezone.make_aware(at, timezone.get_default_timezone())
     showing = _showing(model, object_id, query, results)
     using = router.db_for_write(Feedback)
     try:
@@ -105,7 +107,7 @@ def record(
             if showing and kind in LOOKED_AT:
                 implied = [make_event(Kind.IMPRESSION, model, object_id, showing, at=at, session=session)]
             return row.digest in store([*implied, row])
-    except Error:
+    except Exception:  # an order is worth more than its event
         if connections[using].needs_rollback:
             raise
         logger.exception("visual search: a %s of %s %s could not be recorded", kind, model._meta.label, object_id)

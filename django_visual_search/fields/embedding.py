@@ -4,10 +4,12 @@ Vector and key are written together, as a rule by workers. ``save()`` of a loade
 are in the database: the instance may be older than the worker's write, and a column that does not change lets
 PostgreSQL keep the update heap-only. It writes them where the caller has set them:
 
-- an assigned vector (list, array, ``HalfVector``) is written with the instance's key, by any ``save()``;
-- whatever the instance has, None included, is written by a ``save()`` whose ``update_fields`` name both columns.
+- an assigned vector (list, array, ``HalfVector``, or one loaded for another row) is written with the instance's key, by
+  any ``save()``;
+- None assigned to the vector, and not to the key, clears both, by any ``save()``;
+- whatever the instance has, twice None included, is written by a ``save()`` whose ``update_fields`` name both columns.
 
-An assigned vector without a key is a ValueError; saving None as the vector clears the key too. Indexing replaces
+An assigned vector without a key is a ValueError. Indexing replaces
 vectors whose key (``fields.keys.embedding_key``) doesn't name the serving extractor and the current picture.
 """
 
@@ -18,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import models
 from django.db.models.base import ModelState
+from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
 from django.utils.functional import cached_property
@@ -28,6 +31,22 @@ from .checks import check_embedding_field
 
 class StoredVector(list[float]):
     """A vector as the database has it. By its type ``save()`` tells it from one that was assigned."""
+
+    row: Any = None
+    """Primary key of the row that it was loaded for."""
+
+
+class VectorAttribute(DeferredAttribute):
+    """The vector on an instance. One that was loaded for another row becomes an assigned one."""
+
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        if isinstance(value, StoredVector):
+            row = instance.__dict__.get(instance._meta.pk.attname)
+            if value.row is None:
+                value.row = row
+            elif value.row != row:
+                value = list(value)
+        instance.__dict__[self.field.attname] = value
 
 
 class EmbeddingKeyField(models.TextField):
@@ -66,6 +85,7 @@ class EmbeddingField(HalfVectorField):
     """
 
     description = "Embedding of an image"
+    descriptor_class = VectorAttribute
 
     copied = False
     """Whether this is a copy for another model, as django-simple-history makes: a column, which nothing embeds."""
@@ -125,7 +145,9 @@ class EmbeddingField(HalfVectorField):
         explicit = named is not None and not named.isdisjoint({self.name, self.key_name})
         vector = instance.__dict__.get(self.attname)
         assigned = vector is not None and not isinstance(vector, StoredVector)
-        if not explicit and not assigned:
+        # The database never has a key without a vector.
+        cleared = self.attname in instance.__dict__ and vector is None and bool(instance.__dict__.get(self.key_name))
+        if not explicit and not assigned and not cleared:
             return False
         if named is not None and not named >= {self.name, self.key_name}:
             raise ValueError(f"update_fields must name both {self.name!r} and {self.key_name!r}, or neither.")

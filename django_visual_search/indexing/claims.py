@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import connections, router, transaction
-from django.db.models import F
+from django.db.models import DurationField, F, Subquery
 from django.utils import timezone
 
 from ..conf import conf
@@ -26,7 +26,7 @@ from ..db.rows import keys_from_texts
 from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
-from .stale import stale
+from .stale import attempts_at, stale
 
 logger = logging.getLogger("django_visual_search")
 
@@ -41,6 +41,8 @@ class Picture:
     object_id: str
     image: str
     key: str
+    pause: float = 0
+    """Seconds that it was last left alone because the storage failed."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,27 @@ def fail(field: EmbeddingField, claimed: Claim, code: str, message: str) -> bool
     return last
 
 
-def release(field: EmbeddingField, claimed: list[Claim], message: str = "", *, after: float = 0) -> None:
-    """Release unsettled claims without counting the attempt: the pictures are not at fault.
+def release(field: EmbeddingField, claimed: list[Claim]) -> None:
+    """Release unsettled claims without counting the attempt: the pictures are not at fault."""
+    _settle(field, claimed, state=AttemptState.FAILED, attempts=F("attempts") - 1, **_lease(0))
 
-    They may be claimed again ``after`` seconds.
-    """
-    _settle(field, claimed, state=AttemptState.FAILED, attempts=F("attempts") - 1, message=message, **_lease(after))
+
+LONGEST_PAUSE = 3600.0
+"""Seconds."""
+STORAGE = "storage"
+
+
+def postpone(field: EmbeddingField, claimed: Claim, message: str) -> None:
+    """Release a claim because the storage failed; each time the picture is left alone twice as long as before."""
+    pause = min(max(conf.LEASE_SECONDS, 2 * claimed.picture.pause), max(LONGEST_PAUSE, conf.LEASE_SECONDS))
+    values = {"state": AttemptState.FAILED, "code": STORAGE, "message": message, **_lease(pause)}
+    _settle(field, [claimed], attempts=F("attempts") - 1, **values)
+
+
+def last_pause(field: EmbeddingField) -> Subquery:
+    """Return, for a query of ``stale``, how long the row's picture was last postponed, or NULL."""
+    postponed = attempts_at(field).filter(code=STORAGE)
+    return Subquery(postponed.values_list(F("leased_until") - F("updated_at"))[:1], output_field=DurationField())
 
 
 def renew(field: EmbeddingField, claimed: list[Claim]) -> None:

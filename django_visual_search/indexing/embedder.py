@@ -71,7 +71,6 @@ class Embedder:
 
     def close(self) -> None:
         """Let the thread end."""
-        self._thread.submit(connections.close_all)  # an extractor may have opened one
         self._thread.shutdown(wait=False)
 
     @functools.cached_property
@@ -86,6 +85,12 @@ class Embedder:
         return features.Keeper(self.field, self.backbone.features_key)
 
     def _embed(self, inputs: NDArray[Any], kept: bool) -> EmbeddedBatch:
+        try:
+            return self._made(inputs, kept)
+        finally:
+            connections.close_all()  # an extractor may have opened one, and no request ends in this thread
+
+    def _made(self, inputs: NDArray[Any], kept: bool) -> EmbeddedBatch:
         made = None
         if self.backbone is None:
             vectors = self.extractor(inputs)

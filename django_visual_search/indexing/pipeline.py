@@ -7,6 +7,7 @@ decoded (``decoding``), embedded (``embedder``) and written where its rows still
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -17,14 +18,16 @@ from typing import Any
 import numpy as np
 from django.core.exceptions import SuspiciousOperation
 from django.db import Error as DatabaseFailure
+from django.db import router
 from django.db.models import Exists
 
 from ..conf import conf
-from ..db.rows import key_text
+from ..db.rows import all_rows, key_text
 from ..decoding.decoder import Decoded, DecoderLost
 from ..decoding.pool import get_pool
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
+from ..fields.keys import is_marked, split_key
 from ..images import ImageRefused
 from ..spaces.heads import wanted_extractor
 from . import claims
@@ -144,16 +147,17 @@ class _Pipeline:
     def _look_up(self, keys: tuple[Any, ...]) -> tuple[list[Picture], list[Picture]]:
         """Clear vectors whose picture was removed; return the other stale rows as (never tried, tried before)."""
         rows = stale(self.field).annotate(visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
-        rows = rows.filter(pk__in=keys).values_list("pk", "visual_image", "visual_wanted", "visual_tried")
+        rows = rows.annotate(visual_pause=claims.last_pause(self.field)).filter(pk__in=keys)
+        rows = rows.values_list("pk", "visual_image", "visual_wanted", "visual_tried", "visual_pause")
         self._outcome.skipped += len(keys) - len(rows)
-        removed = [pk for pk, image, _, _ in rows if not image]
+        removed = [pk for pk, image, *_ in rows if not image]
         if removed:
             self._outcome.cleared += clear(self.field, removed)
         pictures: tuple[list[Picture], list[Picture]] = [], []
-        for pk, image, wanted, tried in rows:
+        for pk, image, wanted, tried, pause in rows:
             if image:
                 object_id = key_text(self.field.target_model, pk, rows.db)
-                pictures[tried].append(Picture(object_id, image, wanted))
+                pictures[tried].append(Picture(object_id, image, wanted, pause.total_seconds() if pause else 0))
         return pictures
 
     def _start(self, pictures: list[Picture]) -> None:
@@ -178,12 +182,16 @@ class _Pipeline:
         if batch.kept:
             return batch
         decoded = [one for future in batch.files for one in self.lease.wait(future)]
-        ready = []
+        ready, missing = [], []
         for claimed, one in zip(batch.claimed, decoded, strict=True):
-            if isinstance(one, Exception):
+            if isinstance(one, FileNotFoundError):
+                missing.append((claimed, one))
+            elif isinstance(one, Exception):
                 self._give_up(claimed, one)
             else:
                 ready.append((claimed, one))
+        if missing:
+            self._give_up_missing(missing, [c.picture.image for c, _ in ready])
         return Batch([c for c, _ in ready], inputs=np.stack([pixels for _, pixels in ready]) if ready else None)
 
     def _give_up(self, claimed: Claim, reason: Exception) -> None:
@@ -192,18 +200,36 @@ class _Pipeline:
         match reason:
             case ImageRefused():
                 self._refuse(claimed, reason.code, str(reason))
-            case FileNotFoundError():
-                self._refuse(claimed, "missing_file", f"The storage has no file {image!r}.")
-            case SuspiciousOperation():
+            case SuspiciousOperation() | IsADirectoryError() | NotADirectoryError() | OSError(errno=errno.ENAMETOOLONG):
                 self._refuse(claimed, "unsafe_name", f"The storage refuses the name {image!r}: {reason}")
             case DecoderLost():
                 self._fail(claimed, reason.code, str(reason))
             case _:
                 # The storage may be down; that is not this picture's fault.
                 logger.warning("visual search: can't read %s of %s: %s", image, self.field.label, reason)
-                claims.release(self.field, [claimed], f"The storage failed: {reason}", after=conf.LEASE_SECONDS)
-                self._outcome.failed += 1
-                self._outcome.reasons["storage"] += 1
+                self._postpone(claimed, reason)
+
+    def _give_up_missing(self, missing: list[tuple[Claim, FileNotFoundError]], read: list[str]) -> None:
+        """Refuse pictures that the storage doesn't have, where it still has others; else it is away.
+
+        ``read``: names of pictures that it had a moment ago.
+        """
+        storage = self.field.image_field.storage
+        is_there = any(has_file(storage, name) for name in (*read[:1], *embedded_names(self.field)))
+        for claimed, reason in missing:
+            image = claimed.picture.image
+            # Asked again, as it may have been away only when the picture was read.
+            if is_there and not has_file(storage, image):
+                self._refuse(claimed, "missing_file", f"The storage has no file {image!r}.")
+            else:
+                self._postpone(claimed, reason)
+        if not is_there:
+            logger.warning("visual search: the storage of %s has no picture at the moment", self.field.label)
+
+    def _postpone(self, claimed: Claim, reason: Exception) -> None:
+        claims.postpone(self.field, claimed, f"The storage failed: {reason}")
+        self._outcome.failed += 1
+        self._outcome.reasons[claims.STORAGE] += 1
 
     def _finish(self, batch: Batch) -> None:
         """Wait for the batch's vectors and write them; raises ExtractorUnavailable and database errors.
@@ -247,6 +273,25 @@ class _Pipeline:
         else:
             self._outcome.failed += 1
         self._outcome.reasons[code] += 1
+
+
+OTHERS = 3
+"""Pictures that the storage is asked for, before it is believed that one is missing."""
+
+
+def embedded_names(field: EmbeddingField) -> list[str]:
+    """Return names of a few pictures that were embedded, the newest rows'."""
+    rows = all_rows(field.model, router.db_for_write(field.model)).filter(**{f"{field.key_name}__isnull": False})
+    rows = rows.exclude(is_marked(field.key_name)).order_by("-pk")
+    return [split_key(key)[1] for key in rows.values_list(field.key_name, flat=True)[:OTHERS]]
+
+
+def has_file(storage: Any, name: str) -> bool:
+    """Return whether the storage has the file; not where it fails in any way."""
+    try:
+        return bool(storage.exists(name))
+    except Exception:
+        return False
 
 
 def _rejects_a_row(error: DatabaseFailure) -> bool:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from django.db import models, router, transaction
+from django.db import models, router
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from ..conf import conf
+from ..db.locks import change_all
 from ..db.rows import all_rows, key_text
 from ..fields import EmbeddingField
 from ..fields.keys import marked
@@ -111,38 +112,17 @@ def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
 def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None:
     """Make current vectors stale, and give what was refused or quarantined new attempts.
 
-    Vectors stay searchable. ``rows``: primary keys of the rows that have the pictures; None means all, page by page. A
-    worker that is busy with one of them will not write its vector.
+    Vectors stay searchable. ``rows``: primary keys of the rows that have the pictures; None means all. A worker that is
+    busy with one of them will not write its vector.
     """
     using = router.db_for_write(field.model)
     attempts = IndexingAttempt.objects.using(using).filter(label=field.label)
     owners = all_rows(field.model, using).filter(**{f"{field.key_name}__isnull": False})
-    if rows is None:
-        attempts.delete()
-        _mark_all(field, owners)
-        features.forget_features(field)
-        return
-    keys = list(rows)
-    attempts.filter(object_id__in=[key_text(field.target_model, key, using) for key in keys]).delete()
-    # A companion is found by its link's column, whatever that refers to.
-    _mark(field, owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys}))
-    features.forget_features(field, keys)
-
-
-def _mark_all(field: EmbeddingField, owners: QuerySet[Any]) -> None:
-    """Mark page by page: no row stays locked for long, and nothing waits for a lock while it holds another."""
-    locked: list[Any] = []
-    page = list(owners.order_by("pk").values_list("pk", flat=True)[:PAGE])
-    while page:
-        with transaction.atomic(using=owners.db):
-            found = owners.filter(pk__in=page).select_for_update(skip_locked=True, no_key=True)
-            free = list(found.values_list("pk", flat=True))
-            _mark(field, owners.filter(pk__in=free))
-        locked += set(page) - set(free)
-        page = list(owners.filter(pk__gt=page[-1]).order_by("pk").values_list("pk", flat=True)[:PAGE])
-    for key in locked:
-        _mark(field, owners.filter(pk=key))
-
-
-def _mark(field: EmbeddingField, owners: QuerySet[Any]) -> None:
-    owners.update(**{field.key_name: marked(field.key_name)})
+    if rows is not None:
+        keys = list(rows)
+        attempts = attempts.filter(object_id__in=[key_text(field.target_model, key, using) for key in keys])
+        # A companion is found by its link's column, whatever that refers to.
+        owners = owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": keys})
+    change_all(attempts, lambda found: found.delete())
+    change_all(owners, lambda found: found.update(**{field.key_name: marked(field.key_name)}))
+    features.forget_features(field, None if rows is None else keys)

@@ -19,6 +19,7 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
+from ..db.locks import change_free
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
@@ -74,7 +75,7 @@ def drop_needless_attempts(field: EmbeddingField) -> None:
     while pk.remote_field:  # to a parent's row
         pk = pk.target_field
     ended = ended.annotate(row=Cast("object_id", pk))
-    ended.filter(~Exists(stale(field).filter(pk=OuterRef("row")))).delete()
+    change_free(ended.filter(~Exists(stale(field).filter(pk=OuterRef("row")))), lambda found: found.delete())
 
 
 def end_switch(field: EmbeddingField) -> bool:

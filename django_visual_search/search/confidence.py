@@ -27,7 +27,7 @@ class Confidence:
         self.field = field
         using = router.db_for_read(field.model)
         spaces = serving(field).live if live is None else live
-        heads = [stored_head(using, space.head) for space in spaces if space.head is not None]
+        heads = [stored_head(using, space.head, space.key) for space in spaces if space.head is not None]
         self.by_key: dict[str, StoredHead] = {head.key: head for head in heads if head.calibration is not None}
 
     def __bool__(self) -> bool:

@@ -7,7 +7,7 @@ sha256, and used only if it has that.
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from platformdirs import user_cache_path
 
 from ..conf import conf
 from ..extractors import DirectoryStore
-
-NAME = "django-visual-search"
+from ..extractors.folders import NAME, private_folder
 
 
 class DatabaseStore:
@@ -42,6 +41,8 @@ class DatabaseStore:
 
     def _local(self, row: Any) -> Path:
         """Return the copy on disk, made if it is absent or damaged. Raises RuntimeError for a damaged row."""
+        if not re.fullmatch("[0-9a-f]{64}", row.sha256):
+            raise RuntimeError(f"The artifact {row.name!r} in the database was changed: its sha256 is {row.sha256!r}.")
         cache = DirectoryStore(cache_directory())
         local = cache.get(row.sha256)
         if local is not None and _sha256(local.read_bytes()) == row.sha256:
@@ -58,16 +59,17 @@ class DatabaseStore:
 
 
 def cache_directory() -> Path:
-    """Return the folder of the copies: ``VISUAL_SEARCH["CACHE_DIR"]``, or one in the user's cache folder."""
+    """Return the folder of the copies: ``VISUAL_SEARCH["CACHE_DIR"]``, or one in the user's cache folder.
+
+    Raises ExtractorUnavailable for one that other users may change.
+    """
     if conf.CACHE_DIR:
-        return Path(conf.CACHE_DIR)
-    directory = user_cache_path(NAME, appauthor=False)
+        return private_folder(Path(conf.CACHE_DIR))
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        return private_folder(user_cache_path(NAME, appauthor=False))
     except OSError:
         # A web server's user often has no writable home.
-        return Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    return directory
+        return private_folder(Path(tempfile.gettempdir()))
 
 
 def _sha256(data: bytes) -> str:

@@ -16,6 +16,7 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
+from ..db.locks import change_all, change_free
 from ..db.rows import all_rows, key_text
 from ..db.statements import compile_query
 from ..fields import EmbeddingField
@@ -86,7 +87,7 @@ def forget_features(field: EmbeddingField, object_ids: Iterable[Any] | None = No
     rows = _kept(field)
     if object_ids is not None:
         rows = rows.filter(object_id__in=[key_text(field.target_model, key, rows.db) for key in object_ids])
-    rows.delete()
+    change_all(rows, lambda found: found.delete())
 
 
 def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
@@ -94,7 +95,14 @@ def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
     gone = ~Exists(
         all_rows(field.target_model).annotate(visual_id=Cast("pk", TextField())).filter(visual_id=OuterRef("object_id"))
     )
-    return int(_kept(field).filter(~Q(features_key__in=list(features_keys)) | gone).delete()[0])
+    needless, deleted = _kept(field).filter(~Q(features_key__in=list(features_keys)) | gone), 0
+
+    def delete(found: Any) -> None:
+        nonlocal deleted
+        deleted += found.delete()[0]
+
+    change_free(needless, delete)  # the rest next time
+    return deleted
 
 
 def _room(field: EmbeddingField) -> int:

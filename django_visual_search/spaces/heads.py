@@ -76,7 +76,7 @@ def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
     base = get_extractor(space.extractor, field.dimensions)
     if space.head is None:
         return base
-    return _with_head(base, stored_head(router.db_for_read(field.model), space.head), field.dimensions)
+    return _with_head(base, stored_head(router.db_for_read(field.model), space.head, space.key), field.dimensions)
 
 
 def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | None) -> BackboneExtractor:
@@ -98,14 +98,17 @@ def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | Non
     return tuned
 
 
-def stored_head(using: str, pk: int) -> StoredHead:
-    """Return a head from the database, read once. Raises ExtractorUnavailable where it is damaged or gone."""
-    return _stored_head(cache_key(connections[using]), using, pk)
+def stored_head(using: str, pk: int, key: str = "") -> StoredHead:
+    """Return a head from the database, read once. Raises ExtractorUnavailable where it is damaged or gone.
+
+    ``key``: the head's extractor key, which tells it from an earlier one whose number it has (``RESTART IDENTITY``).
+    """
+    return _stored_head(cache_key(connections[using]), using, pk, key)
 
 
 @functools.lru_cache(maxsize=32)
-def _stored_head(database: tuple[str, str, str], using: str, pk: int) -> StoredHead:
-    # Remembered in any transaction: its numbers never change, and PostgreSQL gives no primary key twice.
+def _stored_head(database: tuple[str, str, str], using: str, pk: int, key: str) -> StoredHead:
+    # Remembered in any transaction: the numbers of a key never change.
     row = EmbeddingHead.objects.using(using).filter(pk=pk).first()
     if row is None:
         raise ExtractorUnavailable(f"The head {pk} is not in the database any more.")

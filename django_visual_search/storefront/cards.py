@@ -6,7 +6,8 @@ functions: ``title_of``, ``url_of``, ``thumbnail_of``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..conf import conf
 from ..fields import EmbeddingField
 from ..fields.registry import get_field
 from ..search import SearchHit, SearchResults
+
+logger = logging.getLogger("django_visual_search")
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,29 @@ def cards(results: SearchResults, size: int = 240) -> list[Card]:
 
 
 def title_of(product: Model) -> str:
-    return str(product)
+    """Return the product as text; empty where that fails."""
+    return _or_nothing("title", product, lambda: str(product))
 
 
 def url_of(product: Model) -> str:
-    """Return what ``get_absolute_url`` returns; empty where the model has no such method."""
+    """Return what ``get_absolute_url`` returns; empty where the model has no such method, or where it fails."""
     url = getattr(product, "get_absolute_url", None)
-    return str(url() or "") if callable(url) else ""
+    return _or_nothing("URL", product, lambda: str(url() or "")) if callable(url) else ""
+
+
+def picture_url(picture: FieldFile) -> str:
+    """Return the picture's URL; empty where the storage fails to give one."""
+    return _or_nothing("picture", picture, lambda: str(picture.url))
+
+
+def _or_nothing(what: str, of: Any, read: Callable[[], str]) -> str:
+    """Return what ``read`` returns; empty, with a line in the log, where it fails: the other hits are worth more."""
+    try:
+        return read()
+    except Exception as e:
+        name = f"{of._meta.label} {of.pk}" if isinstance(of, Model) else of.name
+        logger.warning("visual search: no %s of %s: %s: %s", what, name, type(e).__name__, e)
+        return ""
 
 
 def picture_of(field: EmbeddingField, row: Model | None) -> FieldFile | None:
@@ -79,14 +98,15 @@ def picture_of(field: EmbeddingField, row: Model | None) -> FieldFile | None:
 def thumbnail_of(picture: FieldFile | None, size: int = 240) -> str:
     """Return the URL that ``VISUAL_SEARCH["THUMBNAIL"]`` gives for the picture, without that setting the picture's own.
 
-    Empty without a picture. ``size``: pixels a side.
+    Empty without a picture, and where that fails. ``size``: pixels a side.
     """
     if not picture:
         return ""
     make = conf.THUMBNAIL
     if make is None:
-        return str(picture.url)
-    return str((import_string(make) if isinstance(make, str) else make)(picture, size) or "")
+        return picture_url(picture)
+    make = import_string(make) if isinstance(make, str) else make
+    return _or_nothing("thumbnail", picture, lambda: str(make(picture, size) or ""))
 
 
 def feedback_attributes(results: SearchResults | Iterable[SearchHit]) -> SafeString:

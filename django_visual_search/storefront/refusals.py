@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext as _
 
 from ..decoding.decoder import DecoderLost
@@ -22,8 +23,9 @@ STATUS = {"too_large": 413, "format": 415, "heic": 415}
 REPAIR_SECONDS = 60
 """When to try again where the extractor doesn't run: somebody has to do something first."""
 
-PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, ExtractorUnavailable)
-"""What a photo search raises for a photo, for want of a slot or of time, for nobody, and for want of an extractor."""
+PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, ExtractorUnavailable, DatabaseFailure)
+"""What a photo search raises: for a photo, for want of a slot or of time, for nobody, and for want of an extractor or
+of the database or its tables."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Refusal:
 def refusal_of(error: Exception) -> Refusal:
     """Return how to refuse a photo search that ended with ``error``, one of PHOTO_ERRORS or ConfidenceUnknown.
 
-    An unavailable extractor is logged as well.
+    What somebody has to repair, an extractor or a database, is logged as well.
     """
     if isinstance(error, ImageRefused):
         return Refusal(STATUS.get(error.code, 400), error.code, str(error))
@@ -56,6 +58,9 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal(400, "hung_up", _("The connection was closed before the photo was decoded."))
     if isinstance(error, ConfidenceUnknown):
         return Refusal(400, "unknown", _("Confidence has not been learned here."))
+    if isinstance(error, DatabaseFailure):
+        logger.error("visual search: the database fails: %s", error, exc_info=error)
+        return Refusal(503, "database", _("Search is not available at the moment."), REPAIR_SECONDS)
     # Its message is for those who run the shop.
     logger.error("visual search: no photo search: %s", error, exc_info=error)
     return Refusal(503, "unavailable", _("Photo search is not available at the moment."), REPAIR_SECONDS)

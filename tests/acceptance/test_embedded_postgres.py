@@ -166,8 +166,12 @@ def test_watcher_killed_is_replaced_by_the_next_user(folder):
     nothing_left(data_dir)
 
 
-def test_folder_removed_and_made_again_under_a_user(folder):
-    """As after ``rm -rf .example``: the first server's user leaves, and the second server stays for its own."""
+@pytest.mark.parametrize("noticed", ["before", "after"])
+def test_folder_removed_and_made_again_under_a_user(folder, noticed):
+    """As after ``rm -rf .example``: the first server's user leaves, and the second server stays for its own.
+
+    The first server notices within a minute, before or after the second is started.
+    """
     data_dir = folder / "postgres"
     with start(data_dir) as first:
         ready(first)
@@ -175,10 +179,15 @@ def test_folder_removed_and_made_again_under_a_user(folder):
         (watcher,) = watchers(data_dir)
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        os.kill(removed, signal.SIGQUIT)  # it would notice within a minute
-        gone(removed)
+        if noticed == "before":
+            os.kill(removed, signal.SIGQUIT)
+            gone(removed)
         with start(data_dir) as second:
             ready(second)
+            if noticed == "after":
+                os.kill(removed, signal.SIGQUIT)
+                gone(removed)
+            finish(start(data_dir, PROGRAM))
             first.stdin.close()
             gone(watcher)
             assert servers(data_dir)

@@ -108,10 +108,6 @@ class TestMistakes:
         with pytest.raises(ValueError, match="session_of"):
             feedback.record("purchase", product, session=session)
 
-    def test_a_time_without_zone(self, product):
-        with pytest.raises(ValueError, match="time zone"):
-            feedback.record("purchase", product, at=datetime(2026, 3, 10))
-
     def test_results_that_did_not_show_it(self, product):
         with pytest.raises(feedback.NotOffered):
             feedback.record("purchase", product, results=ranking([product.pk + 1]))

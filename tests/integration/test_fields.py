@@ -318,6 +318,28 @@ class TestSaving:
         assert self.vector() == ([0.5] * DIMENSIONS, key)
         assert not indexing.stale(get_field("testshop.Product.embedding")).exists()
 
+    def test_a_vector_loaded_for_another_row_is_an_assigned_one(self, product):
+        other = Product.objects.create(name="boot", image=picture_file(2))
+        embed_all()
+        other = Product.objects.get(pk=other.pk)
+        product.embedding = other.embedding
+        product.save()
+        assert self.vector(pk=product.pk) == (other.embedding, product.embedding_key)
+        Product.objects.update(embedding=[1.0] * DIMENSIONS)
+        for loaded in (other, Product.objects.get(pk=product.pk)):
+            loaded.refresh_from_db()
+            Product.objects.update(embedding=[0.5] * DIMENSIONS)
+            loaded.save()
+            assert self.vector(pk=loaded.pk)[0] == [0.5] * DIMENSIONS, "its own was not assigned"
+
+    def test_none_assigned_to_the_vector_clears_both(self, product):
+        product.embedding = None
+        product.save(update_fields=["name"])
+        assert self.vector()[0] is not None
+        product.save()
+        assert self.vector() == (None, None)
+        assert product.embedding_key is None
+
     def test_an_assigned_vector_needs_a_key(self, product):
         product.embedding, product.embedding_key = [0.5] * DIMENSIONS, None
         refused = pytest.raises(ValueError, match=r"testshop\.Product\.embedding was assigned without embedding_key")

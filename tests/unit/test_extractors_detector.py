@@ -47,7 +47,7 @@ def test_another_kind_of_model(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("detect.tflite", "there is no file .*detect.tflite"), ("labels.txt", "labels .*labels.txt can't be read")],
+    [("detect.tflite", "the model .*detect.tflite can't be read"), ("labels.txt", "labels .*labels.txt can't be read")],
 )
 def test_missing_files(tmp_path, name, problem):
     detect = model(tmp_path)
