@@ -98,7 +98,9 @@ def _search(request: HttpRequest, form: PhotoSearchForm, field: EmbeddingField) 
     with photo_slot(request=request):
         results = search_by_photo(photo, field.label, request, limit=PAGE_HITS)
         shown = preview(photo, field)
-    return {"results": results, "cards": cards(results), "preview": shown}
+    made = cards(results)
+    same, similar = ([card for card in made if card.hit.is_same_product is same] for same in (True, False))
+    return {"results": results, "cards": made, "same_cards": same, "similar_cards": similar, "preview": shown}
 
 
 def _seconds_to_wait(request: HttpRequest) -> int | None:

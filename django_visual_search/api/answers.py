@@ -229,6 +229,11 @@ class HitSerializer(serializers.Serializer):
         allow_null=True,
         help_text="Probability that it is what the query shows, 0 to 1; null without a learned calibration.",
     )
+    same_product = serializers.FloatField(
+        allow_null=True,
+        help_text="Probability that it is the very product that the photo shows, 0 to 1; null for other queries, and "
+        "where that was not learned.",
+    )
     reasons = serializers.ListField(
         child=serializers.CharField(), help_text='Why it is here: "visual", and what else moved it, such as "pinned".'
     )
@@ -265,6 +270,7 @@ def hits_as_data(
             "rank": hit.rank,
             "similarity": round(hit.similarity, 4),
             "confidence": None if hit.confidence is None else round(hit.confidence, 4),
+            "same_product": None if hit.same_product is None else round(hit.same_product, 4),
             "reasons": list(hit.reasons),
             "picture": _picture_as_data(hit, field, request),
             "product": product,

@@ -1,15 +1,16 @@
 """Calibrate similarity to confidence: the probability that a hit truly shows the same as the query.
 
 Entry function: ``calibrate`` fits a ``Calibration``, one rising ``ConfidenceCurve`` for all hits and one for each
-category with enough pairs, by isotonic regression or Platt scaling. ``brier`` and ``calibration_error`` say how good
-confidence is. A *pair* is a query with a hit, right or wrong. Applying a calibration needs NumPy alone.
+category with enough pairs, by isotonic regression or Platt scaling. An ``Identification`` beside it says how likely a
+hit is the very product of the photo. ``brier`` and ``calibration_error`` say how good confidence is. A *pair* is a
+query with a hit, right or wrong. Applying a calibration needs NumPy alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,45 @@ class ConfidenceCurve:
         return curve_through(x, share * self(x) + (1 - share) * other(x), self.pairs)
 
 
+MOST_MARGIN = 0.2
+"""A larger margin says no more: hardly any other product looks like that."""
+
+
+def margins(similarities: NDArray[Any] | Sequence[float]) -> Floats:
+    """Return by how much each product of an answer is more similar than the best of the others, ``(n,)``: below zero
+    for all but the first, and MOST_MARGIN where there is no other."""
+    own = np.asarray(similarities, np.float64)
+    if len(own) < 2:
+        return np.full(len(own), MOST_MARGIN)
+    first = int(own.argmax())
+    others = np.full(len(own), own[first])
+    others[first] = np.delete(own, first).max()
+    return np.asarray(own - others)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """The probability that a hit is the very product that a photo shows, if the shop may or may not have it.
+
+    Logistic in the hit's similarity and its margin over the other products (``margins``): among look-alikes, a high
+    similarity alone says little. The numbers are the factors of both, and what is added.
+    """
+
+    similarity: float
+    margin: float
+    level: float
+    queries: int
+    """How many photos it was learned from."""
+    error: float | None = None
+    """Calibration error on photos left out of its learning."""
+
+    def __call__(self, similarities: NDArray[Any] | Sequence[float], margins: NDArray[Any] | Sequence[float]) -> Floats:
+        """Return the probability of each hit, ``(n,)``."""
+        margin = np.clip(np.asarray(margins, np.float64), -MOST_MARGIN, MOST_MARGIN)
+        score = self.similarity * np.asarray(similarities, np.float64) + self.margin * margin + self.level
+        return np.asarray(1 / (1 + np.exp(-np.clip(score, -50, 50))))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """A curve for all hits, and one for each category with enough pairs, drawn towards it."""
@@ -63,6 +103,10 @@ class Calibration:
     method: str
     overall: ConfidenceCurve
     categories: Mapping[str, ConfidenceCurve] = field(default_factory=dict)
+    same_product: Identification | None = None
+    """How likely a hit is the very product; None where products have nothing to learn that from."""
+    error: float | None = None
+    """Calibration error of the curve for all hits, on pairs left out of its learning."""
 
     def __call__(self, similarities: NDArray[Any] | Sequence[float], categories: Sequence[str] | None = None) -> Floats:
         """Return the confidence of each hit, 0 to 1, ``(n,)``. ``categories``: of the hits, as text."""
@@ -86,12 +130,24 @@ class Calibration:
             return self.categories.get(category, self.overall).similarity_for(confidence)
         return min(curve.similarity_for(confidence) for curve in (self.overall, *self.categories.values()))
 
+    def describe(self) -> list[str]:
+        """Return lines for people: how far confidence is from the truth, on pictures left out of its learning."""
+        lines = []
+        if self.error is not None:
+            lines.append(f"confidence: calibration error {self.error:.3f} over {self.overall.pairs} pairs")
+        if self.same_product is not None and self.same_product.error is not None:
+            same = self.same_product
+            lines.append(f"same product: calibration error {same.error:.3f} over {same.queries} photos")
+        return lines
+
     def as_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, for a JSONField."""
         return {
             "method": self.method,
             "overall": _plain(self.overall),
             "categories": {name: _plain(curve) for name, curve in sorted(self.categories.items())},
+            "same_product": None if self.same_product is None else asdict(self.same_product),
+            "error": self.error,
         }
 
     @classmethod
@@ -99,7 +155,14 @@ class Calibration:
         """Restore the result of ``as_json``. Raises ValueError for anything else."""
         try:
             categories = {str(name): _curve(curve) for name, curve in data["categories"].items()}
-            return cls(str(data["method"]), _curve(data["overall"]), categories)
+            same, error = data.get("same_product"), data.get("error")
+            return cls(
+                str(data["method"]),
+                _curve(data["overall"]),
+                categories,
+                None if same is None else Identification(**same),
+                None if error is None else float(error),
+            )
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise ValueError(f"The stored calibration is damaged: {type(e).__name__} {e}. Learn the head again.") from e
 
@@ -144,7 +207,9 @@ def calibrate(
             f"Of {len(y)} pairs, {int(y.sum())} are right: both right and wrong hits are needed to learn how likely a "
             "hit is right."
         )
-    name = method or _better(x, y, w)
+    fold = np.arange(len(x)) % FOLDS
+    found = {name: left_out(fit, x, y, w, fold) for name, fit in METHODS.items() if method in (None, name)}
+    name = method or min(found, key=lambda name: _loss(found[name], y, w))
     fit = METHODS[name]
     overall = fit(x, y, w)
     own: dict[str, ConfidenceCurve] = {}
@@ -155,7 +220,13 @@ def calibrate(
             if rows.sum() >= FEWEST_PAIRS and 0 < y[rows].sum() < rows.sum():
                 share = float(rows.sum() / (rows.sum() + TRUST))
                 own[str(category)] = fit(x[rows], y[rows], w[rows]).mixed(overall, share)
-    return Calibration(name, overall, own)
+    return Calibration(name, overall, own, error=error_of(found[name], y, w))
+
+
+def _loss(found: Floats, y: Floats, w: Floats) -> float:
+    """Return the Brier score of the result of ``left_out``."""
+    known = ~np.isnan(found)
+    return brier(found[known], y[known], w[known]) if known.any() else 0.0
 
 
 def as_text(values: Values) -> list[str | None]:
@@ -164,17 +235,24 @@ def as_text(values: Values) -> list[str | None]:
     return [str(value) if value is not None and value == value else None for value in plain]
 
 
-def _better(x: Floats, y: Floats, w: Floats) -> str:
-    """Return the method with the lower Brier score on pairs left out, every fifth at a time."""
-    fold = np.arange(len(x)) % FOLDS
-    loss = dict.fromkeys(METHODS, 0.0)
+Fit = Callable[[Floats, Floats, Floats], Callable[[Floats], Floats]]
+
+
+def left_out(fit: Fit, x: Floats, y: Floats, w: Floats, fold: NDArray[np.intp]) -> Floats:
+    """Return the probabilities, ``(n,)``, by what ``fit`` learns without the pair's own fold; NaN where that can't be
+    learned."""
+    found = np.full(len(x), np.nan)
     for i in range(FOLDS):
         train, test = fold != i, fold == i
         if test.any() and 0 < y[train].sum() < train.sum():
-            for name, fit in METHODS.items():
-                p = fit(x[train], y[train], w[train])(x[test])
-                loss[name] += brier(p, y[test], w[test]) * float(w[test].sum())
-    return min(loss, key=lambda name: loss[name])
+            found[test] = fit(x[train], y[train], w[train])(x[test])
+    return found
+
+
+def error_of(found: Floats, y: Floats, w: Floats) -> float | None:
+    """Return the calibration error of the result of ``left_out``; None where nothing could be learned."""
+    known = ~np.isnan(found)
+    return round(calibration_error(found[known], y[known], weights=w[known]), 4) if known.any() else None
 
 
 KNOTS = 64
@@ -209,25 +287,35 @@ def isotonic(
 def platt(similarities: Floats, right: Floats, weights: Floats) -> ConfidenceCurve:
     """Fit a logistic curve by maximum likelihood, its targets kept off 0 and 1 (J. Platt, "Probabilistic outputs for
     support vector machines", 1999). Level where the likelihood would have it fall."""
+    centre, spread = float(similarities.mean()), float(similarities.std()) or 1.0
+    z = (similarities - centre) / spread
+    (slope,), level = logistic(z[:, None], right, weights)
+    x = np.linspace(similarities.min(), similarities.max(), KNOTS)
+    return curve_through(x, 1 / (1 + np.exp(-(slope * (x - centre) / spread + level))), len(similarities))
+
+
+def logistic(z: Floats, right: Floats, weights: Floats) -> tuple[Floats, float]:
+    """Return the factors, ``(f,)``, none below zero, and the constant of the likeliest logistic function of ``z``,
+    ``(n, f)``; its targets are kept off 0 and 1 (see ``platt``)."""
     require()
     from sklearn.linear_model import LogisticRegression
 
     yes, no = float(right.sum()), float(len(right) - right.sum())
     target = np.where(right > 0, (yes + 1) / (yes + 2), 1 / (no + 2))
-    centre, spread = float(similarities.mean()), float(similarities.std()) or 1.0
-    z = (similarities - centre) / spread
-    model = LogisticRegression(C=1e6, max_iter=1000)
-    model.fit(
-        np.concatenate([z, z])[:, None],
-        np.repeat([1, 0], len(z)),
-        sample_weight=np.concatenate([weights * target, weights * (1 - target)]),
-    )
-    slope = max(0.0, float(model.coef_[0, 0]))
-    level = float(model.intercept_[0])
-    if not slope:
-        level = math.log(float(weights @ target)) - math.log(float(weights @ (1 - target)))
-    x = np.linspace(similarities.min(), similarities.max(), KNOTS)
-    return curve_through(x, 1 / (1 + np.exp(-(slope * (x - centre) / spread + level))), len(similarities))
+    factors = np.zeros(z.shape[1])
+    rising = np.arange(z.shape[1])
+    while rising.size:
+        model = LogisticRegression(C=1e6, max_iter=1000)
+        model.fit(
+            np.concatenate([z[:, rising], z[:, rising]]),
+            np.repeat([1, 0], len(z)),
+            sample_weight=np.concatenate([weights * target, weights * (1 - target)]),
+        )
+        if (model.coef_[0] > 0).all():
+            factors[rising] = model.coef_[0]
+            return factors, float(model.intercept_[0])
+        rising = rising[model.coef_[0] > 0]
+    return factors, math.log(float(weights @ target)) - math.log(float(weights @ (1 - target)))
 
 
 def curve_through(x: Floats, p: Floats, pairs: int, knots: int = KNOTS) -> ConfidenceCurve:
@@ -248,18 +336,21 @@ def brier(confidence: NDArray[Any], right: NDArray[Any], weights: NDArray[Any] |
     return float(np.average((np.asarray(confidence, float) - np.asarray(right, float)) ** 2, weights=weights))
 
 
-def calibration_error(confidence: NDArray[Any], right: NDArray[Any], bins: int = 15) -> float:
+def calibration_error(
+    confidence: NDArray[Any], right: NDArray[Any], bins: int = 15, weights: NDArray[Any] | None = None
+) -> float:
     """Return the expected calibration error (ECE): how far confidence is from the share of right hits, over bins of
     equally many pairs (K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for natural language
     processing models", 2015). Pairs of equal confidence share a bin. 0 where there are none."""
     p, y = np.asarray(confidence, float), np.asarray(right, float)
+    w = np.ones(len(p)) if weights is None else np.asarray(weights, float)
     order = np.argsort(p, kind="stable")
     error, start = 0.0, 0
     while start < len(p):
         end = min(len(p), start + max(1, -(-len(p) // bins)))
         end = int(np.searchsorted(p[order], p[order[end - 1]], side="right"))
         rows = order[start:end]
-        error += len(rows) / len(p) * abs(float(p[rows].mean() - y[rows].mean()))
+        error += abs(float(w[rows] @ (p[rows] - y[rows]))) / w.sum()
         start = end
     return error
 

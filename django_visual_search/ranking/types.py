@@ -36,6 +36,8 @@ class Candidate:
     """The vector space that the similarity was measured in."""
     confidence: float | None = None
     """The probability that it is what the query shows, where that was asked for and is known."""
+    same_product: float | None = None
+    """The probability that it is the very product that a photo shows, where that is known."""
     pair: tuple[float, float] = (0.0, 0.0)
     """Faded (gain, exposure) of this product as a hit of this query product (models.Evidence)."""
     alone: tuple[float, float] = (0.0, 0.0)

@@ -108,12 +108,18 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
         shown = left[limit][0]
     rows = fetch_rows(field, [place.row_pk for _, place in page])
     confidence = Confidence(field)
+    same: dict[int, float | None] = {}
+    if ranking.query_kind == "photo":
+        every = [(ranking.extractor_key, place.similarity) for place in ranking.places]
+        same = dict(enumerate(confidence.same_products(every)))
     hits = []
     for i, place in page:
         product = found[to_python(place.product_pk)]
         row = rows.get(place.row_pk) if field.product else product
         sure = confidence.of_hit(ranking.extractor_key, place.similarity, product)
-        hits.append(SearchHit(product, row, place.similarity, i + 1, place.reasons, ranking.extractor_key, sure))
+        hits.append(
+            SearchHit(product, row, place.similarity, i + 1, place.reasons, ranking.extractor_key, sure, same.get(i))
+        )
     return SearchResults(hits, replace(ranking, shown=shown))
 
 
@@ -133,10 +139,16 @@ def ranked_results(
         check_limit(depth, "depth")
     depth = max(limit, depth or 0)
     rankers = rankers_for(ranking)
-    found = nearest(field, query, limit=depth, within=within, exclude=exclude, rankers=rankers)
+    # Of a photo's first hit, the second says whether it is the very product or one of several that look alike.
+    sought = max(depth, 2) if kind == "photo" else depth
+    found = nearest(field, query, limit=sought, within=within, exclude=exclude, rankers=rankers)
     order, confidence = found.candidates, None
     if order:
         confidence = Confidence(field, found.live)
+        if kind == "photo":
+            same = confidence.same_products([(one.extractor_key, one.similarity) for one in order])
+            for candidate, sure in zip(order, same, strict=True):
+                candidate.same_product = sure
         order = close_enough(order, confidence, *bounds)
     left_out = len(found.candidates) - len(order)
     context = RankingContext(field, found.query_id, depth, found.rules)
@@ -155,7 +167,8 @@ def ranked_results(
                 sure = confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
             row = product if candidate.row is None else candidate.row
             reasons = tuple(candidate.reasons)
-            hits.append(SearchHit(product, row, candidate.similarity, rank, reasons, candidate.extractor_key, sure))
+            space, same_product = candidate.extractor_key, candidate.same_product
+            hits.append(SearchHit(product, row, candidate.similarity, rank, reasons, space, sure, same_product))
     places = tuple(
         Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
         for c in order

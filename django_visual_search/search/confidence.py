@@ -1,4 +1,4 @@
-"""How likely a hit is what the query shows: similarities, calibrated by what was learned with the head.
+"""How likely a hit is what the query shows, or the very product: calibrated by what was learned with the head.
 
 Entry functions: ``Confidence`` and ``close_enough``.
 """
@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from ..db.rows import all_rows
 from ..fields import EmbeddingField
-from ..learning.calibration import Calibration
+from ..learning.calibration import Calibration, margins
 from ..ranking.types import Candidate
 from ..spaces.heads import StoredHead, stored_head
 from ..spaces.serving import Space, serving
@@ -52,6 +52,20 @@ class Confidence:
             else _confidence(head, candidate.similarity, categories.get(head.category, {}).get(candidate.product_pk))
             for head, candidate in zip(heads, candidates, strict=True)
         ]
+
+    def same_products(self, found: Sequence[tuple[str, float]]) -> list[float | None]:
+        """Return the probability that each product found by a photo is the one that it shows, or None where its space
+        has not learned that. ``found``: extractor key and similarity of all of them. Sends no query."""
+        keys, similarities = [key for key, _ in found], [similarity for _, similarity in found]
+        sure: list[float | None] = [None] * len(found)
+        for key in {key for key in keys if key in self.by_key}:
+            calibration = self.by_key[key].calibration
+            places = [i for i, one in enumerate(keys) if one == key]
+            if calibration is not None and calibration.same_product is not None:
+                own = [similarities[i] for i in places]
+                for i, probability in zip(places, calibration.same_product(own, margins(own)), strict=True):
+                    sure[i] = float(probability)
+        return sure
 
     def _categories(self, path: str, keys: Iterable[Any]) -> dict[Any, str]:
         found: dict[Any, str] = {}

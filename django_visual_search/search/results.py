@@ -14,6 +14,8 @@ from django.core import signing
 
 TOKEN_SALT = "django_visual_search.results"
 TOKEN_MAX_AGE = 24 * 60 * 60  # seconds
+SAME_PRODUCT = 0.5
+"""The least ``SearchHit.same_product`` of hits that are shown as the very product."""
 SIMILARITY_UNIT = 10_000
 """Tokens carry similarities as whole numbers of 1 / SIMILARITY_UNIT."""
 
@@ -35,6 +37,14 @@ class SearchHit:
     """The vector space that the similarity was measured in."""
     confidence: float | None = None
     """The probability that it is what the query shows, 0 to 1; None without a learned calibration."""
+    same_product: float | None = None
+    """The probability that it is the very product that the photo shows, 0 to 1; None where the query was no photo, and
+    where that was not learned."""
+
+    @property
+    def is_same_product(self) -> bool:
+        """Return whether it probably is the very product that the photo shows."""
+        return self.same_product is not None and self.same_product >= SAME_PRODUCT
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,16 @@ class SearchResults:
     def exact(self) -> bool:
         """Return whether these are surely the nearest, rather than those that the HNSW graph found."""
         return self.ranking.exact
+
+    @property
+    def same_products(self) -> list[SearchHit]:
+        """Return the hits that probably are the very product that the photo shows: mostly one or none."""
+        return [hit for hit in self.hits if hit.is_same_product]
+
+    @property
+    def similar(self) -> list[SearchHit]:
+        """Return the other hits, in the same order."""
+        return [hit for hit in self.hits if not hit.is_same_product]
 
     @property
     def nothing_close(self) -> bool:

@@ -1,6 +1,8 @@
 """The confidence of hits, and results that are empty because none is close enough."""
 
 import json
+import math
+import re
 from functools import partial
 
 import pytest
@@ -9,7 +11,7 @@ from rest_framework.test import APIClient
 
 from django_visual_search import search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning.calibration import Calibration, ConfidenceCurve
+from django_visual_search.learning.calibration import Calibration, ConfidenceCurve, Identification
 from django_visual_search.models import ServingSpace
 from django_visual_search.search.confidence import Confidence, ConfidenceUnknown
 from django_visual_search.spaces import serving
@@ -115,6 +117,56 @@ def test_during_a_switch_hits_without_a_calibration_are_kept(field):
     assert len(search.similar_to(old, limit=COUNT, min_confidence=0.0)) == COUNT - 1
 
 
+def identifying(**changes):
+    """A calibration by which a hit is the very product from a margin of about 0.1."""
+    same = Identification(**{"similarity": 0.0, "margin": 40.0, "level": -4.0, "queries": 50, **changes})
+    curve = ConfidenceCurve((0.2, 0.9), (0.0, 1.0), 100)
+    return Calibration("platt", curve, same_product=same).as_json()
+
+
+def test_the_very_product_is_set_apart_from_similar_ones(field):
+    serve(field, calibration=identifying())
+    results = search.search_by_image(picture(3), LABEL, limit=COUNT)
+    first = results[0]
+    gap = first.similarity - results[1].similarity
+    assert gap > 0.1, "the pictures of this shop are far apart"
+    assert first.same_product == pytest.approx(1 / (1 + math.exp(-(40 * min(gap, 0.2) - 4))), abs=1e-6)
+    assert [hit.rank for hit in results.same_products] == [1]
+    assert [hit.rank for hit in results.similar] == list(range(2, COUNT + 1))
+    assert search.search_by_image(picture(3), LABEL, limit=1)[0].same_product == first.same_product
+    page = search.next_page(search.search_by_image(picture(3), LABEL, limit=4, depth=COUNT).ranking, limit=4)
+    assert [hit.same_product for hit in page] == pytest.approx([hit.same_product for hit in results[4:8]], rel=0.05)
+    product = Product.objects.get(name="3")
+    assert {hit.same_product for hit in search.similar_to(product, limit=COUNT)} == {None}
+
+
+def test_of_two_products_with_one_picture_neither_is_the_very_one(field):
+    Product.objects.create(name="twin", image=picture_file(3))
+    serve(field, calibration=identifying())
+    results = search.search_by_image(picture(3), LABEL, limit=COUNT)
+    assert {results[0].product.name, results[1].product.name} == {"3", "twin"}
+    assert results.same_products == []
+
+
+def test_a_head_that_did_not_learn_it_sets_nothing_apart(field):
+    serve(field, calibration=calibration())
+    results = search.search_by_image(picture(3), LABEL, limit=3)
+    assert [hit.same_product for hit in results] == [None] * 3
+    assert len(results.similar) == 3
+
+
+@pytest.mark.parametrize("level", [-4.0, -40.0])
+def test_the_photo_page_has_a_heading_for_each_group(field, client, level):
+    serve(field, calibration=identifying(level=level))
+    address = reverse("visual_search:photo_search", args=["testshop", "product"])
+    page = client.post(address, {"image": picture_file(3)}).content.decode()
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    lists = page.split("<h2>")[1:]
+    assert headings == (["This one", "Similar"] if level == -4 else ["Most like your photo"])
+    assert [part.count("<li data-visual-search-hit") for part in lists] == ([1, COUNT - 1] if level == -4 else [COUNT])
+    assert all("data-visual-search-token" in part for part in lists)
+
+
 class TestAPI:
     @pytest.fixture
     def post(self, field):
@@ -125,10 +177,16 @@ class TestAPI:
         serve(field, calibration=calibration())
         answer = post({"image": picture_file(0), "limit": 3}).json()
         assert answer["results"][0]["confidence"] == 1.0
+        assert answer["results"][0]["same_product"] is None
         assert answer["notice"] is None
         few = post({"image": picture_file(0), "min_confidence": "0.999"}).json()
         assert [hit["rank"] for hit in few["results"]] == [1]
         assert few["notice"] is None
+
+    def test_each_hit_says_how_likely_it_is_the_very_product(self, field, post):
+        serve(field, calibration=identifying())
+        probabilities = [hit["same_product"] for hit in post({"image": picture_file(0), "limit": 3}).json()["results"]]
+        assert probabilities[0] > 0.5 > max(probabilities[1:])
 
     def test_an_irrelevant_photo_gets_an_empty_answer_that_says_so(self, field, post):
         serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from django_visual_search.learning.calibration import (
     TRUST,
     Calibration,
     ConfidenceCurve,
+    Identification,
     brier,
     calibrate,
     calibration_error,
@@ -118,7 +120,11 @@ def test_it_is_the_same_after_json():
     calibration = calibrate(*pairs(800), categories=["a", "b"] * 400)
     text = json.dumps(calibration.as_json(), allow_nan=False)
     back = Calibration.from_json(json.loads(text))
-    assert back == Calibration(calibration.method, calibration.overall, dict(calibration.categories))
+    assert back == replace(calibration, categories=dict(calibration.categories))
+    told = replace(calibration, same_product=Identification(9.5, 12.0, -8.0, 90, 0.04))
+    assert Calibration.from_json(json.loads(json.dumps(told.as_json()))).same_product == told.same_product
+    old = {name: value for name, value in told.as_json().items() if name not in ("same_product", "error")}
+    assert Calibration.from_json(old).same_product is None
     x = np.linspace(-1, 1, 300)
     np.testing.assert_array_equal(back(x, ["b"] * 300), calibration(x, ["b"] * 300))
     assert len(text) < 12_000

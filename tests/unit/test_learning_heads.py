@@ -133,7 +133,7 @@ def test_a_serving_head_is_measured_by_heads_that_never_saw_the_held_out_picture
 def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_them(enough, number):
     features, labels = shop()
     strangers = (np.random.default_rng(2).standard_normal((60, WIDTH)) * 4).astype(np.float32)
-    plan = replace(PLAN, category="category", confidence_queries=enough)
+    plan = replace(PLAN, kind=None, category="category", confidence_queries=enough)
     trained = trained_on(features, labels, plan, strangers=strangers)
     splits = [trained.outcomes[0].split]
     assert len(splits[0].held_out) < 100
@@ -146,8 +146,8 @@ def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_t
         pairs = first_hits(
             embed(features[split.held_out]),
             embed(features[split.train]),
-            [query_labels["product"], query_labels["category"]],
-            [gallery_labels["product"], gallery_labels["category"]],
+            [query_labels["product"]],
+            [gallery_labels["product"]],
             strangers=embed(strangers),
         )
         found.append(pairs)
@@ -156,7 +156,8 @@ def test_confidence_is_learned_from_held_out_pictures_and_heads_that_never_saw_t
         np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("similarities", "right", "weights")
     )
     expected = calibrate(similarities, right, weights=weights, categories=categories)
-    assert trained.calibration.as_json() == expected.as_json()
+    assert replace(trained.calibration, same_product=None).as_json() == expected.as_json()
+    assert trained.calibration.same_product.queries == len({*np.concatenate([s.held_out for s in splits])}) + 60
 
 
 def test_a_further_split_that_fails_does_not_end_the_training(monkeypatch):
@@ -288,3 +289,34 @@ def test_inputs_without_anything_to_learn_are_refused(change, message):
             scenes=given.get("scenes"),
             strangers=given.get("strangers"),
         )
+
+
+def test_pictures_of_kinds_that_a_head_does_not_know_are_strangers(monkeypatch):
+    """They lower confidence where kinds look alike, and never come with a head that learned them."""
+    features, labels = shop()
+    plan = replace(PLAN, category="category")
+    trained, calibrated = [], []
+    learned_embed, calibrate_really = confidence.learned_embed, confidence.calibrate
+    monkeypatch.setattr(
+        confidence,
+        "learned_embed",
+        lambda rows, own, split, settings: trained.append(split) or learned_embed(rows, own, split, settings),
+    )
+    monkeypatch.setattr(
+        confidence,
+        "calibrate",
+        lambda *given, **how: calibrated.append((given, how)) or calibrate_really(*given, **how),
+    )
+    trained_on(features, labels, plan)
+    kinds = labels["category"]
+    assert len(trained) == 3
+    for split in trained:
+        missing = set(kinds) - set(kinds[split.train])
+        assert len(missing) == 1  # a fifth of six
+        assert not missing & set(kinds[split.held_out])
+    (_, right), how = calibrated[0]
+    asked = sum(len(split.held_out) for split in trained) + 90
+    unknown = how["weights"] != 1
+    assert unknown.sum() == 3 * 50
+    assert not right[unknown].any()
+    assert how["weights"][unknown].sum() == pytest.approx(0.3 / 3 * (asked - 90))

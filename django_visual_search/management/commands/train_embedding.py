@@ -177,5 +177,7 @@ class Command(BaseCommand):
         )
         for outcome in trained.outcomes:
             self.stdout.write("  " + str(outcome).replace("\n", "\n  "))
+        for line in trained.calibration.describe() if trained.calibration else ():
+            self.stdout.write(f"  {line}")
         for note in trained.notes:
             self.stdout.write(f"  note: {note}")
