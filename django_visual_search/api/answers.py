@@ -153,8 +153,12 @@ def next_url(request: Request, ranking: Ranking, limit: int) -> str | None:
     for name in (CURSOR, *names_of(SearchOptions)):  # type: ignore[arg-type]
         parameters.pop(name, None)
     parameters["limit"] = str(limit)
-    # The tokens of earlier pages carry what has been shown.
-    ranking = replace(ranking, places=(NOT_CARRIED,) * ranking.shown + ranking.places[ranking.shown :])
+    # The tokens of earlier pages carry what has been shown; of these the next page needs the best similarity alone.
+    shown = [NOT_CARRIED] * ranking.shown
+    if shown:
+        best = max(place.similarity for place in ranking.places[: ranking.shown])
+        shown[0] = replace(NOT_CARRIED, similarity=best)
+    ranking = replace(ranking, places=(*shown, *ranking.places[ranking.shown :]))
     base = request.build_absolute_uri(request._request.path)
     while ranking.more:
         parameters[CURSOR] = ranking.sign()

@@ -53,6 +53,7 @@ class TestSimilar:
             "rank": 1,
             "similarity": hit["similarity"],
             "confidence": None,
+            "same_product": None,
             "reasons": ["visual"],
             "picture": {
                 "id": str(product.pk),

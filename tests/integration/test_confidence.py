@@ -187,6 +187,10 @@ class TestAPI:
         serve(field, calibration=identifying())
         probabilities = [hit["same_product"] for hit in post({"image": picture_file(0), "limit": 3}).json()["results"]]
         assert probabilities[0] > 0.5 > max(probabilities[1:])
+        page = post({"image": picture_file(0), "limit": 1}).json()
+        for _ in range(2):
+            page = APIClient().get(page["next"]).json()
+            assert page["results"][0]["same_product"] < 0.5, "compared with the products of the pages before"
 
     def test_an_irrelevant_photo_gets_an_empty_answer_that_says_so(self, field, post):
         serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
