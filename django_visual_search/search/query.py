@@ -44,7 +44,7 @@ class Query:
     extractor_key: str
 
 
-@sensitive_variables("file", "photo")
+@sensitive_variables("file", "photo", "pixels")
 def photo_queries(field: EmbeddingField, file: images.Photo, crop: images.Box | None = None) -> list[Query]:
     """Embed a photo in every live space of the field, the one that vectors are made in first.
 

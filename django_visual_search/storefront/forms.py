@@ -79,6 +79,13 @@ def photo_search_url(model: type[Model]) -> str:
         ) from e
 
 
+class Preview(str):
+    """A data URL of somebody's photo, of which error reports show nothing."""
+
+    def __repr__(self) -> str:
+        return "<preview of a photo>" if self else "''"
+
+
 PREVIEW_SIDE = 360
 """Pixels."""
 PREVIEW_QUALITY = 82
@@ -87,7 +94,7 @@ PREVIEW_MEMORY = 100 * 2**20
 
 
 @sensitive_variables("photo")
-def preview(photo: images.Photo, field: EmbeddingField, side: int = PREVIEW_SIDE) -> str:
+def preview(photo: images.Photo, field: EmbeddingField, side: int = PREVIEW_SIDE) -> Preview:
     """Return the middle of the photo as a data URL of a square JPEG: few browsers show HEIC.
 
     Empty where that would take too much memory or time. Raises as ``search.search_by_image``.
@@ -98,8 +105,8 @@ def preview(photo: images.Photo, field: EmbeddingField, side: int = PREVIEW_SIDE
         pixels = decode_photo(images.read_picture(photo, options.max_bytes), small, side)
     except images.ImageRefused as refused:
         if refused.code in ("pixels", "memory", "time"):
-            return ""
+            return Preview()
         raise
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=PREVIEW_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    return Preview("data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode())
