@@ -101,7 +101,7 @@ def why_no_detector(value: Any) -> str | None:
     return None if _is(int | float, least) and 0 <= least <= 1 else "its 'LEAST_SCORE' is not a number from 0 to 1"
 
 
-RATES = {"similar": "240/min", "photo": "30/min", "feedback": "120/min"}
+RATES = {"similar": "240/min", "photo": "30/min", "text": "120/min", "feedback": "120/min"}
 RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
 
 
@@ -109,6 +109,13 @@ def _are_rates(value: Any) -> bool:
     return isinstance(value, dict) and all(
         kind in RATES and (rate is None or (isinstance(rate, str) and RATE.fullmatch(rate)))
         for kind, rate in value.items()
+    )
+
+
+def _are_text_fields(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(model, str) and isinstance(paths, list | tuple) and paths and all(_is(str, path) for path in paths)
+        for model, paths in value.items()
     )
 
 
@@ -210,6 +217,22 @@ SETTINGS: dict[str, Setting] = {
         ),
         "What finds the objects in a photo: a function that takes a picture and returns boxes, or the files of a "
         "LiteRT detection model; `None` takes them from where an image network sees something.",
+    ),
+    # Text
+    "TEXT_FIELDS": Setting(
+        {},
+        _of("{'app.Model': ['name', 'description', 'category__name']}", _are_text_fields),
+        "For each product model, the fields that searches by text read and text heads learn from, the name first.",
+    ),
+    "TEXT_LANGUAGE": Setting(
+        "simple",
+        text("the name of a text search configuration of PostgreSQL, such as 'english'", r"\w+"),
+        "PostgreSQL's text search configuration; `simple` takes every word as it is written.",
+    ),
+    "TEXT_WEIGHT": Setting(
+        0.7,
+        number("of at least 0", lambda value: value >= 0),
+        "How far the words beside a photo or a product move the query; at 1, both weigh alike.",
     ),
     # Ranking
     "RANKING": Setting(

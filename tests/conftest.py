@@ -18,7 +18,7 @@ from django_visual_search import indexing
 from django_visual_search.feedback import searches
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search import merging, planning
-from django_visual_search.spaces import heads, serving
+from django_visual_search.spaces import heads, serving, text
 
 from . import parallel
 
@@ -71,6 +71,7 @@ def empty_caches():
     """Keep what one test read from the database from the next."""
     serving.forget_serving()
     heads.forget_heads()
+    text.forget_text_heads()
     merging.forget_counts()
     planning.forget_facts()
     searches._rows().clear()  # they are written at the end of a request, which a test may not have

@@ -10,7 +10,7 @@ shows.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +58,7 @@ def next_page_response(
     view: Any, field: EmbeddingField, within: QuerySet[Any], kinds: Iterable[str], query_id: str = ""
 ) -> Response:
     """Return the page that the request's cursor leads to. Raise Refused for a cursor of another search."""
-    parameters = own_parameters(view.request)
+    parameters = own_parameters(view.request, names_of(SearchOptions))  # type: ignore[arg-type]
     if settled := sorted(parameters.keys() - {"limit"}):
         message = _("Leave this out: a cursor continues its search with the same options.")
         raise ValidationError({name: [message] for name in settled}, code="invalid")
@@ -85,15 +85,14 @@ def _page_response(view: Any, results: SearchResults, field: EmbeddingField, lim
 # The options of a search
 
 
-def own_parameters(request: Request) -> dict[str, Any]:
-    """Return the query parameters that are options of a search; the others belong to filters."""
-    names = names_of(SearchOptions)  # type: ignore[arg-type]
+def own_parameters(request: Request, names: Collection[str]) -> dict[str, Any]:
+    """Return the query parameters that are options of the search; the others belong to filters."""
     return {name: value for name, value in request.query_params.items() if name in names}
 
 
 def with_url_options(request: Request) -> Any:
     """Return the request's data with the options in its URL that the data does not have."""
-    data, own = request.data, own_parameters(request)
+    data, own = request.data, own_parameters(request, names_of(SearchOptions))  # type: ignore[arg-type]
     if not own or not isinstance(data, Mapping):
         return data
     if isinstance(data, MultiValueDict):  # its own copy() would copy the photo
@@ -150,7 +149,10 @@ def page_limits(paginator: Any) -> tuple[int, int]:
 def next_url(request: Request, ranking: Ranking, limit: int) -> str | None:
     """Return the URL of the next page, with the request's filters; None after the last page."""
     parameters = request.query_params.copy()
-    for name in (CURSOR, *names_of(SearchOptions)):  # type: ignore[arg-type]
+    settled = [CURSOR, *names_of(SearchOptions)]  # type: ignore[arg-type]
+    if request.method == "GET" and CURSOR not in parameters and ranking.query_kind in ("text", "words"):
+        settled.append("text")  # on other pages it would be a filter's
+    for name in settled:
         parameters.pop(name, None)
     parameters["limit"] = str(limit)
     # The tokens of earlier pages carry what has been shown; of these the next page needs the best similarity alone.
@@ -239,7 +241,8 @@ class HitSerializer(serializers.Serializer):
         "where that was not learned.",
     )
     reasons = serializers.ListField(
-        child=serializers.CharField(), help_text='Why it is here: "visual", and what else moved it, such as "pinned".'
+        child=serializers.CharField(),
+        help_text='Why it is here: "visual", and what else moved it, such as "text" or "pinned".',
     )
     picture = PictureSerializer(allow_null=True, help_text="The picture that matched; null where it is gone.")
 

@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException, ErrorDetail, ParseError, Uns
 from rest_framework.parsers import JSONParser
 
 from ..fields.registry import embedding_fields
+from ..search import TextUnavailable
 from ..search.confidence import ConfidenceUnknown
 from ..spaces.extractors import extractor_of
 from ..storefront.refusals import PHOTO_ERRORS, refusal_of
@@ -55,8 +56,8 @@ def refusals() -> Iterator[None]:
 def as_api_exception(exc: Exception) -> Exception:
     """Return the APIException for a fault of the client or of the database; other exceptions unchanged.
 
-    A client's fault is what Django raises while it reads a request that is too large, malformed or cut off, and a
-    confidence that was never learned.
+    A client's fault is what Django raises while it reads a request that is too large, malformed or cut off, a
+    confidence that was never learned, and a text that nothing here understands.
     """
     if isinstance(exc, RequestDataTooBig):
         return Refused(
@@ -67,6 +68,8 @@ def as_api_exception(exc: Exception) -> Exception:
     if isinstance(exc, DatabaseFailure):
         refusal = refusal_of(exc)
         return Refused(refusal.sentence, refusal.code, refusal.status, refusal.retry_after)
+    if isinstance(exc, TextUnavailable):
+        return ValidationError({"text": [refusal_of(exc).sentence]}, code="unavailable")
     if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
         return Refused(_("The request has too many fields."), "too_many_fields")
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):

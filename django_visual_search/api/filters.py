@@ -65,6 +65,11 @@ def _of_filters(view: Any, queryset: QuerySet[Any]) -> Iterator[str]:
             yield from (declared["name"] for declared in backend.get_schema_operation_parameters(view))
 
 
+def filters_read(view: Any, queryset: QuerySet[Any], name: str) -> bool:
+    """Return whether a filter of the viewset reads that query parameter."""
+    return name in {*(getattr(view, "visual_search_parameters", ()) or ()), *_of_filters(view, queryset)}
+
+
 def without_query_string(request: Request) -> Request:
     """Return a copy of the request whose URL has no query string; user, data and session are the same objects."""
     bare: Any = copy.copy(request)

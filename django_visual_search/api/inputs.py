@@ -23,6 +23,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from ..images import ImageRefused, check_crop
+from ..search.words import LONGEST_TEXT
 
 STRING: dict[str, Any] = {"type": "string", "example": "0.1,0.1,0.9,0.9"}
 ARRAY_OF_FOUR: dict[str, Any] = {
@@ -168,13 +169,43 @@ class SearchOptions(serializers.Serializer):
         return super().to_internal_value(data)
 
 
+class WordsField(serializers.CharField):
+    """A text to search by, alone or beside a picture."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=LONGEST_TEXT, **kwargs)
+
+
+class BesidePicture(SearchOptions):
+    """The options of a search by a picture, which words may change."""
+
+    text = WordsField(
+        required=False,
+        help_text='Words beside the picture, as in "like this, but blue". Where nothing here understands texts and the '
+        "view has a search box (`search_fields`), only what that finds is searched.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("text") and attrs.get("min_confidence") is not None:
+            message = _("Leave this out: with a text, hits have no confidence.")
+            raise serializers.ValidationError({"min_confidence": [message]}, code="invalid")
+        return attrs
+
+
+class TextSearch(SearchOptions):
+    """A search by text."""
+
+    text = WordsField(help_text="What to search for.")
+    min_confidence = None  # type: ignore[assignment]
+
+
 @functools.cache
 def names_of(serializer: Any) -> tuple[str, ...]:
     """Return the names of its fields. Cached, as making a serializer copies all its fields."""
     return tuple(serializer().fields)
 
 
-class PhotoUpload(SearchOptions):
+class PhotoUpload(BesidePicture):
     """A photo as a file, by multipart/form-data."""
 
     image = PhotoField(help_text="The photo.", style={"input_type": "file"})
@@ -183,27 +214,13 @@ class PhotoUpload(SearchOptions):
     )
 
 
-class PhotoData(SearchOptions):
+class PhotoData(BesidePicture):
     """A photo in JSON."""
 
     image = DataURLField(help_text="The photo as a data URL, data:image/jpeg;base64,...")
     crop = CropListField(
         required=False, help_text="The part to search by: x0, y0, x1, y1 in fractions of the upright photo."
     )
-
-
-class WithText(serializers.Serializer):
-    text = serializers.CharField(
-        required=False, max_length=200, help_text="Search only among the products that this text finds."
-    )
-
-
-class PhotoAndTextUpload(PhotoUpload, WithText):
-    """A photo as a file, by multipart/form-data."""
-
-
-class PhotoAndTextData(PhotoData, WithText):
-    """A photo in JSON."""
 
 
 class EventSerializer(serializers.Serializer):
@@ -224,12 +241,6 @@ class CountedSerializer(serializers.Serializer):
     counted = serializers.IntegerField(help_text="How many of the events count; repeated ones don't.")
 
 
-def photo_serializer(request: Request, view: Any) -> type[SearchOptions]:
-    """Return the serializer for a file or for JSON; it takes text where the viewset has ``search_fields``."""
-    if request._request.content_type == "multipart/form-data":
-        return upload_serializer(view)
-    return PhotoAndTextData if getattr(view, "search_fields", None) else PhotoData
-
-
-def upload_serializer(view: Any) -> type[SearchOptions]:
-    return PhotoAndTextUpload if getattr(view, "search_fields", None) else PhotoUpload
+def photo_serializer(request: Request) -> type[SearchOptions]:
+    """Return the serializer for a file or for JSON."""
+    return PhotoUpload if request._request.content_type == "multipart/form-data" else PhotoData

@@ -1,4 +1,4 @@
-"""``VisualSearchMixin`` for a GenericViewSet of products: ``GET {pk}/similar/`` and ``POST search-by-image/``.
+"""``VisualSearchMixin`` for a GenericViewSet of products: ``similar``, ``search-by-image`` and ``search-by-text``.
 
 Hits are products that the viewset lists: its queryset through its filter backends, with its permissions, throttles,
 page sizes and serializer. Searching by photo changes nothing, so it needs the permissions of a GET.
@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 from .. import search
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
+from ..search.words import understands_text
 from ..storefront.gate import photo_slot, refuse_when_full
 from ..storefront.uploads import drain, keep_in_memory
 from .answers import (
@@ -37,10 +38,10 @@ from .answers import (
     with_url_options,
 )
 from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, refusals
-from .filters import check_parameters, filter_by_text, without_query_string
-from .inputs import SearchOptions, names_of, photo_serializer, upload_serializer
-from .schema import photo_page_described, photo_search_described, similar_described
-from .throttles import PhotoThrottle, SimilarThrottle
+from .filters import check_parameters, filter_by_text, filters_read, without_query_string
+from .inputs import BesidePicture, PhotoUpload, SearchOptions, TextSearch, names_of, photo_serializer
+from .schema import photo_page_described, photo_search_described, similar_described, text_search_described
+from .throttles import PhotoThrottle, SimilarThrottle, TextThrottle
 
 if TYPE_CHECKING:
     from rest_framework.viewsets import GenericViewSet as Base
@@ -51,6 +52,7 @@ THROTTLES = {
     "similar": SimilarThrottle,
     "search_by_image": PhotoThrottle,
     "search_by_image_page": SimilarThrottle,
+    "search_by_text": TextThrottle,
 }
 """By the mixin's action."""
 
@@ -77,14 +79,18 @@ class VisualSearchMixin(Base):
     def similar(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return products that look like this one, best first."""
         queryset = self.get_queryset()
-        check_parameters(request, self, queryset, (CURSOR, *names_of(SearchOptions)))
+        names = set(names_of(BesidePicture))
+        if filters_read(self, queryset, "text"):
+            names.remove("text")
+        check_parameters(request, self, queryset, (CURSOR, *names))
         product = self.get_similar_object()
         field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
         if CURSOR in request.query_params:
-            return next_page_response(self, field, within, ["product"], str(product.pk))
-        options = validated(self, SearchOptions, own_parameters(request))
+            return next_page_response(self, field, within, ["product", "text"], str(product.pk))
+        options = validated(self, BesidePicture, own_parameters(request, names))
         started = time.monotonic()
-        results = search.similar_to(product, within=within, field=field.label, **search_arguments(options))
+        within, beside = self._read_text(options.get("text"), field, within)
+        results = search.similar_to(product, within=within, field=field.label, **beside, **search_arguments(options))
         return first_page_response(self, results, field, within, started, options["limit"])
 
     @photo_search_described
@@ -99,17 +105,15 @@ class VisualSearchMixin(Base):
         """Return products that look like a photo, best first."""
         queryset = self.get_queryset()
         check_parameters(request, self, queryset, names_of(SearchOptions))
-        options = validated(self, photo_serializer(request, self), with_url_options(request))
+        options = validated(self, photo_serializer(request), with_url_options(request))
         field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
-        text = options.get("text")
-        if text:
-            within = filter_by_text(within, text, request, self)
+        photo, crop = options["image"], options.get("crop")
         with refusals(), photo_slot(request=request):
             started = time.monotonic()
-            results = search.search_by_image(
-                options["image"], field.label, within=within, crop=options.get("crop"), **search_arguments(options)
-            )
-            if text:
+            within, beside = self._read_text(options.get("text"), field, within)
+            how = {**beside, **search_arguments(options)}
+            results = search.search_by_image(photo, field.label, within=within, crop=crop, **how)
+            if options.get("text"):
                 results.ranking = replace(results.ranking, query_kind="text")
             # The response takes as long as the search, so it is made within the slot.
             return first_page_response(self, results, field, within, started, options["limit"])
@@ -125,6 +129,36 @@ class VisualSearchMixin(Base):
             raise Refused(message, "cursor_missing")
         within = self.filter_queryset(queryset)
         return next_page_response(self, self.get_visual_search_field(), within, ["photo", "text"])
+
+    @text_search_described
+    @action(detail=False, methods=["get"], url_path="search-by-text", url_name="search-by-text")
+    def search_by_text(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return products that look like what a text says, or whose own text says it, best first."""
+        queryset = self.get_queryset()
+        names = names_of(TextSearch)
+        check_parameters(request, self, queryset, (CURSOR, *names))
+        field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
+        if CURSOR in request.query_params:
+            return next_page_response(self, field, within, ["words"])
+        options = validated(self, TextSearch, own_parameters(request, names))
+        started = time.monotonic()
+        how = search_arguments(options)
+        del how["min_confidence"]
+        results = search.search_by_text(options["text"], field.label, within=within, **how)
+        return first_page_response(self, results, field, within, started, options["limit"])
+
+    def _read_text(
+        self, text: str | None, field: EmbeddingField, within: QuerySet[Any]
+    ) -> tuple[QuerySet[Any], dict[str, Any]]:
+        """Return what to search, and the search's text, where the search understands texts; else the search box does.
+
+        Clients of shops without text search used ``text`` to filter before there was any.
+        """
+        if not text:
+            return within, {}
+        if getattr(self, "search_fields", None) and not understands_text(field):
+            return filter_by_text(within, text, self.request, self), {}
+        return within, {"text": text}
 
     def get_similar_object(self) -> Any:
         """Return the product whose similar items to find, if the visitor may see it. Raise Http404.
@@ -181,9 +215,7 @@ class VisualSearchMixin(Base):
         """
         if args or "instance" in kwargs or getattr(self, "action_map", {}).get("post") != "search_by_image":
             return super().get_serializer(*args, **kwargs)
-        return upload_serializer(self)(
-            *args, context={**self.get_serializer_context(), **limits_context(self)}, **kwargs
-        )
+        return PhotoUpload(*args, context={**self.get_serializer_context(), **limits_context(self)}, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(as_api_exception(exc) if self.action in THROTTLES else exc)

@@ -11,14 +11,13 @@ from ..fields.registry import embedding_fields
 from .answers import CURSOR, HitSerializer, PageSerializer
 from .inputs import (
     HAS_SPECTACULAR,
+    BesidePicture,
     CountedSerializer,
     Decorator,
-    PhotoAndTextData,
-    PhotoAndTextUpload,
     PhotoData,
     PhotoUpload,
     ReportSerializer,
-    SearchOptions,
+    TextSearch,
     unchanged,
 )
 
@@ -38,6 +37,7 @@ def page_of(product: type[serializers.BaseSerializer], name: str) -> type[serial
 similar_described: Decorator = unchanged
 photo_search_described: Decorator = unchanged
 photo_page_described: Decorator = unchanged
+text_search_described: Decorator = unchanged
 feedback_described: Decorator = unchanged
 default_views_described: Decorator = unchanged
 
@@ -63,26 +63,6 @@ if HAS_SPECTACULAR:
             serializer = auto_schema.view.get_serializer([], many=True).child
             return type(serializer), auto_schema._get_serializer_name(serializer, direction)
 
-    class TextExtension(OpenApiSerializerExtension):
-        """Omits ``text`` where the view has no ``search_fields``."""
-
-        target_class = PhotoAndTextUpload
-        without: Any = PhotoUpload
-
-        def get_identity(self, auto_schema: Any, direction: Any) -> Any:
-            return self.target_class if getattr(auto_schema.view, "search_fields", None) else self.without
-
-        def get_name(self, auto_schema: Any, direction: Any) -> str:
-            return str(self.get_identity(auto_schema, direction).__name__)
-
-        def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
-            serializer = self.get_identity(auto_schema, direction)
-            return auto_schema._map_serializer(serializer(), direction, bypass_extensions=True)
-
-    class TextInDataExtension(TextExtension):
-        target_class = PhotoAndTextData
-        without = PhotoData
-
     ERRORS = {
         400: "A parameter or field is wrong; the response says which, and what would be right.",
         403: "The report comes from another site's page.",
@@ -101,12 +81,12 @@ if HAS_SPECTACULAR:
     LIMIT_PARAMETER = OpenApiParameter("limit", {"type": "integer", "minimum": 1}, description="Hits on a page.")
 
     similar_described = extend_schema(
-        parameters=[SearchOptions, CURSOR_PARAMETER],
+        parameters=[BesidePicture, CURSOR_PARAMETER],
         responses=_responses({200: PageOfHits}, 400, 404, 429),
         filters=True,
     )
     photo_search_described = extend_schema(
-        request={"multipart/form-data": PhotoAndTextUpload, "application/json": PhotoAndTextData},
+        request={"multipart/form-data": PhotoUpload, "application/json": PhotoData},
         responses=_responses({200: PageOfHits}, 400, 404, 411, 413, 415, 429, 503),
         filters=True,
     )
@@ -115,6 +95,11 @@ if HAS_SPECTACULAR:
             OpenApiParameter(CURSOR, str, required=True, description="From the URL in `next`."),
             LIMIT_PARAMETER,
         ],
+        responses=_responses({200: PageOfHits}, 400, 404, 429),
+        filters=True,
+    )
+    text_search_described = extend_schema(
+        parameters=[TextSearch, CURSOR_PARAMETER],
         responses=_responses({200: PageOfHits}, 400, 404, 429),
         filters=True,
     )

@@ -1,6 +1,6 @@
 """Limits on who sends requests: a rate for each visitor, and no reports from pages of other sites.
 
-``VISUAL_SEARCH["THROTTLE_RATES"]`` has a rate for each kind of request: similar, photo and feedback.
+``VISUAL_SEARCH["THROTTLE_RATES"]`` has a rate for each kind of request: similar, photo, text and feedback.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class SimilarThrottle(VisualSearchThrottle):
 
 class PhotoThrottle(VisualSearchThrottle):
     kind = "photo"
+
+
+class TextThrottle(VisualSearchThrottle):
+    kind = "text"
 
 
 class FeedbackThrottle(VisualSearchThrottle):

@@ -58,3 +58,4 @@ search_by_image_view = ProductViewSet.as_view(
     {"post": "search_by_image", "get": "search_by_image_page"},
     parser_classes=VisualSearchMixin.search_by_image.kwargs["parser_classes"],
 )
+search_by_text_view = ProductViewSet.as_view({"get": "search_by_text"})

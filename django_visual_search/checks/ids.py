@@ -30,6 +30,9 @@ CHECKS = {
     "W008": "`django_visual_search.urls` is included, and `VISIBLE` leaves out a product model.",
     "W009": "The extractor or head that serves a field contradicts the settings.",
     "W010": "The project is set up for a proxy, and `CLIENT_ADDRESS` is not set.",
+    "W011": "`TEXT_FIELDS` names a model or field that does not exist or has no text.",
+    "W012": "A database has no text search configuration of the name in `TEXT_LANGUAGE`.",
+    "W013": "A field has a text head for another space than the one that serves.",
 }
 
 

@@ -1,7 +1,7 @@
 """When each check runs, and on which fields and databases.
 
-Checks that ask a database (``W003`` to ``W005``, ``W009``, and ``W002`` where an exported model may be stored) run with
-``migrate`` and with ``check --database default``.
+Checks that ask a database (``W003`` to ``W005``, ``W009``, ``W012``, ``W013``, and ``W002`` where an exported model may
+be stored) run with ``migrate`` and with ``check --database default``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .settings import (
     check_values,
     check_visible,
 )
+from .text import check_text_fields, check_text_head, check_text_language
 
 TAG = "visual_search"
 
@@ -49,7 +50,7 @@ def check_project(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMe
     fields = _sound_fields(app_configs)
     messages = check_keys()
     if not messages:  # else the settings can't be read
-        messages += check_values() + check_visible() + check_rankers() + check_proxy()
+        messages += check_values() + check_visible() + check_rankers() + check_proxy() + check_text_fields()
         for field in fields:
             messages += check_extractor(field) or [*check_dimensions(field), *check_runtime(field)]
     return [*_once(messages), *check_engines(fields), *check_broker(), *check_pillow()]
@@ -67,6 +68,7 @@ def check_databases(app_configs: Any = None, databases: Any = None, **kwargs: An
             messages += check_indexes(field, alias)
             if not check_keys() and not check_extractor(field):
                 messages += check_runtime_and_store(field) + check_serving(field, alias)
+                messages += check_text_language(field, alias) + check_text_head(field, alias)
     return _once(messages)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,6 +123,16 @@ class Extractor(ABC):
         Returns float32 ``(n, spec.dimensions)`` with L2-normalised rows. Raises ExtractorUnavailable if it can't run
         here.
         """
+
+    has_text_tower: bool = False
+    """Whether ``embed_text`` embeds texts in the space of the pictures."""
+
+    def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts where pictures of what they say are: float32 ``(n, spec.dimensions)``, rows of unit length.
+
+        For extractors with a text tower. Raises ExtractorUnavailable if it can't run here.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no text tower.")
 
     def missing(self) -> str | None:
         """Return why this extractor can't run here and what to do, or None. Must not import heavy runtimes."""

@@ -1,6 +1,7 @@
 """Write heads as bytes for the database: NumPy's own format, never pickle, with a digest that is checked.
 
-Entry functions: ``head_bytes`` and ``head_from``; ``array_bytes`` and ``array_from`` for one matrix.
+Entry functions: ``head_bytes`` and ``head_from``; ``text_head_bytes`` and ``text_head_from``; ``array_bytes`` and
+``array_from`` for one matrix.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extractors.heads import LinearHead
+from .text import TextProjection
 
 FLOATS = ("<f2", "<f4", "<f8")
 
@@ -61,6 +63,22 @@ def head_from(data: bytes, sha256: str | None = None) -> LinearHead:
     matrix, mean = _read(file), _read(file)
     _check_end(file, data)
     return LinearHead(matrix.astype(np.float32), mean.astype(np.float32) if mean.size else None)
+
+
+def text_head_bytes(head: TextProjection) -> bytes:
+    """Return a text head's codes, weights, matrix and mean, each in npy format."""
+    return b"".join(array_bytes(part) for part in (head.codes, head.weights, head.matrix, head.mean))
+
+
+def text_head_from(data: bytes, sha256: str | None = None) -> TextProjection:
+    """Return the text head in ``data``. Raises ValueError as ``array_from`` does, or if it isn't a text head."""
+    _check(data, sha256)
+    file = BytesIO(data)
+    codes, weights, matrix, mean = (_read(file) for _ in range(4))
+    _check_end(file, data)
+    return TextProjection(
+        codes.astype(np.float64), weights.astype(np.float32), matrix.astype(np.float16), mean.astype(np.float32)
+    )
 
 
 def _check(data: bytes, sha256: str | None) -> None:

@@ -7,7 +7,7 @@ the shop. ``Dashboard`` and ``Findability`` are proxies: pages of the admin with
 from .feedback import Feedback, SearchLog
 from .findability import Findability, FindabilityFinding
 from .indexing import Artifact, Dashboard, IndexingAttempt, IndexingRun
-from .learning import EmbeddingHead, PictureFeatures, ServingSpace
+from .learning import EmbeddingHead, PictureFeatures, ServingSpace, TextHead
 from .ranking import Evidence, RankingRule
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "RankingRule",
     "SearchLog",
     "ServingSpace",
+    "TextHead",
 ]

@@ -14,7 +14,8 @@ from pgvector.django import HalfVectorField
 class QueryKind(models.TextChoices):
     PRODUCT = "product", _("similar to a product")
     PHOTO = "photo", _("photo")
-    TEXT = "text", _("photo and text")
+    TEXT = "text", _("picture and text")
+    WORDS = "words", _("text")
 
 
 class Feedback(models.Model):

@@ -1,4 +1,4 @@
-"""What a shop has learned: heads, the space that serves each field, and features kept for training other heads."""
+"""What a shop has learned: heads, text heads, the space that serves each field, and features kept for other heads."""
 
 from __future__ import annotations
 
@@ -56,6 +56,28 @@ class EmbeddingHead(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TextHead(models.Model):
+    """A learned projection of texts to the vectors of one space of a field. Its numbers never change."""
+
+    label = models.CharField(
+        _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
+    )
+    space_key = models.CharField(max_length=64, help_text=_("Key of the space that it was learned for."))
+    created_at = models.DateTimeField(auto_now_add=True)
+    data = models.BinaryField(help_text=_("Codes, weights, matrix and mean in NumPy's npy format."))
+    sha256 = models.CharField(max_length=64)
+    summary = models.JSONField(default=dict, blank=True, help_text=_("Training data and settings."))
+    metrics = models.JSONField(default=dict, blank=True, help_text=_("Figures on products that were held out."))
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["label", "space_key"], name="visual_search_text_head")]
+        verbose_name = _("text head")
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.space_key}"
 
 
 class ServingSpace(models.Model):

@@ -1,23 +1,26 @@
-"""Search: what looks like this product, and what looks like this photo.
+"""Search: what looks like this product, like this photo, and like what these words say.
 
-Entry functions: ``similar_to`` and ``search_by_image``; ``find_objects`` and ``search_objects`` for a photo of several
-things. A *query* is a vector in one space; *candidates* are the rows that a search may return; the *plan* is an exact
-scan or a scan of the HNSW graph; a *hit* is a product with its similarity and rank; a *ranking* is all places of a
-result, of which a page shows some. An *object* is a part of a photo that looks like a thing.
+Entry functions: ``similar_to``, ``search_by_image`` and ``search_by_text``; ``find_objects`` and ``search_objects`` for
+a photo of several things. A *query* is a vector in one space; *candidates* are the rows that a search may return; the
+*plan* is an exact scan or a scan of the HNSW graph; a *hit* is a product with its similarity and rank; a *ranking* is
+all places of a result, of which a page shows some. An *object* is a part of a photo that looks like a thing.
 """
 
-from .answer import next_page, search_by_image, similar_to
+from .answer import next_page, search_by_image, search_by_text, similar_to
 from .objects import FoundObject, ObjectResults, find_objects, search_objects
 from .results import SearchHit, SearchResults
+from .words import TextUnavailable
 
 __all__ = [
     "FoundObject",
     "ObjectResults",
     "SearchHit",
     "SearchResults",
+    "TextUnavailable",
     "find_objects",
     "next_page",
     "search_by_image",
+    "search_by_text",
     "search_objects",
     "similar_to",
 ]

@@ -1,7 +1,8 @@
-"""The public questions: what looks like this product, what looks like this photo, and what comes on the next page.
+"""The public questions: what looks like this product, this photo or these words, and what comes on the next page.
 
-A search goes one way: the query's vector, the nearest products (``nearest``), those that are close enough
-(``confidence``), the rankers in turn (``ranking``), the products themselves, and the results with their token.
+A search goes one way: the query's vector, the nearest products (``nearest``), the order by looks and words where there
+are words (``words``), those that are close enough (``confidence``), the rankers in turn (``ranking``), the products
+themselves, and the results with their token.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from ..fields.registry import get_field, named_model, search_field
 from ..images import Photo
 from ..ranking.rankers import rankers_for
 from ..ranking.types import RankingContext
-from .candidates import catalogue_model, fetch, fetch_rows, products
-from .confidence import Confidence, close_enough
+from .candidates import catalogue_model, fetch, fetch_rows, products, unlimited
+from .confidence import Confidence, ConfidenceUnknown, close_enough
 from .nearest import nearest
 from .query import Query, loaded_query, photo_queries, stored_picture
 from .results import Place, Ranking, SearchHit, SearchResults
+from .words import Words, check_text, fuse, read_words, standing_queries
 
 
 def similar_to(
@@ -32,6 +34,7 @@ def similar_to(
     limit: int = 12,
     within: Any = None,
     field: str | None = None,
+    text: str | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
     ranking: bool | Iterable[Any] | None = None,
@@ -42,13 +45,16 @@ def similar_to(
     ``within``: a queryset of products to stay in; its ``select_related`` and ``prefetch_related`` are honoured.
     ``field``: label of the embedding field, needed only where products have several. A product with several pictures is
     represented by the first of them that has a vector, in the owning model's default order.
+    ``text``: words beside the picture, as in "like this, but blue": see ``search_by_text``. They move the query by
+    ``TEXT_WEIGHT``, and of what is near then, products whose text matches come first. Confidence says nothing of them.
     ``ranking``: False for the visual order, or the rankers to use instead of ``VISUAL_SEARCH["RANKING"]``.
     ``min_confidence``: the least probability (0 to 1) that a hit is what the query shows; a fourth query where a head
     has learned it by category.
     ``depth``: how many places the ranking has, for later pages to continue it (``next_page``).
     Empty where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
     Raises LookupError for an unknown field, ConfidenceUnknown (a ValueError) for a ``min_confidence`` that was never
-    learned, and ValueError for a bad limit, depth or ``within``.
+    learned or comes with a text, TextUnavailable (a ValueError) where nothing understands texts, and ValueError for a
+    bad limit, depth, ``within`` or text.
     """
     check_limit(limit)
     embedding = search_field(type(product), field)
@@ -57,7 +63,10 @@ def similar_to(
     exclude = product.pk if isinstance(product, embedding.product_model) else None
     queryset = products(embedding, within, catalogue_model(embedding, type(product)))
     bounds = min_similarity, min_confidence
-    return ranked_results(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
+    if text is None:
+        return ranked_results(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
+    words = _words_beside(embedding, text, queryset, limit, depth, min_confidence)
+    return ranked_results(embedding, "text", query, exclude, queryset, limit, depth, bounds, ranking, words)
 
 
 @sensitive_variables("file")
@@ -68,6 +77,7 @@ def search_by_image(
     limit: int = 12,
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
+    text: str | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
     ranking: bool | Iterable[Any] | None = None,
@@ -85,9 +95,58 @@ def search_by_image(
     check_limit(limit)
     field = get_field(label)
     queryset = products(field, within, named_model(label))
+    words = None if text is None else _words_beside(field, text, queryset, limit, depth, min_confidence)
     query = photo_queries(field, file, crop)
     bounds = min_similarity, min_confidence
-    return ranked_results(field, "photo", query, None, queryset, limit, depth, bounds, ranking)
+    return ranked_results(
+        field, "photo" if words is None else "text", query, None, queryset, limit, depth, bounds, ranking, words
+    )
+
+
+def search_by_text(
+    text: str,
+    label: str,
+    *,
+    limit: int = 12,
+    within: Any = None,
+    min_similarity: float | None = None,
+    ranking: bool | Iterable[Any] | None = None,
+    depth: int | None = None,
+) -> SearchResults:
+    """Return products that look like what a text says, or whose own text says it, best first.
+
+    Two orders are fused: by the pictures that are near the text, where a text head was learned for the space that
+    serves (``manage.py train_embedding --text``) or the extractor has a text tower; and by PostgreSQL's full text
+    search over ``TEXT_FIELDS``. Hits that the latter found have "text" among their ``reasons``. With full text alone,
+    only products whose text matches are found. Products without a vector are not found.
+    ``min_similarity``: of a hit's picture to the text. The others: as for ``search_by_image``. Empty for a text that
+    nothing here knows. At most six queries: three as ``similar_to``, and three for texts.
+    Raises TextUnavailable (a ValueError) where there is neither source, LookupError for an unknown label, and
+    ValueError for a text that is empty, longer than 200 characters or has NUL characters, and as ``similar_to``.
+    """
+    check_limit(limit)
+    field = get_field(label)
+    queryset = products(field, within, named_model(label))
+    words = read_words(field, check_text(text), queryset, max(limit, depth or 0), beside=False)
+    if words.places:
+        query = [Query(place.vector, key) for key, place in words.places.items()]
+    else:
+        query = standing_queries(field, words)
+        queryset = unlimited(queryset).filter(pk__in=list(words.matches))
+    return ranked_results(field, "words", query, None, queryset, limit, depth, (min_similarity, None), ranking, words)
+
+
+def _words_beside(
+    field: EmbeddingField,
+    text: str,
+    within: QuerySet[Any],
+    limit: int,
+    depth: int | None,
+    min_confidence: float | None,
+) -> Words:
+    if min_confidence is not None:
+        raise ConfidenceUnknown("Confidence is learned of pictures: leave out min_confidence, or the text.")
+    return read_words(field, check_text(text), within, max(limit, depth or 0), beside=True)
 
 
 def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> SearchResults:
@@ -133,6 +192,7 @@ def ranked_results(
     depth: int | None,
     bounds: tuple[float | None, float | None],
     ranking: bool | Iterable[Any] | None,
+    words: Words | None = None,
 ) -> SearchResults:
     """Return ranked hits: the first ``limit`` of a ranking of ``depth`` places. ``bounds``: of ``close_enough``."""
     if depth is not None:
@@ -141,9 +201,20 @@ def ranked_results(
     rankers = rankers_for(ranking)
     # Of a photo's first hit, the second says whether it is the very product or one of several that look alike.
     sought = max(depth, 2) if kind == "photo" else depth
-    found = nearest(field, query, limit=sought, within=within, exclude=exclude, rankers=rankers)
+    found = nearest(
+        field,
+        query,
+        limit=sought if words is None else max(depth, conf.RANKING_DEPTH),
+        within=within,
+        exclude=exclude,
+        rankers=rankers,
+        toward=None if words is None else words.directions if kind == "text" else {},
+        named=() if words is None else list(words.matches),
+    )
     order, confidence = found.candidates, None
-    if order:
+    if words is not None:
+        order = [one for one in fuse(field, words, order) if bounds[0] is None or one.similarity >= bounds[0]]
+    elif order:
         confidence = Confidence(field, found.live)
         if kind == "photo":
             same = confidence.same_products([(one.extractor_key, one.similarity) for one in order])

@@ -94,6 +94,11 @@ def product_pk(field: EmbeddingField) -> str:
     return f"{field.product}__pk" if field.product else "pk"
 
 
+def narrows(within: QuerySet[Any], field: EmbeddingField) -> bool:
+    """Return whether ``within`` may leave out products."""
+    return not _is_everything(within, field)
+
+
 def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
     """Return whether ``within`` keeps every product: a child's queryset, for one, narrows without a condition."""
     query = within.query

@@ -6,7 +6,7 @@ Entry function: ``nearest``. It never returns fewer products than asked for whil
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from . import planning
 from .candidates import listed
 from .merging import merge, rows_by_space
 from .planning import Plan, facts_from, facts_questions, make_plan
-from .query import Query, stored_queries
+from .query import Query, moved, stored_queries
 from .sql import COMPLETE, PINNED, SCANNED, owner_from, search_statement
 
 
@@ -60,16 +60,20 @@ def nearest(
     within: QuerySet[Any],
     exclude: Any = None,
     rankers: Sequence[Ranker] = (),
+    toward: Mapping[str, Any] | None = None,
+    named: Sequence[Any] = (),
 ) -> Found:
     """Return the ``limit`` nearest products; more where rankers have something to choose from, and the pinned ones too.
 
     ``query``: the vectors, one for each live space; or a ``query.stored_picture``, which is read with the facts in one
-    message, and whose product is left out. ``exclude``: the primary key of the product to leave out.
+    message, and whose product is left out. ``exclude``: the primary key of the product to leave out. ``toward``: by
+    extractor key, the direction in which words move the query; with it, even if it's empty, no rule and no evidence of
+    the query product counts. ``named``: primary keys of products to add as a pin adds them.
     """
-    found = _nearest(field, query, limit, within, exclude, rankers)
+    found = _nearest(field, query, limit, within, exclude, rankers, toward, named)
     if found.partial and len(found.candidates) < limit and isinstance(query, QuerySet):
         # The product's own vector may have moved to the new space after it was read, with the last of the old one.
-        again = _nearest(field, query, limit, within, exclude, rankers)
+        again = _nearest(field, query, limit, within, exclude, rankers, toward, named)
         return again if again.extractor_key != found.extractor_key else found
     return found
 
@@ -81,6 +85,8 @@ def _nearest(
     within: QuerySet[Any],
     exclude: Any,
     rankers: Sequence[Ranker],
+    toward: Mapping[str, Any] | None,
+    named: Sequence[Any],
 ) -> Found:
     connection = connections[router.db_for_read(field.model)]
     needs = set(needs_of(rankers))
@@ -104,11 +110,14 @@ def _nearest(
             exclude = key_reader(field.product_model, connection.alias)(answers["stored"][0][2])
         query = stored_queries(field, answers["stored"], spaces, connection)
     query_id = "" if exclude is None else str(exclude)
+    if toward is not None:
+        query = [moved(one, toward) for one in query]
+    asked = query_id if toward is None else ""
     if not query or rows is None:
         key = query[0].extractor_key if query else ""
         return Found([], True, extractor_key=key, query_id=query_id, live=spaces.live)
 
-    rules = rules_from(field, answers["rules"], query_id, connection.alias) if "rules" in needs else ()
+    rules = rules_from(field, answers["rules"], asked, connection.alias) if "rules" in needs else ()
     if not rules:
         needs.discard("rules")
     if "evidence" in needs and not answers["evidence"][0][0]:
@@ -119,9 +128,10 @@ def _nearest(
         limit = max(limit, conf.RANKING_DEPTH) + len(hidden)
 
     plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
-    pins = [rule.product_pk for rule in rules if rule.kind == "pin"]
+    pins = [*(rule.product_pk for rule in rules if rule.kind == "pin"), *named]
     how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs}
-    how["query_id"] = "" if exclude is None else key_text(field.product_model, exclude, connection.alias)
+    of_product = exclude is not None and toward is None
+    how["query_id"] = key_text(field.product_model, exclude, connection.alias) if of_product else ""
     # A search sends three messages at most: facts, rows, products. If it has sent the first, an exact scan after a
     # scan that came back short would be the fourth, so it goes into the same statement. Otherwise it is left out: it
     # rarely runs, and takes PostgreSQL a quarter of a millisecond to plan.
@@ -139,10 +149,10 @@ def _nearest(
         near = complete or [hit for hit in found if hit.part == SCANNED]
         near = sorted(near, key=lambda hit: (hit.distance, hit.pk))[:limit]
         products = {hit.product for hit in near}
-        named = [hit for hit in found if hit.part == PINNED and hit.product not in products]
+        beyond = [hit for hit in found if hit.part == PINNED and hit.product not in products]
         rankings.append(
             [_candidate(field, connection, hit, one.extractor_key, needs) for hit in near]
-            + [_candidate(field, connection, hit, one.extractor_key, needs, pinned=True) for hit in named]
+            + [_candidate(field, connection, hit, one.extractor_key, needs, pinned=True) for hit in beyond]
         )
     candidates = rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field), limit, pins)
     partial = len(query) < len(spaces.live)

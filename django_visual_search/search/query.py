@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .. import images
+from ..conf import conf
 from ..db.rows import all_rows, plain
 from ..db.statements import Answer
 from ..decoding.photos import decode_photo
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
+from ..extractors.base import l2_normalise
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
 from ..spaces import features
@@ -130,6 +132,15 @@ def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[s
     if extractor.features_key not in made:
         made[extractor.features_key] = extractor.kept_features(pixels)
     return extractor.project(made[extractor.features_key])
+
+
+def moved(query: Query, directions: Mapping[str, NDArray[np.float32]]) -> Query:
+    """Return the query moved towards the words by ``TEXT_WEIGHT``; as it is in a space that doesn't know them."""
+    direction = directions.get(query.extractor_key)
+    if direction is None:
+        return query
+    vector = np.asarray(query.vector, np.float32) + np.float32(conf.TEXT_WEIGHT) * direction
+    return replace(query, vector=l2_normalise(vector[None])[0])
 
 
 def loaded_query(field: EmbeddingField, product: Model) -> Query | None:

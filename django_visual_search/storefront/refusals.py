@@ -12,6 +12,7 @@ from ..decoding.decoder import DecoderLost
 from ..decoding.pipes import HungUpError
 from ..extractors import ExtractorUnavailable
 from ..images import ImageRefused
+from ..search import TextUnavailable
 from ..search.confidence import ConfidenceUnknown
 from .gate import Busy
 
@@ -45,9 +46,10 @@ class Refusal:
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """Return how to refuse a photo search that ended with ``error``, one of PHOTO_ERRORS or ConfidenceUnknown.
+    """Return how to refuse a photo search that ended with ``error``, one of PHOTO_ERRORS, ConfidenceUnknown or
+    TextUnavailable.
 
-    What somebody has to repair, an extractor or a database, is logged as well.
+    What somebody has to repair is logged as well.
     """
     if isinstance(error, ImageRefused):
         return Refusal(STATUS.get(error.code, 400), error.code, str(error))
@@ -61,6 +63,9 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, DatabaseFailure):
         logger.error("visual search: the database fails: %s", error, exc_info=error)
         return Refusal(503, "database", _("Search is not available at the moment."), REPAIR_SECONDS)
+    if isinstance(error, TextUnavailable):
+        logger.error("visual search: no search by text: %s", error)
+        return Refusal(400, "unavailable", _("Search by text has not been set up here."))
     # Its message is for those who run the shop.
     logger.error("visual search: no photo search: %s", error, exc_info=error)
     return Refusal(503, "unavailable", _("Photo search is not available at the moment."), REPAIR_SECONDS)

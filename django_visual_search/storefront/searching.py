@@ -1,7 +1,7 @@
 """The searches of the shop's pages, and which products a visitor may see.
 
-Entry functions: ``similar_items`` and ``search_by_photo``. Every interface, the API too, asks ``visible`` for the
-products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
+Entry functions: ``similar_items``, ``search_by_photo`` and ``search_by_words``. Every interface, the API too, asks
+``visible`` for the products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
 """
 
 from __future__ import annotations
@@ -86,13 +86,14 @@ def search_by_photo(
     limit: int = 24,
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
+    text: str | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
 ) -> SearchResults:
     """Return visible products that look like a photo. Call it in a ``gate.photo_slot()``: decoding takes memory.
 
     ``within``: as for ``similar_items``. ``min_confidence``: by default ``MIN_CONFIDENCE``, once confidence was
-    learned. The other arguments and errors: as for ``search.search_by_image``.
+    learned and there is no ``text``. The other arguments and errors: as for ``search.search_by_image``.
     """
     field, model = get_field(label), named_model(label)
     if model is None or not issubclass(model, field.product_model):
@@ -100,9 +101,33 @@ def search_by_photo(
     allowed = visible_within(model, request, within)
     started = time.perf_counter()
     how: dict[str, Any] = {"limit": limit, "within": allowed, "crop": crop, "min_similarity": min_similarity}
-    if min_confidence is None and Confidence(field):
+    how["text"] = text
+    if min_confidence is None and text is None and Confidence(field):
         min_confidence = conf.MIN_CONFIDENCE
     results = search.search_by_image(photo, label, min_confidence=min_confidence, **how)
+    _log(results, started, request)
+    return results
+
+
+def search_by_words(
+    text: str,
+    label: str,
+    request: HttpRequest | None = None,
+    *,
+    limit: int = 24,
+    within: Any = None,
+    min_similarity: float | None = None,
+) -> SearchResults:
+    """Return visible products that look like what a text says, or whose own text says it.
+
+    ``within``: as for ``similar_items``. The other arguments and errors: as for ``search.search_by_text``.
+    """
+    field, model = get_field(label), named_model(label)
+    if model is None or not issubclass(model, field.product_model):
+        model = field.product_model
+    allowed = visible_within(model, request, within)
+    started = time.perf_counter()
+    results = search.search_by_text(text, label, limit=limit, within=allowed, min_similarity=min_similarity)
     _log(results, started, request)
     return results
 

@@ -40,8 +40,8 @@ class TestSchema:
             "/visual-search/feedback/",
         } <= set(schema["paths"])
 
-    @pytest.mark.parametrize(("path", "has_text"), [(OURS, True), (DEFAULT, False)])
-    def test_uploads_are_binary_and_json_is_a_data_url(self, schema, path, has_text):
+    @pytest.mark.parametrize("path", [OURS, DEFAULT])
+    def test_uploads_are_binary_and_json_is_a_data_url(self, schema, path):
         content = operation(schema, path, "post")["requestBody"]["content"]
         upload = resolved(schema, content["multipart/form-data"]["schema"])
         data = resolved(schema, content["application/json"]["schema"])
@@ -49,8 +49,15 @@ class TestSchema:
         assert upload["required"] == data["required"] == ["image"]
         assert data["properties"]["image"]["pattern"].startswith("^data:")
         assert data["properties"]["crop"]["minItems"] == 4
-        assert ("text" in upload["properties"]) is has_text
-        assert ("text" in data["properties"]) is has_text
+        assert upload["properties"]["text"]["maxLength"] == data["properties"]["text"]["maxLength"] == 200
+
+    def test_a_search_by_text_needs_a_text(self, schema):
+        for path in ("/api/products/search-by-text/", "/visual-search/{app_label}/{model_name}/search-by-text/"):
+            names = {one["name"]: one for one in operation(schema, path, "get")["parameters"]}
+            assert names["text"]["required"] is True
+            assert "min_confidence" not in names
+            assert {"limit", "cursor", "ranking"} <= set(names)
+        assert "text" in {one["name"] for one in operation(schema, "/api/products/{id}/similar/", "get")["parameters"]}
 
     def test_hits_are_as_the_viewsets_serializer_shows_products(self, schema):
         for path, component in (

@@ -41,15 +41,17 @@ IMPORTS = {
     "django_visual_search.indexes": ["EmbeddingIndex"],
     "django_visual_search.models": [
         *("Artifact", "EmbeddingHead", "Evidence", "Feedback", "FindabilityFinding", "IndexingAttempt", "IndexingRun"),
-        *("PictureFeatures", "RankingRule", "SearchLog", "ServingSpace"),
+        *("PictureFeatures", "RankingRule", "SearchLog", "ServingSpace", "TextHead"),
     ],
     "django_visual_search.ranking": ["diversity", "feedback", "merchandise", "mmr"],
     "django_visual_search.results": ["Ranking", "SearchHit", "SearchResults", "read_token"],
     "django_visual_search.search": [
-        *("FoundObject", "ObjectResults", "SearchHit", "SearchResults", "find_objects", "next_page"),
-        *("search_by_image", "search_objects", "similar_to"),
+        *("FoundObject", "ObjectResults", "SearchHit", "SearchResults", "TextUnavailable", "find_objects", "next_page"),
+        *("search_by_image", "search_by_text", "search_objects", "similar_to"),
     ],
-    "django_visual_search.storefront": ["search_by_photo", "similar_items", "visible_within"],
+    "django_visual_search.storefront": [
+        *("search_by_photo", "search_by_words", "similar_items", "visible_within"),
+    ],
     "django_visual_search.tasks": ["aggregate", "check_findability", "embed", "sweep"],
     "django_visual_search.urls": ["app_name", "urlpatterns"],
 }
@@ -86,12 +88,15 @@ SETTINGS = [
     "RANKING_DEPTH",
     "SESSION_DAYS",
     "SWEEP_SECONDS",
+    "TEXT_FIELDS",
+    "TEXT_LANGUAGE",
+    "TEXT_WEIGHT",
     "THROTTLE_RATES",
     "THUMBNAIL",
     "VISIBLE",
 ]
 
-CHECKS = [*(f"E{number:03}" for number in range(1, 26)), *(f"W{number:03}" for number in range(1, 11))]
+CHECKS = [*(f"E{number:03}" for number in range(1, 26)), *(f"W{number:03}" for number in range(1, 14))]
 
 COMMANDS = [
     "aggregate_feedback",
@@ -127,6 +132,7 @@ TABLES = [
     "rankingrule",
     "searchlog",
     "servingspace",
+    "texthead",
 ]
 
 PERMISSIONS = ["check_findability", "view_dashboard", "view_findability", "change_indexingattempt", "add_rankingrule"]
@@ -155,6 +161,7 @@ API_HOOKS = [
     "get_visual_search_field",
     "search_by_image",
     "search_by_image_page",
+    "search_by_text",
     "similar",
     "visual_search_facets",
     "visual_search_field",
@@ -239,6 +246,7 @@ def test_addresses():
     assert reverse("visual_search:feedback").endswith("/feedback/")
     assert reverse("visual_search:photo_search", kwargs=shop).endswith("/photo/testshop/product/")
     assert reverse("visual_search:search-by-image", kwargs=shop).endswith("/testshop/product/search-by-image/")
+    assert reverse("visual_search:search-by-text", kwargs=shop).endswith("/testshop/product/search-by-text/")
     assert reverse("visual_search:similar", kwargs={**shop, "product": "1"}).endswith("/testshop/product/1/similar/")
 
 

@@ -45,6 +45,9 @@ FITTING = {
         "django_visual_search.conf.why_no_detector",
         {"MODEL": __file__, "LABELS": __file__},
     ],
+    "TEXT_FIELDS": [{}, {"testshop.Product": ["name", "category__name"]}, {"testshop.Article": ("title",)}],
+    "TEXT_LANGUAGE": ["simple", "english", "my_own"],
+    "TEXT_WEIGHT": [0, 0.5, 2],
     "RANKING": [[], ()],
     "RANKING_DEPTH": [0, 100],
     "FEEDBACK_WEIGHT": [0, 0.99],
@@ -80,6 +83,16 @@ BROKEN = {
     "MAX_SCAN_TUPLES": [*NO_WHOLE_NUMBERS, 0, 2**31],
     "DETECTOR": [3, "nowhere.detector", {}, {"MODEL": __file__}, {"MODEL": "/nowhere", "LABELS": __file__}],
     "MIN_CONFIDENCE": [-0.1, 1.1, True, "0.5", math.nan],
+    "TEXT_FIELDS": [
+        ["name"],
+        {"testshop.Product": "name"},
+        {"testshop.Product": []},
+        {"a.B": [3]},
+        {3: ["name"]},
+        None,
+    ],
+    "TEXT_LANGUAGE": ["", None, 3, "pg catalog", "x'; --"],
+    "TEXT_WEIGHT": [*NO_NUMBERS, -0.1, "0.5"],
     "RANKING": ["django_visual_search.ranking.feedback", None, {}],
     "RANKING_DEPTH": NO_WHOLE_NUMBERS,
     "FEEDBACK_WEIGHT": [*NO_NUMBERS, 1, -0.1, "0.5"],
@@ -187,7 +200,7 @@ def test_broken(settings, name, value):
             error(
                 "E019",
                 "VISUAL_SEARCH['THROTTLE_RATES'] is {'foto': '1/s'}.",
-                "Write rates such as '30/min', or None for no limit, for any of: similar, photo, feedback. "
+                "Write rates such as '30/min', or None for no limit, for any of: similar, photo, text, feedback. "
                 "Requests per visitor, by kind; a kind left out keeps its default.",
             ),
         ),

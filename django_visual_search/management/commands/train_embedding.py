@@ -14,11 +14,13 @@ from ...evaluation.catalogue import usual_labels
 from ...extractors import ExtractorUnavailable
 from ...fields.registry import get_field, only_field
 from ...learning.finetune.options import FinetuneOptions
+from ...learning.text import learn_text
 from ...learning.train import TrainedHead
 from ...spaces.artifacts import cache_directory
 from ...training.finetuning import Finetuning
 from ...training.head import backbone_for, baseline, keep_head, metrics_json, plan_for, train
 from ...training.supervision import USUAL_LABELS, gather
+from ...training.text import gather_texts, keep_text_head
 from ..progress import Progress
 
 PICTURE_LIMIT = 50_000
@@ -66,11 +68,20 @@ class Command(BaseCommand):
             help="Keep the backbone that was fine-tuned without the held-out pictures, instead of fine-tuning once "
             "more on every picture.",
         )
+        parser.add_argument(
+            "--text",
+            action="store_true",
+            help="Learn a text head instead, for searches by text in the space that serves now: from the fields in "
+            "TEXT_FIELDS, or else the product's name, description, category and brand. It is used at once.",
+        )
         parser.add_argument("--dry-run", action="store_true", help="Measure, and keep nothing but features.")
 
     def handle(self, **options: Any) -> None:
         try:
-            self._train(**options)
+            if options["text"]:
+                self._train_text(**options)
+            else:
+                self._train(**options)
         except LookupError as e:
             raise CommandError(str(e.args[0])) from e
         except (ValueError, ImproperlyConfigured, ExtractorUnavailable) as e:
@@ -147,6 +158,21 @@ class Command(BaseCommand):
             self.stdout.write(f"The head equals {row.name}, which is kept already.")
             return
         self.stdout.write(f"Kept as {row.name} ({row.key}). To let it serve: manage.py switch_embedding {row.name}")
+
+    def _train_text(self, *, label: str | None, limit: int, seed: int, dry_run: bool, **options: Any) -> None:
+        field = get_field(label) if label else only_field()
+        given = gather_texts(field, limit)
+        self.stdout.write(
+            f"{field.label}: {len(given.products)} vectors of {given.space_key}, texts from {given.source}"
+        )
+        trained = learn_text(given.texts, given.vectors, given.products, seed)
+        self._write_seconds("text head", trained.seconds)
+        self.stdout.write(f"  {trained.figures}")
+        if dry_run:
+            self.stdout.write("Dry run: nothing was kept.")
+            return
+        row = keep_text_head(field, given, trained, seed)
+        self.stdout.write(f"Kept ({len(row.data) / 1e6:.1f} MB): searches by text use it within 10 seconds.")
 
     _progress: Progress | None = None
 
