@@ -230,7 +230,7 @@ SETTINGS: dict[str, Setting] = {
         "PostgreSQL's text search configuration; `simple` takes every word as it is written.",
     ),
     "TEXT_WEIGHT": Setting(
-        0.7,
+        0.5,
         number("of at least 0", lambda value: value >= 0),
         "How far the words beside a photo or a product move the query; at 1, both weigh alike.",
     ),
