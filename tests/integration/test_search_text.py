@@ -219,7 +219,7 @@ class TestBoth:
         assert [hit.rank for hit in results] == list(range(1, 11))
 
     def test_beside_a_picture(self, learned, settings):
-        for fields in ({}, FIELDS):
+        for fields in ({"TEXT_WEIGHT": 1}, {"TEXT_WEIGHT": 0.5, **FIELDS}):
             configure(settings, **fields)
             found = 0
             for name, product in learned.items():
@@ -232,7 +232,7 @@ class TestBoth:
                 assert like.ranking.query_id == str(product.pk)
                 assert product not in [hit.product for hit in like]
                 found += (names(like)[0] == f"{other} {kind}") + (names(photo)[0] == f"{other} {kind}")
-            assert found >= (0.9 if fields else 0.5) * 2 * len(learned)
+            assert found >= (0.9 if "TEXT_FIELDS" in fields else 0.5) * 2 * len(learned)
 
     def test_without_a_text_head_the_words_still_choose(self, shop, settings):
         configure(settings, **FIELDS)
