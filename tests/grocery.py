@@ -15,7 +15,7 @@ from django.conf import settings
 
 from django_visual_search.extractors import ArtifactStore, DirectoryStore
 from django_visual_search.extractors.keras import KerasExtractor
-from django_visual_search.spaces.artifacts import DatabaseStore
+from django_visual_search.spaces.extractors import DatabaseStore
 
 GROCERY = settings.SHARED / "data" / "grocery"
 WEIGHTS = settings.SHARED / "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"

@@ -14,8 +14,7 @@ import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
-from ..db.memory import ask
-from ..db.statements import compile_query, execute_together, halfvec_text
+from ..db.statements import ask, compile_query, execute_together, halfvec_text
 from ..fields import EmbeddingField
 from ..indexing import ann
 from ..search.candidates import candidates, embedded, products

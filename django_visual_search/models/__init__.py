@@ -5,8 +5,7 @@ the shop. ``Dashboard`` and ``Findability`` are proxies: pages of the admin with
 """
 
 from .feedback import Feedback, SearchLog
-from .findability import Findability, FindabilityFinding
-from .indexing import Artifact, Dashboard, IndexingAttempt, IndexingRun
+from .indexing import Artifact, Dashboard, Findability, FindabilityFinding, IndexingAttempt, IndexingRun
 from .learning import EmbeddingHead, PictureFeatures, ServingSpace, TextHead
 from .ranking import Evidence, RankingRule
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connections, router
 
-from ..db.memory import Memory, ask
+from ..db.statements import Memory, ask
 from ..fields import EmbeddingField
 from ..fields.keys import SEPARATOR
 from ..ranking.types import Candidate

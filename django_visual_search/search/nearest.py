@@ -15,9 +15,8 @@ from django.db import connections, router
 from django.db.models import QuerySet
 
 from ..conf import conf
-from ..db.memory import ask
 from ..db.rows import key_reader, key_text
-from ..db.statements import Statement, compile_query, execute_together
+from ..db.statements import Statement, ask, compile_query, execute_together
 from ..fields import EmbeddingField
 from ..ranking.rankers import needs_of
 from ..ranking.reading import evidence_statement, ranking_values, rules_from, rules_statement

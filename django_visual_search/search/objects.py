@@ -27,8 +27,7 @@ from ..extractors.detector import DetectionModel
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
 from ..images import Box, Photo
-from ..spaces.artifacts import cache_directory
-from ..spaces.extractors import extractor_of
+from ..spaces.extractors import cache_directory, extractor_of
 from .answer import check_limit, ranked_results
 from .candidates import products
 from .query import part_queries

@@ -12,8 +12,7 @@ from dataclasses import field as dataclass_field
 from typing import Any
 
 from ..conf import conf
-from ..db.memory import Memory
-from ..db.statements import Answer, Statement
+from ..db.statements import Answer, Memory, Statement
 from ..fields import EmbeddingField
 
 MAX_EF_SEARCH = 1000  # pgvector's limit

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
-from ..db.memory import cache_key
+from ..db.statements import cache_key
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.heads import LinearHead
@@ -22,8 +22,7 @@ from ..fields.keys import embedding_key
 from ..learning.calibration import Calibration
 from ..learning.serialise import head_from
 from ..models import EmbeddingHead
-from .artifacts import DatabaseStore
-from .extractors import get_extractor
+from .extractors import DatabaseStore, get_extractor
 from .serving import Space, serving
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from django.db import connections, router
 
-from ..db.memory import Memory, ask
-from ..db.statements import Answer, Statement
+from ..db.statements import Answer, Memory, Statement, ask
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
 

@@ -15,8 +15,7 @@ import numpy as np
 from django.db import connections, router
 from numpy.typing import NDArray
 
-from ..db.memory import Memory, ask, cache_key
-from ..db.statements import Statement
+from ..db.statements import Memory, Statement, ask, cache_key
 from ..extractors import ExtractorUnavailable
 from ..extractors.base import l2_normalise
 from ..fields import EmbeddingField

@@ -29,8 +29,7 @@ from ..learning.selection import TrainingPlan, held_out, take
 from ..learning.splits import Split, unseen_pictures
 from ..learning.train import TrainedHead
 from ..models import Artifact
-from ..spaces.artifacts import DatabaseStore
-from ..spaces.extractors import get_extractor
+from ..spaces.extractors import DatabaseStore, get_extractor
 from ..spaces.features import Keeper
 from .features import EMBEDDED_AT_ONCE, AlteredView, Show, decoded_rows
 from .head import Backbone, Baseline, train

@@ -25,7 +25,7 @@ from django_visual_search.fields import EmbeddingField
 from django_visual_search.fields.registry import embedding_fields, get_field
 from django_visual_search.models import ServingSpace
 from django_visual_search.spaces import serving
-from django_visual_search.spaces.artifacts import DatabaseStore
+from django_visual_search.spaces.extractors import DatabaseStore
 
 from ..heads import EXTRACTORS, LABEL, make_head
 from ..testshop.extractors import ColourExtractor

@@ -15,9 +15,8 @@ from django.utils import timezone
 from django_visual_search.evaluation import ALTERED_VIEWS, OTHER_PICTURES, evaluate_field
 from django_visual_search.evaluation.figures import parse_floor
 from django_visual_search.evaluation.gallery import load_gallery
-from django_visual_search.evaluation.plots import missing_matplotlib
-from django_visual_search.evaluation.report import render_report
-from django_visual_search.evaluation.speed import ann_recall
+from django_visual_search.evaluation.report import missing_matplotlib, render_report
+from django_visual_search.evaluation.served import ann_recall
 from django_visual_search.evaluation.text import report_lines
 from django_visual_search.extractors.backbone import BackboneExtractor
 from django_visual_search.extractors.heads import LinearHead
@@ -200,7 +199,7 @@ class TestFigures:
             found = nearest(*args, **kwargs)
             return replace(found, candidates=found.candidates[::2])
 
-        monkeypatch.setattr("django_visual_search.evaluation.speed.nearest", missing_half)
+        monkeypatch.setattr("django_visual_search.evaluation.served.nearest", missing_half)
         assert ann_recall(field, gallery, rows).recall == pytest.approx(0.5, abs=0.05)
 
     @pytest.mark.parametrize("label", ["testshop.Poster.embedding", "testshop.Spare.embedding"])
@@ -439,7 +438,7 @@ class TestCommand:
 
     def test_without_matplotlib(self, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        monkeypatch.setattr("django_visual_search.evaluation.plots.find_spec", lambda name: None)
+        monkeypatch.setattr("django_visual_search.evaluation.report.find_spec", lambda name: None)
         assert "pip install 'django-visual-search[training]'" in missing_matplotlib()
         shop_of([2] * 3)
         with pytest.raises(CommandError, match="Reports are drawn by matplotlib"):

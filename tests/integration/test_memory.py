@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection, transaction
 
-from django_visual_search.db.memory import ENTRY_BYTES, Memory, ask, cache_key
+from django_visual_search.db.statements import ENTRY_BYTES, Memory, ask, cache_key
 
 from ..testshop.models import Category
 

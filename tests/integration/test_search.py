@@ -18,8 +18,7 @@ from django_visual_search.fields.registry import get_field
 from django_visual_search.search import query
 from django_visual_search.search.results import read_token
 from django_visual_search.spaces import serving
-from django_visual_search.spaces.artifacts import DatabaseStore
-from django_visual_search.spaces.extractors import extractor_of
+from django_visual_search.spaces.extractors import DatabaseStore, extractor_of
 
 from ..conftest import embed_all, picture, picture_file
 from ..testshop.models import (

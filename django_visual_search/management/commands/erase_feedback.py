@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from ...feedback.privacy import erase
-from ..person import add_person, sessions_of_person
+from .. import add_person, sessions_of_person
 
 
 class Command(BaseCommand):

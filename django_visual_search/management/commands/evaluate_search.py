@@ -18,8 +18,7 @@ from ...db.rows import all_rows
 from ...evaluation import evaluate_field
 from ...evaluation.catalogue import usual_labels
 from ...evaluation.figures import Evaluation, Floor, parse_floor
-from ...evaluation.plots import missing_matplotlib
-from ...evaluation.report import write_report
+from ...evaluation.report import missing_matplotlib, write_report
 from ...evaluation.served import QUERY_LIMIT, ROBUSTNESS_PICTURES, SEARCHES
 from ...evaluation.text import report_lines
 from ...extractors import ExtractorUnavailable

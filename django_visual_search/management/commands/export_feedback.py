@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ...feedback.privacy import personal_data
-from ..person import add_person, sessions_of_person
+from .. import add_person, sessions_of_person
 
 
 class Command(BaseCommand):

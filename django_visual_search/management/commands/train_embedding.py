@@ -16,7 +16,7 @@ from ...fields.registry import get_field, only_field
 from ...learning.finetune.options import FinetuneOptions
 from ...learning.text import learn_text
 from ...learning.train import TrainedHead
-from ...spaces.artifacts import cache_directory
+from ...spaces.extractors import cache_directory
 from ...training.finetuning import Finetuning
 from ...training.head import backbone_for, baseline, keep_head, metrics_json, plan_for, train
 from ...training.supervision import USUAL_LABELS, gather

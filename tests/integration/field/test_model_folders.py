@@ -12,7 +12,7 @@ from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable
 from django_visual_search.extractors.folders import check_folder, private_folder
 from django_visual_search.extractors.lite import written_model
 from django_visual_search.models import Artifact
-from django_visual_search.spaces.artifacts import DatabaseStore, cache_directory
+from django_visual_search.spaces.extractors import DatabaseStore, cache_directory
 
 
 @pytest.fixture
