@@ -10,7 +10,7 @@ shows.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from .. import search
 from ..conf import conf
 from ..feedback import log_search
 from ..fields import EmbeddingField
-from ..search import SearchHit, SearchResults
+from ..search import FoundObject, ObjectResults, SearchHit, SearchResults
 from ..search.results import Place, Ranking, read_token
 from ..storefront.cards import picture_of, picture_url, thumbnail_of, title_of, url_of
 from .bodies import Refused
@@ -67,19 +67,41 @@ def next_page_response(
     return _page_response(view, search.next_page(ranking, limit=limit, within=within), field, limit, None)
 
 
+def objects_response(
+    view: Any, found: Sequence[ObjectResults], field: EmbeddingField, within: QuerySet[Any], started: float, limit: int
+) -> Response:
+    """Log the search and return its first page, that of the whole photo, with a first page for each object in it.
+
+    ``found``: of ``search.search_objects``. Facets are counted for the whole photo alone.
+    """
+    *parts, whole = found
+    answer = first_page_response(view, whole.results, field, within, started, limit)
+    answer.data["objects"] = [
+        object_as_data(part.object) | _page_as_data(view, part.results, field, limit, None) for part in parts
+    ]
+    return answer
+
+
+def object_as_data(found: FoundObject) -> dict[str, Any]:
+    """Return what ObjectSerializer describes."""
+    return {"box": [round(edge, 4) for edge in found.box], "score": round(found.score, 4), "name": found.name}
+
+
 def _page_response(view: Any, results: SearchResults, field: EmbeddingField, limit: int, counts: Any) -> Response:
+    return Response(_page_as_data(view, results, field, limit, counts))
+
+
+def _page_as_data(view: Any, results: SearchResults, field: EmbeddingField, limit: int, counts: Any) -> dict[str, Any]:
     products = view.get_serializer([hit.product for hit in results], many=True).data
-    return Response(
-        {
-            "next": next_url(view.request, results.ranking, limit),
-            "token": page_token(results),
-            "exact": results.exact,
-            "extractor": results.extractor_key,
-            "notice": notice(results),
-            "facets": counts,
-            "results": hits_as_data(results.hits, products, field, view.request),
-        }
-    )
+    return {
+        "next": next_url(view.request, results.ranking, limit),
+        "token": page_token(results),
+        "exact": results.exact,
+        "extractor": results.extractor_key,
+        "notice": notice(results),
+        "facets": counts,
+        "results": hits_as_data(results.hits, products, field, view.request),
+    }
 
 
 # The options of a search
@@ -265,6 +287,25 @@ class PageSerializer(serializers.Serializer):
         allow_null=True,
         help_text="Number of hits on all pages by value; null on later pages.",
     )
+
+
+class ObjectSerializer(serializers.Serializer):
+    """A part of the photo that looks like a thing."""
+
+    box = serializers.ListField(
+        child=serializers.FloatField(min_value=0, max_value=1),
+        min_length=4,
+        max_length=4,
+        help_text="x0, y0, x1, y1 in fractions of the upright photo, as `crop` takes them.",
+    )
+    score = serializers.FloatField(help_text="How well the box should fit a thing, 0 to 1; 0 for the whole photo.")
+    name = serializers.CharField(help_text="What the shop's own detector calls it; empty without one.")
+
+
+class ObjectsSerializer(serializers.Serializer):
+    """The objects in a photo, best first; the last one is the whole photo."""
+
+    objects = ObjectSerializer(many=True)
 
 
 def hits_as_data(

@@ -205,7 +205,21 @@ def names_of(serializer: Any) -> tuple[str, ...]:
     return tuple(serializer().fields)
 
 
-class PhotoUpload(BesidePicture):
+class ByPhoto(BesidePicture):
+    """The options of a search by a photo."""
+
+    objects = serializers.BooleanField(
+        default=False, help_text="Whether to search by each object in the photo, too; not with `crop`."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["objects"] and attrs.get("crop"):
+            message = _("Leave this out, or 'crop': objects are looked for in the whole photo.")
+            raise serializers.ValidationError({"objects": [message]}, code="invalid")
+        return super().validate(attrs)
+
+
+class PhotoUpload(ByPhoto):
     """A photo as a file, by multipart/form-data."""
 
     image = PhotoField(help_text="The photo.", style={"input_type": "file"})
@@ -214,13 +228,26 @@ class PhotoUpload(BesidePicture):
     )
 
 
-class PhotoData(BesidePicture):
+class PhotoData(ByPhoto):
     """A photo in JSON."""
 
     image = DataURLField(help_text="The photo as a data URL, data:image/jpeg;base64,...")
     crop = CropListField(
         required=False, help_text="The part to search by: x0, y0, x1, y1 in fractions of the upright photo."
     )
+
+
+class ObjectsUpload(SearchOptions):
+    """A photo as a file, whose objects to find."""
+
+    limit = min_similarity = min_confidence = ranking = None  # type: ignore[assignment]
+    image = PhotoField(help_text="The photo.", style={"input_type": "file"})
+
+
+class ObjectsData(ObjectsUpload):
+    """A photo in JSON, whose objects to find."""
+
+    image = DataURLField(help_text="The photo as a data URL, data:image/jpeg;base64,...")  # type: ignore[assignment]
 
 
 class EventSerializer(serializers.Serializer):
@@ -239,6 +266,11 @@ class CountedSerializer(serializers.Serializer):
     """The response to a report."""
 
     counted = serializers.IntegerField(help_text="How many of the events count; repeated ones don't.")
+
+
+def objects_serializer(request: Request) -> type[SearchOptions]:
+    """Return the serializer for a file or for JSON."""
+    return ObjectsUpload if request._request.content_type == "multipart/form-data" else ObjectsData
 
 
 def photo_serializer(request: Request) -> type[SearchOptions]:

@@ -32,6 +32,8 @@ from .answers import (
     first_page_response,
     limits_context,
     next_page_response,
+    object_as_data,
+    objects_response,
     own_parameters,
     search_arguments,
     validated,
@@ -39,8 +41,23 @@ from .answers import (
 )
 from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset, check_photo_length, refusals
 from .filters import check_parameters, filter_by_text, filters_read, without_query_string
-from .inputs import BesidePicture, PhotoUpload, SearchOptions, TextSearch, names_of, photo_serializer
-from .schema import photo_page_described, photo_search_described, similar_described, text_search_described
+from .inputs import (
+    BesidePicture,
+    ObjectsUpload,
+    PhotoUpload,
+    SearchOptions,
+    TextSearch,
+    names_of,
+    objects_serializer,
+    photo_serializer,
+)
+from .schema import (
+    objects_described,
+    photo_page_described,
+    photo_search_described,
+    similar_described,
+    text_search_described,
+)
 from .throttles import PhotoThrottle, SimilarThrottle, TextThrottle
 
 if TYPE_CHECKING:
@@ -53,8 +70,12 @@ THROTTLES = {
     "search_by_image": PhotoThrottle,
     "search_by_image_page": SimilarThrottle,
     "search_by_text": TextThrottle,
+    "objects": PhotoThrottle,
 }
 """By the mixin's action."""
+
+PHOTO_ACTIONS = {"search_by_image": PhotoUpload, "objects": ObjectsUpload}
+"""The actions to which a photo is POSTed, with the serializer of a form."""
 
 
 class VisualSearchMixin(Base):
@@ -112,6 +133,9 @@ class VisualSearchMixin(Base):
             started = time.monotonic()
             within, beside = self._read_text(options.get("text"), field, within)
             how = {**beside, **search_arguments(options)}
+            if options["objects"]:
+                found = search.search_objects(photo, field.label, within=within, **how)
+                return objects_response(self, found, field, within, started, options["limit"])
             results = search.search_by_image(photo, field.label, within=within, crop=crop, **how)
             if options.get("text"):
                 results.ranking = replace(results.ranking, query_kind="text")
@@ -129,6 +153,22 @@ class VisualSearchMixin(Base):
             raise Refused(message, "cursor_missing")
         within = self.filter_queryset(queryset)
         return next_page_response(self, self.get_visual_search_field(), within, ["photo", "text"])
+
+    @objects_described
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="objects",
+        url_name="objects",
+        parser_classes=[MultiPartParser, BoundedJSONParser],
+    )
+    def objects(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return the boxes of the objects in a photo, best first."""
+        check_parameters(request, self, self.get_queryset(), ())
+        options = validated(self, objects_serializer(request), request.data)
+        with refusals(), photo_slot(request=request):
+            found = search.find_objects(options["image"], self.get_visual_search_field().label)
+        return Response({"objects": [object_as_data(one) for one in found]})
 
     @text_search_described
     @action(detail=False, methods=["get"], url_path="search-by-text", url_name="search-by-text")
@@ -181,7 +221,7 @@ class VisualSearchMixin(Base):
     # Hooks of every viewset that the mixin's actions change
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if self.action == "search_by_image":
+        if self.action in PHOTO_ACTIONS:
             with refusals():
                 refuse_when_full()
             check_charset(request._request)
@@ -192,7 +232,7 @@ class VisualSearchMixin(Base):
         super().initial(request, *args, **kwargs)
 
     def check_permissions(self, request: Request) -> None:
-        super().check_permissions(clone_request(request, "GET") if self.action == "search_by_image" else request)
+        super().check_permissions(clone_request(request, "GET") if self.action in PHOTO_ACTIONS else request)
 
     def get_throttles(self) -> list[Any]:
         ours = THROTTLES.get(self.action)
@@ -213,15 +253,16 @@ class VisualSearchMixin(Base):
 
         OPTIONS and the forms of DRF's browsable API need the latter.
         """
-        if args or "instance" in kwargs or getattr(self, "action_map", {}).get("post") != "search_by_image":
+        form = PHOTO_ACTIONS.get(getattr(self, "action_map", {}).get("post", ""))
+        if args or "instance" in kwargs or form is None:
             return super().get_serializer(*args, **kwargs)
-        return PhotoUpload(*args, context={**self.get_serializer_context(), **limits_context(self)}, **kwargs)
+        return form(*args, context={**self.get_serializer_context(), **limits_context(self)}, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(as_api_exception(exc) if self.action in THROTTLES else exc)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.action == "search_by_image" and response.status_code >= 400:
+        if self.action in PHOTO_ACTIONS and response.status_code >= 400:
             drain(request._request)
             if response.get("Retry-After"):
                 # Busy is not a fault: Django would log each 503 as an error, and send mail about it.

@@ -8,12 +8,14 @@ from typing import Any
 from rest_framework import serializers
 
 from ..fields.registry import embedding_fields
-from .answers import CURSOR, HitSerializer, PageSerializer
+from .answers import CURSOR, HitSerializer, ObjectSerializer, ObjectsSerializer, PageSerializer
 from .inputs import (
     HAS_SPECTACULAR,
     BesidePicture,
     CountedSerializer,
     Decorator,
+    ObjectsData,
+    ObjectsUpload,
     PhotoData,
     PhotoUpload,
     ReportSerializer,
@@ -34,7 +36,21 @@ def page_of(product: type[serializers.BaseSerializer], name: str) -> type[serial
     return type(f"{name}HitsSerializer", (PageSerializer,), results)
 
 
+class PhotoPageOfHits(PageSerializer):
+    """Placeholder for the same with a page for each object in the photo."""
+
+
+@functools.cache
+def photo_page_of(product: Any, name: str) -> type[serializers.Serializer]:
+    """Return ``page_of`` with ``objects``: as many pages, each with its object."""
+    page = page_of(product, name)
+    one = type(f"{name}ObjectHitsSerializer", (ObjectSerializer, page), {"__doc__": ObjectSerializer.__doc__})
+    objects = one(many=True, required=False, help_text="With `objects`: a page of hits for each object in the photo.")
+    return type(f"{name}PhotoHitsSerializer", (page,), {"objects": objects, "__doc__": PageSerializer.__doc__})
+
+
 similar_described: Decorator = unchanged
+objects_described: Decorator = unchanged
 photo_search_described: Decorator = unchanged
 photo_page_described: Decorator = unchanged
 text_search_described: Decorator = unchanged
@@ -47,21 +63,32 @@ if HAS_SPECTACULAR:
     from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 
     class PageOfHitsExtension(OpenApiSerializerExtension):
-        target_class = PageOfHits
+        target_class: Any = PageOfHits
+        name = "Hits"
 
         def get_name(self, auto_schema: Any, direction: Any) -> str:
-            return f"{self._product(auto_schema, direction)[1]}Hits"
+            return f"{self._product(auto_schema, direction)[1]}{self.name}"
 
         def get_identity(self, auto_schema: Any, direction: Any) -> Any:
-            return page_of(*self._product(auto_schema, direction))
+            return self._page(auto_schema, direction)
 
         def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
-            page = page_of(*self._product(auto_schema, direction))
+            page = self._page(auto_schema, direction)
             return auto_schema._map_serializer(page(), direction, bypass_extensions=True)
+
+        def _page(self, auto_schema: Any, direction: Any) -> type[serializers.Serializer]:
+            return page_of(*self._product(auto_schema, direction))
 
         def _product(self, auto_schema: Any, direction: Any) -> tuple[Any, str]:
             serializer = auto_schema.view.get_serializer([], many=True).child
             return type(serializer), auto_schema._get_serializer_name(serializer, direction)
+
+    class PhotoPageOfHitsExtension(PageOfHitsExtension):
+        target_class = PhotoPageOfHits
+        name = "PhotoHits"
+
+        def _page(self, auto_schema: Any, direction: Any) -> type[serializers.Serializer]:
+            return photo_page_of(*self._product(auto_schema, direction))
 
     ERRORS = {
         400: "A parameter or field is wrong; the response says which, and what would be right.",
@@ -87,8 +114,13 @@ if HAS_SPECTACULAR:
     )
     photo_search_described = extend_schema(
         request={"multipart/form-data": PhotoUpload, "application/json": PhotoData},
-        responses=_responses({200: PageOfHits}, 400, 404, 411, 413, 415, 429, 503),
+        responses=_responses({200: PhotoPageOfHits}, 400, 404, 411, 413, 415, 429, 503),
         filters=True,
+    )
+    objects_described = extend_schema(
+        request={"multipart/form-data": ObjectsUpload, "application/json": ObjectsData},
+        responses=_responses({200: ObjectsSerializer}, 400, 404, 411, 413, 415, 429, 503),
+        filters=False,
     )
     photo_page_described = extend_schema(
         parameters=[

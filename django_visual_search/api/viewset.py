@@ -54,6 +54,9 @@ def product_model(app_label: str, model_name: str) -> type[Model]:
 
 
 similar_view = ProductViewSet.as_view({"get": "similar"})
+objects_view = ProductViewSet.as_view(
+    {"post": "objects"}, parser_classes=VisualSearchMixin.objects.kwargs["parser_classes"]
+)
 search_by_image_view = ProductViewSet.as_view(
     {"post": "search_by_image", "get": "search_by_image_page"},
     parser_classes=VisualSearchMixin.search_by_image.kwargs["parser_classes"],

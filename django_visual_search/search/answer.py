@@ -65,7 +65,7 @@ def similar_to(
     bounds = min_similarity, min_confidence
     if text is None:
         return ranked_results(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
-    words = _words_beside(embedding, text, queryset, limit, depth, min_confidence)
+    words = words_beside(embedding, text, queryset, limit, depth, min_confidence)
     return ranked_results(embedding, "text", query, exclude, queryset, limit, depth, bounds, ranking, words)
 
 
@@ -95,7 +95,7 @@ def search_by_image(
     check_limit(limit)
     field = get_field(label)
     queryset = products(field, within, named_model(label))
-    words = None if text is None else _words_beside(field, text, queryset, limit, depth, min_confidence)
+    words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
     query = photo_queries(field, file, crop)
     bounds = min_similarity, min_confidence
     return ranked_results(
@@ -136,7 +136,7 @@ def search_by_text(
     return ranked_results(field, "words", query, None, queryset, limit, depth, (min_similarity, None), ranking, words)
 
 
-def _words_beside(
+def words_beside(
     field: EmbeddingField,
     text: str,
     within: QuerySet[Any],
@@ -144,6 +144,7 @@ def _words_beside(
     depth: int | None,
     min_confidence: float | None,
 ) -> Words:
+    """Return what a text beside a picture asks for. Raise ConfidenceUnknown with a ``min_confidence``."""
     if min_confidence is not None:
         raise ConfidenceUnknown("Confidence is learned of pictures: leave out min_confidence, or the text.")
     return read_words(field, check_text(text), within, max(limit, depth or 0), beside=True)

@@ -28,7 +28,7 @@ from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
 from ..images import Box, Photo
 from ..spaces.extractors import cache_directory, extractor_of
-from .answer import check_limit, ranked_results
+from .answer import check_limit, ranked_results, words_beside
 from .candidates import products
 from .query import part_queries
 from .results import SearchResults
@@ -80,6 +80,7 @@ def search_objects(
     *,
     limit: int = 12,
     within: Any = None,
+    text: str | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
     ranking: Any = None,
@@ -94,14 +95,14 @@ def search_objects(
     field = get_field(label)
     picture = _decoded(field, file)
     found = _objects_in(picture)
+    queryset = products(field, within, named_model(label))
+    words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
+    kind, bounds = "photo" if words is None else "text", (min_similarity, min_confidence)
     queries = part_queries(field, picture, [one.box for one in found])
-    bounds = min_similarity, min_confidence
-    answers = []
-    for one, query in zip(found, queries, strict=True):
-        queryset = products(field, within, named_model(label))
-        results = ranked_results(field, "photo", query, None, queryset, limit, depth, bounds, ranking)
-        answers.append(ObjectResults(one, results))
-    return answers
+    return [
+        ObjectResults(one, ranked_results(field, kind, query, None, queryset, limit, depth, bounds, ranking, words))
+        for one, query in zip(found, queries, strict=True)
+    ]
 
 
 def _decoded(field: EmbeddingField, file: Photo) -> Image.Image:

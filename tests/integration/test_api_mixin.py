@@ -346,7 +346,9 @@ class TestBrowsableAPI:
 
     def test_options(self, client):
         fields = client.options(PHOTO).json()["actions"]["POST"]
-        assert {"image", "crop", "limit", "min_confidence", "min_similarity", "ranking", "text"} == set(fields)
+        assert {"image", "crop", "limit", "min_confidence", "min_similarity", "objects", "ranking", "text"} == set(
+            fields
+        )
         assert fields["image"]["required"] is True
 
     def test_the_mixin_comes_first(self):
