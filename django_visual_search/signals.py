@@ -84,6 +84,7 @@ def embed_after_commit(
     """Mark vectors of replaced pictures as stale, in the shop's own transaction, and send the work once it commits."""
     if raw:
         return
+    using = using or router.db_for_write(sender, instance=instance)
     stored = _stored_files.pop(instance._state, set())
     saved = set()
     for field in fields_fed_by(sender):
@@ -91,6 +92,8 @@ def embed_after_commit(
         if name in instance.get_deferred_fields() or (update_fields is not None and name not in update_fields):
             continue
         saved.add(name)
+        if not _is_same_database(using, router.db_for_write(field.model)):
+            continue  # its vector is elsewhere, of another row
         replaced = name in stored and not created
         marked = replaced and _mark_stale(field, instance)
         if replaced or not _shows_current(field, instance, created):
@@ -98,9 +101,15 @@ def embed_after_commit(
             work = functools.partial(
                 _send, field, instance.pk, image_name, created or replaced, replaced and not marked
             )
-            after_commit(work, using or router.db_for_write(sender, instance=instance))
+            after_commit(work, using)
     if stored - saved:
         _stored_files[instance._state] = stored - saved
+
+
+def _is_same_database(using: str, other: str) -> bool:
+    """Return whether both aliases lead to the same database, perhaps one of them through a pooler."""
+    names = [connections[alias].settings_dict["NAME"] for alias in (using, other)]
+    return using == other or (names[0] == names[1] and bool(names[0]) and "TEST" in connections[using].settings_dict)
 
 
 def after_commit(work: Callable[[], Any], using: str | None) -> None:

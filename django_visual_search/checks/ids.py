@@ -21,6 +21,7 @@ CHECKS = {
     "E023": "`FEATURE_CACHE_ROWS` is not a number of pictures.",
     "E024": "`MIN_CONFIDENCE` is not a probability.",
     "E025": "Another setting has a wrong type or is out of range.",
+    "E026": "The vectors are in another database than the tables of this app.",
     "W002": "An extractor's runtime, weights or exported model is missing on this machine.",
     "W003": "A database lacks the extension `vector`.",
     "W004": "The extension `vector` is older than 0.8.4.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
@@ -15,6 +16,7 @@ from django.db import connections, router
 from ..fields import EmbeddingField
 from ..fields.checks import check_embedding_field, problem
 from ..fields.registry import embedding_fields
+from ..models import Evidence, Feedback, IndexingAttempt, RankingRule
 from .database import check_extension, check_indexes
 from .extractors import (
     check_dimensions,
@@ -53,7 +55,7 @@ def check_project(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMe
         messages += check_values() + check_visible() + check_rankers() + check_proxy() + check_text_fields()
         for field in fields:
             messages += check_extractor(field) or [*check_dimensions(field), *check_runtime(field)]
-    return [*_once(messages), *check_engines(fields), *check_broker(), *check_pillow()]
+    return [*_once(messages), *check_engines(fields), *check_own_tables(fields), *check_broker(), *check_pillow()]
 
 
 def check_databases(app_configs: Any = None, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -70,6 +72,27 @@ def check_databases(app_configs: Any = None, databases: Any = None, **kwargs: An
                 messages += check_runtime_and_store(field) + check_serving(field, alias)
                 messages += check_text_language(field, alias) + check_text_head(field, alias)
     return _once(messages)
+
+
+def check_own_tables(fields: list[EmbeddingField]) -> list[checks.CheckMessage]:
+    """Report fields whose vectors are in another database than this app's tables, which searches join with them."""
+    messages: list[checks.CheckMessage] = []
+    for field in fields:
+        alias = router.db_for_write(field.model)
+        elsewhere = [
+            model.__name__
+            for model in (IndexingAttempt, Evidence, RankingRule, Feedback, ContentType)
+            if router.db_for_write(model) != alias or not router.allow_migrate_model(alias, model)
+        ]
+        if elsewhere:
+            names = ", ".join(elsewhere)
+            message = f"The vectors of {field.label} are in database {alias!r}, and {names} elsewhere."
+            hint = (
+                "Let DATABASE_ROUTERS send django_visual_search and contenttypes to the database of the vectors "
+                "(db_for_read, db_for_write, allow_migrate): searches read both in one statement."
+            )
+            messages.append(problem("E026", message, hint, field))
+    return messages
 
 
 def check_engines(fields: list[EmbeddingField]) -> list[checks.CheckMessage]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.db import router
 from django.db.models import Model, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
@@ -20,7 +21,7 @@ from ..fields.registry import get_field, named_model, search_field
 from ..images import Photo
 from ..ranking.rankers import rankers_for
 from ..ranking.types import RankingContext
-from .candidates import catalogue_model, fetch, fetch_rows, products, unlimited
+from .candidates import catalogue_model, database_of, fetch, fetch_rows, products, unlimited
 from .confidence import Confidence, ConfidenceUnknown, close_enough
 from .nearest import nearest
 from .query import Query, loaded_query, photo_queries, stored_picture
@@ -58,10 +59,12 @@ def similar_to(
     """
     check_limit(limit)
     embedding = search_field(type(product), field)
-    loaded = loaded_query(embedding, product)
-    query = stored_picture(embedding, product) if loaded is None else [loaded]
     exclude = product.pk if isinstance(product, embedding.product_model) else None
     queryset = products(embedding, within, catalogue_model(embedding, type(product)))
+    if queryset._db is None and product._state.db:
+        queryset = queryset.using(router.db_for_read(embedding.model, instance=product))
+    loaded = loaded_query(embedding, product, database_of(embedding, queryset))
+    query = stored_picture(embedding, product) if loaded is None else [loaded]
     bounds = min_similarity, min_confidence
     if text is None:
         return ranked_results(embedding, "product", query, exclude, queryset, limit, depth, bounds, ranking)
@@ -96,7 +99,7 @@ def search_by_image(
     field = get_field(label)
     queryset = products(field, within, named_model(label))
     words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
-    query = photo_queries(field, file, crop)
+    query = photo_queries(field, file, crop, database_of(field, queryset))
     bounds = min_similarity, min_confidence
     return ranked_results(
         field, "photo" if words is None else "text", query, None, queryset, limit, depth, bounds, ranking, words
@@ -166,8 +169,9 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     page, shown = left[:limit], len(ranking.places)
     if len(left) > limit:
         shown = left[limit][0]
-    rows = fetch_rows(field, [place.row_pk for _, place in page])
-    confidence = Confidence(field)
+    using = database_of(field, queryset)
+    rows = fetch_rows(field, [place.row_pk for _, place in page], using)
+    confidence = Confidence(field, using=using)
     same: dict[int, float | None] = {}
     if ranking.query_kind == "photo":
         every = [(ranking.extractor_key, place.similarity) for place in ranking.places]
@@ -216,7 +220,7 @@ def ranked_results(
     if words is not None:
         order = [one for one in fuse(field, words, order) if bounds[0] is None or one.similarity >= bounds[0]]
     elif order:
-        confidence = Confidence(field, found.live)
+        confidence = Confidence(field, found.live, using=database_of(field, within))
         if kind == "photo":
             same = confidence.same_products([(one.extractor_key, one.similarity) for one in order])
             for candidate, sure in zip(order, same, strict=True):

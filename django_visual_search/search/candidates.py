@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from django.db import router
 from django.db.models import Manager, Model, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
@@ -40,6 +41,11 @@ def products(field: EmbeddingField, within: Any | None, model: type[Model] | Non
     if within._fields is not None:
         raise ValueError("'within' must yield products, without .values() or .values_list().")
     return within
+
+
+def database_of(field: EmbeddingField, within: QuerySet[Any]) -> str:
+    """Return the alias of the database to search: the one that ``within`` names, or the router's."""
+    return str(within._db or router.db_for_read(field.model))
 
 
 def catalogue_model(field: EmbeddingField, model: type[Model]) -> type[Model]:
@@ -134,11 +140,11 @@ def unlimited(within: QuerySet[Any]) -> QuerySet[Any]:
     return found.order_by()
 
 
-def fetch_rows(field: EmbeddingField, keys: list[str]) -> dict[str, Any]:
+def fetch_rows(field: EmbeddingField, keys: list[str], using: str) -> dict[str, Any]:
     """Return the rows that own the vectors, with their pictures' rows, by key as text; none where products own them."""
     if field.product is None or not keys:
         return {}
-    rows = all_rows(field.model).defer(field.name)
+    rows = all_rows(field.model, using).defer(field.name)
     if field.link is not None:
         rows = rows.select_related(field.link.name)
     return {str(row.pk): row for row in rows.filter(pk__in=keys)}

@@ -21,12 +21,12 @@ from ..spaces.serving import Space, serving
 
 
 class Confidence:
-    """The calibrations of a field's spaces; ``live``: those spaces, where they are at hand."""
+    """The calibrations of a field's spaces; ``live``: those spaces, where they are at hand; ``using``: the database."""
 
-    def __init__(self, field: EmbeddingField, live: Sequence[Space] | None = None) -> None:
+    def __init__(self, field: EmbeddingField, live: Sequence[Space] | None = None, *, using: str | None = None) -> None:
         self.field = field
-        using = router.db_for_read(field.model)
-        spaces = serving(field).live if live is None else live
+        self.using = using = using or router.db_for_read(field.model)
+        spaces = serving(field, using=using).live if live is None else live
         heads = [stored_head(using, space.head, space.key) for space in spaces if space.head is not None]
         self.by_key: dict[str, StoredHead] = {head.key: head for head in heads if head.calibration is not None}
 
@@ -69,7 +69,7 @@ class Confidence:
 
     def _categories(self, path: str, keys: Iterable[Any]) -> dict[Any, str]:
         found: dict[Any, str] = {}
-        products = all_rows(self.field.product_model, router.db_for_read(self.field.model))
+        products = all_rows(self.field.product_model, self.using)
         for key, value in products.filter(pk__in=list(keys)).order_by("pk").values_list("pk", path):
             found.setdefault(key, "" if value is None else str(value))
         return found

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.db import connections, router
+from django.db import connections
 
 from ..db.statements import Memory, ask
 from ..fields import EmbeddingField
@@ -48,9 +48,9 @@ def merge(
     return near + pinned
 
 
-def rows_by_space(field: EmbeddingField) -> dict[str, int]:
+def rows_by_space(field: EmbeddingField, using: str) -> dict[str, int]:
     """Return how many rows have a vector of each space, by extractor key, as counted a moment ago."""
-    connection = connections[router.db_for_read(field.model)]
+    connection = connections[using]
     quote, opts = connection.ops.quote_name, field.model._meta
     key = quote(opts.get_field(field.key_name).column)
     sql = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, router
+from django.db import connections
 from django.db.models import QuerySet
 
 from ..conf import conf
@@ -23,7 +23,7 @@ from ..ranking.reading import evidence_statement, ranking_values, rules_from, ru
 from ..ranking.types import Candidate, Ranker, Rule
 from ..spaces import serving
 from . import planning
-from .candidates import listed
+from .candidates import database_of, listed
 from .merging import merge, rows_by_space
 from .planning import Plan, facts_from, facts_questions, make_plan
 from .query import Query, moved, stored_queries
@@ -87,7 +87,7 @@ def _nearest(
     toward: Mapping[str, Any] | None,
     named: Sequence[Any],
 ) -> Found:
-    connection = connections[router.db_for_read(field.model)]
+    connection = connections[database_of(field, within)]
     needs = set(needs_of(rankers))
     try:
         rows, narrowed = listed(field, within, connection.alias)
@@ -153,7 +153,9 @@ def _nearest(
             [_candidate(field, connection, hit, one.extractor_key, needs) for hit in near]
             + [_candidate(field, connection, hit, one.extractor_key, needs, pinned=True) for hit in beyond]
         )
-    candidates = rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field), limit, pins)
+    candidates = (
+        rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field, connection.alias), limit, pins)
+    )
     partial = len(query) < len(spaces.live)
     return Found(
         candidates,

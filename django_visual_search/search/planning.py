@@ -31,13 +31,21 @@ ROWS_PER_EF = 10
 memory = Memory(seconds=10.0)
 """Facts, and what else a search reads before it plans: rules, and whether there is evidence."""
 
+# Of a partitioned table, PostgreSQL counts the partitions.
+ROWS = """(
+    SELECT CASE WHEN relkind <> 'p' THEN reltuples ELSE (
+        SELECT sum(greatest(leaf.reltuples, 0)) FROM pg_partition_tree(t.oid) p JOIN pg_class leaf ON leaf.oid = p.relid
+        WHERE p.isleaf)::real END
+    FROM pg_class t WHERE t.oid = %s::regclass
+)"""
+
 # Whether a valid HNSW index leads with the vector column, and the rows in the two tables (-1 if unknown).
-FACTS = """
+FACTS = f"""
 SELECT EXISTS (
     SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
     WHERE i.indrelid = %s::regclass AND m.amname = 'hnsw' AND i.indisvalid AND i.indpred IS NULL AND a.attname = %s
-), (SELECT reltuples FROM pg_class WHERE oid = %s::regclass), (SELECT reltuples FROM pg_class WHERE oid = %s::regclass)
+), {ROWS}, {ROWS}
 """
 
 

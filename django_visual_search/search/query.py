@@ -47,14 +47,16 @@ class Query:
 
 
 @sensitive_variables("file", "photo", "pixels")
-def photo_queries(field: EmbeddingField, file: images.Photo, crop: images.Box | None = None) -> list[Query]:
+def photo_queries(
+    field: EmbeddingField, file: images.Photo, crop: images.Box | None = None, using: str | None = None
+) -> list[Query]:
     """Embed a photo in every live space of the field, the one that vectors are made in first.
 
     It is decoded once, in a process of its own, and its features are made once, for spaces that share them. While two
     spaces are live, one whose extractor can't run here is logged and left out. Raises as ``decode_photo``, and
     ExtractorUnavailable where none can run, or only after the export of its model.
     """
-    extractors, problems = _live_extractors(field)
+    extractors, problems = _live_extractors(field, using)
     photo = images.read_picture(file, extractor_of(field).spec.images.max_bytes)
 
     def prepared(options: images.ImageOptions, size: int) -> NDArray[np.uint8]:
@@ -64,12 +66,14 @@ def photo_queries(field: EmbeddingField, file: images.Photo, crop: images.Box | 
     return queries
 
 
-def part_queries(field: EmbeddingField, picture: Image.Image, boxes: Sequence[images.Box]) -> list[list[Query]]:
+def part_queries(
+    field: EmbeddingField, picture: Image.Image, boxes: Sequence[images.Box], using: str | None = None
+) -> list[list[Query]]:
     """Embed parts of a photo, an ``images.load_whole`` picture: for each box what ``photo_queries`` returns.
 
     Raises ExtractorUnavailable as ``photo_queries``.
     """
-    extractors, problems = _live_extractors(field)
+    extractors, problems = _live_extractors(field, using)
 
     def prepared(options: images.ImageOptions, size: int) -> NDArray[np.uint8]:
         return np.stack(
@@ -82,14 +86,14 @@ def part_queries(field: EmbeddingField, picture: Image.Image, boxes: Sequence[im
 Problems = list[ExtractorUnavailable]
 
 
-def _live_extractors(field: EmbeddingField) -> tuple[list[Extractor], Problems]:
+def _live_extractors(field: EmbeddingField, using: str | None = None) -> tuple[list[Extractor], Problems]:
     """Return the extractors of the live spaces that can run here, and why the others can't."""
-    connection = connections[router.db_for_read(field.model)]
+    connection = connections[using or router.db_for_read(field.model)]
     was_closed = connection.connection is None
     extractors, problems = [], []
-    for space in serving(field).live:
+    for space in serving(field, using=connection.alias).live:
         try:
-            extractor = extractor_of_space(field, space)
+            extractor = extractor_of_space(field, space, connection.alias)
             if advice := extractor.export_needed():
                 raise ExtractorUnavailable(advice)
             extractors.append(extractor)
@@ -143,7 +147,7 @@ def moved(query: Query, directions: Mapping[str, NDArray[np.float32]]) -> Query:
     return replace(query, vector=l2_normalise(vector[None])[0])
 
 
-def loaded_query(field: EmbeddingField, product: Model) -> Query | None:
+def loaded_query(field: EmbeddingField, product: Model, using: str) -> Query | None:
     """Return the vector that a product was loaded with, or None where it has to be read from the database.
 
     None if the instance has no vector loaded, if two spaces are live, or if this process doesn't currently remember
@@ -153,7 +157,7 @@ def loaded_query(field: EmbeddingField, product: Model) -> Query | None:
         return None
     # An attribute that was never set would cost a query of its own.
     vector, key = product.__dict__.get(field.attname), product.__dict__.get(field.key_name)
-    spaces = remembered(field)
+    spaces = remembered(field, using)
     if vector is None or not key or spaces is None or spaces.also is not None:
         return None
     extractor_key, _ = split_key(key)

@@ -66,7 +66,7 @@ def wanted_embedding_key(field: EmbeddingField, image_name: str, *, at_any_age: 
     return embedding_key(wanted_extractor_key(field, at_any_age=at_any_age), image_name)
 
 
-def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
+def extractor_of_space(field: EmbeddingField, space: Space, using: str | None = None) -> Extractor:
     """Return the extractor that makes a space's vectors for this field.
 
     Raises ImproperlyConfigured as ``get_extractor``, and ExtractorUnavailable where a learned head no longer fits the
@@ -75,7 +75,9 @@ def extractor_of_space(field: EmbeddingField, space: Space) -> Extractor:
     base = get_extractor(space.extractor, field.dimensions)
     if space.head is None:
         return base
-    return _with_head(base, stored_head(router.db_for_read(field.model), space.head, space.key), field.dimensions)
+    return _with_head(
+        base, stored_head(using or router.db_for_read(field.model), space.head, space.key), field.dimensions
+    )
 
 
 def backbone_of(base: Extractor, backbone: dict[str, Any], dimensions: int | None) -> BackboneExtractor:

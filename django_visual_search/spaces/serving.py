@@ -47,22 +47,22 @@ class Serving:
         return (self.wanted,) if self.also is None else (self.wanted, self.also)
 
 
-def serving(field: EmbeddingField, *, at_any_age: bool = False) -> Serving:
+def serving(field: EmbeddingField, *, at_any_age: bool = False, using: str | None = None) -> Serving:
     """Return the field's spaces as the database gave them at most KNOWN_SECONDS ago; ask it where that is longer ago.
 
     ``at_any_age``: as it gave them last, for a caller who must not wait for the database; the settings' extractor
     where it never did.
     """
-    connection, statement = connections[router.db_for_read(field.model)], serving_statement(field)
+    connection, statement = connections[using or router.db_for_read(field.model)], serving_statement(field)
     if at_any_age:
         return serving_from(field, memory.get(connection, statement, at_any_age=True) or [])
     answers, _ = ask(connection, {"serving": (memory, statement)})
     return serving_from(field, answers["serving"])
 
 
-def remembered(field: EmbeddingField) -> Serving | None:
+def remembered(field: EmbeddingField, using: str) -> Serving | None:
     """Return the field's spaces where this process need not ask for them; else None."""
-    answer = memory.get(connections[router.db_for_read(field.model)], serving_statement(field))
+    answer = memory.get(connections[using], serving_statement(field))
     return None if answer is None else serving_from(field, answer)
 
 

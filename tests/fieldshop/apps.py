@@ -7,6 +7,8 @@ from django_visual_search.db.extension import create_extension
 
 def before_tables(using, **kwargs):
     create_extension(connections[using])  # the tests make all tables without migrations, which is faster
+    with connections[using].cursor() as cursor:
+        cursor.execute("CREATE SCHEMA IF NOT EXISTS shelf")
 
 
 class FieldShopConfig(AppConfig):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.db import router
 
 from django_visual_search import feedback, search
+from django_visual_search.fields.registry import get_field
+from django_visual_search.indexing import ann
 from django_visual_search.models import RankingRule
 from django_visual_search.search.results import read_token
 
@@ -129,6 +135,59 @@ class TestRow9:
         made[0].save()
         assert models.Remembered.history.filter(name="b").count() == 1
         assert len(search.similar_to(made[0])) == 5
+
+
+class TestRow12:
+    @pytest.mark.django_db(transaction=True)
+    def test_a_table_in_another_schema(self, monkeypatch):
+        monkeypatch.setattr(ann, "REBUILD_ROWS", 2)
+        made = fill(models.Shelved)
+        call_command("reindex_embeddings", "fieldshop.Shelved.embedding", "--force", "--sync", stdout=io.StringIO())
+        assert ann.existing_indexes(get_field("fieldshop.Shelved"))["shelved_hnsw"]
+        assert len(search.similar_to(made[0])) == 5
+
+
+@pytest.mark.django_db(databases=["default", "second"])
+class TestRow12Aliases:
+    @pytest.fixture
+    def everywhere(self, monkeypatch):
+        """The same keys in both databases, with other pictures; each is embedded."""
+        made = fill(models.Named)
+        monkeypatch.setattr(router, "routers", [Second()])
+        for i in range(4):
+            models.Named.objects.create(pk=made[i].pk, image=picture_file(30 + i))
+        embed_all("fieldshop.Named.embedding")
+        monkeypatch.setattr(router, "routers", [])
+        return made
+
+    def test_within_names_the_database(self, everywhere):
+        within = models.Named.objects.using("second")
+        for hits in (
+            search.similar_to(everywhere[0], within=within),
+            search.similar_to(within.get(pk=everywhere[0].pk)),
+            search.search_by_image(picture(30), "fieldshop.Named", within=within),
+        ):
+            assert {hit.product._state.db for hit in hits} == {"second"}
+            assert len(hits) >= 3
+        assert hits[0].product.pk == everywhere[0].pk
+        assert hits[0].similarity > 0.99
+        assert {hit.product._state.db for hit in search.similar_to(everywhere[0])} == {"default"}
+        assert len(search.similar_to(everywhere[0])) == 5
+
+    def test_saving_elsewhere_leaves_the_vector_alone(self, everywhere, django_capture_on_commit_callbacks):
+        other = models.Named.objects.using("second").get(pk=everywhere[0].pk)
+        with django_capture_on_commit_callbacks(using="second") as callbacks:
+            other.image.save(everywhere[0].image.name, picture_file(99), save=False)
+            other.save(using="second")
+        assert callbacks == []
+        assert ":?" not in models.Named.objects.get(pk=everywhere[0].pk).embedding_key
+
+
+class Second:
+    def db_for_read(self, model, **hints):
+        return "second"
+
+    db_for_write = db_for_read
 
 
 class TestRow16:

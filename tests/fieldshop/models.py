@@ -150,6 +150,17 @@ class Remembered(models.Model):
         indexes = [EmbeddingIndex(fields=["embedding"], name="remembered_hnsw")]
 
 
+class Shelved(models.Model):
+    """One whose table is in another schema, as Django is made to do that."""
+
+    image = models.ImageField(upload_to="shelved")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        db_table = 'shelf"."shelved'
+        indexes = [EmbeddingIndex(fields=["embedding"], name="shelved_hnsw")]
+
+
 class Variant(models.Model):
     """A product that is its own relation: searches find the parents."""
 

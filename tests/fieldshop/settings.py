@@ -8,6 +8,7 @@ DATABASES["default"] = database(
     name="field",
     tune={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
 )
+DATABASES["second"] = {**DATABASES["default"], "NAME": "second"}
 INSTALLED_APPS = [
     "modeltranslation",
     *(app for app in INSTALLED_APPS if app != "tests.testshop"),
