@@ -29,7 +29,7 @@ from ..fields.registry import get_field, named_model
 from ..images import Box, Photo
 from ..spaces.extractors import cache_directory, extractor_of
 from .answer import check_limit, ranked_results, words_beside
-from .candidates import products
+from .candidates import database_of, products
 from .query import part_queries
 from .results import SearchResults
 
@@ -98,7 +98,7 @@ def search_objects(
     queryset = products(field, within, named_model(label))
     words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
     kind, bounds = "photo" if words is None else "text", (min_similarity, min_confidence)
-    queries = part_queries(field, picture, [one.box for one in found])
+    queries = part_queries(field, picture, [one.box for one in found], database_of(field, queryset))
     return [
         ObjectResults(one, ranked_results(field, kind, query, None, queryset, limit, depth, bounds, ranking, words))
         for one, query in zip(found, queries, strict=True)
