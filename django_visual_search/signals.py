@@ -107,9 +107,11 @@ def embed_after_commit(
 
 
 def _is_same_database(using: str, other: str) -> bool:
-    """Return whether both aliases lead to the same database, perhaps one of them through a pooler."""
-    names = [connections[alias].settings_dict["NAME"] for alias in (using, other)]
-    return using == other or (names[0] == names[1] and bool(names[0]) and "TEST" in connections[using].settings_dict)
+    """Return whether both aliases lead to the same database."""
+    if using == other:
+        return True
+    entries = [connections[alias].settings_dict for alias in (using, other)]
+    return all(entries[0].get(key) == entries[1].get(key) for key in ("HOST", "PORT", "NAME"))
 
 
 def after_commit(work: Callable[[], Any], using: str | None) -> None:
