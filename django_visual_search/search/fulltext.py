@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector, SearchVectorField
 from django.core.exceptions import FieldDoesNotExist
-from django.db import router
 from django.db.models import (
     Case,
     CharField,
@@ -36,7 +35,7 @@ from ..conf import conf
 from ..db.rows import all_rows
 from ..fields import EmbeddingField
 from ..learning.text import is_unspaced, runs_of
-from .candidates import narrows, primary_keys
+from .candidates import database_of, narrows, primary_keys
 
 PAIR = 2
 """Letters of a run without spaces that are looked for together."""
@@ -89,7 +88,7 @@ def full_text_matches(
     paths = text_paths(field.product_model)
     if not paths or (only is not None and not only):
         return {}
-    rows = all_rows(field.product_model, router.db_for_read(field.model))
+    rows = all_rows(field.product_model, database_of(field, within))
     if narrows(within, field):
         rows = rows.filter(pk__in=primary_keys(within))
     if only is not None:

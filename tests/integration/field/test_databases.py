@@ -10,7 +10,7 @@ from django.db import connection, connections, router
 
 from django_visual_search import search
 from django_visual_search.checks.project import check_own_tables
-from django_visual_search.db import memory
+from django_visual_search.db.statements import ask
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
 from django_visual_search.indexing.runs import Outcome, Run
@@ -162,7 +162,7 @@ class TestRow12:
             planning.forget_facts()
             hits = search.similar_to(Product.objects.get(pk=1))
             assert {hit.product.pk for hit in hits} == {2, 3, 4, 5, 6}
-            answers, _ = memory.ask(connection, planning.facts_questions(field, connection, None))
+            answers, _ = ask(connection, planning.facts_questions(field, connection, None))
             assert answers["facts"] == [(True, 6.0, 6.0)]
         finally:
             with connection.cursor() as cursor:
