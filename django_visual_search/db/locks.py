@@ -13,6 +13,8 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
+from .rows import all_rows
+
 PAGE = 1000
 
 Change = Callable[[QuerySet[Any]], Any]
@@ -27,9 +29,9 @@ def change_free(rows: QuerySet[Any], change: Change, *, page: int = PAGE) -> lis
     keys = list(rows.order_by("pk").values_list("pk", flat=True)[:page])
     while keys:
         with transaction.atomic(using=rows.db):
-            found = (
-                rows.filter(pk__in=keys).order_by("pk").select_for_update(skip_locked=True, of=("self",), no_key=True)
-            )
+            # Of this table alone: "OF" takes no table of another schema.
+            own = all_rows(rows.model, rows.db).filter(pk__in=keys).order_by("pk")
+            found = own.select_for_update(skip_locked=True, no_key=True)
             free = list(found.values_list("pk", flat=True))
             if free:
                 change(rows.filter(pk__in=free))
