@@ -82,12 +82,19 @@ class ProductRowsAdmin(admin.ModelAdmin):
         changelist = super().get_changelist_instance(request)
         # As a list, so that the page shows the same row objects that get their products here.
         changelist.result_list = list(changelist.result_list)
-        self._load_products(changelist.result_list)
+        self._load_products(request, changelist.result_list)
         return changelist
 
-    def _load_products(self, rows: list[Any]) -> None:
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        row = super().get_object(request, *args, **kwargs)
+        if row is not None:
+            self._load_products(request, [row])
+        return row
+
+    def _load_products(self, request: HttpRequest, rows: list[Any]) -> None:
         self.prepare(rows)
-        products = load_products(key for row in rows for key in self.product_keys(row) if key)
+        keys = (key for row in rows for key in self.product_keys(row) if key)
+        products = load_products(self.admin_site, request, keys)
         for row in rows:
             setattr(row, PRODUCTS_ATTRIBUTE, products)
 
@@ -101,23 +108,21 @@ class ProductRowsAdmin(admin.ModelAdmin):
         return str(row)
 
     def product_name(self, row: Any, which: int) -> str:
-        """Return the name of one of the row's products; its key where it is gone, nothing where there is none."""
+        """Return the name of one of the row's products; its key where the user may not see it, or it is gone."""
         key, product = self._product(row, which)
         return title_of(product) if product is not None else key[1] if key else ""
 
     def cell(self, row: Any, which: int, missing: Any = "") -> SafeString | str:
-        """Return one of the row's products as a cell, or ``missing`` where there is none or it is gone."""
+        """Return one of the row's products as a cell, or ``missing`` where there is none that the user may see."""
         key, product = self._product(row, which)
         if key is None:
             return str(missing) or str(self.get_empty_value_display())
         return product_cell(self.admin_site, product, str(missing) or key[1])
 
     def _product(self, row: Any, which: int) -> tuple[ProductKey | None, Any]:
-        """Return the key of one of the row's products, and the product if it exists."""
-        if PRODUCTS_ATTRIBUTE not in row.__dict__:  # on the row's own page
-            self._load_products([row])
+        """Return the key of one of the row's products, and the product if the user may see it."""
         key = list(self.product_keys(row))[which]
-        return key, getattr(row, PRODUCTS_ATTRIBUTE).get(key) if key else None
+        return key, getattr(row, PRODUCTS_ATTRIBUTE, {}).get(key) if key else None
 
 
 class RecordAdmin(ReadOnlyAdmin, ProductRowsAdmin):

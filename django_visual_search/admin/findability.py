@@ -93,7 +93,7 @@ class FindabilityAdmin(PageAdmin):
                 (number, _query_string(**kept, p=number) if isinstance(number, int) else "")
                 for number in paginator.get_elided_page_range(page.number)
             ],
-            "shown": printed(self.admin_site, model, page),
+            "shown": printed(self.admin_site, request, model, page),
             "checks": checks,
             "may_check": self.has_check_permission(request),
             "inline": current_app.conf.task_always_eager,
@@ -180,10 +180,10 @@ class UnfindableList:
         return found
 
 
-def printed(site: AdminSite, model: type[Model], page: Page) -> list[PrintedRow]:
+def printed(site: AdminSite, request: HttpRequest, model: type[Model], page: Page) -> list[PrintedRow]:
     """Return the rows of a page, with links to the products that this admin site has."""
     found = list(page.object_list)
-    products = load_products((model, key) for row in found for key in (row.product, row.other) if key)
+    products = load_products(site, request, ((model, key) for row in found for key in (row.product, row.other) if key))
     return [
         PrintedRow(
             row,

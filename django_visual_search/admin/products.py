@@ -6,6 +6,7 @@ the value of a form field that uses the admin's own autocomplete.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import reduce
@@ -61,8 +62,8 @@ def visible_products(admin_site: Any, request: HttpRequest, model: type[Model]) 
 # Loading and showing
 
 
-def load_products(keys: Iterable[ProductKey]) -> dict[ProductKey, Model]:
-    """Return the products that exist, without their vectors: one query for each model."""
+def load_products(admin_site: Any, request: HttpRequest, keys: Iterable[ProductKey]) -> dict[ProductKey, Model]:
+    """Return the products that the user may see, without their vectors: one query for each model."""
     by_model: dict[type[Model], set[str]] = defaultdict(set)
     for model, key in keys:
         by_model[model].add(key)
@@ -70,7 +71,7 @@ def load_products(keys: Iterable[ProductKey]) -> dict[ProductKey, Model]:
     for model, texts in by_model.items():
         valid = {value: text for text in texts if (value := primary_key(model, text)) is not None}
         own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
-        for product in all_rows(model).defer(*own).filter(pk__in=list(valid)):
+        for product in visible_products(admin_site, request, model).defer(*own).filter(pk__in=list(valid)):
             found[model, valid[product.pk]] = product
     return found
 
@@ -132,14 +133,23 @@ def split_choice(choice: str) -> tuple[type[Model] | None, str]:
     """Return the product's model and key as text; None in place of the model where the text is not a choice."""
     number, _colon, key = choice.partition(":")
     try:
-        model = content_type_model(int(number)) if number.isdecimal() else None
-    except (ContentType.DoesNotExist, OverflowError):
+        model = content_type_model(int(number)) if NUMBER.fullmatch(number) else None
+    except ContentType.DoesNotExist:
         model = None
     return (model if model in choice_models() else None), key
 
 
+NUMBER = re.compile("[0-9]{1,9}")
+"""Python refuses to read thousands of digits, and no content type or page has more."""
+
+
 class ProductSelect(AutocompleteMixin, forms.Select):
-    """A select that loads its options as the admin's autocomplete fields do; the page has only the chosen one."""
+    """A select that loads its options as the admin's autocomplete fields do; the page has only the chosen one.
+
+    ``products``: as for ``ProductChoice``. A choice that the user may not see is shown by its key.
+    """
+
+    products: Any = None
 
     url_name = "%s:django_visual_search_rankingrule_products"
 
@@ -155,7 +165,7 @@ class ProductSelect(AutocompleteMixin, forms.Select):
     def _title(self, choice: str) -> str:
         model, text = split_choice(choice)
         key = primary_key(model, text) if model else None
-        product = all_rows(model).filter(pk=key).first() if model and key is not None else None
+        product = self.products(model).filter(pk=key).first() if model and key is not None else None
         return text if product is None else choice_label(product)
 
 
@@ -187,7 +197,9 @@ def choices_view(model_admin: Any, request: HttpRequest) -> JsonResponse:
         raise PermissionDenied
     term = request.GET.get("term", "").replace("\0", "").strip()
     number = request.GET.get("page", "1")
-    first = CHOICES_PAGE * (min(int(number), 1000) - 1 if number.isdecimal() and int(number) else 0)
+    if not NUMBER.fullmatch(number):
+        return JsonResponse({"detail": _("This page does not exist.")}, status=400)
+    first = CHOICES_PAGE * (min(max(int(number), 1), 1000) - 1)
     results: list[dict[str, str]] = []
     more = False
     for model in choice_models():

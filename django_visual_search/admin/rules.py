@@ -62,7 +62,7 @@ class RankingRuleForm(forms.ModelForm):
                 field: Any = self.fields[name]
                 field.products = self.products
                 field.widget = ProductSelect(RankingRule._meta.get_field(name), self.admin_site)
-                field.widget.is_required = field.required
+                field.widget.is_required, field.widget.products = field.required, self.products
                 if self.instance.pk:
                     self.initial[name] = choice_of(self.instance.content_type_id, getattr(self.instance, name))
 

@@ -16,7 +16,7 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import UserRateThrottle
 
 from ..conf import DEFAULTS, conf
-from ..feedback.sessions import client_address, is_local, visitor_part
+from ..feedback.sessions import client_address, is_local, network_part
 
 
 class VisualSearchThrottle(UserRateThrottle):
@@ -24,7 +24,7 @@ class VisualSearchThrottle(UserRateThrottle):
 
     The address is that of ``VISUAL_SEARCH["CLIENT_ADDRESS"]``, else DRF's (``NUM_PROXIES``). Where neither is set and
     the connection comes from the open internet, it is the connection's: DRF would trust a header that anybody can
-    write.
+    write. Of an IPv6 address the first 48 bits count, all of which one person may control.
     """
 
     kind = ""
@@ -37,7 +37,7 @@ class VisualSearchThrottle(UserRateThrottle):
         direct = api_settings.NUM_PROXIES is None and not is_local(str(request.META.get("REMOTE_ADDR") or ""))
         address = str(client_address(request) if conf.CLIENT_ADDRESS or direct else super().get_ident(request))
         # A header can be longer and stranger than a cache key may be.
-        return hashlib.sha256(visitor_part(address).encode()).hexdigest()
+        return hashlib.sha256(network_part(address).encode()).hexdigest()
 
     @property
     def scope(self) -> str:

@@ -1,13 +1,25 @@
-"""What commands share: the arguments of those about one person's data."""
+"""What commands share: a base class, and the arguments of those about one person's data."""
 
 from __future__ import annotations
 
 import re
 from argparse import ArgumentParser
+from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError
 
 from ..feedback.privacy import sessions_of_user
+
+
+class DatabaseCommand(BaseCommand):
+    """Says in a sentence that the database went away."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*args, **options)
+        except (InterfaceError, OperationalError) as e:
+            raise CommandError(f"The database went away. Run the command again once it is back. ({e})") from e
 
 
 def add_person(parser: ArgumentParser) -> None:

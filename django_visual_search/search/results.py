@@ -5,6 +5,7 @@ Entry functions: ``SearchResults`` and ``read_token``. A ranking has *places*, o
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from django.core import signing
 
 TOKEN_SALT = "django_visual_search.results"
 TOKEN_MAX_AGE = 24 * 60 * 60  # seconds
+CLOCK_SKEW = 60  # seconds that the clocks of two servers may differ
 SAME_PRODUCT = 0.5
 """The least ``SearchHit.same_product`` of hits that are shown as the very product."""
 SIMILARITY_UNIT = 10_000
@@ -106,6 +108,9 @@ def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
     Raises django.core.signing.BadSignature (SignatureExpired after ``max_age`` seconds).
     """
     payload = signing.loads(token, salt=TOKEN_SALT, max_age=max_age)
+    signed_at = signing.b62_decode(token.rsplit(":", 2)[1])
+    if signed_at > time.time() + CLOCK_SKEW:
+        raise signing.BadSignature("The token is from the future.")
     keys = payload["h"]
     rows, reasons = payload.get("r", keys), payload.get("w", [["visual"]] * len(keys))
     places = tuple(

@@ -4,10 +4,12 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +237,20 @@ def test_a_memory_limit_that_is_too_low_is_said(limits):
     limits(DECODE_MEMORY_MB=10)
     with pytest.raises(ExtractorUnavailable, match="DECODE_MEMORY_MB"):
         decode_photo(PHOTO, OPTIONS, 32)
+
+
+def test_row_31_hostile_exif_writes_no_warnings(capfd):
+    """Pillow reads an AVIF's EXIF on opening, and warns of each entry of its own."""
+    entries = b"".join(struct.pack("<HHLL", n, 3 + n % 5, 2**28 + n, 2**31 - n) for n in range(5000))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 5000) + entries
+    with warnings.catch_warnings(action="ignore"):
+        data = encode(quadrants(), "AVIF", exif=exif)
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        images.load(data, size=32)
+    assert warned
+    assert decode_photo(data, OPTIONS, 32).shape == (32, 32, 3)
+    decoder.stop_decoders()
+    assert capfd.readouterr().err == ""
 
 
 def test_the_largest_that_is_accepted_fits_after_others(limits):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from ... import feedback
+from .. import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Count new feedback into the evidence that rankers read. The sweep task does the same."
 
     def handle(self, **options: Any) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from ...feedback.privacy import erase
-from .. import add_person, sessions_of_person
+from .. import DatabaseCommand, add_person, sessions_of_person
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Delete the feedback and searches of one person, and undo their effect on rankings."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

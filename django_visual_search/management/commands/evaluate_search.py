@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import FieldError, ImproperlyConfigured, ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from ... import __version__
@@ -24,12 +24,13 @@ from ...evaluation.text import report_lines
 from ...extractors import ExtractorUnavailable
 from ...fields import EmbeddingField
 from ...fields.registry import embedding_fields, get_field
+from .. import DatabaseCommand
 from ..progress import Progress
 
 REPORT = "visual-search-report.html"
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Measure the present search on the shop's own pictures: recall, mAP, MRR and nDCG, by category too, its "
         "robustness, the recall of its index, and the time of a search. Changes nothing."

@@ -7,13 +7,13 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ...feedback.privacy import personal_data
-from .. import add_person, sessions_of_person
+from .. import DatabaseCommand, add_person, sessions_of_person
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Write the feedback and searches of one person as JSON."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ...db.rows import all_rows
 from ...extractors import ExtractorUnavailable
@@ -26,13 +26,14 @@ from ...findability import (
     unfindable_products,
 )
 from ...findability.report import Unfindable
+from .. import DatabaseCommand
 from ..progress import Progress
 
 MOST_ROWS = 10_000
 """Products for each reason in the JSON."""
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "List products that searches miss, and why: no picture, refused, quarantined, not embedded, drowned by "
         "look-alikes, or with the picture of another product. The last two come from a check, stored for the admin."

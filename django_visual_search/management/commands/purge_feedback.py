@@ -5,13 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ...conf import conf
 from ...feedback.privacy import purge
+from .. import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Delete feedback and logged searches older than VISUAL_SEARCH['FEEDBACK_DAYS'] days."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

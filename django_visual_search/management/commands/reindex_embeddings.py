@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Generator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import InterfaceError, OperationalError, connections, router
 
 from ... import indexing
@@ -21,6 +21,7 @@ from ...fields.registry import embedding_fields, get_field
 from ...indexing import Outcome, ann
 from ...indexing.runs import Run
 from ...models import IndexingAttempt, IndexingRun
+from .. import DatabaseCommand
 from ..celery_reindex import embed_by_workers, worker_processes
 from ..progress import Progress
 
@@ -31,7 +32,7 @@ LISTED = 20
 """Pictures without a vector that are named at the end."""
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Embed every picture whose vector is missing or out of date. Run it again after an interruption: it goes on "
         "where it stopped. Searches go on meanwhile."

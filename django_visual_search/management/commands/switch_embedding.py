@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ... import indexing
 from ...conf import conf
@@ -19,9 +19,10 @@ from ...models import EmbeddingHead
 from ...spaces.heads import key_of_space
 from ...spaces.serving import Space, forget_serving, serving
 from ...training import switching
+from .. import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Switch a field to a head that train_embedding learned, or to an extractor of the settings, while searches go "
         "on. Refuses one that was measured to be worse. After an interruption, run it again: it resumes."

@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ...evaluation.catalogue import usual_labels
 from ...extractors import ExtractorUnavailable
@@ -21,12 +21,13 @@ from ...training.finetuning import Finetuning
 from ...training.head import backbone_for, baseline, keep_head, metrics_json, plan_for, train
 from ...training.supervision import USUAL_LABELS, gather
 from ...training.text import gather_texts, keep_text_head
+from .. import DatabaseCommand
 from ..progress import Progress
 
 PICTURE_LIMIT = 50_000
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Learn from the catalogue and from feedback which pictures belong together. The result is a candidate head: "
         "`switch_embedding` lets it serve."
