@@ -8,37 +8,26 @@ takes a whole sentence of them for one word.
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector, SearchVectorField
-from django.core.exceptions import FieldDoesNotExist
-from django.db.models import (
-    Case,
-    CharField,
-    F,
-    Field,
-    FloatField,
-    ForeignObject,
-    GeneratedField,
-    Model,
-    Q,
-    QuerySet,
-    TextField,
-    Value,
-    When,
-)
+from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
+from django.db import connections
+from django.db.models import CharField, F, Field, ForeignObject, GeneratedField, Model, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Concat
 
 from ..conf import conf
-from ..db.rows import all_rows
+from ..db.rows import all_rows, key_reader, raw_key
+from ..db.statements import Statement, compile_query, execute_together
 from ..fields import EmbeddingField
 from ..learning.text import is_unspaced, runs_of
 from .candidates import database_of, narrows, primary_keys
 
 PAIR = 2
 """Letters of a run without spaces that are looked for together."""
+OPERATORS = frozenset('"-')
+"""Characters with a meaning of their own in PostgreSQL's ``websearch_to_tsquery``."""
 MOST_PARTS = 24
 """Words and pairs of letters of a text that are looked for."""
 
@@ -82,27 +71,37 @@ def full_text_matches(
     """Return the rank of the products that match, at most ``limit``, by primary key, best first.
 
     Products with more of the words rank higher; ``graded``: among those with as many, by PostgreSQL's ``ts_rank``.
-    Products that match equally well share a rank; the best have 1. ``only``: primary keys to look at. Empty without
-    ``TEXT_FIELDS``. One query, or two where no product has every word.
+    Products that match equally well share a rank; the best have 1. ``only``: primary keys to look at; of these, the
+    products with the most words match. Empty without ``TEXT_FIELDS``. One query, or two where no product has every
+    word; with ``only`` always one.
     """
     paths = text_paths(field.product_model)
     if not paths or (only is not None and not only):
         return {}
-    rows = all_rows(field.product_model, database_of(field, within))
-    if narrows(within, field):
-        rows = rows.filter(pk__in=primary_keys(within))
-    if only is not None:
-        rows = rows.filter(pk__in=list(only))
     parts = runs_of(text)
     words = [part for part in parts if not is_unspaced(part)][:MOST_PARTS]
     pairs = _pairs([part for part in parts if is_unspaced(part)])
+    if not words and not pairs:
+        return {}
     spoken = " ".join(words) if pairs else text  # quotes and minus signs, as on the web
-    for every in (True, False):
-        parted = _Parts(spoken, words, pairs, every, graded)
-        found = _ranked(_matching(rows, field.product_model, paths, parted), limit)
+    # A phrase and a minus sign mean something to a query for every word only.
+    tried = (False,) if only is not None and not OPERATORS & set(spoken) else (True, False)
+    using = database_of(field, within)
+    read = key_reader(field.product_model, using)
+    found: list[tuple[Any, float]] = []
+    for every in tried:
+        try:
+            statement = _statement(
+                field, using, paths, _Parts(spoken, words, pairs, every, graded), within, only, limit
+            )
+        except EmptyResultSet:
+            return {}
+        found = [(read(pk), rank) for pk, rank in execute_together(connections[using], [statement])[0]]
         if found or len(words) + len(pairs) < 2:
             break
-    return found
+    if tried == (False,):
+        found = [(pk, rank) for pk, rank in found if int(rank) == int(found[0][1])]
+    return _places(found)
 
 
 class _Parts(NamedTuple):
@@ -117,44 +116,85 @@ class _Parts(NamedTuple):
     graded: bool
 
 
-def _matching(rows: QuerySet[Any], model: type[Model], paths: Sequence[str], parts: _Parts) -> QuerySet[Any]:
-    """Return the matching rows with their ``visual_rank``, the larger the better."""
-    conditions, found = [], []
-    rank: Any = Value(0.0, FloatField())
-    if parts.words:
-        language = conf.TEXT_LANGUAGE
-        each = [SearchQuery(word, config=language) for word in parts.words]
-        stored = len(paths) == 1 and isinstance(output_of(field_at(model, paths[0])), SearchVectorField)
-        vector: Any = F(paths[0]) if stored else SearchVector(*paths, config=language)
-        rows = rows.annotate(visual_words=vector)
-        query: Any = SearchQuery(parts.spoken, config=language, search_type="websearch")
-        if not parts.every:
-            query = functools.reduce(operator.or_, each)
-            found += [Q(visual_words=one) for one in each]
-        conditions.append(Q(visual_words=query))
-        if parts.graded:
-            rank = SearchRank(F("visual_words"), query)  # below 1
-    if parts.pairs:
-        texts = [Coalesce(Cast(path, TextField()), Value("", TextField())) for path in paths]
-        rows = rows.annotate(visual_text=Concat(*texts, Value("", TextField()), output_field=TextField()))
-        has = [Q(visual_text__contains=pair) for pair in parts.pairs]
-        conditions += has
-        found += has if not parts.every else []
-    for one in found:
-        rank += Case(When(one, then=Value(1.0, FloatField())), default=Value(0.0, FloatField()))
-    combine = operator.and_ if parts.every else operator.or_
-    matching = rows.filter(functools.reduce(combine, conditions)) if conditions else rows.none()
-    return matching.annotate(visual_rank=rank).order_by("-visual_rank", "pk")
+def _statement(
+    field: EmbeddingField,
+    using: str,
+    paths: Sequence[str],
+    parts: _Parts,
+    within: QuerySet[Any],
+    only: Collection[Any] | None,
+    limit: int,
+) -> Statement:
+    """Return SQL for (product's key, rank), the larger the better. Raises EmptyResultSet for an empty ``within``."""
+    texts, params = _texts(field.product_model, tuple(paths), conf.TEXT_LANGUAGE, using)
+    wheres: list[Statement] = []
+    if narrows(within, field):
+        keys = primary_keys(within)
+        wheres.append(_one_of(field, keys, using) if isinstance(keys, list) else _in(compile_query(keys, using)))
+    if only is not None:
+        wheres.append(_one_of(field, only, using))
+
+    language, like = conf.TEXT_LANGUAGE, connections[using].ops.prep_for_like_query
+    each: list[Statement] = [("plainto_tsquery(%s::regconfig, %s)", (language, word)) for word in parts.words]
+    query = _joined(" || ", each)
+    if parts.every:
+        query = ("websearch_to_tsquery(%s::regconfig, %s)", (language, parts.spoken))
+    has_pair: list[Statement] = [("text LIKE %s", (f"%{like(pair)}%",)) for pair in parts.pairs]
+    conditions = ([_around("words @@ ({})", query)] if parts.words else []) + has_pair
+    wheres.append(_around("({})", _joined(" AND " if parts.every else " OR ", conditions)))
+
+    ranks: list[Statement] = [("0.0", ())]
+    if not parts.every:
+        found = [_around("words @@ {}", word) for word in each] + has_pair
+        ranks += [_around("CASE WHEN {} THEN 1 ELSE 0 END", one) for one in found]
+    if parts.words and parts.graded:
+        ranks.append(_around("ts_rank(words, {})", query))  # below 1
+    where, rank = _joined(" AND ", wheres), _joined(" + ", ranks)
+    columns = ", ".join(["m.pk", *["words"] * bool(parts.words), *["text"] * bool(parts.pairs)])
+    # OFFSET 0 keeps PostgreSQL from computing the words of a match again for each part of its rank.
+    sql = (
+        f"SELECT pk, ({rank[0]})::float8 AS rank FROM (SELECT {columns} FROM ({texts}) AS m (pk, words, text) "
+        f"WHERE {where[0]} OFFSET 0) AS matching ORDER BY rank DESC, pk LIMIT {limit:d}"
+    )
+    return sql, (*rank[1], *params, *where[1])
 
 
-def _ranked(matching: QuerySet[Any], limit: int) -> dict[Any, int]:
-    found: dict[Any, int] = {}
+@functools.lru_cache(maxsize=64)
+def _texts(model: type[Model], paths: tuple[str, ...], language: str, using: str) -> Statement:
+    """Return SQL for (key, words, text) of each product; ``words`` as in an index of the same SearchVector."""
+    stored = len(paths) == 1 and isinstance(output_of(field_at(model, paths[0])), SearchVectorField)
+    words: Any = F(paths[0]) if stored else SearchVector(*paths, config=language)
+    texts = [Coalesce(Cast(path, TextField()), Value("", TextField())) for path in paths]
+    text = Concat(*texts, Value("", TextField()), output_field=TextField())
+    rows = all_rows(model, using).annotate(visual_words=words, visual_text=text)
+    return compile_query(rows.values_list("pk", "visual_words", "visual_text"), using)
+
+
+def _in(keys: Statement) -> Statement:
+    return _around("m.pk IN ({})", keys)
+
+
+def _one_of(field: EmbeddingField, keys: Collection[Any], using: str) -> Statement:
+    return "m.pk = ANY(%s)", ([raw_key(field.product_model, key, using) for key in keys],)
+
+
+def _joined(operator: str, parts: Sequence[Statement]) -> Statement:
+    return operator.join(sql for sql, _ in parts), tuple(value for _, params in parts for value in params)
+
+
+def _around(template: str, part: Statement) -> Statement:
+    return template.format(part[0]), part[1]
+
+
+def _places(found: Sequence[tuple[Any, float]]) -> dict[Any, int]:
+    """Return the place of each primary key by its rank, where equal ones share a place."""
+    places: dict[Any, int] = {}
     place, before = 0, None
-    for number, (pk, score) in enumerate(matching.values_list("pk", "visual_rank")[:limit], 1):
-        if score != before:
-            place, before = number, score
-        found.setdefault(pk, place)
-    return found
+    for number, (pk, rank) in enumerate(found, 1):
+        if rank != before:
+            place, before = number, rank
+        places.setdefault(pk, place)
+    return places
 
 
 def _pairs(runs: Sequence[str]) -> list[str]:

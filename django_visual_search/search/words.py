@@ -6,11 +6,10 @@ Entry functions: ``check_text``, ``read_words``, and ``fuse``, which makes one o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db import router
 from django.db.models import QuerySet
 from numpy.typing import NDArray
 
@@ -23,7 +22,7 @@ from ..ranking.types import Candidate
 from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.serving import serving
 from ..spaces.text import PlacedText, placed_text, text_heads
-from .candidates import product_pk
+from .candidates import database_of, product_pk
 from .fulltext import full_text_matches, text_paths
 from .query import Query
 
@@ -53,6 +52,8 @@ class Words:
     """Primary keys of products whose text matches, with their ranks, best first."""
     complete: bool
     """Whether ``matches`` are all that match."""
+    using: str
+    """Alias of the database that is searched."""
     beside: bool
     """Whether the text stands beside a picture. Then products that have the words rank by looks."""
 
@@ -106,17 +107,18 @@ def read_words(field: EmbeddingField, text: str, within: QuerySet[Any], limit: i
             + f" `manage.py train_embedding {field.label} --text`, or set VISUAL_SEARCH['TEXT_FIELDS']"
             f"[{field.product_model._meta.label!r}]."
         )
+    using = database_of(field, within)
     if beside and places.by_key:
-        return Words(text, places.by_key, {}, complete=False, beside=True)
+        return Words(text, places.by_key, {}, complete=False, using=using, beside=True)
     most = max(limit, conf.RANKING_DEPTH)
     matches = full_text_matches(field, text, within, most, graded=not beside)
-    return Words(text, places.by_key, matches, complete=len(matches) < most, beside=beside)
+    return Words(text, places.by_key, matches, complete=len(matches) < most, using=using, beside=beside)
 
 
 def standing_queries(field: EmbeddingField, words: Words) -> list[Query]:
     """Return in each space the middle of the pictures of the best matches, for a text that nothing else places."""
     path = product_pk(field)
-    rows = all_rows(field.model, router.db_for_read(field.model)).filter(
+    rows = all_rows(field.model, words.using).filter(
         **{f"{path}__in": list(words.matches)[:STANDING], f"{field.name}__isnull": False}
     )
     by_key: dict[str, list[Any]] = {}
@@ -140,15 +142,16 @@ def fuse(field: EmbeddingField, words: Words, candidates: Sequence[Candidate]) -
     matches = words.matches
     if not words.complete:
         unknown = [candidate.product_pk for candidate in candidates if candidate.product_pk not in matches]
-        every = all_rows(field.product_model)
+        every = all_rows(field.product_model, words.using)
         also = full_text_matches(field, words.text, every, len(unknown), only=unknown, graded=not words.beside)
         after = max(matches.values(), default=0)
         matches = matches | {pk: after + rank for pk, rank in also.items()}
-    near = [replace(c, pinned=False) for c in candidates if not c.pinned or c.product_pk in matches]
+    near = [candidate for candidate in candidates if not candidate.pinned or candidate.product_pk in matches]
     near.sort(key=lambda candidate: -candidate.score)
     scores = [candidate.score for candidate in near]
     fused = []
     for place, candidate in enumerate(near, 1):
+        candidate.pinned = False
         value = 1 / (RANK_OFFSET + place)
         if candidate.product_pk in matches:
             value += 1 / (RANK_OFFSET + matches[candidate.product_pk])

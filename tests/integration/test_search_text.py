@@ -176,6 +176,9 @@ class TestFullText:
         assert names(by_text("mug", within=some)) == ["blue mug"]
         assert names(by_text("mug", within=some.order_by("pk")[:1])) == ["blue mug"]
         assert names(by_text("mug", within=some.none())) == []
+        both = some.union(Product.objects.filter(name__startswith="red"))
+        assert set(names(by_text("mug", within=both))) == {"blue mug", "red mug"}
+        assert names(by_text("mug", within=both.order_by("name")[:4])) == ["blue mug"]
 
     def test_a_product_without_a_vector_is_not_found(self, shop):
         Product.objects.filter(name="blue mug").update(embedding=None)
