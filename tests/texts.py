@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
-from django.core.files.base import ContentFile
 from PIL import Image
 
-from .conftest import embed_all
+from django_visual_search import images
+from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
+
+from .shop_api import key_of
 from .testshop.models import Category, Product
 
 LABEL = "testshop.Product.embedding"
@@ -28,13 +32,26 @@ def look(kind: str, colour: str, seed: int = 0) -> bytes:
     return file.getvalue()
 
 
+@functools.cache
+def _vectors() -> np.ndarray:
+    pictures = [(kind, colour) for kind in KINDS for colour in COLOURS]
+    extractor = extractor_of(get_field(LABEL))
+    pixels = [images.load(look(*picture, seed), size=32) for seed, picture in enumerate(pictures)]
+    return extractor(np.stack([np.asarray(one) for one in pixels]))
+
+
 def fill_shop() -> dict[str, Product]:
-    """Create and embed a product of every kind in every colour. Return them by name."""
-    shop = {}
+    """Create a product of every kind in every colour, with its vector. Return them by name."""
     categories = {kind: Category.objects.create(name=f"{kind}s") for kind in KINDS}
-    for number, (kind, colour) in enumerate((kind, colour) for kind in KINDS for colour in COLOURS):
-        picture = ContentFile(look(kind, colour, number), name=f"{number}.jpg")
-        name = f"{colour} {kind}"
-        shop[name] = Product.objects.create(name=name, category=categories[kind], image=picture)
-    embed_all(LABEL)
-    return shop
+    names = [(kind, colour) for kind in KINDS for colour in COLOURS]
+    products = Product.objects.bulk_create(
+        Product(
+            name=f"{colour} {kind}",
+            category=categories[kind],
+            image=f"products/{number}.jpg",
+            embedding=vector,
+            embedding_key=f"{key_of(LABEL)}:products/{number}.jpg",
+        )
+        for number, ((kind, colour), vector) in enumerate(zip(names, _vectors(), strict=True))
+    )
+    return {product.name: product for product in products}
