@@ -40,7 +40,10 @@ def check_dimensions(field: EmbeddingField) -> list[checks.CheckMessage]:
     if width == field.dimensions:
         return []
     message = f"'dimensions' is {field.dimensions}, but extractor {field.extractor!r} gives vectors of {width} numbers."
-    hint = f"Write dimensions={width} and make a migration, or choose another extractor."
+    hint = (
+        f"Write dimensions={width} and make a migration, which empties the column, or choose another extractor. Sweeps "
+        "or reindex_embeddings fill the column again."
+    )
     return [problem("E011", message, hint, field)]
 
 

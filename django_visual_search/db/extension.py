@@ -8,6 +8,8 @@ from django.contrib.postgres.operations import CreateExtension
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router, transaction
 
+from .widths import forget_vectors_of
+
 ADVICE = (
     "The PostgreSQL extension 'vector' (pgvector, 0.8.4 or later) is not in database {name!r} and this user may not or "
     "can't create it ({error}). Ask your database administrator to install pgvector on the server and to run, in that "
@@ -59,5 +61,6 @@ def extension_version(connection: Any) -> str | None:
 
 def before_migrate(*, using: str, plan: list[Any] | None = None, **kwargs: Any) -> None:
     """Receive ``pre_migrate``: a shop's app may sort before ours, and its migrations do not depend on ours."""
+    forget_vectors_of(plan or [])
     if plan and router.allow_migrate(using, "django_visual_search"):
         create_extension(connections[using])

@@ -260,7 +260,8 @@ class TestExtractor:
             error(
                 11,
                 "'dimensions' is 256, but extractor 'default' gives vectors of 48 numbers.",
-                "Write dimensions=48 and make a migration, or choose another extractor.",
+                "Write dimensions=48 and make a migration, which empties the column, or choose another extractor. "
+                "Sweeps or reindex_embeddings fill the column again.",
                 field,
             )
         ]

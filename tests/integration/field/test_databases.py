@@ -6,10 +6,14 @@ import time
 
 import pytest
 from django.core.management import call_command
-from django.db import connection, connections, router
+from django.db import connection, connections, models, router
+from django.db.migrations import AlterField, Migration
+from django.db.migrations.state import ModelState, ProjectState
+from pgvector.django import HalfVectorField, HnswIndex
 
 from django_visual_search import search
 from django_visual_search.checks.project import check_own_tables
+from django_visual_search.db.extension import before_migrate
 from django_visual_search.db.statements import ask
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
@@ -88,6 +92,61 @@ class TestRow17:
 
     def test_direct_connections_are_told_apart(self, db):
         assert not ann.is_pooled(connection)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRow10:
+    """A changed width."""
+
+    @pytest.mark.parametrize("backwards", [False, True])
+    def test_the_migration_works(self, backwards):
+        def shelf(dimensions):
+            text = models.TextField(null=True)
+            fields = [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("note", text),
+                ("own", HalfVectorField(dimensions=8)),
+                ("embedding_key", text),
+            ]
+            fields += [("embedding", HalfVectorField(dimensions=dimensions, null=True))]
+            index = HnswIndex(fields=["embedding"], name="shelf_hnsw", opclasses=["halfvec_cosine_ops"])
+            state = ProjectState()
+            state.add_model(ModelState("shelves", "Shelf", fields, {"indexes": [index]}))
+            return state
+
+        def operation(name, **options):
+            return AlterField("shelf", name, HalfVectorField(**options))
+
+        wide, migration = shelf(256), Migration("0002", "shelves")
+        migration.operations = [
+            operation("embedding", dimensions=128, null=True),
+            operation("own", dimensions=8, null=True),
+        ]
+        plan = [(migration, False)]
+        with connection.schema_editor() as editor:
+            if backwards:
+                wide = migration.mutate_state(wide)
+            editor.create_model(wide.apps.get_model("shelves", "shelf"))
+        try:
+            model = wide.apps.get_model("shelves", "shelf")
+            width = model._meta.get_field("embedding").dimensions
+            model.objects.create(note="n", own=[1] * 8, embedding=[1] * width, embedding_key="x:a.jpg")
+            before_migrate(using="default", plan=plan)
+            with connection.schema_editor() as editor:
+                state = shelf(256) if backwards else wide.clone()
+                after = migration.unapply(state, editor) if backwards else migration.apply(state, editor)
+            row = after.apps.get_model("shelves", "shelf").objects.get()
+            assert [row.note, row.embedding, row.embedding_key] == ["n", None, None]
+            assert len(row.own.to_list() if hasattr(row.own, "to_list") else row.own) == 8
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'embedding' AND "
+                    "attrelid = 'shelves_shelf'::regclass"
+                )
+                assert cursor.fetchone() == (f"halfvec({256 if backwards else 128})",)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("DROP TABLE shelves_shelf")
 
 
 class Elsewhere:
