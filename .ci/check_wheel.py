@@ -1,5 +1,6 @@
 """Checks that a wheel holds whatever the package needs (``check_wheel.py FILE``), and that it works once installed
-(``--installed``, with the Python that it is installed in)."""
+(``--installed``, with the Python that it is installed in).
+"""
 
 import subprocess
 import sys

@@ -25,7 +25,6 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields
@@ -53,7 +52,7 @@ class DashboardAdmin(PageAdmin):
 
     def get_page_context(self, request: HttpRequest) -> dict[str, Any]:
         figures = [field_figures(field) for field in embedding_fields()]
-        is_running = any(one.command is not None and one.command.running for one in figures)
+        is_running = any(one.command is not None and one.command.run.is_running for one in figures)
         return {
             "title": _("Visual search dashboard"),
             "here": _("Dashboard"),
@@ -117,12 +116,6 @@ class RunProgress:
     """Progress of a run in IndexingRun, as of its last report."""
 
     run: IndexingRun
-
-    @property
-    def running(self) -> bool:
-        """Whether it is still running: it reports at least once in two leases."""
-        silent = timezone.now() - self.run.updated_at
-        return self.run.finished_at is None and silent < timedelta(seconds=2 * conf.LEASE_SECONDS)
 
     @property
     def processed(self) -> int:

@@ -98,7 +98,7 @@ class FindabilityAdmin(PageAdmin):
             "may_check": self.has_check_permission(request),
             "inline": current_app.conf.task_always_eager,
             "reload_seconds": RELOAD_SECONDS
-            if any((check is not None and check.running) or _awaited(request, check) for _l, check, _o in checks)
+            if any((check is not None and check.run.is_running) or _awaited(request, check) for _l, check, _o in checks)
             else None,
         }
 

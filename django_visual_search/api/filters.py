@@ -38,7 +38,7 @@ def check_parameters(request: Request, view: Any, queryset: QuerySet[Any], own: 
         return
     accepted = {*own, *undeclared, *_of_filters(view, queryset), *_of_rest_framework(view)}
     if unknown := sorted(name for name in set(request.query_params) - accepted if not TRACKING.fullmatch(name)):
-        message = _("There is no such parameter. There are: %(known)s.") % {"known": ", ".join(sorted(accepted))}
+        message = _("Unknown parameter. Accepted parameters: %(known)s.") % {"known": ", ".join(sorted(accepted))}
         raise ValidationError({name: [message] for name in unknown}, code="unknown")
 
 

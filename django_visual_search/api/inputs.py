@@ -24,6 +24,7 @@ from rest_framework.request import Request
 
 from ..images import ImageRefused, check_crop
 from ..search.words import LONGEST_TEXT
+from ..storefront.refusals import translated
 
 STRING: dict[str, Any] = {"type": "string", "example": "0.1,0.1,0.9,0.9"}
 ARRAY_OF_FOUR: dict[str, Any] = {
@@ -92,7 +93,7 @@ class CropField(serializers.Field):
         try:
             return check_crop(numbers)
         except ImageRefused as refused:
-            raise serializers.ValidationError(str(refused), code=refused.code) from None
+            raise serializers.ValidationError(translated(refused), code=refused.code) from None
 
     def to_representation(self, value: Any) -> Any:
         return list(value)
@@ -162,7 +163,7 @@ class SearchOptions(serializers.Serializer):
             data = {name: data[name] for name in data if not (is_form and data[name] == "")}
             unknown = data.keys() - self.fields.keys() - {"csrfmiddlewaretoken"}
             if unknown:
-                message = _("There is no such field. There are: %(known)s.") % {"known": ", ".join(self.fields)}
+                message = _("Unknown field. Accepted fields: %(known)s.") % {"known": ", ".join(self.fields)}
                 # JSON may have half a surrogate pair, which no response could repeat.
                 names = sorted(str(name).encode(errors="replace").decode() for name in unknown)
                 raise serializers.ValidationError({name: [message] for name in names}, code="unknown")

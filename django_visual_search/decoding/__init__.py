@@ -1,5 +1,6 @@
-"""Decode pictures in processes of their own, with limits of memory and time: no picture can take a worker or a web
-process down, or hold it up.
+"""Decode pictures in processes with limits of memory and time.
+
+No picture can take a worker or a web process down, or hold it up.
 
 Entry functions: ``photos.decode_photo`` for a photo that somebody searches by, ``pool.get_pool`` for pictures of the
 catalogue. A *decoder* is one such process; the *pool* is all those that index for this process.

@@ -11,6 +11,7 @@ the parent.
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import resource
@@ -24,6 +25,7 @@ from typing import IO
 from PIL import Image
 
 from .. import images
+from ..images.options import gettext_noop
 
 HEADER = struct.Struct(">cQ")
 SIDES = struct.Struct(">II")
@@ -31,6 +33,7 @@ SETTINGS, PICTURE, END = b"s", b"p", b"e"
 FINISHED, PIXELS, REFUSED = b".", b"+", b"-"
 READY = b"."
 """The first byte that the process writes: it can decode."""
+TOO_MUCH_MEMORY = gettext_noop("This picture takes too much memory to decode. Save it smaller.")
 
 FRESH = 75
 """Exit status for "memory ran out, but other pictures were decoded before": a new process may have enough."""
@@ -108,11 +111,11 @@ def decode(data: bytes, settings: DecodeSettings, *, fresh: bool) -> tuple[bytes
     except images.ImageRefused as e:
         if e.code == "memory" and not fresh:
             os._exit(FRESH)
-        return REFUSED, f"{e.code}\n{e}".encode()
+        return REFUSED, json.dumps([e.code, e.message, e.values]).encode()
     except MemoryError:
         if not fresh:
             os._exit(FRESH)
-        return REFUSED, b"memory\nThis picture takes too much memory to decode. Save it smaller."
+        return REFUSED, json.dumps(["memory", TOO_MUCH_MEMORY, {}]).encode()
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)

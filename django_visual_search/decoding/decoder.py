@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import pickle
 import signal
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..images import ImageOptions, ImageRefused
-from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIDES, DecodeSettings
+from ..images.options import gettext_noop
+from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIDES, TOO_MUCH_MEMORY, DecodeSettings
 from .interpreter import ROOT, python_command
 from .pipes import Pipes, SilentError
 
@@ -235,8 +237,11 @@ def _answer(kind: bytes, body: bytes, settings: DecodeSettings) -> Decoded:
         if len(body) != 3 * width * height or max(width, height) > 2 * settings.size:
             raise EOFError("Not a picture of the size that was asked for.")
         return np.frombuffer(body, np.uint8).reshape(height, width, 3)
-    code, _, message = body.decode(errors="replace").partition("\n")
-    return ImageRefused(code, message)
+    try:
+        code, message, values = json.loads(body)
+        return ImageRefused(str(code), str(message), dict(values))
+    except (TypeError, ValueError, KeyError) as e:
+        raise EOFError("Not a refusal.") from e
 
 
 def _end_of(status: int | None, silent: bool) -> Decoded | None:
@@ -244,7 +249,9 @@ def _end_of(status: int | None, silent: bool) -> Decoded | None:
     seconds = conf.DECODE_SECONDS
     if status == -signal.SIGPROF:
         return ImageRefused(
-            "time", f"Decoding this picture takes more than {CPU_SHARE * seconds:g} s. Save it again, or smaller."
+            "time",
+            gettext_noop("Decoding this picture takes more than %(seconds)g s. Save it again, or smaller."),
+            {"seconds": CPU_SHARE * seconds},
         )
     if status == -signal.SIGALRM or silent:
         return DecoderLost("decode_time", "Decoding this picture took too long and was stopped.")
@@ -253,7 +260,7 @@ def _end_of(status: int | None, silent: bool) -> Decoded | None:
 
 def _crash(status: int | None) -> Decoded:
     if status == FRESH:
-        return ImageRefused("memory", "This picture takes too much memory to decode. Save it smaller.")
+        return ImageRefused("memory", TOO_MUCH_MEMORY)
     return DecoderLost(
         "decode_crash",
         "The process that decoded this picture ended: the file crashes the decoder or takes too much memory.",

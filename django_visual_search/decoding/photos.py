@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..conf import conf
 from ..images import Box, ImageOptions, ImageRefused
+from ..images.options import gettext_noop
 from .child import DecodeSettings
 from .decoder import Decoder, DecoderLost, PictureFile, decode_settings
 
@@ -65,7 +66,7 @@ def _decoded(photo: PictureFile, settings: DecodeSettings) -> NDArray[np.uint8]:
     with _decoders.one(wait=conf.DECODE_SECONDS) as decoder:
         [decoded] = decoder.decode([lambda: photo], settings, _visitor.get())
     if isinstance(decoded, DecoderLost) and decoded.code == "decode_crash":
-        raise ImageRefused("corrupt", "The picture is broken. Save or photograph it again.") from decoded
+        raise ImageRefused("corrupt", gettext_noop("The picture is broken. Save or photograph it again.")) from decoded
     if isinstance(decoded, Exception):
         raise decoded
     return decoded

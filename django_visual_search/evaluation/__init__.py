@@ -3,7 +3,8 @@
 Entry functions: ``evaluate_field`` measures the search as it serves now; ``measure_space`` any extractor. ``figures``
 holds the results, ``text`` and ``report`` show them. A *task* says what the query is and what is right; the *gallery*
 is what may be found; *altered views* stand in for a second picture of a product. May import ``search``, ``indexing``,
-``spaces``, ``learning`` and everything below them."""
+``spaces``, ``learning`` and everything below them.
+"""
 
 from .served import evaluate_field
 from .space import ALTERED_VIEWS, OTHER_PICTURES, measure_space

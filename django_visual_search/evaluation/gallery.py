@@ -103,8 +103,10 @@ def load_gallery(
 
 
 def other_pictures(gallery: Gallery, rows: Indices) -> tuple[Indices, PerQuery] | None:
-    """Measure queries by their product's other pictures. Return the rows that are queries, and their measures; None
-    where no product has another picture."""
+    """Measure queries by their product's other pictures; return the rows that are queries, and their measures.
+
+    None where no product has another picture.
+    """
     several = rows[pictures_each(gallery.catalogue.products)[rows] > 1]
     if not len(several):
         return None
@@ -114,8 +116,10 @@ def other_pictures(gallery: Gallery, rows: Indices) -> tuple[Indices, PerQuery] 
 
 
 def same_labelled(gallery: Gallery, rows: Indices, path: str) -> tuple[Indices, PerQuery] | None:
-    """Measure queries by pictures of other products with the query's label, as ``other_pictures`` does; None where no
-    two products share one."""
+    """Measure queries by pictures of other products with the query's label, as ``other_pictures`` does.
+
+    None where no two products share a label.
+    """
     labels = np.array(gallery.catalogue.labels[path], object)
     labelled = rows[labels[rows] != ""]
     if not len(labelled):

@@ -103,8 +103,10 @@ VIEWS_EACH = 2
 
 @dataclass(frozen=True)
 class EmbeddedPictures:
-    """The readable pictures: their places among those requested, vectors ``(n, d)``, and vectors of altered views of
-    some, ``(v, d)``, with the row (of ``vectors``) that each shows."""
+    """The readable pictures: their places among those requested, and vectors ``(n, d)``.
+
+    ``views``: vectors of altered views of some, ``(v, d)``. ``shown``: the row of ``vectors`` that each shows.
+    """
 
     places: NDArray[np.intp]
     vectors: Vectors

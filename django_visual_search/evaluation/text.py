@@ -89,8 +89,10 @@ def caveats(evaluation: Evaluation) -> Iterator[str]:
 
 
 def held_out_rows(learned: ServingHead) -> list[list[str]]:
-    """Return the head's figures from training as rows of (task and when, *MEASURE_NAMES, queries); entries in any other
-    form are left out."""
+    """Return the head's figures from training as rows of (task and when, *MEASURE_NAMES, queries).
+
+    Entries in any other form are left out.
+    """
     rows = []
     for entry in learned.held_out:
         for when in ("before", "after"):

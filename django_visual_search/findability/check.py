@@ -7,7 +7,6 @@ smaller, compressed copy of itself would be.
 
 from __future__ import annotations
 
-import datetime
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from django.db import router, transaction
 from django.utils import timezone
 from PIL import Image
 
-from ..conf import conf
 from ..db.rows import all_rows
 from ..evaluation.gallery import Gallery, load_gallery
 from ..evaluation.pictures import Unreadable, as_photo, encoded, large_pictures, prepare_photo
@@ -102,10 +100,9 @@ def check(
 
 
 def running(label: str) -> bool:
-    """Return whether a check of that field is running: it reports at least once in two leases."""
-    recent = timezone.now() - datetime.timedelta(seconds=2 * conf.LEASE_SECONDS)
-    runs = IndexingRun.objects.filter(label=label, kind=IndexingRun.Kind.FINDABILITY, finished_at=None)
-    return runs.filter(updated_at__gt=recent).exists()
+    """Return whether a check of that field is running."""
+    runs = IndexingRun.objects.filter(label=label, kind=IndexingRun.Kind.FINDABILITY)
+    return any(run.is_running for run in runs)
 
 
 def _rows_by_product(gallery: Gallery) -> dict[str, list[int]]:

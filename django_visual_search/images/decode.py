@@ -14,7 +14,7 @@ from PIL import Image
 
 from .formats import BrokenError, exif_orientation, gif_size, jpeg_essentials, png_essentials, sniff, webp_size
 from .heif import check_heif
-from .options import Box, ImageOptions, ImageRefused, check_pixels, check_size
+from .options import Box, ImageOptions, ImageRefused, check_pixels, check_size, gettext_noop
 from .profiles import safe_profile
 
 # The plugin is called directly: Image.open would let other plugins see the bytes, adopt a phone's JPEG as MPO (several
@@ -59,7 +59,9 @@ class Source:
         kind = sniff(data)
         if kind is None or kind not in options.formats:
             raise ImageRefused(
-                "format", f"The file is not a picture in an accepted format. Save it as {_either(options.formats)}."
+                "format",
+                gettext_noop("The file is not a picture in an accepted format. Save it as %(formats)s."),
+                {"formats": _either(options.formats)},
             )
         self.format = kind
         self.profile: bytes | None = None
@@ -88,7 +90,8 @@ class Source:
             self.data, self.exif, self.scans = jpeg.data, jpeg.exif, jpeg.scans
             if jpeg.frame not in (0xC0, 0xC1, 0xC2):
                 raise ImageRefused(
-                    "format", "This kind of JPEG (arithmetic or lossless) is not accepted. Save it again."
+                    "format",
+                    gettext_noop("This kind of JPEG (arithmetic or lossless) is not accepted. Save it again."),
                 )
         else:
             cost = DECODE_COST[self.format]
@@ -103,11 +106,16 @@ class Source:
                 raise
             raise ImageRefused(
                 "heic",
-                "HEIC photos can't be read here. Send the photo as JPEG, or have django-visual-search[heic] installed.",
+                gettext_noop(
+                    "HEIC photos can't be read here. Send the photo as JPEG, "
+                    "or have django-visual-search[heic] installed."
+                ),
             ) from None
         if not getattr(plugin, "SUPPORTED", True):
             raise ImageRefused(
-                "format", f"This server's Pillow was built without {self.format}. Save the picture as JPEG."
+                "format",
+                gettext_noop("This server's Pillow was built without %(format)s. Save the picture as JPEG."),
+                {"format": self.format},
             )
         return getattr(plugin, name)(BytesIO(self.data))
 
@@ -124,7 +132,8 @@ class Source:
             check_pixels(width, height, self.jpeg_cost, self.options)
             if width * height * self.scans > MAX_SCAN_PIXELS:
                 raise ImageRefused(
-                    "pixels", "The JPEG has too many passes for its size. Save it again, not progressive."
+                    "pixels",
+                    gettext_noop("The JPEG has too many passes for its size. Save it again, not progressive."),
                 )
 
     def _cost(self) -> float:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image, ImageChops, ImageFilter
 
 from .decode import Source
-from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop
+from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop, gettext_noop
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
@@ -107,10 +107,12 @@ def _refused() -> Iterator[None]:
         raise
     except MemoryError:
         raise ImageRefused(
-            "memory", "There was not enough memory for the picture. Scale it down and try again."
+            "memory", gettext_noop("There was not enough memory for the picture. Scale it down and try again.")
         ) from None
     except Exception as error:  # Pillow and its plugins raise a dozen kinds, struct.error and zlib.error among them
-        raise ImageRefused("corrupt", "The picture is truncated or broken. Save or photograph it again.") from error
+        raise ImageRefused(
+            "corrupt", gettext_noop("The picture is truncated or broken. Save or photograph it again.")
+        ) from error
 
 
 def read_picture(source: Photo, max_bytes: int) -> memoryview:
@@ -126,11 +128,12 @@ def read_picture(source: Photo, max_bytes: int) -> memoryview:
             pass  # a raw stream may return less than requested
         data = file.getbuffer()
     if not data:
-        raise ImageRefused("empty", "The file is empty. Choose a picture.")
+        raise ImageRefused("empty", gettext_noop("The file is empty. Choose a picture."))
     if len(data) > max_bytes:
         raise ImageRefused(
             "too_large",
-            f"The file is larger than {max_bytes / 2**20:.3g} MB. Save the picture smaller or at a lower quality.",
+            gettext_noop("The file is larger than %(most).3g MB. Save the picture smaller or at a lower quality."),
+            {"most": max_bytes / 2**20},
         )
     return data
 
@@ -140,7 +143,9 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Imag
     width, height = source.shown
     if min((region[2] - region[0]) * width, (region[3] - region[1]) * height) < options.min_side:
         raise ImageRefused(
-            "crop", f"The crop box is too small: at least {options.min_side} pixels on each side are needed."
+            "crop",
+            gettext_noop("The crop box is too small: at least %(least)d pixels on each side are needed."),
+            {"least": options.min_side},
         )
     shortest = options.fit != "pad"
     picture, finer = source.render(region, OVERSAMPLE * size, shortest=shortest)

@@ -26,15 +26,25 @@ CODES = {
 
 
 class ImageRefused(ValueError):  # noqa: N818 (the issue names it)
-    """The input is not accepted: ``code``, a key of CODES, is for programs, ``str(e)``, a sentence, for people."""
+    """The input is not accepted: ``code``, a key of CODES, is for programs, ``str(e)``, a sentence, for people.
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+    ``message``: the sentence in English, with a ``%(name)s`` for each of ``values``, so that it can be translated.
+    """
+
+    def __init__(self, code: str, message: str, values: dict[str, Any] | None = None) -> None:
+        super().__init__(message % values if values else message)
         self.code = code
+        self.message = message
+        self.values = values or {}
 
-    def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str]]:
-        # Decoders run in their own process, and the default would lose the code between processes.
-        return type(self), (self.code, str(self))
+    def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str, dict[str, Any]]]:
+        # The default would lose the code.
+        return type(self), (self.code, self.message, self.values)
+
+
+def gettext_noop(text: str) -> str:
+    """Mark a sentence for translation where it is shown. As Django's, which this package doesn't import."""
+    return text
 
 
 def _limit(default: float) -> Any:
@@ -110,17 +120,24 @@ class ImageOptions:
 
 def check_size(width: int, height: int, options: ImageOptions) -> None:
     """Raise ImageRefused for a picture that is too small, too large or too thin."""
+    size = {"width": width, "height": height}
     if min(width, height) < options.min_side:
         raise ImageRefused(
             "side",
-            f"The picture is only {width} x {height} pixels. Use one of at least {options.min_side} on each side.",
+            gettext_noop(
+                "The picture is only %(width)d x %(height)d pixels. Use one of at least %(least)d on each side."
+            ),
+            {**size, "least": options.min_side},
         )
     if max(width, height) > options.max_side:
         raise ImageRefused(
-            "side", f"The picture is {width} x {height} pixels. Use one of at most {options.max_side} on each side."
+            "side",
+            gettext_noop("The picture is %(width)d x %(height)d pixels. Use one of at most %(most)d on each side."),
+            {**size, "most": options.max_side},
         )
     if max(width, height) > options.max_aspect * min(width, height):
-        raise ImageRefused("side", f"The picture is too thin: {width} x {height} pixels. Crop it nearer to a square.")
+        thin = gettext_noop("The picture is too thin: %(width)d x %(height)d pixels. Crop it nearer to a square.")
+        raise ImageRefused("side", thin, size)
     check_pixels(width, height, 0, options)
 
 
@@ -130,8 +147,11 @@ def check_pixels(width: int, height: int, bytes_per_pixel: float, options: Image
     if pixels > options.max_pixels or pixels * bytes_per_pixel > options.max_memory:
         raise ImageRefused(
             "pixels",
-            f"The picture is too large to decode: {width} x {height} pixels. "
-            "Scale it down, for example to 2000 pixels on the longest side.",
+            gettext_noop(
+                "The picture is too large to decode: %(width)d x %(height)d pixels. "
+                "Scale it down, for example to 2000 pixels on the longest side."
+            ),
+            {"width": width, "height": height},
         )
 
 
@@ -143,9 +163,14 @@ def check_crop(crop: Any) -> Box:
     try:
         x0, y0, x1, y1 = (float(value) for value in crop)
     except (TypeError, ValueError, OverflowError):
-        raise ImageRefused("crop", "The crop box must be four numbers: left, top, right and bottom.") from None
+        raise ImageRefused(
+            "crop", gettext_noop("The crop box must be four numbers: left, top, right and bottom.")
+        ) from None
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         raise ImageRefused(
-            "crop", "The crop box must lie in the picture: 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1, as fractions."
+            "crop",
+            gettext_noop(
+                "The crop box must lie in the picture: 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1, as fractions."
+            ),
         )
     return x0, y0, x1, y1

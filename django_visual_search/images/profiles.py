@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from .formats import MAX_PROFILE
-from .options import ImageRefused
+from .options import ImageRefused, gettext_noop
 
 MAX_TAGS = 100  # as LittleCMS
 MAX_STAGES = 16
@@ -34,7 +34,8 @@ def safe_profile(profile: bytes | None) -> bytes | None:
         pipeline = profile[start : start + 4] == b"mpet"
         if pipeline and int.from_bytes(profile[start + 12 : start + 16], "big") > MAX_STAGES:
             raise ImageRefused(
-                "profile", "The picture's colour profile would take too long to apply. Save the picture in sRGB."
+                "profile",
+                gettext_noop("The picture's colour profile would take too long to apply. Save the picture in sRGB."),
             )
         if pipeline or name in FLOAT_PIPELINES:
             safe[entry : entry + 4] = UNUSED

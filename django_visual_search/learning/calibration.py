@@ -63,7 +63,8 @@ MOST_MARGIN = 0.2
 
 def margins(similarities: NDArray[Any] | Sequence[float]) -> Floats:
     """Return by how much each product of an answer is more similar than the best of the others, ``(n,)``: below zero
-    for all but the first, and MOST_MARGIN where there is no other."""
+    for all but the first, and MOST_MARGIN where there is no other.
+    """
     own = np.asarray(similarities, np.float64)
     if len(own) < 2:
         return np.full(len(own), MOST_MARGIN)
@@ -240,7 +241,8 @@ Fit = Callable[[Floats, Floats, Floats], Callable[[Floats], Floats]]
 
 def left_out(fit: Fit, x: Floats, y: Floats, w: Floats, fold: NDArray[np.intp]) -> Floats:
     """Return the probabilities, ``(n,)``, by what ``fit`` learns without the pair's own fold; NaN where that can't be
-    learned."""
+    learned.
+    """
     found = np.full(len(x), np.nan)
     for i in range(FOLDS):
         train, test = fold != i, fold == i
@@ -286,7 +288,8 @@ def isotonic(
 
 def platt(similarities: Floats, right: Floats, weights: Floats) -> ConfidenceCurve:
     """Fit a logistic curve by maximum likelihood, its targets kept off 0 and 1 (J. Platt, "Probabilistic outputs for
-    support vector machines", 1999). Level where the likelihood would have it fall."""
+    support vector machines", 1999). Level where the likelihood would have it fall.
+    """
     centre, spread = float(similarities.mean()), float(similarities.std()) or 1.0
     z = (similarities - centre) / spread
     (slope,), level = logistic(z[:, None], right, weights)
@@ -296,7 +299,8 @@ def platt(similarities: Floats, right: Floats, weights: Floats) -> ConfidenceCur
 
 def logistic(z: Floats, right: Floats, weights: Floats) -> tuple[Floats, float]:
     """Return the factors, ``(f,)``, none below zero, and the constant of the likeliest logistic function of ``z``,
-    ``(n, f)``; its targets are kept off 0 and 1 (see ``platt``)."""
+    ``(n, f)``; its targets are kept off 0 and 1 (see ``platt``).
+    """
     require()
     from sklearn.linear_model import LogisticRegression
 
@@ -341,7 +345,8 @@ def calibration_error(
 ) -> float:
     """Return the expected calibration error (ECE): how far confidence is from the share of right hits, over bins of
     equally many pairs (K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for natural language
-    processing models", 2015). Pairs of equal confidence share a bin. 0 where there are none."""
+    processing models", 2015). Pairs of equal confidence share a bin. 0 where there are none.
+    """
     p, y = np.asarray(confidence, float), np.asarray(right, float)
     w = np.ones(len(p)) if weights is None else np.asarray(weights, float)
     order = np.argsort(p, kind="stable")

@@ -224,7 +224,8 @@ STRANGER_SIDE = 256
 
 def draw_strangers(count: int, seed: int = 0) -> list[Image.Image]:
     """Draw ``count`` RGB pictures of 256² pixels: noise, soft patches, flat shapes, lines of text, blank walls and
-    pages of print, in turn."""
+    pages of print, in turn.
+    """
     makers = (_noise, _patches, _shapes, _text, _wall, _page)
     return [makers[i % len(makers)](np.random.default_rng([seed, i])) for i in range(count)]
 

@@ -88,7 +88,8 @@ def _two_best(similarities: NDArray[Any], products: Indices) -> tuple[Floats, Fl
 
 def learn_identification(found: Found) -> Identification:
     """Learn from first hits of known and unknown photos. Raises ValueError where all or none are the same product, and
-    ExtractorUnavailable without scikit-learn."""
+    ExtractorUnavailable without scikit-learn.
+    """
     x = np.stack([found.similarities, np.clip(found.margins, -MOST_MARGIN, MOST_MARGIN)], axis=1)
     y = found.same.astype(np.float64)
     if not 0 < y.sum() < len(y):

@@ -119,7 +119,8 @@ class HeadLearner:
         self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int
     ) -> tuple[float | None, Floats, Floats]:
         """Return the shrinkage used, named and residual directions; remembered, as heads of other residuals share
-        them."""
+        them.
+        """
         key = (weights, shrinkage, most, dimensions)
         if self._last is None or self._last[0] != key:
             used, named = self._named(weights, shrinkage, most)
@@ -177,7 +178,8 @@ NOTHING_WITHIN = 1e-10
 
 class Moments:
     """Means and covariances that heads are made from. ``features``: ``(n, f)``; ``labels`` and errors: see
-    ``learn_head``. ``at_once``: rows in double precision at a time."""
+    ``learn_head``. ``at_once``: rows in double precision at a time.
+    """
 
     def __init__(self, features: NDArray[np.floating[Any]], labels: Labels, at_once: int = ROWS_AT_ONCE) -> None:
         features = np.asarray(features)
@@ -267,7 +269,8 @@ class Moments:
 
     def ledoit_wolf(self, weights: tuple[float, ...]) -> float:
         """Estimate how far to shrink the covariance within classes (O. Ledoit and M. Wolf, "A well-conditioned
-        estimator for large-dimensional covariance matrices", 2004)."""
+        estimator for large-dimensional covariance matrices", 2004).
+        """
         require()
         from sklearn.covariance import ledoit_wolf_shrinkage
 

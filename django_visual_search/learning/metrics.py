@@ -32,7 +32,8 @@ class PerQuery:
     def mean(self, rows: NDArray[Any] | slice = slice(None)) -> Metrics:
         """Average over the queries ``rows`` (an index array or a mask), without those that have nothing right to find.
 
-        Raises ValueError where no query is left."""
+        Raises ValueError where no query is left.
+        """
         answerable = ~np.isnan(self.average_precision[rows])
         if not answerable.any():
             raise ValueError("No query has anything right to find, so nothing can be measured.")

@@ -207,7 +207,8 @@ def near_duplicates(
 
 def _components(count: int, one: Indices, other: Indices) -> Indices:
     """Return the connected component of each of ``count`` nodes with edges from ``one`` to ``other``, numbered by their
-    lowest node."""
+    lowest node.
+    """
     require()
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -1,11 +1,14 @@
-"""Bookkeeping of indexing: attempts at embedding a picture, the latest runs over a field, exported models, and products
-that a check found hard to find.
-"""
+"""Bookkeeping of indexing: attempts, runs over a field, exported models, and products that are hard to find."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from ..conf import conf
 
 
 class IndexingAttempt(models.Model):
@@ -66,6 +69,12 @@ class IndexingRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label}: {self.get_kind_display()}"
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether it goes on, by its last report: a run reports at least once in two leases."""
+        silent = timezone.now() - self.updated_at
+        return self.finished_at is None and silent < timedelta(seconds=2 * conf.LEASE_SECONDS)
 
 
 class Dashboard(IndexingRun):

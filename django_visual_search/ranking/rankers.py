@@ -94,9 +94,9 @@ LEAST = 0.1
 
 
 def feedback(candidates: list[Candidate], context: RankingContext) -> list[Candidate]:
-    """Order the candidates by distance * (1 - FEEDBACK_WEIGHT * u), where u in -1..1 is how much better or worse than
-    the candidates' average a hit did for this query.
+    """Order the candidates by distance * (1 - FEEDBACK_WEIGHT * u).
 
+    u in -1..1 is how much better or worse than the candidates' average a hit did for this query.
     With weight w (0 <= w < 1) no hit is passed by one more than (1 + w) / (1 - w) times as far: 3 times at the default
     of 0.5. That is of the cosine distance; of the Euclidean one (``l2``) its square root. Distances below 0.001 count
     as 0.001. Hits that moved because of their own evidence get the reason "feedback", or "disliked" where they fell.

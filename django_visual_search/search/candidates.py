@@ -76,8 +76,10 @@ def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[A
 
 
 def listed(field: EmbeddingField, within: QuerySet[Any], using: str) -> tuple[Statement, bool]:
-    """Return the candidates as SQL giving (row's key, product's key, vector, vector's key), and whether ``within``
-    narrows them. Raises EmptyResultSet where Django knows that nothing matches.
+    """Return the candidates as SQL, and whether ``within`` narrows them.
+
+    The SQL gives (row's key, product's key, vector, vector's key). Raises EmptyResultSet where Django knows that
+    nothing matches.
     """
     if _is_everything(within, field):
         return _all_listed(field, using), False

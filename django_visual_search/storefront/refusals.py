@@ -45,14 +45,19 @@ class Refusal:
         return self.status if self.retry_after else 422
 
 
-def refusal_of(error: Exception) -> Refusal:
-    """Return how to refuse a photo search that ended with ``error``, one of PHOTO_ERRORS, ConfidenceUnknown or
-    TextUnavailable.
+def translated(error: ImageRefused) -> str:
+    """Return why a picture is refused in the current language."""
+    sentence = _(error.message)
+    return sentence % error.values if error.values else sentence
 
-    What somebody has to repair is logged as well.
+
+def refusal_of(error: Exception) -> Refusal:
+    """Return how to refuse a search that ended with ``error``.
+
+    ``error``: one of PHOTO_ERRORS, ConfidenceUnknown or TextUnavailable. What somebody has to repair is logged as well.
     """
     if isinstance(error, ImageRefused):
-        return Refusal(STATUS.get(error.code, 400), error.code, str(error))
+        return Refusal(STATUS.get(error.code, 400), error.code, translated(error))
     if isinstance(error, Busy | DecoderLost):
         sentence = _("Too many photo searches are running. Try again in a few seconds.")
         return Refusal(503, "busy", sentence, (error if isinstance(error, Busy) else Busy()).retry_after)

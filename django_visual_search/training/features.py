@@ -55,7 +55,8 @@ def catalogue_features(
 ) -> CatalogueFeatures:
     """Return the features of every picture, or of some ``rows``.
 
-    Raises ExtractorUnavailable where the extractor can't run."""
+    Raises ExtractorUnavailable where the extractor can't run.
+    """
     every = range(len(catalogue)) if rows is None else rows
     return _features(field, extractor, catalogue, every, extractor.features_key, lambda picture, i: picture, show)
 
@@ -70,7 +71,8 @@ def view_features(
 ) -> list[CatalogueFeatures]:
     """Return the features of ``count`` altered views of the pictures ``rows``, one result for each number of view.
 
-    ``show`` starts again for each. Raises ExtractorUnavailable where the extractor can't run."""
+    ``show`` starts again for each. Raises ExtractorUnavailable where the extractor can't run.
+    """
     return [
         _features(
             field,

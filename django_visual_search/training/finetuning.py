@@ -129,7 +129,8 @@ class Finetuning:
 
     def run(self, options: FinetuneOptions, before: Baseline, kind: str | None, *, again: bool) -> Finetuned:
         """Fine-tune, learn a head and measure both. ``again``: fine-tune once more on everything, for as many epochs as
-        were best, to serve. Raises ValueError and ExtractorUnavailable as ``learning.finetune`` does."""
+        were best, to serve. Raises ValueError and ExtractorUnavailable as ``learning.finetune`` does.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say("decoding")
         self.pixels.write(self.extractor, self.show)

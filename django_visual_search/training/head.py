@@ -148,7 +148,8 @@ def train(
     inner: Sequence[Split] | None = None,
 ) -> TrainedHead:
     """Learn a head from ``given``. ``kind``: the label by which hits are of the right kind, if any; ``inner`` and
-    errors: see ``learning.train.train_head``."""
+    errors: see ``learning.train.train_head``.
+    """
     return train_head(
         given.features.astype(np.float32),
         given.labels,

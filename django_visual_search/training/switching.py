@@ -135,7 +135,8 @@ def announce(field: EmbeddingField, space: Space) -> float:
 def roll_back(field: EmbeddingField) -> tuple[Space, float]:
     """Go back to the space before the latest switch, finished or not. Return it, and seconds as ``announce`` does.
 
-    Raises SwitchRefused where there was no switch."""
+    Raises SwitchRefused where there was no switch.
+    """
     with transaction.atomic(using=router.db_for_write(field.model)):
         row = _row(field)
         if row is None:

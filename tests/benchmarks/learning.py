@@ -69,7 +69,8 @@ class Shop:
     @cache  # noqa: B019 - one shop a run
     def features(self, name: str) -> np.ndarray:
         """``(n, f)``: "classic", "224", "320", "max" (pooling), each with "flip"; views joined by "&"; "a+b": side by
-        side, rows unit."""
+        side, rows unit.
+        """
         if "+" in name:
             return np.hstack([l2_normalise(self.features(part)) for part in name.split("+")])
         base, mirrored = (name, "") if name.startswith(("whole", "centre")) else name.partition("-")[::2]
@@ -268,7 +269,8 @@ def replaced(**options) -> HeadSettings:
 
 def confidence(shop: Shop, seeds: int) -> None:
     """Heads and their confidence, learned from 70 % of the photos and drawn pictures: how sure are they of the rest,
-    and of other drawn pictures and photos of other things, with a hit of the same coarse class being right too?"""
+    and of other drawn pictures and photos of other things, with a hit of the same coarse class being right too?
+    """
     columns = ("right first hits kept", "wrong ones rejected", "drawn rejected", "photos rejected", "Brier", "ECE")
     print(f"\n| at a confidence of 0.5 | {' | '.join(columns)} |\n|---|---|---|---|---|---|---|")
     for name in ("classic", "224", "224+classic"):

@@ -178,7 +178,7 @@ class TestRuns:
         client.force_login(staff())
         response = client.get(PAGE)
         progress = figures_of(response).command
-        assert (progress.running, progress.percent, progress.processed) == (True, 50, 100)
+        assert (progress.run.is_running, progress.percent, progress.processed) == (True, 50, 100)
         assert progress.rate == pytest.approx(10, rel=0.05)
         assert progress.left.total_seconds() == pytest.approx(10, abs=1)
         page = response.content.decode()
@@ -197,7 +197,7 @@ class TestRuns:
         self.run(ago=4000, total=200, done=90, updated_at=timezone.now() - datetime.timedelta(hours=1))
         client.force_login(staff())
         response = client.get(PAGE)
-        assert not figures_of(response).command.running
+        assert not figures_of(response).command.run.is_running
         assert re.search(r"No progress for 1\shour, after 90 pictures", response.content.decode())
         assert "http-equiv" not in response.content.decode()
 
@@ -207,7 +207,7 @@ class TestRuns:
         Product.objects.create(name="A", image=picture_file(1))
         embed_all()
         figures = figures_of(client.get(PAGE))
-        assert (figures.sweep.run.done, figures.sweep.running, figures.current) == (1, False, 1)
+        assert (figures.sweep.run.done, figures.sweep.run.is_running, figures.current) == (1, False, 1)
 
 
 class TestPlot:

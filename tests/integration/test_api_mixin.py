@@ -169,7 +169,7 @@ class TestFilters:
             "ordering, price_max, price_min, ranking, search, tags, text",
         )
         accepted = f"category, cursor, format, {ours}, {filters}"
-        assert answer.json() == {name: [f"There is no such parameter. There are: {accepted}."]}
+        assert answer.json() == {name: [f"Unknown parameter. Accepted parameters: {accepted}."]}
         assert search_by_photo(client, f"{PHOTO}?{name}=1").status_code == 400
 
     @pytest.mark.parametrize("name", ["utm_source", "gclid", "fbclid", "msclkid", "_ga", "ref", "mc_cid"])

@@ -152,7 +152,7 @@ def test_without_the_extra(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     unknown, upload, data, report, loaded = done.stdout.splitlines()
-    assert "There are: cursor, format, limit, search." in unknown
+    assert "Accepted parameters: cursor, format, limit, search." in unknown
     assert "'image': [\"Send the photo as a file" in upload
     assert "'image': [\"Send the photo as a data URL" in data
     assert "token" in report

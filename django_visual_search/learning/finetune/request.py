@@ -62,7 +62,8 @@ def below_zero(values: Values) -> NDArray[np.bool_]:
 
 def classes_of(name: str, values: Values, count: int, train: Indices, most: int) -> tuple[NDArray[np.int32], int, int]:
     """Return the class of each picture to learn from, numbered from 0, -1 for all others; the number of classes; and
-    how many with the fewest pictures were left out beyond ``most``."""
+    how many with the fewest pictures were left out beyond ``most``.
+    """
     given = grouping(name, values, count).classes.copy()
     given[below_zero(values)] = -1
     own = np.full(count, -1, np.int32)

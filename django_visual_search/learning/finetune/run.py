@@ -209,7 +209,8 @@ class HeldOut:
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]], task: str, most: int, seed: int) -> HeldOut:
         """Draw about ``most`` pictures of ``arrays`` (target, scenes, train, held_out): values of the target label at
-        random, with all their pictures."""
+        random, with all their pictures.
+        """
         target, train, held = arrays["target"], arrays["train"], arrays["held_out"]
         values = np.unique(target[held][target[held] >= 0])
         chosen: list[int] = []
@@ -245,7 +246,8 @@ RESERVE_SECONDS = 20.0
 
 def rate_factor(progress: float) -> float:
     """Return the share of the full learning rate at ``progress``, 0 to 1, of the training (I. Loshchilov and F. Hutter,
-    "SGDR: stochastic gradient descent with warm restarts", 2017)."""
+    "SGDR: stochastic gradient descent with warm restarts", 2017).
+    """
     if progress < WARM_UP:
         return progress / WARM_UP
     return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
@@ -253,7 +255,8 @@ def rate_factor(progress: float) -> float:
 
 def next_progress(progress: float, steps_left: int) -> float:
     """Return ``progress`` after one of ``steps_left`` steps. By the remaining rather than the planned steps, so that
-    the rate still falls smoothly to 0 when the time turns out to allow fewer or more."""
+    the rate still falls smoothly to 0 when the time turns out to allow fewer or more.
+    """
     return progress + (1 - progress) / max(1, steps_left)
 
 

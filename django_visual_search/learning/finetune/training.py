@@ -148,7 +148,8 @@ def half_precision(precision: str | None) -> bool:
 
 def imprinted(features: NDArray[np.float32], classes: NDArray[np.int32], count: int) -> NDArray[np.float32]:
     """Return the first proxies of a label, ``(count, f)``: means of each class's centred unit features (H. Qi et al.,
-    "Low-shot learning with imprinted weights", 2018)."""
+    "Low-shot learning with imprinted weights", 2018).
+    """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     labelled = classes >= 0
     sums = np.zeros((count, features.shape[1]), np.float32)
