@@ -234,6 +234,12 @@ SETTINGS: dict[str, Setting] = {
         number("of at least 0", lambda value: value >= 0),
         "How far the words beside a photo or a product move the query; at 1, both weigh alike.",
     ),
+    "MAIN_OBJECT": Setting(
+        False,
+        SWITCH,
+        "Whether a photo search looks at the photo's main object too: for photos of one product in a room; takes about "
+        "three times as long.",
+    ),
     # Ranking
     "RANKING": Setting(
         ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],

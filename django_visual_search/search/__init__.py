@@ -7,7 +7,8 @@ all places of a result, of which a page shows some. An *object* is a part of a p
 """
 
 from .answer import next_page, search_by_image, search_by_text, similar_to
-from .objects import FoundObject, ObjectResults, find_objects, search_objects
+from .detection import FoundObject
+from .objects import ObjectResults, find_objects, search_objects
 from .results import SearchHit, SearchResults
 from .words import TextUnavailable
 

@@ -34,8 +34,13 @@ from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.serving import Serving, remembered, serving
 from .candidates import product_pk
+from .detection import WHOLE, objects_in, whole_photo
 
 logger = logging.getLogger("django_visual_search")
+
+
+SURE_SCORE = 0.5
+"""Score from which an object is the photo's main one: with boxes below it, fewer store photos found their kind."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ def photo_queries(
     spaces are live, one whose extractor can't run here is logged and left out. Raises as ``decode_photo``, and
     ExtractorUnavailable where none can run, or only after the export of its model.
     """
+    if crop is None and conf.MAIN_OBJECT:
+        return _main_object_queries(field, file, using)
     extractors, problems = _live_extractors(field, using)
     photo = images.read_picture(file, extractor_of(field).spec.images.max_bytes)
 
@@ -64,6 +71,19 @@ def photo_queries(
 
     [queries] = _embedded(field, extractors, problems, prepared)
     return queries
+
+
+def _main_object_queries(field: EmbeddingField, file: images.Photo, using: str | None) -> list[Query]:
+    """Return queries half way between the whole photo and its main object, if one is sure enough."""
+    picture = whole_photo(field, file)
+    first = objects_in(picture)[0]
+    boxes = [WHOLE, first.box] if first.score >= SURE_SCORE else [WHOLE]
+    whole, *parts = part_queries(field, picture, boxes, using)
+    if not parts:
+        return whole
+    return [
+        Query(l2_normalise((a.vector + b.vector)[None])[0], a.extractor_key) for a, b in zip(whole, *parts, strict=True)
+    ]
 
 
 def part_queries(

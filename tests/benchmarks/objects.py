@@ -1,12 +1,14 @@
 """``python -m tests.benchmarks.objects [--fit] [--count N] [--cache DIR]``: measure the boxes of objects, or learn how
 they are ranked (``--fit``). Needs ../shared, no database and no TensorFlow.
 
-Boxes are counted on composites of the reporting set (``composites``); ranking was learned on the tuning set.
+Three tables: boxes and what they find, on composites of the reporting set (``composites``; ranking was learned on the
+tuning set); photos of one product by the whole and by its main object (``MAIN_OBJECT``); processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 import time
 from collections import defaultdict
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from django.conf import settings
+from PIL import Image
 
 if not settings.configured:
     settings.configure(SHARED=Path(__file__).resolve().parents[3] / "shared")
@@ -23,11 +26,15 @@ from django_visual_search import images
 from django_visual_search.extractors import DirectoryStore, objects
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor
 
+from ..grocery import GROCERY
 from .composites import GROUNDS, Box, Composite, composites, shop_pictures
 
 KINDS = ("grocery", "drawn")
 MOST = 7
 """Boxes beside the whole picture."""
+DETAIL, SURE_SCORE = 896, 0.5
+"""As in ``search.detection`` and ``search.query``, which need Django."""
+WHOLE: Box = (0, 0, 1, 1)
 FITS = 0.5
 """Intersection over union from which a box counts as an object's."""
 
@@ -42,8 +49,8 @@ def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def maps(photo: bytes, folder: Path) -> list[np.ndarray]:
-    options = images.ImageOptions(fit="stretch", trim=False)
-    return objects.network_maps(folder, np.asarray(images.load(photo, options=options, size=objects.SIDE)))
+    picture = images.load_whole(photo, size=DETAIL).resize((objects.SIDE, objects.SIDE), Image.Resampling.HAMMING)
+    return objects.network_maps(folder, np.asarray(picture))
 
 
 def every(which: str, count: int, *, alone: int = 0) -> Iterable[Composite]:
@@ -74,66 +81,128 @@ def fit(count: int, folder: Path) -> None:
 
 
 class Gallery:
-    """The catalogue's pictures of one kind as vectors, and which product a part of a photo finds first."""
+    """Pictures as vectors, of which a part of a photo finds the nearest."""
 
-    def __init__(self, kind: str, extractor: EfficientNetLiteExtractor) -> None:
-        self.extractor, self.size = extractor, extractor.spec.input_size
-        pictures = shop_pictures(kind)
-        self.names = list(pictures)
-        self.vectors = extractor(np.stack([self._prepared(images_bytes(p)) for p in pictures.values()]))
+    def __init__(self, names: list[str], pictures: Iterable[bytes], extractor: EfficientNetLiteExtractor) -> None:
+        self.extractor, self.names = extractor, np.array(names)
+        self.vectors = np.concatenate([self.vector(picture) for picture in pictures])
 
-    def first(self, photo: bytes, box: Box) -> str:
-        vector = self.extractor(self._prepared(photo, box)[None])[0]
-        return self.names[int(np.argmax(self.vectors @ vector))]
+    def vector(self, photo: bytes, box: Box = WHOLE) -> np.ndarray:
+        spec = self.extractor.spec
+        return self.extractor(np.asarray(images.load(photo, options=spec.images, crop=box, size=spec.input_size))[None])
 
-    def _prepared(self, photo: bytes, box: Box | None = None) -> np.ndarray:
-        options = self.extractor.spec.images
-        return np.asarray(images.load(photo, options=options, crop=box, size=self.size))
+    def ranked(self, vector: np.ndarray) -> np.ndarray:
+        """Return the names, nearest first."""
+        return self.names[np.argsort(-(self.vectors @ vector[0]), kind="stable")]
+
+    def first(self, photo: bytes, box: Box = WHOLE) -> str:
+        return str(self.ranked(self.vector(photo, box))[0])
+
+    def with_main_object(self, photo: bytes, folder: Path) -> np.ndarray:
+        """Return the query of a search with ``MAIN_OBJECT``, but for its length."""
+        whole = self.vector(photo)
+        found = objects.boxes_from_maps(maps(photo, folder), MOST)
+        return whole + self.vector(photo, found[0].box) if found and found[0].score >= SURE_SCORE else whole
 
 
-def images_bytes(picture) -> bytes:
-    import io
+def shop_gallery(kind: str, extractor: EfficientNetLiteExtractor) -> Gallery:
+    pictures = shop_pictures(kind)
+    return Gallery(list(pictures), map(jpeg, pictures.values()), extractor)
 
+
+def jpeg(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
-def report(count: int, folder: Path) -> None:
-    extractor = EfficientNetLiteExtractor(artifacts=DirectoryStore(folder))
-    galleries = {kind: Gallery(kind, extractor) for kind in KINDS}
-    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(6))
+def report_boxes(count: int, folder: Path, galleries: dict[str, Gallery]) -> None:
+    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(5))
     for composite in every("reporting", count):
         gallery = galleries[composite.kind]
-        found = np.array([box for box, _ in objects.boxes_from_maps(maps(composite.photo, folder), MOST)])
-        found = found.reshape(-1, 4)
-        shared = overlap(np.array([t.box for t in composite.things]), np.concatenate([found, [[0, 0, 1, 1]]]))
-        searched = [gallery.first(composite.photo, tuple(box)) for box in found]
+        found = [one.box for one in objects.boxes_from_maps(maps(composite.photo, folder), MOST)] + [WHOLE]
+        firsts = [gallery.first(composite.photo, box) for box in found]
+        shared = overlap(np.array([thing.box for thing in composite.things]), np.array(found))
         for thing, row in zip(composite.things, shared, strict=True):
-            fitting = bool(row.max() >= FITS)
-            best = int(row[:-1].argmax()) if len(found) else -1
-            by_box = best >= 0 and searched[best] == thing.product
+            by_box = firsts[int(row.argmax())] == thing.product
             by_true = gallery.first(composite.photo, thing.box) == thing.product
-            by_whole = gallery.first(composite.photo, objects.WHOLE) == thing.product
-            line = np.array([1, fitting, by_box, by_true, by_whole, len(found) / len(composite.things)])
-            for key in ("all", f"ground: {composite.ground}", f"products: {composite.kind}"):
+            line = np.array([1, row.max() >= FITS, by_box, by_true, firsts[-1] == thing.product])
+            for key in ("all", f"ground {composite.ground}", f"products {composite.kind}"):
                 counts[key] += line
     print("| composites | objects | with a box | first by their best box | by their true box | by the whole picture |")
     print("|---|---|---|---|---|---|")
-    for key, (n, fitting, box, true, whole, _) in counts.items():
-        print(f"| {key} | {n:.0f} | {fitting / n:.3f} | {box / n:.3f} | {true / n:.3f} | {whole / n:.3f} |")
+    for key, (n, *shares) in counts.items():
+        print(f"| {key} | {n:.0f} | " + " | ".join(f"{share / n:.3f}" for share in shares) + " |")
+
+
+def report_main(count: int, folder: Path, galleries: dict[str, Gallery]) -> None:
+    print("\n| photos of one product | photos | R@1 / mAP, whole | with its main object |\n|---|---|---|---|")
+    for ground in GROUNDS:
+        queries = [
+            (galleries[kind], composite.photo, composite.things[0].product)
+            for kind in KINDS
+            for composite in composites("reporting", count, ground, kind, alone=True)
+        ]
+        _print_main(f"composites, ground {ground}", queries, folder)
+    lines = {name: (GROCERY / f"{name}.txt").read_text().splitlines() for name in ("train", "val")}
+    photos = {name: [line.split(", ")[:2] for line in of] for name, of in lines.items()}
+    shelf = [(GROCERY / path).read_bytes() for path, _ in photos["train"]]
+    store = Gallery([label for _, label in photos["train"]], shelf, galleries["grocery"].extractor)
+    queries = [(store, (GROCERY / path).read_bytes(), label) for path, label in photos["val"]]
+    _print_main("grocery val among train, by kind", queries, folder)
+
+
+def _print_main(title: str, queries: list[tuple[Gallery, bytes, str]], folder: Path) -> None:
+    figures = []
+    for query in (
+        lambda gallery, photo: gallery.vector(photo),
+        lambda gallery, photo: gallery.with_main_object(photo, folder),
+    ):
+        precision = []
+        for gallery, photo, right in queries:
+            hits = gallery.ranked(query(gallery, photo)) == right
+            precision.append((hits[0], (hits.cumsum() / np.arange(1, len(hits) + 1))[hits].mean()))
+        figures.append(" / ".join(f"{figure:.3f}" for figure in np.mean(precision, axis=0)))
+    print(f"| {title} | {len(queries)} | " + " | ".join(figures) + " |")
+
+
+def report_times(folder: Path, extractor: EfficientNetLiteExtractor) -> None:
+    """Print medians of processor time, all in turns, for a composite enlarged to 12 megapixels."""
+    composite = next(iter(composites("reporting", 1, "drawn", "grocery")))
+    photo = jpeg(Image.open(io.BytesIO(composite.photo)).resize((4000, 3000)))
+    spec = extractor.spec
+
+    def search() -> None:
+        extractor(np.asarray(images.load(photo, options=spec.images, size=spec.input_size))[None])
+
+    def find() -> None:
+        objects.boxes_from_maps(maps(photo, folder), MOST)
+
+    taken: dict[str, list[float]] = defaultdict(list)
+    for _ in range(31):
+        for work in (search, find):
+            started = time.process_time()
+            work()
+            taken[work.__name__].append(1000 * (time.process_time() - started))
+    once, objects_once = (float(np.median(taken[name])) for name in ("search", "find"))
+    print(f"\nA photo to its vector {once:.1f} ms, to its boxes {objects_once:.1f} ms: {objects_once / once:.2f} times")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--count", type=int, default=60, help="composites of each kind on each ground")
+    parser.add_argument("--count", type=int, default=40, help="composites of each kind on each ground")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "visual-search-objects"))
     options = parser.parse_args()
-    options.cache.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    (fit if options.fit else report)(options.count, options.cache)
-    print(f"{time.perf_counter() - started:.0f} s")
+    options.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if options.fit:
+        fit(options.count, options.cache)
+        return
+    extractor = EfficientNetLiteExtractor(artifacts=DirectoryStore(options.cache))
+    galleries = {kind: shop_gallery(kind, extractor) for kind in KINDS}
+    report_times(options.cache, extractor)
+    report_boxes(options.count, options.cache, galleries)
+    report_main(options.count, options.cache, galleries)
 
 
 if __name__ == "__main__":

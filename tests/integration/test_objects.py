@@ -9,7 +9,7 @@ from django_visual_search import images, search
 from django_visual_search.checks.settings import check_values
 from django_visual_search.extractors import ExtractorUnavailable
 from django_visual_search.fields.registry import get_field
-from django_visual_search.search import objects
+from django_visual_search.search import detection, query
 from django_visual_search.spaces.extractors import extractor_of
 
 from ..conftest import picture
@@ -54,7 +54,7 @@ class TestFindObjects:
     def test_boxes_best_first_and_the_whole_last(self, db):
         photo, boxes = still_life("table", "mug", "sneaker", "cap")
         found = search.find_objects(photo, FIELD)
-        assert 4 <= len(found) <= objects.MOST_OBJECTS
+        assert 4 <= len(found) <= detection.MOST_OBJECTS
         assert found[-1] == search.FoundObject(WHOLE, 0.0)
         assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
         assert all(max(overlap(one.box, box) for one in found) >= 0.5 for box in boxes)
@@ -92,8 +92,8 @@ class TestSearchObjects:
         self, db, settings, monkeypatch, django_assert_max_num_queries
     ):
         decodes = []
-        whole = objects.decode_whole
-        monkeypatch.setattr(objects, "decode_whole", lambda *args: decodes.append(1) or whole(*args))
+        whole = detection.decode_whole
+        monkeypatch.setattr(detection, "decode_whole", lambda *args: decodes.append(1) or whole(*args))
         use_detector(settings, f"{__name__}.left_and_right")
         product_of(picture(), WHOLE, "a")
         search.search_objects(picture(), FIELD)
@@ -111,6 +111,46 @@ class TestSearchObjects:
         assert [len(one.results) for one in answers] == [1, 0, 1]
         with pytest.raises(ValueError, match="limit"):
             search.search_objects(picture(), FIELD, limit=0)
+
+
+class TestMainObject:
+    """With ``MAIN_OBJECT``, a photo search is by the whole photo and by its main object."""
+
+    @pytest.fixture(autouse=True)
+    def detector(self, settings):
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "MAIN_OBJECT": True, "DETECTOR": lambda photo: self.found}
+
+    found: list = []
+    left = (0, 0, 0.5, 1)
+
+    def vectors(self, *boxes):
+        picture_of = detection.whole_photo(get_field(FIELD), picture())
+        return [one.vector for [one] in query.part_queries(get_field(FIELD), picture_of, boxes)]
+
+    def searched(self, **how):
+        return search.search_by_image(picture(), FIELD, **how).vector
+
+    def test_the_mean_of_both(self, db):
+        product_of(picture(), WHOLE, "a")
+        self.found = [(self.left, 0.5)]
+        whole, left = self.vectors(WHOLE, self.left)
+        expected = (whole + left) / np.linalg.norm(whole + left)
+        assert self.searched() == pytest.approx(expected, abs=1e-6)
+        assert self.searched() != pytest.approx(whole, abs=1e-3)
+
+    def test_an_object_that_is_not_sure(self, db):
+        product_of(picture(), WHOLE, "a")
+        [whole] = self.vectors(WHOLE)
+        for found in ([(self.left, 0.49)], []):
+            self.found = found
+            assert self.searched() == pytest.approx(whole, abs=1e-6)
+
+    def test_a_crop_is_searched_as_it_is(self, db, settings):
+        product_of(picture(), WHOLE, "a")
+        self.found = [(self.left, 1)]
+        cropped = self.searched(crop=(0, 0, 1, 0.5))
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "MAIN_OBJECT": False}
+        assert (self.searched(crop=(0, 0, 1, 0.5)) == cropped).all()
 
 
 class TestDetector:

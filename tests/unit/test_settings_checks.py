@@ -39,6 +39,7 @@ FITTING = {
     "EF_SEARCH": [1, 1000],
     "MAX_SCAN_TUPLES": [1, 2**31 - 1],
     "MIN_CONFIDENCE": [None, 0, 1.0],
+    "MAIN_OBJECT": [True, False, 1],
     "DETECTOR": [
         None,
         checks.Error,
@@ -81,6 +82,7 @@ BROKEN = {
     "EXACT_ROWS": ["x", -1, True],
     "EF_SEARCH": [*NO_WHOLE_NUMBERS, 0, 1001],
     "MAX_SCAN_TUPLES": [*NO_WHOLE_NUMBERS, 0, 2**31],
+    "MAIN_OBJECT": [2, "True", None],
     "DETECTOR": [3, "nowhere.detector", {}, {"MODEL": __file__}, {"MODEL": "/nowhere", "LABELS": __file__}],
     "MIN_CONFIDENCE": [-0.1, 1.1, True, "0.5", math.nan],
     "TEXT_FIELDS": [
