@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields, fields_of_product
-from ..indexing.status import State, has_picture, statuses
+from ..indexing.status import LABELS, State, has_picture, statuses
 from ..models import FindabilityFinding, IndexingRun, ServingSpace
 from ..spaces.heads import wanted_extractor
 from .check import TOP
@@ -52,10 +52,10 @@ class Reason(StrEnum):
 REASON_LABELS = {
     Reason.NO_PICTURE: _("no picture"),
     Reason.SIZE: _("too small or of an unsuitable size"),
-    Reason.REFUSED: _("picture refused"),
-    Reason.QUARANTINED: _("quarantined"),
+    Reason.REFUSED: LABELS[State.REFUSED],
+    Reason.QUARANTINED: LABELS[State.QUARANTINED],
     Reason.MISSING: _("never embedded"),
-    Reason.STALE: _("stale"),
+    Reason.STALE: LABELS[State.STALE],
     Reason.DUPLICATE: _("duplicate picture"),
     Reason.DROWNED: _("drowned by look-alikes"),
 }

@@ -49,7 +49,7 @@ def embed(
 ) -> Generator[Outcome, None, None]:
     """Embed the rows with these primary keys (of the model that has the picture) that are stale.
 
-    Yields an outcome a batch. Closed before its end, it gives back the claims on what it has not embedded. Raises
+    Yields an outcome a batch. If closed early, it gives back the claims on the rest. Raises
     ExtractorUnavailable, with the claims given back, where the extractor can't run here.
     """
     pipeline = _Pipeline(field)

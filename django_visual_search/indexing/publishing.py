@@ -38,7 +38,7 @@ _failed_at: float | None = None
 
 
 def enqueue(task: Any, *args: Any, **kwargs: Any) -> bool:
-    """Send a task to the queue of the settings; False, and a line in the log, where the broker does not take it.
+    """Send a task to ``QUEUE``. Return False, with a line in the log, if the broker does not take it.
 
     A broker that is down costs about ``PUBLISH_SECONDS`` now and nothing for the next ``PAUSE_SECONDS``. With
     ``task_always_eager`` the task runs here and now.

@@ -1,4 +1,4 @@
-"""What became of pictures, and how far the latest run over a field is: written down, sparingly, for the dashboard.
+"""Count what becomes of pictures, and write the progress of the latest run over a field for the dashboard.
 
 A *run* is one sweep, one ``reindex_embeddings`` or one check of what can be found.
 """

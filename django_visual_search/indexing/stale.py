@@ -1,4 +1,4 @@
-"""Which vectors are not those of their pictures: one comparison in SQL, true at any time.
+"""Find the vectors that don't match their pictures, by one comparison in SQL that is true at any time.
 
 Entry function: ``stale``. A row is *stale* if its vector is missing, was made from another picture or by another
 extractor, or is left over from a picture that was removed; ``pending`` if it may be worked on now. ``mark_stale`` makes
@@ -45,7 +45,7 @@ def targets(field: EmbeddingField) -> QuerySet[Any]:
 
 
 def stale(field: EmbeddingField) -> QuerySet[Any]:
-    """Return the ``targets`` whose vector is missing, not that of their picture, or left over from a removed one."""
+    """Return the ``targets`` whose vector is missing, made from another picture, or left over from a removed one."""
     rows = targets(field)
     has_vector = _has_vector(field)
     if field.link is None:
@@ -80,7 +80,7 @@ def claimed(field: EmbeddingField) -> QuerySet[Any]:
 
 
 def without_attempt(field: EmbeddingField, condition: Q) -> QuerySet[Any]:
-    """Return the stale rows with no attempt, at the vector that they should have now, that meets the condition."""
+    """Return the stale rows whose wanted vector has no attempt that meets the condition."""
     return stale(field).filter(~Exists(attempts_at(field).filter(condition)))
 
 

@@ -43,12 +43,13 @@ class State(StrEnum):
         return str(LABELS[self])
 
 
+ATTEMPT_LABELS = dict(IndexingAttempt.State.choices)
 LABELS = {
     State.CURRENT: _("current"),
     State.STALE: _("stale"),
     State.MISSING: _("missing"),
-    State.REFUSED: _("refused"),
-    State.QUARANTINED: _("quarantined"),
+    State.REFUSED: ATTEMPT_LABELS["refused"],
+    State.QUARANTINED: ATTEMPT_LABELS["quarantined"],
 }
 NO_PICTURE = ""
 """The state of a row whose picture column is empty, and that has no vector either."""

@@ -1,7 +1,7 @@
 """Find everything that is stale and embed it: the truth behind the signals' fast path.
 
-Entry function: ``sweep``. Once every vector has moved, a sweep also ends a switch of vector spaces; and now and then it
-drops what nobody needs any more: attempts at rows that are gone, and features that no head will ask for.
+Entry function: ``sweep``. Once every vector has moved, a sweep also ends a switch of vector spaces. At times it
+deletes what is no longer needed: attempts at rows that are gone, and features that no head will ask for.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def drop_needless_attempts(field: EmbeddingField) -> None:
 
 
 def end_switch(field: EmbeddingField) -> bool:
-    """Let the old space go if nothing is left to be moved out of it. Return whether that ended a switch.
+    """End a switch if no vector is left to move. Return whether it did.
 
     Pictures that can't be embedded (refused, quarantined) don't hold it up: their vectors are not searched any more.
     """
@@ -111,7 +111,7 @@ _pruned: dict[str, float] = {}
 def prune_features(field: EmbeddingField, *, every_seconds: float = 3600.0) -> int:
     """Drop features that no head will ask for, at most once in ``every_seconds`` and process. Return how many.
 
-    Kept are those of the settings' extractor, of what serves and served before, and of every head that was not retired.
+    Keeps those of the settings' extractor, of what serves and served before, and of every head that was not retired.
     """
     if time.monotonic() - _pruned.get(field.label, -every_seconds) < every_seconds:
         return 0

@@ -94,7 +94,7 @@ class Plan:
 def facts_questions(
     field: EmbeddingField, connection: Any, narrowing: Statement | None
 ) -> dict[str, tuple[Memory | None, Statement]]:
-    """Return what ``memory.ask`` is to ask for ``facts_from``.
+    """Return what ``statements.ask`` is to ask for ``facts_from``.
 
     ``narrowing``: a query for the rows under the filter; None where it keeps all.
     """

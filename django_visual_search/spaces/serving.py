@@ -48,10 +48,10 @@ class Serving:
 
 
 def serving(field: EmbeddingField, *, at_any_age: bool = False, using: str | None = None) -> Serving:
-    """Return the field's spaces as the database gave them at most KNOWN_SECONDS ago; ask it where that is longer ago.
+    """Return the field's spaces, which this process remembers for KNOWN_SECONDS.
 
-    ``at_any_age``: as it gave them last, for a caller who must not wait for the database; the settings' extractor
-    where it never did.
+    ``at_any_age``: however long ago they were read, for callers who must not wait for the database; the settings'
+    extractor if they never were.
     """
     connection, statement = connections[using or router.db_for_read(field.model)], serving_statement(field)
     if at_any_age:
@@ -61,7 +61,7 @@ def serving(field: EmbeddingField, *, at_any_age: bool = False, using: str | Non
 
 
 def remembered(field: EmbeddingField, using: str) -> Serving | None:
-    """Return the field's spaces where this process need not ask for them; else None."""
+    """Return the field's remembered spaces, or None if they are unknown or too old."""
     answer = memory.get(connections[using], serving_statement(field))
     return None if answer is None else serving_from(field, answer)
 

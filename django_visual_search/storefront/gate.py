@@ -82,7 +82,7 @@ def photo_slot(wait: float = WAIT_SECONDS, request: HttpRequest | None = None) -
 
 
 def refuse_when_full() -> None:
-    """Raise Busy where a photo search would not even find a place to wait; call it before anything is spent on one."""
+    """Raise Busy if no place is free even to wait; call it before doing any work for a photo."""
     _gate.refuse_when_full()
 
 

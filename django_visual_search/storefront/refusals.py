@@ -25,8 +25,8 @@ REPAIR_SECONDS = 60
 """When to try again where the extractor doesn't run: somebody has to do something first."""
 
 PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, ExtractorUnavailable, DatabaseFailure)
-"""What a photo search raises: for a photo, for want of a slot or of time, for nobody, and for want of an extractor or
-of the database or its tables."""
+"""What a photo search raises: for the photo itself, without a free slot or enough time, after the visitor hung up, and
+without an extractor that runs or a database that answers."""
 
 
 @dataclass(frozen=True)
