@@ -128,12 +128,7 @@ POSITIVE = number("above 0", lambda value: value > 0)
 
 SETTINGS: dict[str, Setting] = {
     "EXTRACTORS": Setting(
-        {
-            "default": {
-                "BACKEND": "django_visual_search.extractors.keras.KerasExtractor",
-                "OPTIONS": {"application": "EfficientNetV2B0", "weights": "imagenet"},
-            }
-        },
+        {"default": {"BACKEND": "django_visual_search.extractors.lite.EfficientNetLiteExtractor"}},
         _instance("{'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}", "dictionary", dict),
         "Extractors by alias: the dotted path of a class, and the arguments it is constructed with.",
         check="E009",
@@ -183,8 +178,8 @@ SETTINGS: dict[str, Setting] = {
     "FEATURE_CACHE_ROWS": Setting(
         200_000,
         whole_number(0),
-        "Pictures per field whose backbone features are kept for training other heads (2.6 kB each with 1,280 "
-        "features); `0` keeps none.",
+        "Pictures per field whose backbone features are kept for training other heads (5 kB each with the "
+        "default extractor); `0` keeps none.",
         check="E023",
     ),
     "CACHE_DIR": Setting(

@@ -74,7 +74,8 @@ MEDIA_ROOT = EXAMPLE_DIR / "media"
 
 # Visual search
 
-if os.environ.get("VISUAL_SEARCH_EXTRACTOR", "classic") == "cnn":
+chosen = os.environ.get("VISUAL_SEARCH_EXTRACTOR", "lite")
+if chosen == "cnn":
     alpha = os.environ.get("VISUAL_SEARCH_ALPHA")  # the width of a MobileNet
     EXTRACTOR = {
         "BACKEND": "django_visual_search.extractors.keras.KerasExtractor",
@@ -86,8 +87,10 @@ if os.environ.get("VISUAL_SEARCH_EXTRACTOR", "classic") == "cnn":
             "views": ["whole", "centre-mirrored"],
         },
     }
-else:
+elif chosen == "classic":
     EXTRACTOR = {"BACKEND": "django_visual_search.extractors.classic.ClassicExtractor"}
+else:
+    EXTRACTOR = {"BACKEND": "django_visual_search.extractors.lite.EfficientNetLiteExtractor"}
 VISUAL_SEARCH = {
     "EXTRACTORS": {"default": EXTRACTOR},
     "VISIBLE": {"shop.Product": "example_project.shop.selectors.visible_products"},

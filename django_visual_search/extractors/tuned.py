@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import litert
-from .backbone import BackboneExtractor
 from .base import ArtifactStore, ExtractorUnavailable
+from .looks import NetworkExtractor
 
 
-class TunedExtractor(BackboneExtractor):
+class TunedExtractor(NetworkExtractor):
     """Pooled features of a fine-tuned network.
 
     ``artifact``: its name in ``artifacts``; ``sha256``: of the flatbuffer, the identity of its space. ``application``:
-    what it was made from, for people. ``input_size``: side of the pictures in pixels. ``width``: how many features a
-    picture gives. Raises ValueError for options that make no sense; a call raises ExtractorUnavailable if the artifact
-    isn't in the store or can't be run.
+    what it was made from, for people. ``input_size``: side of the pictures in pixels. ``width``: how many features the
+    network gives. ``looks``: weight of the classic descriptor beside them. Raises ValueError for options that make no
+    sense; a call raises ExtractorUnavailable if the artifact isn't in the store or can't be run.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class TunedExtractor(BackboneExtractor):
         input_size: int,
         width: int,
         threads: int | None = None,
+        looks: float = 0,
         *,
         dimensions: int | None = None,
         artifacts: ArtifactStore | None = None,
@@ -43,17 +44,17 @@ class TunedExtractor(BackboneExtractor):
         self.input_size = input_size
         self.threads = threads
         self._width = width
-        super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
+        super().__init__(looks=looks, dimensions=dimensions, artifacts=artifacts, images=images)
 
     @property
-    def width(self) -> int:
+    def network_width(self) -> int:
         return self._width
 
     @property
     def identity(self) -> tuple[object, ...]:
         return (self.sha256,)
 
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def network_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if problem := self.missing():
             raise ExtractorUnavailable(problem)
         path = self.artifacts and self.artifacts.get(self.artifact)

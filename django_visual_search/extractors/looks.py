@@ -1,0 +1,122 @@
+"""How a picture looks, beside what a network sees in it: a network says sneaker, and the descriptor says coral.
+
+Entry class: ``NetworkExtractor``, the base of all extractors that are networks. Its features are the network's, scaled
+to length 1, followed by those of ``classic`` times a weight.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import classic
+from .backbone import BackboneExtractor
+from .base import ArtifactStore, l2_normalise
+from .heads import LinearHead, orthonormal
+
+LOOKS = 0.35
+"""Weight of the descriptor beside a network unless an option says otherwise: see docs/howto/extractors.md."""
+
+SHARE = 3 / 16
+"""Share of a field's dimensions that the descriptor gets before a head is learned; the network gets the others."""
+
+LARGEST = 192
+"""Side in pixels from which a picture is halved for the descriptor, which finds as much and takes a quarter."""
+
+BASES = Path(__file__).parent / "bases"
+BASES_VERSION = 1
+"""Raised whenever a file of BASES changes; part of keys."""
+
+
+class NetworkExtractor(BackboneExtractor):
+    """A backbone that is a network. ``looks``: weight of the classic descriptor beside it; 0 leaves it out.
+
+    Raises ValueError for a negative weight, and as ``BackboneExtractor`` does.
+    """
+
+    basis: str | None = None
+    """Name of a file of BASES with the network's principal directions; None for random ones."""
+
+    def __init__(
+        self,
+        *,
+        looks: float,
+        dimensions: int | None = None,
+        artifacts: ArtifactStore | None = None,
+        images: dict[str, Any] | None = None,
+    ) -> None:
+        if not 0 <= looks < np.inf:
+            raise ValueError(f"looks must be a number of at least 0, not {looks!r}.")
+        self.looks = float(looks)
+        super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
+
+    @property
+    @abstractmethod
+    def network_width(self) -> int | None:
+        """How many features the network gives, or None where only the loaded one knows."""
+
+    @abstractmethod
+    def network_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the network's features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, network_width)``."""
+
+    @property
+    def width(self) -> int | None:
+        return self.network_width and self.network_width + (classic.WIDTH if self.looks else 0)
+
+    @property
+    def beside(self) -> tuple[object, ...]:
+        return (self.looks, classic.identity()) if self.looks else ()
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen = self.network_features(images)
+        if not self.looks:
+            return seen
+        described = np.stack([classic.describe(halved(picture)) for picture in images])
+        return np.concatenate([l2_normalise(seen), np.float32(self.looks) * described], axis=1)
+
+    @property
+    def projection_identity(self) -> object:
+        seed = super().projection_identity
+        return (seed, BASES_VERSION, self.basis) if self.looks or self.basis else seed
+
+    def projection(self, width: int, dimensions: int) -> LinearHead:
+        described = classic.WIDTH if self.looks else 0
+        own = round(dimensions * SHARE) if described else 0
+        return _projection(self.basis, width - described, dimensions - own, described, own)
+
+
+def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture scaled down by means of two by two pixels until its side is below LARGEST."""
+    while len(picture) >= LARGEST:
+        even = picture[: len(picture) // 2 * 2, : len(picture) // 2 * 2].astype(np.uint16)
+        picture = ((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2] + 2) // 4).astype(np.uint8)
+    return picture
+
+
+@functools.lru_cache(maxsize=4)
+def _projection(basis: str | None, width: int, dimensions: int, described: int, own: int) -> LinearHead:
+    """Return a projection of ``width`` features of a network to ``dimensions``, and ``described`` others to ``own``."""
+    matrix = np.zeros((width + described, dimensions + own), np.float32)
+    matrix[:width, :dimensions] = _directions(basis, width, dimensions)
+    if own:
+        if basis is None:  # random directions lose length, which principal ones, as the descriptor's are, hardly do
+            matrix *= np.float32(np.sqrt(width / dimensions))
+        matrix[width:, dimensions:] = _directions("classic", described, own)
+    return LinearHead(matrix)
+
+
+def _directions(basis: str | None, width: int, dimensions: int) -> NDArray[np.float32]:
+    """Return ``dimensions`` directions, those of a basis and random ones after them: ``(width, dimensions)``."""
+    if dimensions == width:
+        return np.eye(width, dtype=np.float32)
+    random = orthonormal(width, dimensions).matrix
+    if basis is None:
+        return random
+    with np.load(BASES / f"{basis}.npz") as file:
+        known = (file["directions"] * file["scale"])[:, :dimensions].astype(np.float32)
+    return np.concatenate([known, random[:, known.shape[1] :]], axis=1)
