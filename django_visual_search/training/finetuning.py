@@ -215,6 +215,7 @@ class Finetuning:
             "application": self.extractor.recipe.application,
             "input_size": tuned.input_size,
             "width": tuned.width,
+            "looks": self.extractor.looks,
         }
         store.put(backbone["artifact"], tuned.flatbuffer)
         extractor = TunedExtractor(**backbone, dimensions=self.field.dimensions, artifacts=store)

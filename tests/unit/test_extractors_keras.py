@@ -21,7 +21,7 @@ GROCERY = settings.SHARED / "data" / "grocery"
 WEIGHTS = settings.SHARED / "weights" / "keras" / "models"
 pytestmark = pytest.mark.slow
 SHA = "ab" * 32
-RANDOM = {"application": "MobileNetV3Small", "weights": None, "input_size": 32}
+RANDOM = {"application": "MobileNetV3Small", "weights": None, "input_size": 32, "looks": 0}
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"{WEIGHTS} is not here")
@@ -146,8 +146,10 @@ def test_spec_is_read_without_any_runtime_or_weights(tmp_path):
 
 def test_default_is_efficientnet_with_imagenet_weights():
     spec = KerasExtractor().spec
-    assert spec.key.startswith("keras-efficientnetv2b0-1280-")
-    assert (spec.dimensions, spec.input_size) == (1280, 224)
+    assert spec.key.startswith("keras-efficientnetv2b0-2481-")
+    assert (spec.dimensions, spec.input_size) == (2481, 224)
+    # As before there were looks: nobody's vectors become stale by the option that leaves them out.
+    assert KerasExtractor(looks=0).spec.key == "keras-efficientnetv2b0-1280-37283544a11d"
 
 
 @pytest.mark.parametrize(
@@ -226,11 +228,15 @@ def test_every_key_is_short_enough():
         ({"weights": "w.h5"}, "weights_sha256 must be the file's sha256.*sha256sum w.h5"),
         ({"weights": "w.h5", "weights_sha256": "abc"}, "64 hexadecimal digits"),
         ({"weights_sha256": SHA}, "weights_sha256 belongs to a file of weights"),
-        ({"application": "VGG16", "dimensions": 513}, "512 features a picture, fewer than the field's 513 dimensions"),
+        (
+            {"application": "VGG16", "dimensions": 513, "looks": 0},
+            "512 features a picture, fewer than the field's 513 dimensions",
+        ),
         ({"application": "MobileNet", "application_kwargs": {"alpha": 0.25}}, "give dimensions="),
         ({"application_kwargs": {"include_top": True}}, "application_kwargs can't have include_top"),
         ({"pooling": None}, 'pooling must be "avg" or "max"'),
         ({"quantise": "int4"}, 'quantise must be None or "dynamic"'),
+        ({"looks": -0.1}, "looks must be a number of at least 0"),
         ({"dimensions": -1}, "dimensions must be 1 or more"),
         ({"views": []}, "views must be one or more of whole, whole-mirrored, centre, centre-mirrored, not none"),
         ({"views": ["whole", "top"]}, "views must be one or more of"),
@@ -253,9 +259,9 @@ def test_features_are_the_mean_over_views(mobilenet, store):
         "MobileNetV2", application_kwargs={"alpha": 0.35}, views=("centre-mirrored", "whole"), artifacts=store
     )
     large = photos(8, both.spec.input_size)
-    centre = mobilenet.features(np.ascontiguousarray(large[:, 48:272, 48:272][:, :, ::-1]))
-    whole = mobilenet.features(photos(8, 224))
-    found = both.features(large)
+    centre = mobilenet.network_features(np.ascontiguousarray(large[:, 48:272, 48:272][:, :, ::-1]))
+    whole = mobilenet.network_features(photos(8, 224))
+    found = both.network_features(large)
     assert least_cosine(centre, whole) < 0.9
     assert least_cosine(found, (centre + whole) / 2) > 0.99
     # The rest is the whole, scaled by the model itself instead of Pillow.
@@ -267,7 +273,7 @@ def test_features_are_the_mean_over_views(mobilenet, store):
 @needs_photos
 def test_export_gives_the_features_of_keras_on_real_photos(mobilenet, oracle):
     pictures, expected, _ = oracle("MobileNetV2")
-    assert_same_features(mobilenet.features(pictures), expected)
+    assert_same_features(mobilenet.network_features(pictures), expected)
 
 
 @needs_tensorflow
@@ -285,7 +291,7 @@ def test_export_of_other_families_gives_the_features_of_keras(application, store
     pictures, expected, weights = oracle(application)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     extractor = KerasExtractor(application, weights, sha256, input_size=64, artifacts=store)
-    assert_same_features(extractor.features(pictures), expected)
+    assert_same_features(extractor.network_features(pictures), expected)
 
 
 @needs_tensorflow
@@ -296,7 +302,7 @@ def test_quantised_export_is_smaller_and_nearly_the_same(mobilenet, store):
     quantised = KerasExtractor(
         "MobileNetV2", application_kwargs={"alpha": 0.35}, quantise="dynamic", dimensions=256, artifacts=store
     )
-    cosine = least_cosine(mobilenet.features(pictures), quantised.features(pictures))
+    cosine = least_cosine(mobilenet.network_features(pictures), quantised.network_features(pictures))
     assert 0.9 < cosine < 1 - 1e-6
     assert store.get(quantised.artifact).stat().st_size < store.get(mobilenet.artifact).stat().st_size / 2
 

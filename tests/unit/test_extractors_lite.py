@@ -14,7 +14,11 @@ import pytest
 from PIL import Image
 
 from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable, efficientnet, export, torch_weights
+from django_visual_search.extractors.base import l2_normalise
+from django_visual_search.extractors.classic import ClassicExtractor
+from django_visual_search.extractors.heads import orthonormal
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor, cut_views, written_model
+from django_visual_search.extractors.looks import LOOKS, halved
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
@@ -67,7 +71,7 @@ def test_features_are_those_of_the_same_weights_in_keras(lite, store, tmp_path):
     command = [sys.executable, "-c", KERAS, *files]
     subprocess.run(command, check=True, env=export.environment(), capture_output=True, timeout=200)
     for extractor, pictures, features in zip(extractors, files[::2], files[1::2], strict=True):
-        ours, theirs = extractor.features(np.load(pictures)), np.load(features)
+        ours, theirs = extractor.network_features(np.load(pictures)), np.load(features)
         assert cosines(ours, theirs).min() > 1 - 1e-4
         mean = theirs.mean(axis=0)
         # Without what all pictures have in common, half floats show more.
@@ -110,7 +114,7 @@ def test_vectors_are_unit_rows_and_alike_for_alike_pictures(lite):
     pictures = drawn(3)
     brighter = np.clip(pictures * 1.1, 0, 255).astype(np.uint8)
     vectors, altered = lite(pictures), lite(brighter)
-    assert vectors.shape == (3, 1280)
+    assert vectors.shape == (3, 2481)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     assert ((vectors @ altered.T).argmax(axis=1) == np.arange(3)).all()
 
@@ -121,8 +125,8 @@ def test_views_are_averaged(lite, store):
     assert both.spec.key != lite.spec.key
     pictures = drawn(2, 320)
     whole, middle = cut_views(pictures, 224, ("whole",)), pictures[:, 48:272, 48:272][:, :, ::-1]
-    expected = (lite.features(whole) + lite.features(middle)) / 2
-    np.testing.assert_allclose(both.features(pictures), expected, rtol=1e-5, atol=1e-5)
+    expected = (lite.network_features(whole) + lite.network_features(middle)) / 2
+    np.testing.assert_allclose(both.network_features(pictures), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_inner_maps_at_any_size(lite):
@@ -196,3 +200,34 @@ def test_the_notice_of_litert_stays_out_of_a_commands_output(store):
     command = [sys.executable, "-c", script, store.directory]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert (result.stdout, result.stderr) == ("", "a real error")
+
+
+def test_looks_stand_beside_the_network(lite, store):
+    pictures = drawn(2)
+    alone = EfficientNetLiteExtractor(looks=0, artifacts=store)
+    twice = EfficientNetLiteExtractor(looks=2 * LOOKS, artifacts=store)
+    assert len({one.features_key for one in (lite, alone, twice)}) == 3
+    np.testing.assert_array_equal(alone.features(pictures), lite.network_features(pictures))
+    both, more = lite.features(pictures), twice.features(pictures)
+    np.testing.assert_allclose(np.linalg.norm(both[:, :1280], axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(both[:, 1280:], axis=1), LOOKS, rtol=1e-3)
+    np.testing.assert_allclose(more[:, 1280:], 2 * both[:, 1280:], rtol=1e-5)
+    [described] = ClassicExtractor(input_size=112).features(halved(pictures[0])[None])
+    np.testing.assert_allclose(both[0, 1280:], LOOKS * described, rtol=1e-5)
+
+
+def test_the_projection_keeps_what_tells_pictures_apart(lite, store):
+    """Principal directions keep cosines far better than random ones of the same number."""
+    pictures = drawn(8)
+    narrow = EfficientNetLiteExtractor(dimensions=256, artifacts=store)
+    assert narrow.spec.dimensions == 256
+    assert EfficientNetLiteExtractor(dimensions=256, looks=0).spec.key != narrow.spec.key
+    whole = lite(pictures)
+    expected = whole @ whole.T
+    features = narrow.kept_features(pictures)
+    lost = np.abs(narrow.project(features) @ narrow.project(features).T - expected).mean()
+    random = l2_normalise(orthonormal(2481, 256)(features.astype(np.float32)))
+    assert lost < 0.7 * np.abs(random @ random.T - expected).mean()
+    for dimensions in (16, 300, 2481):
+        rows = EfficientNetLiteExtractor(dimensions=dimensions, artifacts=store)(pictures)
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
