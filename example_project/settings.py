@@ -94,6 +94,8 @@ else:
 VISUAL_SEARCH = {
     "EXTRACTORS": {"default": EXTRACTOR},
     "VISIBLE": {"shop.Product": "example_project.shop.selectors.visible_products"},
+    "TEXT_FIELDS": {"shop.Product": ["name", "description", "category__name"]},
+    "TEXT_LANGUAGE": "english",
     "QUEUE": "visual_search",
     "CACHE_DIR": EXAMPLE_DIR / "models",
 }

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from PIL import Image
 
 from django_visual_search import search
+from django_visual_search.models import TextHead
 from example_project.shop import filling
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import Drawing, Shot, write_all
@@ -44,6 +45,7 @@ class Command(BaseCommand):
         if settings.CELERY_TASK_ALWAYS_EAGER:
             self.stdout.write("No CELERY_BROKER_URL: tasks run inline, after commit; no worker is needed.")
         call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)
+        self._learn_words()
         found = self._search(photos)
         self.stdout.write(f"\nThe ranked hits as a picture: {SHEET}")
         self.stdout.write(f"The three photos, to try in the shop: {next(iter(photos.values())).parent}")
@@ -69,6 +71,11 @@ class Command(BaseCommand):
         for count, _ in enumerate(write_all(drawings), 1):
             if count % 100 == 0:
                 self.stdout.write(f"  {count} drawn")
+
+    def _learn_words(self) -> None:
+        """Learn what the products' names look like, for searches by text, once."""
+        if not TextHead.objects.exists():
+            call_command("train_embedding", "shop.Product.embedding", text=True, stdout=self.stdout, stderr=self.stderr)
 
     def _search(self, photos: dict[str, Path]) -> int:
         """Print and paint the hits; return how many photos found their product at the first rank."""
