@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..learning.metrics import KS, NDCG_AT, Metrics
+from ..learning.splits import UNSEEN_PICTURES, UNSEEN_PRODUCTS
 
 ANN_K = 10
 """Nearest products that the search is compared with the exact answer by."""
@@ -192,7 +193,7 @@ class Evaluation:
 
 MEASURES = (*(f"R@{k}" for k in KS), "mAP", "MRR", f"nDCG@{NDCG_AT}", f"ANN@{ANN_K}")
 
-HELD_OUT = ("unseen pictures", "unseen products")
+HELD_OUT = (UNSEEN_PICTURES, UNSEEN_PRODUCTS)
 """Tasks that heads are measured by when they are learned."""
 
 
@@ -235,7 +236,8 @@ def parse_floor(text: str, labels: list[str] | None = None) -> Floor:
             f"--fail-under takes MEASURE=VALUE with a value from 0 to 1, such as R@1=0.6, not {text!r}. Measures: "
             f"{', '.join(MEASURES)}."
         )
-    tasks = ["other pictures", "altered views", *(f"same {label}" for label in labels or []), *HELD_OUT]
+    tasks = ["other pictures", "altered views", *(f"same {label}" for label in labels or [])]
+    tasks += [*HELD_OUT, *(f"same {label} of {UNSEEN_PRODUCTS}" for label in labels or [])]
     if colon and task.strip() not in tasks:
         raise ValueError(f"--fail-under: there is no task {task!r}. Tasks: {', '.join(tasks)}.")
     return Floor(task.strip() if colon else None, measures[measure.strip().lower()], least)

@@ -16,13 +16,17 @@ from .labels import Values, grouping, require
 
 Indices = NDArray[np.intp]
 
+UNSEEN_PICTURES, UNSEEN_PRODUCTS, SAME_LABEL = "unseen pictures", "unseen products", "same label"
+"""Tasks of a Split: held-out pictures of products that are learned from; products held out with all their pictures,
+which are to find their other pictures, or the pictures learned from that have the same label."""
+
 
 @dataclass(frozen=True)
 class Split:
     """Pictures to learn from and pictures to measure with; rows of the arrays that were split, ascending."""
 
     task: str
-    """"unseen pictures" of products that are learned from, or "unseen products"."""
+    """UNSEEN_PICTURES, UNSEEN_PRODUCTS or SAME_LABEL."""
     train: Indices
     held_out: Indices
     leaked: int | None
@@ -65,7 +69,7 @@ def unseen_pictures(
         if not held[rows].any() and own.max() > 0:
             sizes = np.bincount(own)
             held[rows[own == sizes.argmin()]] = True
-    return _split("unseen pictures", held, scenes)
+    return _split(UNSEEN_PICTURES, held, scenes)
 
 
 def unseen_products(
@@ -106,7 +110,7 @@ def unseen_products(
             left -= 1
     if not held.any():
         held[min(blocks, key=len)] = True
-    return _split("unseen products", held, scenes)
+    return _split(UNSEEN_PRODUCTS, held, scenes)
 
 
 def _blocks(classes: Indices, scenes: Indices | None) -> list[Indices]:

@@ -1,53 +1,86 @@
 """Train a head: settings, figures and confidence come from held-out pictures, the head itself from all of them.
 
-Entry function: ``train_head``. It returns a ``TrainedHead`` with a ``TaskComparison`` for each task, "unseen pictures"
-and "unseen products", measured *before* (by the vectors that serve now) and *after* (by heads that never saw them).
+Entry function: ``train_head``. It returns a ``TrainedHead`` with an ``Outcome`` for each question of the plan, measured
+*before* (by the vectors that serve now), *untrained* and *after* (by heads that never saw the held-out pictures).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..extractors.base import l2_normalise
 from ..extractors.heads import LinearHead
 from .calibration import Calibration
 from .confidence import learn_confidence
 from .labels import Labels, one_blas_thread
-from .lda import HeadSettings, LearnedHead, learn_head
-from .metrics import Metrics
-from .selection import TrainingPlan, Tried, answerable, check_arrays, choose_settings, learned_embed, measure, splits_of
-from .splits import Indices, Split
+from .lda import HeadLearner, HeadSettings, LearnedHead, Moments, learn_reduced_head, principal_axes, projected
+from .metrics import Metrics, PerQuery, concatenate
+from .selection import (
+    Embed,
+    Fold,
+    Question,
+    TrainingPlan,
+    Tried,
+    answerable_folds,
+    check_arrays,
+    choose_settings,
+    draws_of,
+    embed_by,
+    measure,
+    seen_by_all,
+    take,
+    unchanged,
+)
+from .splits import UNSEEN_PICTURES, Indices, Split
 
 
 @dataclass(frozen=True)
-class TaskComparison:
-    """Figures of one task on held-out pictures, by the vectors that the shop has now and by the head."""
+class Gain:
+    """The mean over queries of the change in (R@1 + average precision) / 2, and its standard error."""
 
-    split: Split
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, after: PerQuery, before: PerQuery) -> Gain:
+        change = (after.recall[1] - before.recall[1] + after.average_precision - before.average_precision) / 2
+        change = change[~np.isnan(change)]
+        return cls(float(change.mean()), float(change.std() / np.sqrt(len(change))))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How well held-out pictures find what one question asks for."""
+
+    question: Question
+    """Of the first draw."""
     before: Metrics
+    untrained: Metrics
     after: Metrics
+    gain: Gain
+    """Over what serves now."""
+    learned: Gain
+    """Over the untrained features."""
 
     @property
-    def better(self) -> bool:
-        return self.after.mean_average_precision > self.before.mean_average_precision
-
-    def __str__(self) -> str:
-        return f"{self.split}\n  before  {self.before}\n  after   {self.after}"
+    def split(self) -> Split:
+        return self.question.split
 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head learned from all pictures, and the figures of heads with the same settings that were learned from some."""
+    """A head learned from all pictures, and the figures of heads with settings chosen alike and learned from some."""
 
     learned: LearnedHead
     settings: HeadSettings
-    outcomes: tuple[TaskComparison, ...]
-    """By task; empty where nothing could be held out."""
+    outcomes: tuple[Outcome, ...]
+    """By question, aims first; empty where nothing could be held out."""
     calibration: Calibration | None
     """None where too few pictures were held out to learn confidence from."""
     tried: tuple[Tried, ...]
@@ -60,6 +93,23 @@ class TrainedHead:
         return self.learned.head
 
 
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of ``train_head``."""
+
+    features: NDArray[np.floating[Any]]
+    labels: Labels
+    plan: TrainingPlan
+    before: NDArray[np.floating[Any]]
+    learned_before: HeadSettings | None
+    untrained: NDArray[np.floating[Any]]
+    scenes: Indices | None
+    plain: NDArray[np.bool_] | None
+    strangers: NDArray[np.floating[Any]] | None
+    inner: Sequence[Fold] | None
+    progress: Callable[[str], None]
+
+
 def train_head(
     features: NDArray[np.floating[Any]],
     labels: Labels,
@@ -67,9 +117,11 @@ def train_head(
     *,
     before: NDArray[np.floating[Any]],
     learned_before: HeadSettings | None = None,
+    untrained: NDArray[np.floating[Any]] | None = None,
     scenes: Indices | None = None,
+    plain: NDArray[np.bool_] | None = None,
     strangers: NDArray[np.floating[Any]] | None = None,
-    inner: Sequence[Split] | None = None,
+    inner: Sequence[Fold] | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> TrainedHead:
     """Choose settings, measure before and after, learn confidence, and learn the head from everything.
@@ -77,82 +129,161 @@ def train_head(
     ``features``: ``(n, f)`` of the shop's pictures; ``labels``: theirs (see ``learn_head``). ``before``: the unit
     vectors, ``(n, b)``, that they have now, which may come from another backbone. ``learned_before``: settings of the
     head that made these vectors, if any; then ``before`` are that backbone's features, and heads of those settings that
-    don't know the held-out pictures either are measured. ``scenes``: see ``near_duplicates``.
+    don't know the held-out pictures either are measured. ``untrained``: unit vectors of a backbone that knows none of
+    the pictures, ``(n, u)``, by default the features themselves. ``scenes``: see ``near_duplicates``. ``plain``: which
+    rows are pictures, where others are altered views.
     ``strangers``: features, ``(s, f)``, of pictures of other things, for which confidence is to be low. ``inner``:
-    splits to choose settings by, where the features themselves were learned from some of the pictures.
+    folds to choose settings by, where the features themselves were learned from some of the pictures.
 
     Settings are chosen on pictures that are neither held out nor of a held-out product, so the figures owe nothing to
     the pictures they are measured with; the returned head knows these too. Raises ValueError where nothing can be
     learned, and ExtractorUnavailable without scikit-learn; ``notes`` of the result say what couldn't be measured.
     """
+    if untrained is None:
+        untrained = l2_normalise(np.asarray(features, np.float32))
+    given = _Given(features, labels, plan, before, learned_before, untrained, scenes, plain, strangers, inner, progress)
     with one_blas_thread():
-        return _train(features, labels, plan, before, learned_before, scenes, strangers, inner, progress)
+        return _Training(given).run()
 
 
-def _train(
-    features: NDArray[np.floating[Any]],
-    labels: Labels,
-    plan: TrainingPlan,
-    before: NDArray[np.floating[Any]],
-    learned_before: HeadSettings | None,
-    scenes: Indices | None,
-    strangers: NDArray[np.floating[Any]] | None,
-    given: Sequence[Split] | None,
-    progress: Callable[[str], None],
-) -> TrainedHead:
-    start = time.monotonic()
-    notes: list[str] = []
-    check_arrays(features, labels, plan, before, scenes)
-    outer = splits_of(labels, np.arange(len(features)), plan, scenes, plan.seed, notes)
-    seen = np.ones(len(features), bool)
-    for split in outer:
-        seen[split.held_out] = False
-    settings = HeadSettings(plan.dimensions)
-    tried: list[Tried] = []
-    inner = list(given or ())
-    if outer and given is None:
-        inner = splits_of(labels, np.flatnonzero(seen), plan, scenes, plan.seed + 1, [])
-    inner = [split for split in inner if len(answerable(labels[plan.target], split, scenes))]
-    if outer and not inner:
-        notes.append("Beside the held-out pictures too few are left to choose settings by: the defaults are taken.")
-    if inner:
-        progress(f"choosing settings on {int(seen.sum())} pictures")
-        settings, tried = choose_settings(
-            features,
-            labels,
-            target=plan.target,
-            splits=inner,
-            dimensions=plan.dimensions,
-            scenes=scenes,
-            shrinkages=plan.shrinkages,
-            residuals=plan.residuals,
-            weights=plan.mixtures,
+@dataclass
+class _Measured:
+    """Measures of one question, draw after draw."""
+
+    question: Question
+    before: list[PerQuery] = field(default_factory=list)
+    untrained: list[PerQuery] = field(default_factory=list)
+    after: list[PerQuery] = field(default_factory=list)
+
+    def outcome(self) -> Outcome:
+        before, untrained, after = map(concatenate, (self.before, self.untrained, self.after))
+        return Outcome(
+            *(self.question, before.mean(), untrained.mean(), after.mean()),
+            gain=Gain.of(after, before),
+            learned=Gain.of(after, untrained),
         )
-    outcomes, calibration = [], None
-    for split in outer:
-        progress(f"measuring: {split.task}")
-        try:
-            embed = learned_embed(features, labels, split, settings)
-            now = _unchanged if learned_before is None else learned_embed(before, labels, split, learned_before)
-            figures = [
-                measure(rows, labels[plan.target], split, by, scenes=scenes).mean()
-                for rows, by in ((before, now), (features, embed))
-            ]
-        except ValueError as e:
-            notes.append(f"{split.task}: {e}")
-            continue
-        outcomes.append(TaskComparison(split, *figures))
-        if split.task == "unseen pictures":
-            progress("learning how sure hits are")
-            own = given is None
-            calibration = learn_confidence(
-                *(features, labels, plan, settings, (split, embed), notes), scenes=scenes, strangers=strangers, more=own
-            )
-    progress(f"learning from {len(features)} pictures")
-    learned = learn_head(features, labels, settings)
-    spent = time.monotonic() - start
-    return TrainedHead(learned, settings, tuple(outcomes), calibration, tuple(tried), spent, tuple(notes))
 
 
-def _unchanged(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    return np.asarray(vectors, np.float32)
+class _Training:
+    """One call of ``train_head``."""
+
+    def __init__(self, given: _Given) -> None:
+        self.given = given
+        self.notes: list[str] = []
+        self.measured: dict[tuple[str, str], _Measured] = {}
+        self.calibration: Calibration | None = None
+
+    def run(self) -> TrainedHead:
+        start, given = time.monotonic(), self.given
+        check_arrays(given.features, given.labels, given.plan, given.before, given.scenes)
+        rows = np.arange(len(given.features))
+        settings, tried = HeadSettings(given.plan.dimensions), list[Tried]()
+        draws = draws_of(given.labels, rows, given.plan, given.scenes, given.plain, given.plan.seed, self.notes)
+        for number, folds in enumerate(draws):
+            if folds:
+                settings, tried = self._draw(folds, first=number == 0)
+        given.progress(f"learning from {len(rows)} pictures")
+        if len(draws) > 1:
+            reduced = projected(principal_axes(given.features, given.plan.dimensions), given.features)
+            settings, tried = self._chosen(reduced, rows, settings, given.plan.seed + 1)
+        learned = learn_reduced_head(given.features, given.labels, settings)
+        outcomes = sorted(
+            (one.outcome() for one in self.measured.values()),
+            key=lambda one: (
+                not one.question.aim,
+                given.plan.wanted.index(one.question.label) if one.question.aim else 0,
+            ),
+        )
+        spent = time.monotonic() - start
+        return TrainedHead(learned, settings, tuple(outcomes), self.calibration, tuple(tried), spent, tuple(self.notes))
+
+    def _draw(self, folds: list[Fold], *, first: bool) -> tuple[HeadSettings, list[Tried]]:
+        """Choose settings without the held-out pictures of ``folds``, and measure with these."""
+        given = self.given
+        seen = np.flatnonzero(seen_by_all(folds, len(given.features)))
+        axes = principal_axes(given.features[seen], given.plan.dimensions)
+        reduced = projected(axes, given.features)
+        settings, tried = HeadSettings(given.plan.dimensions), list[Tried]()
+        if given.inner is not None:
+            inner = answerable_folds(given.inner, given.labels, given.scenes)
+            settings, tried = self._chosen_by(reduced, inner, settings)
+        else:
+            settings, tried = self._chosen(reduced, seen, settings, given.plan.seed + 1)
+        for fold in folds:
+            learned = self._learned(reduced, fold, settings)
+            self._asked(reduced, fold, learned)
+            if first and fold.split.task == UNSEEN_PICTURES:
+                self._confidence(reduced, settings, (fold.split, learned), axes)
+        return settings, tried
+
+    def _chosen(
+        self, reduced: NDArray[np.float32], rows: Indices, usual: HeadSettings, seed: int
+    ) -> tuple[HeadSettings, list[Tried]]:
+        """Choose settings by holding out some of ``rows``."""
+        given = self.given
+        draws = draws_of(given.labels, rows, given.plan, given.scenes, given.plain, seed, [])
+        folds = [fold for draw in draws for fold in draw]
+        return self._chosen_by(reduced, answerable_folds(folds, given.labels, given.scenes), usual)
+
+    def _chosen_by(
+        self, reduced: NDArray[np.float32], folds: list[Fold], usual: HeadSettings
+    ) -> tuple[HeadSettings, list[Tried]]:
+        given = self.given
+        if not folds:
+            note = "Beside the held-out pictures too few are left to choose settings by: the defaults are taken."
+            self.notes += [note] if note not in self.notes else []
+            return usual, []
+        given.progress(
+            f"choosing settings on {len(np.unique(np.concatenate([fold.split.train for fold in folds])))} pictures"
+        )
+        return choose_settings(reduced, given.labels, given.plan, folds, given.untrained, scenes=given.scenes)
+
+    def _learned(self, rows: NDArray[Any], fold: Fold, settings: HeadSettings) -> Embed:
+        moments = Moments(rows[fold.split.train], take(self.given.labels, fold.split.train))
+        return embed_by(HeadLearner(moments).head(settings).head)
+
+    def _before(self, fold: Fold) -> tuple[NDArray[Any], Embed]:
+        """Return the rows and the embedding that serve now, by a head that doesn't know the held-out pictures."""
+        given = self.given
+        if given.learned_before is None:
+            return given.before, unchanged
+        seen = fold.split.train
+        axes = principal_axes(given.before[seen], given.learned_before.dimensions)
+        reduced = projected(axes, given.before)
+        return reduced, self._learned(reduced, fold, given.learned_before)
+
+    def _asked(self, reduced: NDArray[np.float32], fold: Fold, learned: Embed) -> None:
+        """Measure what the questions of a fold find."""
+        given = self.given
+        before = self._before(fold)
+        for question in fold.questions:
+            task, values = question.split.task, given.labels[question.label]
+            given.progress(f"measuring: {task}")
+            ways = (before, (given.untrained, unchanged), (reduced, learned))
+            parts = [measure(rows, values, question.split, by, scenes=given.scenes) for rows, by in ways]
+            try:
+                parts[0].mean()
+            except ValueError as e:
+                self.notes.append(f"{task}: {e}")
+                continue
+            one = self.measured.setdefault((question.label, task), _Measured(question))
+            for own, part in zip((one.before, one.untrained, one.after), parts, strict=True):
+                own.append(part)
+
+    def _confidence(
+        self,
+        reduced: NDArray[np.float32],
+        settings: HeadSettings,
+        measured: tuple[Split, Embed],
+        axes: LinearHead | None,
+    ) -> None:
+        given = self.given
+        given.progress("learning how sure hits are")
+        strangers = None if given.strangers is None else projected(axes, given.strangers)
+        self.calibration = learn_confidence(
+            *(reduced, given.labels, given.plan, settings, measured, self.notes),
+            scenes=given.scenes,
+            strangers=strangers,
+            plain=given.plain,
+            more=given.inner is None,
+        )

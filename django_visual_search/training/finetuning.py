@@ -20,20 +20,21 @@ from numpy.typing import NDArray
 from ..extractors import ArtifactStore, DirectoryStore
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.keras import KerasExtractor
+from ..extractors.lite import EfficientNetLiteExtractor
 from ..extractors.tuned import TunedExtractor
 from ..fields import EmbeddingField
 from ..learning.finetune import finetune
 from ..learning.finetune.options import FinetuneOptions, Tuned
-from ..learning.lda import learn_head
-from ..learning.selection import TrainingPlan, held_out, take
-from ..learning.splits import Split, unseen_pictures
+from ..learning.lda import learn_reduced_head
+from ..learning.selection import Fold, Question, TrainingPlan, held_out, take
+from ..learning.splits import SAME_LABEL, UNSEEN_PRODUCTS, Split, unseen_pictures, unseen_products
 from ..learning.train import TrainedHead
 from ..models import Artifact
 from ..spaces.extractors import DatabaseStore, get_extractor
 from ..spaces.features import Keeper
 from .features import EMBEDDED_AT_ONCE, AlteredView, Show, decoded_rows
 from .head import Backbone, Baseline, train
-from .supervision import LIKED, Supervision
+from .supervision import Supervision
 
 
 class PixelFile:
@@ -117,17 +118,22 @@ class Finetuning:
         show: Show,
     ) -> None:
         extractor = get_extractor(base.alias, field.dimensions)
-        if not isinstance(extractor, KerasExtractor):
+        if not isinstance(extractor, KerasExtractor | EfficientNetLiteExtractor):
             raise ImproperlyConfigured(
-                f"Only a KerasExtractor can be fine-tuned; {base.alias!r} is a {type(extractor).__name__}. Learn a "
-                "head (--method head), or name another --extractor."
+                f"Only a network of Keras or EfficientNet-Lite can be fine-tuned; {base.alias!r} is a "
+                f"{type(extractor).__name__}. Learn a head (--method head), or name another --extractor."
+            )
+        if not plan.aims:
+            raise ImproperlyConfigured(
+                "Fine-tuning learns from labels that several products share, or from several pictures of a product, "
+                "and there are neither: name --labels, such as the products' kind, or learn a head (--method head)."
             )
         self.field, self.alias, self.extractor = field, base.alias, extractor
-        self.given, self.plan = given, plan
+        self.given, self.plan = given, replace(plan, draws=1)  # each draw would take a fine-tuning of its own
         self.folder, self.say, self.show = folder, say, show
         self.pixels = PixelFile(folder / "pictures.npy", field, extractor, given)
 
-    def run(self, options: FinetuneOptions, before: Baseline, kind: str | None, *, again: bool) -> Finetuned:
+    def run(self, options: FinetuneOptions, before: Baseline, *, again: bool) -> Finetuned:
         """Fine-tune, learn a head and measure both. ``again``: fine-tune once more on everything, for as many epochs as
         were best, to serve. Raises ValueError and ExtractorUnavailable as ``learning.finetune`` does.
         """
@@ -139,26 +145,16 @@ class Finetuning:
         base = self._base(measured, DirectoryStore(self.folder))
         features = self.pixels.features(base.extractor, self.show)
         given = replace(self.given, features=features)
-        dimensions = self.plan.dimensions
         # By the pictures that stopped it early: learned ones lie closer together than others will.
-        inner = [replace(split, train=self.pixels.rows[split.train], held_out=self.pixels.rows[split.held_out])]
-        trained = train(
-            given,
-            base,
-            before,
-            kind=kind,
-            seed=self.plan.seed,
-            dimensions=dimensions,
-            progress=self.say,
-            inner=inner,
-        )
+        inner = self._choosing(split)
+        trained = train(given, base, before, self.plan, self.say, inner=[inner])
         if not again or measured.best_epoch == 0:
             return Finetuned(base, trained, measured, measured, features)
         self.say("once more, on every picture")
         served = self._finetune(replace(options, epochs=measured.best_epoch), None, "served")
         base = self._base(served, DirectoryStore(self.folder))
         features = self.pixels.features(base.extractor, self.show)
-        learned = learn_head(features.astype(np.float32), given.labels, trained.settings)
+        learned = learn_reduced_head(features.astype(np.float32), given.labels, trained.settings)
         return Finetuned(base, replace(trained, learned=learned), measured, served, features)
 
     def keep(self, tuned: Finetuned) -> Backbone:
@@ -177,9 +173,9 @@ class Finetuning:
 
     def _finetune(self, options: FinetuneOptions, split: Split | None, name: str) -> Tuned:
         rows = self.pixels.rows
-        labels = {key: values for key, values in take(self.given.labels, rows).items() if key != LIKED}
-        target = self.plan.target
-        labels = {target: labels[target], **labels}  # held-out pictures are measured by the first
+        # Held-out pictures are measured by the first.
+        labels = {name: values for name, values in take(self.given.labels, rows).items() if name in self.plan.aims}
+        labels = {name: labels[name] for name in self.plan.aims}
         return finetune(
             self.extractor.recipe,
             self.pixels.path,
@@ -192,20 +188,38 @@ class Finetuning:
         )
 
     def _split(self) -> Split:
-        """Split the pictures that ``train_head`` doesn't measure with: to learn from, and to stop early by."""
-        rows = self.pixels.rows
-        seen = np.flatnonzero(~held_out(self.given.labels, self.plan, self.given.scenes)[rows])
-        target = take(self.given.labels, rows[seen])[self.plan.target]
+        """Split the pictures that ``train_head`` doesn't measure with: to learn from, and to stop early by. These are
+        of whole products if the first aim is a label.
+        """
+        rows, plan = self.pixels.rows, self.plan
+        seen = np.flatnonzero(~held_out(self.given.labels, plan, self.given.scenes)[rows])
+        labels = take(self.given.labels, rows[seen])
+        options: dict[str, Any] = {"share": STOPPING, "scenes": self.given.scenes[rows[seen]], "seed": plan.seed + 2}
         try:
-            split = unseen_pictures(
-                target, share=STOPPING, scenes=self.given.scenes[rows[seen]], seed=self.plan.seed + 2
-            )
+            if plan.aims[0] == plan.target:
+                split = unseen_pictures(labels[plan.target], **options)
+            else:
+                split = unseen_products(labels[plan.target], categories=labels[plan.aims[0]], **options)
+                split = replace(split, task=SAME_LABEL)
         except ValueError as e:
             raise ValueError(
                 f"Fine-tuning has no pictures to stop early by: {e} Name --labels that several pictures share, or "
                 "learn a head."
             ) from e
-        return Split(split.task, seen[split.train], seen[split.held_out], split.leaked)
+        return replace(split, train=seen[split.train], held_out=seen[split.held_out])
+
+    def _choosing(self, split: Split) -> Fold:
+        """Return the fold that chooses a head's settings: by the pictures of ``_split``, and by their altered views."""
+        rows, given, plan = self.pixels.rows, self.given, self.plan
+        split = replace(split, train=rows[split.train], held_out=rows[split.held_out])
+        questions = [Question(plan.aims[0], split, aim=True)]
+        if plan.aims[0] == plan.target:
+            return Fold(split, tuple(questions))
+        train, held = (
+            np.flatnonzero(np.isin(given.pictures, given.pictures[part])) for part in (split.train, split.held_out)
+        )
+        again = Split(UNSEEN_PRODUCTS, train, held, split.leaked)
+        return Fold(again, (*questions, Question(plan.target, again, plan.target in plan.aims)))
 
     def _base(self, tuned: Tuned, store: ArtifactStore) -> Backbone:
         sha256 = hashlib.sha256(tuned.flatbuffer).hexdigest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import Any
 
@@ -19,21 +19,21 @@ from django.db import IntegrityError, router, transaction
 from numpy.typing import NDArray
 
 from .. import images
+from ..evaluation.text import aligned
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..learning.confidence import draw_strangers
-from ..learning.labels import grouping
 from ..learning.lda import HeadSettings
-from ..learning.selection import TrainingPlan
+from ..learning.selection import Fold, Question, TrainingPlan
 from ..learning.serialise import head_bytes, sha256_hex
-from ..learning.splits import Split
+from ..learning.splits import SAME_LABEL, UNSEEN_PRODUCTS
 from ..learning.train import TrainedHead, train_head
 from ..models import EmbeddingHead
 from ..spaces.extractors import get_extractor
 from ..spaces.heads import backbone_of, extractor_of_space
 from ..spaces.serving import serving
 from .features import catalogue_features, view_features
-from .supervision import LIKED, PRODUCT, VIEWS_OF_SINGLE, Supervision
+from .supervision import LIKED, PRODUCT, Supervision
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,14 @@ class Baseline:
     """Settings of the head that serves: it knows all pictures, so heads like it are measured instead."""
     key: str
     """Of the extractor that serves."""
+    untrained: NDArray[np.float32]
+    """``(n, u)``: vectors by the backbone that heads are learned for, without a head."""
     flattered: str = ""
     """Name of the serving head if it can't be learned again without the held-out pictures; else empty."""
 
 
-def baseline(field: EmbeddingField, features_key: str, given: Supervision) -> Baseline:
-    """Return what serves now. ``features_key``: of the backbone of the features in ``given``.
+def baseline(field: EmbeddingField, backbone: BackboneExtractor, given: Supervision) -> Baseline:
+    """Return what serves now. ``backbone``: of the features in ``given``.
 
     Raises ImproperlyConfigured and ExtractorUnavailable where the serving extractor can't run.
     """
@@ -86,15 +88,16 @@ def baseline(field: EmbeddingField, features_key: str, given: Supervision) -> Ba
     now = extractor_of_space(field, space)
     if not isinstance(now, BackboneExtractor):
         now = backbone_of(now, {}, field.dimensions)  # raises, saying why
+    features_key, untrained = backbone.features_key, backbone.project(given.features)
     if space.head is None:
-        return Baseline(_rows(field, now, features_key, given, learned=False), None, now.spec.key)
+        return Baseline(_rows(field, now, features_key, given, learned=False), None, now.spec.key, untrained)
     head = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
     settings = _settings(head, given)
     # A fine-tuned backbone knows the pictures, whatever its head; with the new head on it too, the comparison is fair.
     tuned_apart = bool(head.backbone) and now.features_key != features_key
     flattered = head.name if settings is None or tuned_apart else ""
     rows = _rows(field, now, features_key, given, learned=settings is not None)
-    return Baseline(rows, settings, now.spec.key, flattered)
+    return Baseline(rows, settings, now.spec.key, untrained, flattered)
 
 
 def _settings(head: EmbeddingHead, given: Supervision) -> HeadSettings | None:
@@ -122,7 +125,9 @@ def _rows(
     rows = np.zeros((len(given.view), first.shape[1]), np.float32)
     rows[own] = first
     viewed = np.unique(given.pictures[~own])
-    views = view_features(field, now, given.catalogue, viewed.tolist(), VIEWS_OF_SINGLE) if len(viewed) else []
+    views = (
+        view_features(field, now, given.catalogue, viewed.tolist(), int(given.view.max()) + 1) if len(viewed) else []
+    )
     for number, one in enumerate(views):
         this = given.view == number
         rows[this] = made(one.rows[np.searchsorted(viewed, given.pictures[this])])
@@ -132,48 +137,39 @@ def _rows(
 STRANGER_PICTURES = 120
 """Drawn pictures of things that no shop sells, for which confidence is to be low."""
 
-MIXTURES = (0.0, 0.3)
-"""Weights of the named labels and of feedback beside the product's own pictures."""
-
 
 def train(
     given: Supervision,
     base: Backbone,
     before: Baseline,
-    *,
-    kind: str | None,
-    seed: int,
-    dimensions: int,
+    plan: TrainingPlan,
     progress: Callable[[str], None],
-    inner: Sequence[Split] | None = None,
+    inner: Sequence[Fold] | None = None,
 ) -> TrainedHead:
-    """Learn a head from ``given``. ``kind``: the label by which hits are of the right kind, if any; ``inner`` and
-    errors: see ``learning.train.train_head``.
-    """
+    """Learn a head from ``given``. ``inner`` and errors: see ``learning.train.train_head``."""
     return train_head(
         given.features.astype(np.float32),
         given.labels,
-        plan_for(given, kind=kind, seed=seed, dimensions=dimensions),
+        plan,
         before=before.rows,
         learned_before=before.settings,
+        untrained=before.untrained,
         scenes=given.scenes,
+        plain=given.plain,
         strangers=stranger_features(base.extractor).astype(np.float32),
         inner=inner,
         progress=progress,
     )
 
 
-def plan_for(given: Supervision, *, kind: str | None, seed: int, dimensions: int) -> TrainingPlan:
-    """Plan for pictures of one product to find each other; pictures of one ``kind`` where no product has several."""
-    group = grouping(PRODUCT, given.labels[PRODUCT], len(given.features))
-    target = PRODUCT if group.spare or kind is None else kind
-    named = [name for name in given.labels if name not in (PRODUCT, LIKED, target)]
-    mixtures: list[dict[str, float]] = [_weights(given, named, weight, LIKED) for weight in MIXTURES]
-    if not named and LIKED not in given.labels:
-        mixtures = mixtures[:1]
-    # No label at all leaves the principal axes, which may suit a fine-tuned backbone best.
-    mixtures.append(dict.fromkeys(given.labels, 0.0))
-    return TrainingPlan(dimensions, target, kind=kind, category=kind, seed=seed, mixtures=mixtures)
+def plan_for(given: Supervision, *, seed: int, dimensions: int) -> TrainingPlan:
+    """Plan for pictures with the same value of a named label to find each other, and those of one product where it has
+    several.
+    """
+    named = [name for name in given.labels if name not in (PRODUCT, LIKED)]
+    aims = [*named, PRODUCT] if given.several else named
+    kind = named[0] if named else None
+    return TrainingPlan(dimensions, PRODUCT, aims=aims, kind=kind, category=kind, seed=seed)
 
 
 @functools.lru_cache(maxsize=4)
@@ -188,13 +184,6 @@ def stranger_features(extractor: BackboneExtractor) -> NDArray[np.float16]:
     return np.stack(rows)
 
 
-def _weights(given: Supervision, named: Sequence[str], weight: float, liked: str) -> dict[str, float]:
-    weights = dict.fromkeys(named, weight)
-    if liked in given.labels:
-        weights[liked] = weight
-    return weights
-
-
 def keep_head(
     field: EmbeddingField,
     trained: TrainedHead,
@@ -202,14 +191,15 @@ def keep_head(
     *,
     alias: str,
     baseline_key: str,
+    metrics: list[dict[str, Any]],
     summary: dict[str, Any],
     name: str | None = None,
     **backbone: Any,
 ) -> tuple[EmbeddingHead, bool]:
     """Store a trained head as a candidate. Return its row, or the row of an equal head, and whether it is new.
 
-    ``extractor``: the backbone, without a head. ``alias``: its name in the settings. ``backbone``: further columns, of
-    a fine-tuned one. Raises ValueError where the name is taken.
+    ``extractor``: the backbone, without a head. ``alias``: its name in the settings. ``metrics``: by ``metrics_json``.
+    ``backbone``: further columns, of a fine-tuned one. Raises ValueError where the name is taken.
     """
     heads = EmbeddingHead.objects.using(router.db_for_write(field.model))
     key = extractor.with_head(trained.head).spec.key
@@ -229,7 +219,7 @@ def keep_head(
         "sha256": sha256_hex(data),
         "summary": {**summary, **_summary(trained)},
         "baseline_key": baseline_key,
-        "metrics": metrics_json(trained),
+        "metrics": metrics,
         "calibration": None if trained.calibration is None else trained.calibration.as_json(),
         **backbone,
     }
@@ -254,7 +244,10 @@ def _summary(trained: TrainedHead) -> dict[str, Any]:
             "weights": dict(settings.weights),
         },
         "named_dimensions": trained.learned.named,
-        "tried": [{"objective": round(one.objective, 4), **_brief(one.settings)} for one in trained.tried],
+        "tried": [
+            {"objective": round(one.objective, 4), "shortfall": round(one.shortfall, 4), **_brief(one.settings)}
+            for one in trained.tried
+        ],
         "seconds": round(trained.seconds, 1),
         "notes": list(trained.notes),
     }
@@ -264,19 +257,57 @@ def _brief(settings: Any) -> dict[str, Any]:
     return {"shrinkage": settings.shrinkage, "residual": settings.residual, "weights": dict(settings.weights)}
 
 
-def metrics_json(trained: TrainedHead) -> list[dict[str, Any]]:
-    """Return the figures on held-out pictures, by task, for a JSONField."""
+def metrics_json(trained: TrainedHead, several: bool) -> list[dict[str, Any]]:
+    """Return the figures on held-out pictures, by question, for a JSONField. ``several``: see ``Supervision``."""
     return [
         {
-            "task": outcome.split.task,
+            "task": task_name(outcome.question),
+            "about": described(outcome.question, several),
+            "aim": outcome.question.aim,
             "held_out": len(outcome.split.held_out),
             "train": len(outcome.split.train),
             "leaked": outcome.split.leaked,
             "before": _plain(outcome.before.as_dict()),
+            "untrained": _plain(outcome.untrained.as_dict()),
             "after": _plain(outcome.after.as_dict()),
+            "gain": _plain(asdict(outcome.gain)),
+            "learned": _plain(asdict(outcome.learned)),
         }
         for outcome in trained.outcomes
     ]
+
+
+def task_name(question: Question) -> str:
+    """Return the short name of a question's task, such as "same category of unseen products"."""
+    return f"same {question.label} of {UNSEEN_PRODUCTS}" if question.split.task == SAME_LABEL else question.split.task
+
+
+def described(question: Question, several: bool) -> str:
+    """Return in words what a question is about."""
+    if question.split.task == SAME_LABEL:
+        return f"a picture of an unseen product finds the same {question.label}"
+    which = "an unseen product" if question.split.task == UNSEEN_PRODUCTS else "a product learned from"
+    return f"another picture of {which} finds it" if several else f"an altered view of {which} finds it"
+
+
+def figures_table(metrics: Sequence[dict[str, Any]]) -> list[str]:
+    """Return aligned lines for people: what each row is about, and R@1 / mAP untrained, serving now and learned."""
+    rows = []
+    served = any(one["before"] != one["untrained"] for one in metrics)
+    for one in metrics:
+        whens = ["untrained", "before", "after"] if served else ["untrained", "after"]
+        figures = [f"{one[when]['R@1']:.3f} / {one[when]['mAP']:.3f}" for when in whens]
+        rows.append([one["about"], str(one["after"]["queries"]), *figures])
+    header = ["held-out pictures, R@1 / mAP", "queries", "untrained", *(["now"] if served else []), "learned"]
+    lines = aligned(header, rows)
+    for one in metrics:
+        leaked = (
+            "near-duplicates not looked for"
+            if one["leaked"] is None
+            else f"{one['leaked']} of them have a near-duplicate there"
+        )
+        lines.append(f"  {one['task']}: {one['held_out']} held out, {one['train']} learned from; {leaked}")
+    return lines
 
 
 def _plain(measures: dict[str, float]) -> dict[str, float | None]:

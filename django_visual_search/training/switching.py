@@ -8,7 +8,8 @@ searches both spaces; ``indexing.end_switch`` ends it when all have moved.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from django.db import connections, router, transaction
 
@@ -84,11 +85,45 @@ def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
             f"{head.name} was measured against {head.baseline_key}, but {now} serves now: it may be worse. Learn a "
             "head again, which measures it against what serves."
         )
-    before, after = _mean(head, "before"), _mean(head, "after")
-    if after < before:
-        why = f"{head.name} is worse on held-out pictures: mAP {after:.3f}, against {before:.3f} of what serves now."
-        return why + _flattered(field, head)
+    if why := shortcoming(head.metrics):
+        return f"{head.name} {why}" + _flattered(field, head)
     return None
+
+
+SURE = 2.0
+"""Standard errors by which a gain must be above 0: luck alone makes that of one head in about 40."""
+
+SLACK = 0.02
+"""What a figure may lose, beyond luck, that the head isn't learned for."""
+
+
+def shortcoming(metrics: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why a head should not serve, by its figures on held-out pictures, the most important aim first; or None.
+
+    By the first aim, it must be better than the untrained network, beyond luck, and no worse than what serves now. By
+    the others it must be worse than neither, beyond luck; by what is no aim, SLACK worse at most. ``metrics``: as
+    ``head.metrics_json`` returns them, aims first.
+    """
+    for number, one in enumerate(metrics):
+        for other, change, what in (
+            (one["before"], one.get("gain"), "what serves now"),
+            (one.get("untrained"), one.get("learned"), "the untrained network"),
+        ):
+            if other is None:
+                continue
+            luck = SURE * change["error"] if change else 0.0
+            aim = one.get("aim", True)
+            slack = (0.0 if number == 0 else luck) if aim else luck + SLACK
+            compared = f"({one.get('about', one['task'])}): {_pair(one['after'])}, against {_pair(other)} of {what}"
+            if any(one["after"][name] < other[name] - slack for name in ("R@1", "mAP") if aim or name == "R@1"):
+                return f"is worse on held-out pictures {compared}."
+            if number == 0 and what == "the untrained network" and change and change["mean"] <= luck:
+                return f"is not better on held-out pictures, beyond luck {compared}."
+    return None
+
+
+def _pair(figures: Mapping[str, Any]) -> str:
+    return f"R@1 {figures['R@1']:.3f} / mAP {figures['mAP']:.3f}"
 
 
 def _flattered(field: EmbeddingField, head: EmbeddingHead) -> str:

@@ -21,7 +21,7 @@ from django_visual_search.learning.train import train_head
 from .. import grocery
 
 DIMENSIONS = 256
-ALONE = [{"category": 0, "department": 0}]
+ALONE = {"category": [0], "department": [0]}
 """Only the product is learned; the others say what is right and how sure."""
 
 pytestmark = [
@@ -55,7 +55,7 @@ def trained(shop, name, share, **options):
     x = shop.features(name)
     labels = {"product": shop.products, "category": shop.categories.astype(str), "department": shop.departments}
     plan = TrainingPlan(
-        DIMENSIONS, "product", kind="category", category="department", share=share, mixtures=ALONE, **options
+        DIMENSIONS, "product", kind="category", category="department", share=share, weights=ALONE, **options
     )
     strangers = shop.drawn(name)
     return train_head(x, labels, plan, before=l2_normalise(x), scenes=shop.scenes(), strangers=strangers)

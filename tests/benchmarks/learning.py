@@ -50,7 +50,7 @@ from tests import grocery
 DIMENSIONS = 256
 FIXED = HeadSettings(DIMENSIONS, shrinkage=0.1, residual=0.05)
 SHARE = 0.3
-ALONE = {"category": 0, "department": 0}
+ALONE = {"category": [0], "department": [0]}
 """Only the product is learned; the others say what is right and how sure."""
 
 
@@ -282,7 +282,7 @@ def confidence(shop: Shop, seeds: int) -> None:
 def _confidence(shop: Shop, name: str, split: Split, seed: int) -> tuple[float, ...]:
     x, rows, held = shop.features(name), split.train, split.held_out
     labels = {"product": shop.products[rows], "category": shop.categories[rows], "department": shop.departments[rows]}
-    plan = TrainingPlan(DIMENSIONS, "product", kind="category", category="department", seed=seed, mixtures=[ALONE])
+    plan = TrainingPlan(DIMENSIONS, "product", kind="category", category="department", seed=seed, weights=ALONE)
     scenes = shop.scenes()[rows]
     drawn = shop.drawn(name)
     trained = train_head(x[rows], labels, plan, before=l2_normalise(x[rows]), scenes=scenes, strangers=drawn)

@@ -346,7 +346,8 @@ class TestRefused:
     def test_worse_on_held_out_pictures(self, field, products):
         make_head("bad", before=0.6, after=0.5)
         with pytest.raises(
-            CommandError, match=r"bad is worse on held-out pictures: mAP 0.500, against 0.600 .* --force"
+            CommandError,
+            match=r"bad is worse on held-out pictures .*: R@1 .* / mAP 0.500, against .* 0.600 of .* --force",
         ):
             run("bad")
         assert not ServingSpace.objects.exists()
@@ -367,7 +368,10 @@ class TestRefused:
         two.save()
         with pytest.raises(CommandError) as refused:
             run("two")
-        assert "mAP 0.700, against 0.990 of what serves now. That flatters one, which knows these" in str(refused.value)
+        assert (
+            "mAP 0.700, against R@1 0.500 / mAP 0.990 of what serves now. That flatters one, which knows these"
+            in str(refused.value)
+        )
         assert "on those held out from itself it reached mAP 0.650." in str(refused.value)
 
     def test_never_measured(self, field, products):

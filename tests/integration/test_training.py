@@ -14,6 +14,7 @@ from PIL import Image
 from django_visual_search import search
 from django_visual_search.evaluation.catalogue import usual_labels
 from django_visual_search.fields.registry import get_field
+from django_visual_search.learning import selection
 from django_visual_search.learning.augment import altered_views
 from django_visual_search.management import progress
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
@@ -87,7 +88,7 @@ def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
     assert f"{COUNT * EACH} pictures" in said
     assert "category: 2 of them on 48 pictures" in said
     tasks = {one["task"]: one for one in head.metrics}
-    assert set(tasks) == {"unseen pictures", "unseen products"}
+    assert list(tasks) == ["same category of unseen products", "unseen pictures", "unseen products"]
     for one in tasks.values():
         assert 0 < one["held_out"] < COUNT * EACH
         assert set(one["before"]) >= {"R@1", "mAP", "queries"}
@@ -235,7 +236,7 @@ def test_usual_labels():
         (
             [ARTICLES],
             {"method": "finetune"},
-            "Only a KerasExtractor can be fine-tuned; 'default' is a ColourB",
+            "Only a network of Keras or EfficientNet-Lite can be fine-tuned; 'default' is a ColourB",
         ),
         (["testshop.Poster"], {}, "testshop.Poster.embedding has no pictures to learn from"),
     ],
@@ -243,6 +244,67 @@ def test_usual_labels():
 def test_impossible_trainings_are_refused(articles, arguments, options, message):
     with pytest.raises(CommandError, match=message):
         train(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("category", "message"),
+    [
+        (lambda i: "thing", "all 12 products have the same value"),
+        (lambda i: f"thing {i}", "12 values for 12 products are nearly one each"),
+        (lambda i: None, "no product has a value"),
+    ],
+)
+def test_a_label_that_teaches_nothing_is_refused_before_any_picture_is_read(category, message):
+    for i in range(COUNT):
+        name = category(i)
+        own = None if name is None else Category.objects.get_or_create(name=name)[0]
+        Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"), category=own)
+    with pytest.raises(CommandError, match=f"Nothing can be learned from 'category': .*{message}.*Leave it out"):
+        train("testshop.Product", labels="category")
+    assert not kept().exists()
+    # A usual label that nobody named is left out.
+    assert f"category is left out: {message}" in train("testshop.Product", dry_run=True)
+
+
+def test_a_table_says_what_its_rows_are_about(monkeypatch):
+    monkeypatch.setattr(selection, "MOST_DRAWS", 1)
+    kinds = [Category.objects.create(name=name) for name in ("hats", "shoes")]
+    for i in range(COUNT):
+        Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"), category=kinds[i % 2])
+    said = train("testshop.Product", labels="category", name="mine")
+    assert "a picture of an unseen product finds the same category" in said
+    assert "an altered view of an unseen product finds it" in said
+    head = EmbeddingHead.objects.get()
+    assert [one["aim"] for one in head.metrics] == [True, False]
+    assert set(head.metrics[0]) >= {"before", "untrained", "after", "gain", "learned"}
+    why = switching.shortcoming(head.metrics)
+    assert (f"The head {why}" if why else "The head is better on held-out pictures.") in said
+
+
+def figures(recall, precision):
+    return {"R@1": recall, "mAP": precision}
+
+
+@pytest.mark.parametrize(
+    ("label", "views", "why"),
+    [
+        ((0.6, 0.8, 0.1, 0.01), (0.7, 0.69), None),
+        ((0.6, 0.8, 0.1, 0.06), (0.7, 0.7), "is not better on held-out pictures, beyond luck (label)"),
+        ((0.6, 0.59, 0.1, 0.01), (0.7, 0.7), "is worse on held-out pictures (label): R@1 0.590"),
+        ((0.6, 0.8, 0.1, 0.01), (0.7, 0.6), "is worse on held-out pictures (views): R@1 0.600"),
+    ],
+)
+def test_why_a_head_should_not_serve(label, views, why):
+    before, after, gain, error = label
+    change = {"mean": gain, "error": error}
+    metrics = [
+        {"task": "label", "aim": True, "after": figures(after, 0.5), "gain": change, "learned": change}
+        | dict.fromkeys(("before", "untrained"), figures(before, 0.4)),
+        {"task": "views", "aim": False, "after": figures(views[1], 0.1), "gain": change, "learned": change}
+        | dict.fromkeys(("before", "untrained"), figures(views[0], 0.4)),
+    ]
+    found = switching.shortcoming(metrics)
+    assert found is None if why is None else found.startswith(why)
 
 
 def test_a_name_that_is_taken(articles):

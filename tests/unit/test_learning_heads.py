@@ -16,7 +16,7 @@ from django_visual_search.learning.splits import unseen_pictures
 from django_visual_search.learning.train import train_head
 
 WIDTH = 16
-FEW = {"shrinkages": (0.05, 0.3), "residuals": (0.02, 0.1)}
+FEW = {"shrinkages": (0.05, 0.3), "residuals": (0.02, 0.1), "draws": 1}
 
 
 def shop(products=30, each=10, seed=0):
@@ -29,7 +29,7 @@ def shop(products=30, each=10, seed=0):
     return features, {"product": numbers, "category": np.array(list("abcdef"))[numbers % 6]}
 
 
-PLAN = TrainingPlan(8, "product", kind="category", mixtures=[{"category": 0}], **FEW)
+PLAN = TrainingPlan(8, "product", kind="category", weights={"category": [0]}, **FEW)
 
 
 def trained_on(features, labels, plan=PLAN, **options):
@@ -42,14 +42,12 @@ def test_a_head_that_finds_better_is_trained_and_measured():
     trained = trained_on(features, labels, progress=messages.append)
     assert [outcome.split.task for outcome in trained.outcomes] == ["unseen pictures", "unseen products"]
     for outcome in trained.outcomes:
-        assert outcome.better
+        assert outcome.gain.mean > 2 * outcome.gain.error > 0
         assert outcome.after.recall[1] > outcome.before.recall[1] + 0.1
-        assert "before" in str(outcome)
-        assert "held out" in str(outcome)
     assert trained.notes == ()
     assert trained.seconds > 0
     assert [one.settings for one in trained.tried if one.settings == trained.settings]
-    assert len(messages) == 5
+    assert len(messages) == 5, messages
     assert "300 pictures" in messages[-1]
 
 
@@ -70,7 +68,8 @@ def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
             seen.append(rows[:, 0].astype(int))
             super().__init__(rows, own)
 
-    monkeypatch.setattr("django_visual_search.learning.selection.Moments", Watched)
+    for module in ("selection", "train"):
+        monkeypatch.setattr(f"django_visual_search.learning.{module}.Moments", Watched)
     measure = train.measure
     monkeypatch.setattr(
         train, "measure", lambda *args, **options: measured.append(len(seen)) or measure(*args, **options)
@@ -86,7 +85,7 @@ def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
     products = trained.outcomes[1].split
     for rows in [parts[1], *choosing]:
         assert not np.isin(labels["product"][rows], labels["product"][products.held_out]).any()
-    assert measured == [3, 3, 4, 4]
+    assert measured == [3, 3, 3, 4, 4, 4]
 
 
 def test_scenes_stay_on_one_side():
@@ -194,7 +193,7 @@ def test_training_twice_gives_the_same():
     assert one.head.digest == two.head.digest
     assert one.outcomes[0].after == two.outcomes[0].after
     assert one.calibration.as_json() == two.calibration.as_json()
-    plan = TrainingPlan(8, "product", mixtures=[{"category": 0}], seed=5, **FEW)
+    plan = replace(PLAN, seed=5)
     other = trained_on(features, labels, plan)
     assert other.outcomes[0].split.held_out.tolist() != one.outcomes[0].split.held_out.tolist()
 
@@ -253,7 +252,7 @@ def test_two_pictures_are_enough_to_learn():
     trained = train_head(
         np.eye(4, dtype=np.float32)[:2],
         {"product": ["a", "b"]},
-        TrainingPlan(2, "product"),
+        TrainingPlan(2, "product", draws=1),
         before=np.eye(2, dtype=np.float32),
     )
     assert trained.outcomes == ()
@@ -270,7 +269,7 @@ def test_two_pictures_are_enough_to_learn():
         ({"plan": TrainingPlan(8, "brand")}, "no label 'brand'; there are product, category"),
         ({"plan": TrainingPlan(8, "product", kind="brand")}, "no label 'brand'"),
         ({"plan": TrainingPlan(8, "product", category="brand")}, "no label 'brand'"),
-        ({"plan": TrainingPlan(8, "product", mixtures=[{"brand": 1}])}, "no label 'brand'"),
+        ({"plan": TrainingPlan(8, "product", weights={"brand": [1]})}, "no label 'brand'"),
         ({"plan": TrainingPlan(WIDTH + 1, "product")}, "can't be projected to 17 dimensions"),
         ({"plan": TrainingPlan(8, "product", share=1.5)}, "between 0 and 1"),
         ({"features": np.full((300, WIDTH), 3.0)}, "All pictures have the same features"),

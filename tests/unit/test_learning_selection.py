@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +10,18 @@ from hypothesis import strategies as st
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.heads import LinearHead
 from django_visual_search.learning import selection
-from django_visual_search.learning.lda import HeadSettings, learn_head
-from django_visual_search.learning.selection import answerable, choose_settings, embed_by, measure, take
+from django_visual_search.learning.lda import learn_head
+from django_visual_search.learning.selection import (
+    TrainingPlan,
+    answerable,
+    answerable_folds,
+    choose_settings,
+    draws_of,
+    embed_by,
+    folds_of,
+    measure,
+    take,
+)
 from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
 
 
@@ -107,73 +119,103 @@ def test_queries_are_drawn_from_those_with_something_to_find():
     assert measure(features, labels, split, l2_normalise).mean().left_out == 300
 
 
+def folds(labels, plan, plain=None, seed=0):
+    found = folds_of(labels, np.arange(len(labels["product"])), plan, None, plain, seed, [])
+    return answerable_folds(found, labels, None)
+
+
 def test_settings_that_suit_the_shop_are_chosen():
-    features, labels = shop()
-    splits = [unseen_pictures(labels, share=0.4), unseen_products(labels, share=0.4)]
-    chosen, tried = choose_settings(features, {"product": labels}, target="product", splits=splits, dimensions=8)
-    assert len(tried) == len(selection.SHRINKAGES) * len(selection.RESIDUALS)
+    features, numbers = shop()
+    labels, plan = {"product": numbers}, TrainingPlan(8, "product", share=0.4)
+    parts = folds(labels, plan)
+    assert [fold.split.task for fold in parts] == ["unseen pictures", "unseen products"]
+    chosen, tried = choose_settings(features, labels, plan, parts, l2_normalise(features))
     for one in tried:
         expected = [(metric.recall[1] + metric.mean_average_precision) / 2 for metric in one.metrics]
         assert one.objective == pytest.approx(np.mean(expected))
         assert len(one.metrics) == 2
-    best = max(one.objective for one in tried)
-    good = [one.settings for one in tried if one.objective >= best - selection.TOLERANCE]
-    assert chosen in good
-    assert chosen.residual == max(settings_.residual for settings_ in good)
+    assert {one.settings.shrinkage for one in tried} == set(selection.SHRINKAGES)
+    assert {one.settings.residual for one in tried} == set(selection.RESIDUALS)
+    assert chosen == max(tried, key=lambda one: one.rank).settings
     # Each of the figures is that of a head learned from that split's pictures alone.
-    split, one = splits[0], tried[3]
-    head = learn_head(features[split.train], {"product": labels[split.train]}, one.settings).head
-    expected = measure(features, labels, split, embed_by(head)).mean()
+    split, one = parts[0].split, tried[3]
+    head = learn_head(features[split.train], {"product": numbers[split.train]}, one.settings).head
+    expected = measure(features, numbers, split, embed_by(head)).mean()
     assert one.metrics[0].mean_average_precision == pytest.approx(expected.mean_average_precision, abs=1e-6)
 
 
 def test_a_misleading_label_is_given_no_weight():
-    features, labels = shop()
-    misled = np.random.default_rng(1).integers(0, 4, len(labels))
-    mixtures = [{"shelf": 5.0}, {"shelf": 0.0}]
-    splits = [unseen_pictures(labels, share=0.4)]
-    chosen, tried = choose_settings(
-        features, {"product": labels, "shelf": misled}, target="product", splits=splits, dimensions=8, weights=mixtures
-    )
-    assert chosen.weights == {"shelf": 0.0}
-    assert len(tried) == 30
+    features, numbers = shop()
+    labels = {"product": numbers, "shelf": np.random.default_rng(1).integers(0, 4, len(numbers))}
+    plan = TrainingPlan(8, "product", share=0.4, weights={"shelf": (5.0, 0.0)})
+    chosen, _ = choose_settings(features, labels, plan, folds(labels, plan), l2_normalise(features))
+    assert chosen.weights["shelf"] == 0
 
 
-def test_heads_that_name_nothing_are_measured_once(monkeypatch):
-    features, labels = shop(products=8)
-    calls = []
-    monkeypatch.setattr(selection, "measure", lambda *args, **options: calls.append(1) or measure(*args, **options))
-    _, tried = choose_settings(
-        features,
-        {"product": labels},
-        target="product",
-        splits=[unseen_pictures(labels)],
-        dimensions=8,
-        weights=[{}, {"product": 0.0}],
-    )
-    assert len(calls) == 15 + 1
-    assert len({one.objective for one in tried[15:]}) == 1
-    plain = learn_head(features, {"product": labels}, HeadSettings(8, weights={"product": 0}))
-    assert plain.named == 0
+def single_shop(products=240, views=120):
+    """Products with one picture each: some features tell kinds apart, some colours, others single products.
+
+    Returns features of pictures, then of altered views of some, the labels, and which rows are pictures.
+    """
+    rng = np.random.default_rng(0)
+    kinds, colours = rng.integers(0, 6, products), rng.integers(0, 4, products)
+    parts = [1.5 * np.eye(6)[kinds], 2 * np.eye(4)[colours], rng.standard_normal((products, 12))]
+    own = np.hstack(parts)
+    of = np.r_[np.arange(products), np.arange(views)]
+    features = own[of] + 0.6 * rng.standard_normal((len(of), own.shape[1]))
+    labels = {"product": of, "kind": kinds[of], "colour": colours[of]}
+    return features.astype(np.float32), labels, np.arange(len(of)) < products
+
+
+def test_a_named_label_is_what_right_means_and_products_stay_findable():
+    features, labels, plain = single_shop()
+    plan = TrainingPlan(22, "product", aims=["kind"])
+    parts = folds(labels, plan, plain)
+    [fold] = parts
+    assert [(one.label, one.aim, one.split.task) for one in fold.questions] == [
+        ("product", False, "unseen products"),
+        ("kind", True, "same label"),
+    ]
+    pictures = fold.questions[1].split
+    assert plain[pictures.train].all()
+    assert plain[pictures.held_out].all()
+    assert not np.isin(labels["product"][fold.split.train], labels["product"][fold.split.held_out]).any()
+    untrained = l2_normalise(features)
+    chosen, tried = choose_settings(features, labels, plan, parts, untrained)
+    best = next(one for one in tried if one.settings == chosen)
+    before = measure(untrained, labels["kind"], pictures, selection.unchanged).mean()
+    assert best.metrics[1].recall[1] > before.recall[1] + 0.05
+    least = measure(untrained, labels["product"], fold.split, selection.unchanged).mean().recall[1] - selection.KEPT
+    assert best.shortfall == 0
+    assert best.metrics[0].recall[1] >= least
+    assert best.objective == max(one.objective for one in tried if one.shortfall == 0)
+    # Another label that is named changes the mixture.
+    both = replace(plan, aims=["kind", "colour"])
+    mixed, _ = choose_settings(features, labels, both, folds(labels, both, plain), untrained)
+    assert mixed.weights["colour"] >= 0.3
+
+
+def test_few_queries_are_pooled_from_several_draws():
+    _, labels, plain = single_shop(products=30, views=30)
+    plan = TrainingPlan(8, "product", aims=["kind"])
+    draws = draws_of(labels, np.arange(60), plan, None, plain, 0, [])
+    assert len(draws) == selection.MOST_DRAWS
+    held = {tuple(draw[-1].split.held_out.tolist()) for draw in draws}
+    assert len(held) > 1
+    assert len(draws_of(labels, np.arange(60), replace(plan, draws=1), None, plain, 0, [])) == 1
 
 
 def test_nothing_to_choose_by_is_refused():
-    features, labels = shop(products=4)
-    with pytest.raises(ValueError, match="no settings or no splits"):
-        choose_settings(features, {"product": labels}, target="product", splits=[], dimensions=4)
-    with pytest.raises(ValueError, match="no settings or no splits"):
-        choose_settings(
-            features,
-            {"product": labels},
-            target="product",
-            splits=[unseen_pictures(labels)],
-            dimensions=4,
-            shrinkages=(),
-        )
+    features, numbers = shop(products=4)
+    labels, plan = {"product": numbers}, TrainingPlan(4, "product")
+    with pytest.raises(ValueError, match="no settings or no held-out pictures"):
+        choose_settings(features, labels, plan, [], features)
+    with pytest.raises(ValueError, match="no settings or no held-out pictures"):
+        choose_settings(features, labels, replace(plan, shrinkages=()), folds(labels, plan), features)
     with pytest.raises(ValueError, match="There are 3 target labels for 32 pictures"):
-        measure(features, labels[:3], unseen_pictures(labels), l2_normalise)
+        measure(features, numbers[:3], unseen_pictures(numbers), l2_normalise)
     with pytest.raises(ValueError, match="No query has anything right"):
-        measure(features, [None] * 32, unseen_pictures(labels), l2_normalise).mean()
+        measure(features, [None] * 32, unseen_pictures(numbers), l2_normalise).mean()
 
 
 def test_embedding_by_a_head_is_of_unit_length():

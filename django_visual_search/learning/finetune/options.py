@@ -48,6 +48,7 @@ class FinetuneOptions:
     scale: float = 10.0
     smoothing: float = 0.1
     weights: Mapping[str, float] = field(default_factory=dict)
+    frozen_stride: int = 0
     average: float = 0.98
     alpha: float = 0.6
     measure_every: int = 3

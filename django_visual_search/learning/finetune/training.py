@@ -44,6 +44,8 @@ class Training:
         self.backbone, self.preprocess = build.backbone({**recipe, "weights": None}, options["training_size"])
         keras.config.set_dtype_policy("float32")
         self.exported, _ = build.backbone(recipe, self.size)
+        freeze(self.backbone, options["frozen_stride"])
+        freeze(self.exported, options["frozen_stride"])
         self.weights = list(self.backbone.trainable_variables)
         for ours, theirs in zip(self.backbone.variables, self.exported.variables, strict=True):
             ours.assign(theirs)
@@ -135,6 +137,18 @@ class Training:
             own = self.optimizer.variables if name == "optimizer" else getattr(self, name)
             for variable, value in zip(own, state[name], strict=True):
                 variable.assign(value)
+
+
+def freeze(model: Any, stride: int) -> None:
+    """Keep the first layers as they are: those up to the last whose map is at least a ``stride``-th of the picture's
+    side. 0 keeps none.
+    """
+    if not stride:
+        return
+    least = model.input_shape[1] / stride
+    wide = [i for i, layer in enumerate(model.layers) if len(side := layer.output.shape) == 4 and side[1] >= least]
+    for layer in model.layers[: max(wide, default=-1) + 1]:
+        layer.trainable = False
 
 
 def half_precision(precision: str | None) -> bool:

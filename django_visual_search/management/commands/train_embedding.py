@@ -18,8 +18,9 @@ from ...learning.text import learn_text
 from ...learning.train import TrainedHead
 from ...spaces.extractors import cache_directory
 from ...training.finetuning import Finetuning
-from ...training.head import backbone_for, baseline, keep_head, metrics_json, plan_for, train
-from ...training.supervision import USUAL_LABELS, gather
+from ...training.head import backbone_for, baseline, figures_table, keep_head, metrics_json, plan_for, train
+from ...training.supervision import USUAL_LABELS, Supervision, gather
+from ...training.switching import shortcoming
 from ...training.text import gather_texts, keep_text_head
 from .. import DatabaseCommand
 from ..progress import Progress
@@ -39,8 +40,9 @@ class Command(DatabaseCommand):
         )
         parser.add_argument(
             "--labels",
-            help="Paths from the product to labels that tell pictures apart, such as category,brand. The first says "
-            "which hits are of the right kind. Default: category and brand where the product has them; '' for none.",
+            help="Paths from the product to labels, such as category,brand: pictures with the same value are to find "
+            "each other. The first is the most important. Default: category and brand where the product has them; "
+            "'' for none.",
         )
         parser.add_argument(
             "--method",
@@ -114,13 +116,12 @@ class Command(DatabaseCommand):
         base = backbone_for(field, extractor)
         self.stdout.write(f"{field.label}: features of {base.extractor.features_key}")
         started = time.monotonic()
-        given = gather(field, base.extractor, paths, most=limit, seed=seed, show=self._show)
+        given = gather(field, base.extractor, paths, most=limit, seed=seed, show=self._show, named=labels is not None)
         self._finish()
         self._write_seconds("features", time.monotonic() - started)
         for line in given.describe():
             self.stdout.write(f"  {line}")
-        before = baseline(field, base.extractor.features_key, given)
-        kind = paths[0] if paths else None
+        before = baseline(field, base.extractor, given)
         summary = {"labels": paths, "pictures": len(given.features), "seed": seed, "given": given.describe()}
         dimensions = base.extractor.spec.dimensions
         self._write_seconds("serving vectors", time.monotonic() - started)
@@ -129,16 +130,16 @@ class Command(DatabaseCommand):
                 f"  note: {before.flattered} serves and knows the held-out pictures: that flatters its figures."
             )
             summary["flattered"] = before.flattered
-        trained = train(given, base, before, kind=kind, seed=seed, dimensions=dimensions, progress=self._write_now)
-        self._write_figures("head", trained)
+        plan = plan_for(given, seed=seed, dimensions=dimensions)
+        trained = train(given, base, before, plan, self._write_now)
+        metrics = self._write_figures("head", trained, given)
         if method == "finetune":
-            plan = plan_for(given, kind=kind, seed=seed, dimensions=dimensions)
             folder = cache_directory() / "training" / field.label
             work = Finetuning(field, base, given, plan, folder, self._write_now, self._show)
-            tuned = work.run(FinetuneOptions(epochs=epochs, seconds=seconds, seed=seed), before, kind, again=not once)
-            summary |= {"head_alone": metrics_json(trained), "finetuning": tuned.measured.as_dict()}
+            tuned = work.run(FinetuneOptions(epochs=epochs, seconds=seconds, seed=seed), before, again=not once)
+            summary |= {"head_alone": metrics, "finetuning": tuned.measured.as_dict()}
             trained = tuned.trained
-            self._write_figures("fine-tuned, with a head", trained)
+            metrics = self._write_figures("fine-tuned, with a head", trained, given)
             if not dry_run:
                 base = work.keep(tuned)
             shutil.rmtree(folder)
@@ -151,6 +152,7 @@ class Command(DatabaseCommand):
             base.extractor,
             alias=base.alias,
             baseline_key=before.key,
+            metrics=metrics,
             summary=summary,
             name=name,
             **base.columns,
@@ -195,16 +197,21 @@ class Command(DatabaseCommand):
     def _write_seconds(self, what: str, seconds: float) -> None:
         self.stdout.write(f"{what}: {seconds:.1f} s")
 
-    def _write_figures(self, what: str, trained: TrainedHead) -> None:
+    def _write_figures(self, what: str, trained: TrainedHead, given: Supervision) -> list[dict[str, Any]]:
+        """Say what was chosen and measured; return the figures."""
         settings = trained.settings
         self._write_seconds(what, trained.seconds)
         self.stdout.write(
             f"  chosen: shrinkage {settings.shrinkage}, residual {settings.residual}, weights "
             f"{dict(settings.weights)}; {trained.learned.named} of {settings.dimensions} dimensions tell labels apart"
         )
-        for outcome in trained.outcomes:
-            self.stdout.write("  " + str(outcome).replace("\n", "\n  "))
+        metrics = metrics_json(trained, given.several)
+        for line in figures_table(metrics):
+            self.stdout.write(line)
         for line in trained.calibration.describe() if trained.calibration else ():
             self.stdout.write(f"  {line}")
         for note in trained.notes:
             self.stdout.write(f"  note: {note}")
+        why = shortcoming(metrics) if metrics else "was not measured: nothing could be held out."
+        self.stdout.write(f"  The {what} {why}" if why else f"  The {what} is better on held-out pictures.")
+        return metrics
