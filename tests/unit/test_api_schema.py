@@ -51,6 +51,25 @@ class TestSchema:
         assert data["properties"]["crop"]["minItems"] == 4
         assert upload["properties"]["text"]["maxLength"] == data["properties"]["text"]["maxLength"] == 200
 
+    def test_objects(self, schema):
+        for path in ("/api/products/objects/", "/visual-search/{app_label}/{model_name}/objects/"):
+            described = operation(schema, path, "post")
+            upload = resolved(schema, described["requestBody"]["content"]["multipart/form-data"]["schema"])
+            assert list(upload["properties"]) == upload["required"] == ["image"]
+            answer = described["responses"]["200"]["content"]["application/json"]["schema"]
+            found = resolved(schema, resolved(schema, answer)["properties"]["objects"]["items"])
+            assert set(found["properties"]) == {"box", "score", "name"}
+            assert (found["properties"]["box"]["minItems"], found["properties"]["box"]["maxItems"]) == (4, 4)
+
+    def test_a_photo_search_may_have_a_page_for_each_object(self, schema):
+        answer = operation(schema, OURS, "post")["responses"]["200"]["content"]["application/json"]["schema"]
+        page = resolved(schema, answer)
+        assert "objects" not in page["required"]
+        part = resolved(schema, page["properties"]["objects"]["items"])
+        assert {"box", "score", "name", "next", "token", "results"} <= set(part["properties"])
+        further = operation(schema, OURS, "get")["responses"]["200"]["content"]["application/json"]["schema"]
+        assert "objects" not in resolved(schema, further)["properties"]
+
     def test_a_search_by_text_needs_a_text(self, schema):
         for path in ("/api/products/search-by-text/", "/visual-search/{app_label}/{model_name}/search-by-text/"):
             names = {one["name"]: one for one in operation(schema, path, "get")["parameters"]}
