@@ -6,6 +6,8 @@ the documentation's table come from it.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import os
 import re
@@ -101,6 +103,36 @@ def why_no_detector(value: Any) -> str | None:
     return None if _is(int | float, least) and 0 <= least <= 1 else "its 'LEAST_SCORE' is not a number from 0 to 1"
 
 
+def visible_function(model: Any, entry: Any) -> Callable[[Any], Any]:
+    """Return the function of the request that an entry of ``VISIBLE`` for this model stands for.
+
+    ``entry``: a function, its dotted path, or the name of a method of the model's managers or their querysets, which is
+    called with the request if it has a parameter ``request``. Raises ImproperlyConfigured for what is none of these.
+    """
+    if callable(entry):
+        return entry
+    if not isinstance(entry, str):
+        raise ImproperlyConfigured("it is neither a function, nor its dotted path, nor the name of a manager's method")
+    if "." in entry:
+        try:
+            found = import_string(entry)
+        except Exception as e:  # the module may fail in any way
+            raise ImproperlyConfigured(f"{type(e).__name__}: {e}") from e
+        if not callable(found):
+            raise ImproperlyConfigured("it is not callable")
+        return found
+    managers = [model._default_manager, *model._meta.managers]
+    for owner in (*managers, *(manager.all() for manager in managers)):
+        if callable(getattr(owner, entry, None)):
+            return functools.partial(_call_by_name, owner, entry)
+    raise ImproperlyConfigured(f"the managers of {model._meta.label} have no method of that name")
+
+
+def _call_by_name(owner: Any, name: str, request: Any) -> Any:
+    method = getattr(owner, name)
+    return method(request=request) if "request" in inspect.signature(method).parameters else method()
+
+
 RATES = {"similar": "240/min", "photo": "30/min", "text": "120/min", "feedback": "120/min"}
 RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
 
@@ -136,8 +168,9 @@ SETTINGS: dict[str, Setting] = {
     "VISIBLE": Setting(
         {},
         _instance("{'app.Model': 'path.to.function'}", "dictionary", dict),
-        "For each product model, a function that takes the request and returns a queryset of the products that the "
-        "visitor may see.",
+        "For each product model, which products a visitor may see: a function that takes the request and returns a "
+        "queryset, its dotted path, or the name of a method of the model's manager or queryset (`'published'`; `'all'` "
+        "if all are public). With `DEBUG` off, products of a model without an entry are not shown.",
         check="E009",
     ),
     "THUMBNAIL": Setting(

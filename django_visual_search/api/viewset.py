@@ -14,7 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from ..fields.registry import embedding_fields
 from ..search.candidates import unlimited
-from ..storefront.searching import visible
+from ..storefront.visibility import visible
 from .answers import PlainProductSerializer
 from .mixin import VisualSearchMixin
 from .schema import default_views_described

@@ -11,7 +11,7 @@ CHECKS = {
     "E011": "A field's `dimensions` differ from its extractor's.",
     "E012": "A field is in a database other than PostgreSQL.",
     "E013": "`VISIBLE` names a model that is not installed.",
-    "E014": "`VISIBLE` names a function that can't be imported or called.",
+    "E014": "`VISIBLE` names a function that can't be imported or called, or a method that no manager has.",
     "E015": "`RANKING` is not a list of rankers.",
     "E016": "`FEEDBACK_WEIGHT`, `HALF_LIFE_DAYS` or `POSITION_BIAS` is out of range.",
     "E017": "`FEEDBACK_DAYS` or `SESSION_DAYS` is not a number of days in range.",

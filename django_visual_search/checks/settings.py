@@ -16,7 +16,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
 
-from ..conf import DEFAULTS, SETTINGS, why_not_callable
+from ..conf import DEFAULTS, SETTINGS, visible_function
 from ..fields.checks import problem
 from ..fields.registry import embedding_fields
 from ..ranking.rankers import load_ranker
@@ -61,14 +61,22 @@ def check_visible() -> list[checks.CheckMessage]:
     """Report keys of ``VISIBLE`` that are no installed models, and values that can't be called."""
     messages = []
     for label, path in getattr(settings, "VISUAL_SEARCH", {}).get("VISIBLE", {}).items():
+        model = None
         try:
-            apps.get_model(label)
+            model = apps.get_model(label)
         except (LookupError, ValueError, AttributeError, TypeError):
             hint = "Write the product's model as 'app.Model'."
             message = f"VISUAL_SEARCH['VISIBLE'] has {label!r}, which is not an installed model."
             messages.append(problem("E013", message, hint))
-        if fault := why_not_callable(path):
-            hint = "Give the dotted path of a function that takes the request and returns a queryset of the products."
+        is_name = isinstance(path, str) and "." not in path
+        try:
+            if model is not None or not is_name:
+                visible_function(model, path)
+        except ImproperlyConfigured as fault:
+            hint = (
+                "Give the dotted path of a function that takes the request and returns a queryset of the products, or "
+                "the name of a method of the model's manager."
+            )
             message = f"VISUAL_SEARCH['VISIBLE'][{label!r}] is {path!r}: {fault}."
             messages.append(problem("E014", message, hint))
     return messages
@@ -99,7 +107,7 @@ def _why_no_ranker(name: Any) -> str | None:
 
 
 def check_included_urls(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Warn where our URLs are included and let anybody see every product of a model that ``VISIBLE`` leaves out."""
+    """Warn where our URLs are included and can't show the products of a model that ``VISIBLE`` leaves out."""
     if not getattr(settings, "ROOT_URLCONF", None) or check_keys() or "visual_search" not in get_resolver().app_dict:
         return []
     named = {str(label).lower() for label in getattr(settings, "VISUAL_SEARCH", {}).get("VISIBLE", {})}
@@ -110,9 +118,10 @@ def check_included_urls(app_configs: Any = None, **kwargs: Any) -> list[checks.C
             label = model._meta.label
             hint = (
                 f"Set VISUAL_SEARCH['VISIBLE'][{label!r}] to the dotted path of a function that takes the request and "
-                "returns a queryset of the products that the visitor may see."
+                "returns a queryset of the products that the visitor may see, or to the name of a method of the "
+                "model's manager, such as 'all'."
             )
-            message = f"Everybody may see every {label} at the URLs of django_visual_search.urls."
+            message = f"With DEBUG off, no {label} is shown: nobody has said which ones visitors may see."
             messages.append(problem("W008", message, hint))
     return messages
 

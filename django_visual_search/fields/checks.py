@@ -73,7 +73,7 @@ def _check_metric(field: EmbeddingField) -> list[checks.CheckMessage]:
 def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
     hint = (
         "Name an ImageField of this model (source='image') or of a model linked by one OneToOneField "
-        "(source='image__original')."
+        f"(source='image__original'). {_here('source', _image_paths(field.model))}"
     )
     if not isinstance(field.source, str) or not field.source:
         return [problem("E003", "'source' is missing.", hint, field)]
@@ -88,7 +88,8 @@ def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
             problem(
                 "E005",
                 f"'source' {field.source!r} goes through '{link.name}', which is not a OneToOneField of this model.",
-                "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True.",
+                "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True. "
+                f"{_here('source', _image_paths(field.model))}",
                 field,
             )
         ]
@@ -106,7 +107,10 @@ def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
 def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
     if field.product is None:
         return []
-    hint = "Give the path of forward relations from this model to the product, such as product='image__product'."
+    hint = (
+        "Give the path of forward relations from this model to the product, such as product='image__product'. "
+        f"{_here('product', _relation_paths(field.model))}"
+    )
     model = field.model
     for name in str(field.product).split("__"):
         try:
@@ -122,6 +126,44 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
             return [problem("E007", f"'product' path {field.product!r}: {reason}.", hint, field)]
         model = relation.related_model
     return []
+
+
+DEEPEST = 3
+"""Relations of the longest path that a hint names."""
+MOST_NAMED = 12
+
+
+def _here(option: str, paths: list[str]) -> str:
+    """Return a sentence that names what would work."""
+    if not paths:
+        return f"This model has nothing that {option!r} could name."
+    more = ", and others" if len(paths) > MOST_NAMED else ""
+    return f"Of this model, {option!r} may be {' or '.join(map(repr, paths[:MOST_NAMED]))}{more}."
+
+
+def _image_paths(model: type[models.Model]) -> list[str]:
+    links = [field for field in model._meta.fields if isinstance(field, models.OneToOneField) and _leads(field)]
+    places = [("", model), *((f"{link.name}__", link.related_model) for link in links)]
+    return [
+        f"{prefix}{image.name}"
+        for prefix, place in places
+        for image in place._meta.fields
+        if isinstance(image, models.ImageField)
+    ]
+
+
+def _relation_paths(model: type[models.Model], deep: int = DEEPEST) -> list[str]:
+    paths = []
+    for relation in model._meta.fields if deep else ():
+        if isinstance(relation, models.ForeignKey) and _leads(relation):
+            beyond = [] if relation.related_model is model else _relation_paths(relation.related_model, deep - 1)
+            paths += [relation.name, *(f"{relation.name}__{path}" for path in beyond)]
+    return sorted(paths, key=lambda path: path.count("__"))
+
+
+def _leads(relation: Any) -> bool:
+    """Return whether the relation's model is installed; its name stands for one that is not."""
+    return isinstance(relation.related_model, type)
 
 
 UNSURE_KEYS = ("date", "time", "interval", "numeric", "double", "real", "bytea", "inet", "cidr", "bool", "json")

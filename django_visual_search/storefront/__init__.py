@@ -5,6 +5,7 @@ is a hit as a template shows it. A *slot* is the right to run one of the photo s
 same time. A *refusal* is the reason, as pages and API give it, for a photo search without hits.
 """
 
-from .searching import search_by_photo, search_by_words, similar_items, visible_within
+from .searching import search_by_photo, search_by_words, similar_items
+from .visibility import visible_within
 
 __all__ = ["search_by_photo", "search_by_words", "similar_items", "visible_within"]

@@ -1,4 +1,4 @@
-"""The searches of the shop's pages, and which products a visitor may see.
+"""The searches of the shop's pages, within the products that a visitor may see (``visibility``).
 
 Entry functions: ``similar_items``, ``search_by_photo`` and ``search_by_words``. Every interface, the API too, asks
 ``visible`` for the products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
@@ -11,22 +11,20 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections, router, transaction
-from django.db.models import Manager, Model, QuerySet
+from django.db.models import Model
 from django.http import HttpRequest
-from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 from .. import feedback, search
 from ..conf import conf
-from ..db.rows import is_plain
 from ..fields.registry import get_field, named_model, search_field
 from ..images import Photo
 from ..search import SearchResults
-from ..search.candidates import catalogue_model, primary_keys
+from ..search.candidates import catalogue_model
 from ..search.confidence import Confidence
 from ..search.results import Ranking
+from .visibility import rule_of, visible_within
 
 logger = logging.getLogger("django_visual_search")
 
@@ -132,36 +130,6 @@ def search_by_words(
     return results
 
 
-def visible_within(model: type[Model], request: HttpRequest | None, within: Any = None) -> Any:
-    """Return the visible products that are in ``within``, selected and prefetched as there.
-
-    Of a ``within`` that can't be narrowed (sliced, combined, distinct on fields) only the rows count.
-    """
-    allowed = visible(model, request)
-    if isinstance(within, Manager):
-        within = within.all()
-    if within is None:
-        return allowed
-    if not isinstance(within, QuerySet):
-        return within  # the search reports what is wrong with it
-    if _is_rigid(within):
-        return allowed.filter(pk__in=primary_keys(within))
-    query = allowed.query
-    if (
-        is_plain(allowed)
-        and not (query.where or query.extra_tables or _is_rigid(allowed))
-        and issubclass(within.model, model)
-    ):
-        return within
-    return within.filter(pk__in=primary_keys(allowed))
-
-
-def _is_rigid(queryset: QuerySet[Any]) -> bool:
-    """Return whether the queryset's order or parts decide which rows it has."""
-    query = queryset.query
-    return bool(query.is_sliced or query.combinator or query.distinct_fields)
-
-
 def _nothing(label: str = "", query_id: str = "") -> SearchResults:
     return SearchResults([], Ranking(label, "product", query_id, "", True))
 
@@ -169,29 +137,3 @@ def _nothing(label: str = "", query_id: str = "") -> SearchResults:
 def _log(results: SearchResults, started: float, request: HttpRequest | None) -> None:
     if request is not None:  # else no person looks
         feedback.log_search(results, (time.perf_counter() - started) * 1000, request)
-
-
-def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[Any]:
-    """Return what ``VISUAL_SEARCH["VISIBLE"]`` gives for the model or its nearest parent; else all of its rows.
-
-    Raises ImproperlyConfigured where the function can't be imported or returns anything but a queryset.
-    """
-    path = rule_of(model)
-    if path is None:
-        return model._default_manager.all()
-    try:
-        queryset = (import_string(path) if isinstance(path, str) else path)(request)
-    except ImportError as e:
-        raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {e}") from e
-    if isinstance(queryset, Manager):
-        queryset = queryset.all()
-    if not isinstance(queryset, QuerySet):
-        raise ImproperlyConfigured(f"VISUAL_SEARCH['VISIBLE']: {path!r} must return a queryset, not {queryset!r}.")
-    return queryset
-
-
-def rule_of(model: type[Model]) -> Any:
-    """Return the entry of ``VISIBLE`` for the model or its nearest parent; None without one."""
-    entries = {str(label).lower(): path for label, path in conf.VISIBLE.items()}
-    labels = [ancestor._meta.label_lower for ancestor in model.__mro__ if hasattr(ancestor, "_meta")]
-    return next((entries[label] for label in labels if entries.get(label) is not None), None)

@@ -148,8 +148,7 @@ class TestKeys:
             error(
                 9,
                 "VISUAL_SEARCH['VISIBLE'] is 'shop.Product': it is a str, not a dictionary.",
-                "Write {'app.Model': 'path.to.function'}. For each product model, a function that takes the request "
-                "and returns a queryset of the products that the visitor may see.",
+                "Write {'app.Model': 'path.to.function'}. " + SETTINGS["VISIBLE"].sentence,
             ),
         ]
 
@@ -163,9 +162,12 @@ NOT_CALLABLE = 3
 
 class TestVisible:
     LABEL_HINT = "Write the product's model as 'app.Model'."
-    PATH_HINT = "Give the dotted path of a function that takes the request and returns a queryset of the products."
+    PATH_HINT = (
+        "Give the dotted path of a function that takes the request and returns a queryset of the products, or the name "
+        "of a method of the model's manager."
+    )
 
-    @pytest.mark.parametrize("value", [f"{__name__}.visible_products", visible_products])
+    @pytest.mark.parametrize("value", [f"{__name__}.visible_products", visible_products, "all", "none"])
     def test_sound(self, settings, value):
         settings.VISUAL_SEARCH = {"VISIBLE": {"testshop.Product": value}}
         assert settings_checks.check_visible() == []
@@ -180,10 +182,10 @@ class TestVisible:
         ("path", "problem"),
         [
             (f"{__name__}.NOT_CALLABLE", "it is not callable"),
-            (7, "it is neither a dotted path nor a callable"),
-            ("nowhere", "ImportError: nowhere doesn't look like a module path"),
+            (7, "it is neither a function, nor its dotted path, nor the name of a manager's method"),
+            ("nowhere", "the managers of testshop.Product have no method of that name"),
             ("nowhere.products", "ModuleNotFoundError: No module named 'nowhere'"),
-            ("", "ImportError:  doesn't look like a module path"),
+            ("", "the managers of testshop.Product have no method of that name"),
         ],
     )
     def test_no_such_callable(self, settings, path, problem):

@@ -198,7 +198,10 @@ class TestSimilarItems:
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": {}}
         product = PublishedProduct.objects.get(pk=shop[0].pk)
         source = "{% similar_items product limit=50 within=within %}"
-        for within in (None, PublishedProduct.objects.all(), Product.objects.all(), Product.objects):
+        settings.DEBUG = True  # with it off, nothing is shown without a setting or "within"
+        assert len(keys(render("{% similar_items product limit=50 %}", request_, product=product))) == 11
+        settings.DEBUG = False
+        for within in (PublishedProduct.objects.all(), Product.objects.all(), Product.objects):
             page = render(source, request_, product=product, within=within)
             assert len(keys(page)) == 11
 

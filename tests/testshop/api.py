@@ -7,7 +7,7 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import filters, pagination, routers, serializers, viewsets
 
 from django_visual_search.api import VisualSearchMixin
-from django_visual_search.storefront.searching import visible
+from django_visual_search.storefront.visibility import visible
 
 from .models import Category, Poster, Product
 

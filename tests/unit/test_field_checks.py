@@ -18,6 +18,12 @@ SOURCE_HINT = (
 PRODUCT_HINT = "Give the path of forward relations from this model to the product, such as product='image__product'."
 
 
+PRODUCTS_SOURCE = f"{SOURCE_HINT} Of this model, 'source' may be 'image'."
+COMPANIONS_SOURCE = f"{SOURCE_HINT} Of this model, 'source' may be 'picture__original'."
+COMPANIONS_PRODUCT = f"{PRODUCT_HINT} Of this model, 'product' may be 'picture' or 'picture__item'."
+NOTHING = "This model has nothing that 'source' could name."
+
+
 def error(number, message, hint, obj):
     return checks.Error(message, hint=hint, obj=obj, id=f"visual_search.E{number:03}")
 
@@ -102,7 +108,7 @@ class TestSource:
     @pytest.mark.parametrize("source", [None, "", 5, models.ImageField])
     def test_missing(self, source):
         field = product(source=source)
-        assert field.check() == [error(3, "'source' is missing.", SOURCE_HINT, field)]
+        assert field.check() == [error(3, "'source' is missing.", PRODUCTS_SOURCE, field)]
 
     @pytest.mark.parametrize(
         ("source", "reason"),
@@ -114,17 +120,17 @@ class TestSource:
     )
     def test_no_such_field(self, source, reason):
         field = product(source=source)
-        assert field.check() == [error(3, f"'source' {source!r} does not exist: {reason}.", SOURCE_HINT, field)]
+        assert field.check() == [error(3, f"'source' {source!r} does not exist: {reason}.", PRODUCTS_SOURCE, field)]
 
     def test_no_such_field_over_the_link(self):
         field = companion(source="picture__photo")
         message = "'source' 'picture__photo' does not exist: Picture has no field named 'photo'."
-        assert field.check() == [error(3, message, SOURCE_HINT, field)]
+        assert field.check() == [error(3, message, COMPANIONS_SOURCE, field)]
 
     def test_too_far(self):
         field = companion(source="picture__item__image")
         message = "'source' 'picture__item__image' is more than one relation away."
-        assert field.check() == [error(4, message, SOURCE_HINT, field)]
+        assert field.check() == [error(4, message, COMPANIONS_SOURCE, field)]
 
     @pytest.mark.parametrize(
         "link",
@@ -139,16 +145,16 @@ class TestSource:
         field = companion(link)
         message = "'source' 'picture__original' goes through 'picture', which is not a OneToOneField of this model."
         hint = "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True."
-        assert field.check() == [error(5, message, hint, field)]
+        assert field.check() == [error(5, message, f"{hint} {NOTHING}", field)]
 
     def test_not_an_image(self):
         field = product(source="name")
-        assert field.check() == [error(6, "'source' 'name' is a CharField, not an ImageField.", SOURCE_HINT, field)]
+        assert field.check() == [error(6, "'source' 'name' is a CharField, not an ImageField.", PRODUCTS_SOURCE, field)]
 
     def test_not_an_image_over_the_link(self):
         field = companion(source="picture__caption")
         message = "'source' 'picture__caption' is a CharField, not an ImageField."
-        assert field.check() == [error(6, message, SOURCE_HINT, field)]
+        assert field.check() == [error(6, message, COMPANIONS_SOURCE, field)]
 
 
 class TestProduct:
@@ -164,13 +170,13 @@ class TestProduct:
     def test_no_such_path(self, path, reason):
         field = companion(product=path)
         message = f"'product' path {path!r} does not exist: {reason}."
-        assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+        assert field.check() == [error(7, message, COMPANIONS_PRODUCT, field)]
 
     @pytest.mark.parametrize(("path", "name"), [("picture__caption", "caption"), ("picture__item__title", "title")])
     def test_not_a_relation(self, path, name):
         field = companion(product=path)
         message = f"'product' path {path!r}: '{name}' is not a forward relation."
-        assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+        assert field.check() == [error(7, message, COMPANIONS_PRODUCT, field)]
 
     def test_a_model_that_is_not_installed(self):
         class Lost(models.Model):
@@ -184,7 +190,7 @@ class TestProduct:
 
         field = Lost._meta.get_field("embedding")
         message = "'product' path 'item__x': 'item' leads to nowhere.Item, which is not an installed model."
-        assert field.check() == [error(7, message, PRODUCT_HINT, field)]
+        assert field.check() == [error(7, message, f"{PRODUCT_HINT} {NOTHING}".replace("source", "product"), field)]
 
 
 class TestKeys:

@@ -344,10 +344,11 @@ class TestIncludedUrls:
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": visible}
         assert check_included_urls() == [
             checks.Warning(
-                "Everybody may see every testshop.Shoe at the URLs of django_visual_search.urls.",
+                "With DEBUG off, no testshop.Shoe is shown: nobody has said which ones visitors may see.",
                 hint=(
                     "Set VISUAL_SEARCH['VISIBLE']['testshop.Shoe'] to the dotted path of a function that takes the "
-                    "request and returns a queryset of the products that the visitor may see."
+                    "request and returns a queryset of the products that the visitor may see, or to the name of a "
+                    "method of the model's manager, such as 'all'."
                 ),
                 id="visual_search.W008",
             )
