@@ -258,12 +258,18 @@ def _end_of(status: int | None, silent: bool) -> Decoded | None:
     return None
 
 
+FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+"""Signals of a codec's own fault, which it has again with the same bytes; others come from outside."""
+
+
 def _crash(status: int | None) -> Decoded:
     if status == FRESH:
         return ImageRefused("memory", TOO_MUCH_MEMORY)
+    if status is not None and -status in FAULTS:
+        return ImageRefused("corrupt", gettext_noop("The picture is broken. Save or photograph it again."))
     return DecoderLost(
         "decode_crash",
-        "The process that decoded this picture ended: the file crashes the decoder or takes too much memory.",
+        "The process that decoded this picture was ended, as where the machine has too little memory.",
     )
 
 

@@ -14,7 +14,7 @@ from django_visual_search.decoding.decoder import DecoderLost
 from django_visual_search.decoding.pool import TOGETHER, DecoderPool
 from django_visual_search.extractors import ExtractorSpec
 
-from ..image_files import many_scans, png, quadrants
+from ..image_files import heic, many_scans, png, quadrants
 
 SPEC = ExtractorSpec(key="test", dimensions=8, input_size=32, images=images.ImageOptions())
 
@@ -91,6 +91,19 @@ def test_bombs_are_decoded_once_and_their_neighbours_are_done(storage, settings)
     storage.pool.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime - before.ru_utime < len(bombs) * 0.3 * 1.5 + 0.5
+
+
+def test_a_file_that_crashes_its_codec_is_refused(storage):
+    """HEIC with one wrong byte, at which pi-heif 1.4 reads memory that isn't its own."""
+    pytest.importorskip("pi_heif", reason="needs the heic extra")
+    names = save(storage, TOGETHER)
+    broken = bytearray(heic({2: (b"Exif", b"\0\0\0\6Exif\0\0II*\0\x08\0\0\0" + bytes(40))}, {2: (b"cdsc", [1])}))
+    broken[184] = 181
+    Path(storage.path(names[2])).write_bytes(broken)
+    found = decoded(storage, names)
+    assert isinstance(found[2], images.ImageRefused)
+    assert found[2].code == "corrupt"
+    assert all(isinstance(one, np.ndarray) for i, one in enumerate(found) if i != 2)
 
 
 def test_memory_that_ran_out_after_others_is_tried_in_a_fresh_process(storage, settings):
