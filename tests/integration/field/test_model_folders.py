@@ -103,8 +103,9 @@ def test_row_26_a_lock_that_another_user_made_holds_nobody_up(open_folder, monke
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("sha256", ["../../victim.txt", "victim.txt", "", "A" * 64, "/etc/passwd"])
+@pytest.mark.parametrize("sha256", ["../../victim.txt", "victim.txt", "", "A" * 64])
 def test_row_29_a_digest_that_is_none_touches_no_file(tmp_path, settings, sha256):
+    # Only files of this test's own are named: code that fails it deletes them.
     settings.VISUAL_SEARCH = {"CACHE_DIR": tmp_path / "a" / "b"}
     victims = [tmp_path / "victim.txt", tmp_path / "a" / "b" / "victim.txt"]
     victims[1].parent.mkdir(parents=True)
