@@ -21,7 +21,7 @@ WAIT_SECONDS = 0.5
 """How long a photo search waits for a slot."""
 WAITING = 1
 """How many searches wait at the same time: each holds a thread of the server."""
-BUSY_SECONDS = (1, 4)
+BUSY_SECONDS = (1, 2)
 """Least and most seconds after which to try again, drawn at random so that visitors don't all return at once."""
 
 
