@@ -11,9 +11,13 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +27,6 @@ from ..extractors import ExtractorUnavailable
 from ..images import ImageOptions, ImageRefused
 from ..images.options import gettext_noop
 from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIDES, TOO_MUCH_MEMORY, DecodeSettings
-from .interpreter import ROOT, python_command
 from .pipes import Pipes, SilentError
 
 Decoded = NDArray[np.uint8] | Exception
@@ -292,3 +295,39 @@ def _leave_decoders_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_decoders_to_parent)
+
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that this package is imported from."""
+
+LAUNCH = "import sys; sys.path += sys.argv[2:]; from django_visual_search.decoding.child import main; main()"
+
+
+def python_command(memory_mb: int) -> list[str]:
+    """Return the command of a decoding process that may take so much memory. Raises ExtractorUnavailable.
+
+    Modules that this process finds are found there too, after Python's own: a server may have its own way to extend
+    the path.
+    """
+    path = [str(ROOT), *(entry for entry in sys.path if entry)]
+    return [_python(), "-P", "-c", LAUNCH, str(memory_mb), *dict.fromkeys(path)]
+
+
+def _python() -> str:
+    for candidate in _candidates():
+        if Path(candidate).name.lower().startswith(("python", "pypy")) and os.access(candidate, os.X_OK):
+            return candidate
+    raise ExtractorUnavailable(
+        f"There is no Python to decode pictures with: this process runs in {sys.executable or 'another program'}, and "
+        f"{sys.prefix} has none."
+    )
+
+
+def _candidates() -> Iterator[str]:
+    """Yield paths: in uWSGI, mod_wsgi and programs that embed Python, ``sys.executable`` is that program or empty."""
+    yield sys.executable or ""
+    names = f"python{sys.version_info.major}.{sys.version_info.minor}", "python3", "python"
+    for folder in (f"{sys.exec_prefix}/bin", f"{sys.prefix}/bin", f"{sys.base_exec_prefix}/bin"):
+        yield from (f"{folder}/{name}" for name in names)
+    yield f"{sysconfig.get_config_var('BINDIR')}/{names[0]}"
+    yield shutil.which(names[0]) or ""

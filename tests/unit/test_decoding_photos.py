@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from django_visual_search import images
-from django_visual_search.decoding import decoder, interpreter, photos
+from django_visual_search.decoding import decoder, photos
 from django_visual_search.decoding.child import DecodeSettings
 from django_visual_search.decoding.decoder import DecoderLost
 from django_visual_search.decoding.photos import decode_photo, waiting_visitor
@@ -228,7 +228,7 @@ def test_a_server_that_is_not_python(monkeypatch, program):
 
 
 def test_no_python_at_all_is_said(monkeypatch):
-    monkeypatch.setattr(interpreter, "_candidates", lambda: iter([""]))
+    monkeypatch.setattr(decoder, "_candidates", lambda: iter([""]))
     with pytest.raises(ExtractorUnavailable, match="There is no Python"):
         decode_photo(PHOTO, OPTIONS, 32)
 
