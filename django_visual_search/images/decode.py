@@ -5,6 +5,7 @@ Entry point: ``Source``. ``shrink`` brings any Pillow mode to greyscale, RGB or 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 from io import BytesIO
@@ -159,8 +160,13 @@ class Source:
             if self._image is None:
                 self._image = self._open()
             self._image.draft(None, (max(1, width // scale), max(1, height // scale)))
+        try:
+            self._image.load()
+        except OSError:
+            if self.format != "JPEG":
+                raise
+            self._end_at((max(1, width // scale), max(1, height // scale)))
         image = self._image
-        image.load()
         if self.format == "JPEG":
             self._image = None  # a loaded JPEG can't be decoded at another scale
         across, down = image.width / width, image.height / height
@@ -170,6 +176,22 @@ class Source:
         small = shrink(image, (left, top, right, bottom), factor, self.options.background)
         turn = ORIENTATIONS[self.orientation][3]
         return small.transpose(turn) if turn is not None else small, scale * factor > finest
+
+    def _end_at(self, size: tuple[int, int]) -> None:
+        """Decode a JPEG that lacks only the marker of its end, as browsers do. Raises OSError if it lacks more.
+
+        Whether more is missing shows in what other bytes in its place would change.
+        """
+        whole = self.data.rstrip(b"\xff")
+        digests = []
+        for missing in (OTHER_BYTES, b""):
+            self.data = whole + missing + END_OF_JPEG
+            self._image = self._open()
+            self._image.draft(None, size)
+            self._image.load()
+            digests.append(_digest(self._image))
+        if digests[0] != digests[1]:
+            raise BrokenError("truncated")
 
     def _as_stored(self, region: Box) -> Box:
         swap, flip_x, flip_y, _ = ORIENTATIONS[self.orientation]
@@ -181,6 +203,17 @@ class Source:
         if flip_y:
             y0, y1 = 1 - y1, 1 - y0
         return x0, y0, x1, y1
+
+
+END_OF_JPEG = b"\xff\xd9"
+OTHER_BYTES = b"\x55" * 64
+
+
+def _digest(image: Image.Image) -> bytes:
+    digest, rows = hashlib.blake2b(), max(1, STRIP // image.width)
+    for y in range(0, image.height, rows):
+        digest.update(image.crop((0, y, image.width, min(y + rows, image.height))).tobytes())
+    return digest.digest()
 
 
 def _either(formats: tuple[str, ...]) -> str:
@@ -214,7 +247,14 @@ def shrink(
 def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow's own conversion of 16 bits clips at 255 instead of scaling. 65535 / 255 = 257.
-        return image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
+        values = image.convert("I")
+        grey = values.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+        clear = image.info.get("transparency")
+        if not isinstance(clear, int):
+            return grey
+        flat = Image.new("RGB", image.size, background)
+        flat.paste(grey, mask=values.point([255 * (value != clear) for value in range(2**16)], "L"))
+        return flat
     if "transparency" not in image.info and image.mode in ("1", "P"):
         return image.convert("L" if image.mode == "1" else "RGB")
     image = image.convert("RGBA")

@@ -250,7 +250,7 @@ class TestPermission:
 
     def test_page(self, looker):
         page = looker.get(PAGE).content.decode()
-        assert "Choose a photo to see which products look most like it." in page
+        assert "Choose a photo. Products that look most like it come first." in page
         content = page[page.index('id="content-main"') :]
         assert "<script" not in content.replace('<script src="', "")
         assert "style=" not in content

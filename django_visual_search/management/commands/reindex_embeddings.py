@@ -101,7 +101,7 @@ class Command(DatabaseCommand):
         if run.total:
             ann.analyze(field)
         run.finish(outcome)
-        return self._summarise(field, outcome)
+        return self._summarise(field, outcome, rows)
 
     def _embed(self, field: EmbeddingField, run: Run, outcome: Outcome, sync: bool, batch_size: int) -> None:
         """Embed what is pending, add to the outcome and show the progress."""
@@ -156,9 +156,10 @@ class Command(DatabaseCommand):
             said.add(text)
             self.stdout.write(text)
 
-    def _summarise(self, field: EmbeddingField, outcome: Outcome) -> bool:
+    def _summarise(self, field: EmbeddingField, outcome: Outcome, rows: int) -> bool:
         """Write what became of the pictures; return whether all have their vectors."""
         left = indexing.pending(field).count()
+        outcome.skipped = max(0, rows - outcome.settled - left)  # among them what another command has done meanwhile
         self.stdout.write(
             f"{field.label}: {outcome.done} done, {outcome.skipped} skipped, {outcome.cleared} cleared, "
             f"{outcome.refused} refused, {outcome.failed} failed, {outcome.quarantined} quarantined"

@@ -1,12 +1,14 @@
 """The rows of "In a stranger's shop" that the test shop's own models show."""
 
 import datetime
+import io
 import threading
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.files.storage import FileSystemStorage
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.template import RequestContext, Template
 from django.utils import timezone
@@ -15,6 +17,7 @@ from django_visual_search import feedback, search
 from django_visual_search.decoding.pool import DecoderPool
 from django_visual_search.feedback.privacy import purge_some
 from django_visual_search.fields.registry import get_field
+from django_visual_search.management.commands import reindex_embeddings
 from django_visual_search.models import Feedback, IndexingAttempt, RankingRule, SearchLog
 from django_visual_search.search import planning
 from django_visual_search.spaces.extractors import extractor_of
@@ -298,3 +301,30 @@ class TestRow19:
         assert client.post(f"{url}?limt=3", {"image": picture_file(0)}).status_code == 400
         assert client.post(f"{url}?limit=x", {"image": picture_file(0)}).status_code == 400
         assert len(client.post(f"{url}?limit=3", {"image": picture_file(0), "limit": 2}).json()["results"]) == 2
+
+
+class TestRow21:
+    """Small things."""
+
+    def test_the_photo_page_has_a_title_under_a_base_of_the_shops_own(self, settings, client):
+        base = "<title>{% block title %}{% endblock %} - Shop</title>{% block main %}{% endblock %}"
+        [engine] = settings.TEMPLATES
+        loaders = [
+            ("django.template.loaders.locmem.Loader", {"visual_search/base.html": base}),
+            "django.template.loaders.app_directories.Loader",
+        ]
+        options = {**engine["OPTIONS"], "loaders": loaders}
+        settings.TEMPLATES = [{"BACKEND": engine["BACKEND"], "OPTIONS": options}]
+        page = client.get("/visual-search/photo/testshop/product/").content.decode()
+        assert "<title>Search by photo - Shop</title>" in page
+        assert "Send a photo of something you like. Products that look most like it come first." in page
+
+    def test_a_reindex_counts_what_another_has_done_meanwhile(self, products, monkeypatch):
+        def passes(*args):
+            embed_all()
+            yield from ()
+
+        monkeypatch.setattr(reindex_embeddings.Command, "_passes", passes)
+        out = io.StringIO()
+        call_command("reindex_embeddings", LABEL, "--force", "--sync", stdout=out)
+        assert "0 done, 8 skipped" in out.getvalue()
