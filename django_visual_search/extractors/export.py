@@ -111,37 +111,51 @@ def export(recipe: Recipe) -> bytes:
     if recipe.weights_sha256:
         check_weights(Path(str(recipe.weights)), recipe.weights_sha256)
     with tempfile.TemporaryDirectory(prefix="django-visual-search-") as folder:
-        output, report = Path(folder, "model.tflite"), Path(folder, "report.json")
-        request = json.dumps({**asdict(recipe), "output": str(output), "report": str(report)})
-        try:
-            result = subprocess.run(
-                # -P: the current folder must not shadow Keras.
-                [interpreter(), "-P", "-m", f"{__package__}.build"],
-                input=request,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_SECONDS,
-                env=environment(),
-                check=False,
-            )
-        except OSError as e:
-            raise ExtractorUnavailable(
-                f"The process that exports {recipe.application} could not be started: {e}"
-            ) from e
-        except subprocess.TimeoutExpired as e:
-            raise ExtractorUnavailable(
-                f"The export of {recipe.application} was stopped after {TIMEOUT_SECONDS} s. If the network here is "
-                f"slow or cut off, put the file of weights into the folder `models` in KERAS_HOME. {ALTERNATIVES}"
-            ) from e
-        if result.returncode == 0:
-            return output.read_bytes()
-        if report.exists():
-            raise ExtractorUnavailable(explanation(recipe, json.loads(report.read_text())))
-        raise ExtractorUnavailable(
-            f"The process that exports {recipe.application} ended with code {result.returncode}"
-            f"{' (killed: too little memory?)' if result.returncode == -9 else ''}:\n{result.stderr[-2000:]}"
+        output = Path(folder, "model.tflite")
+        cut_off = f"put the file of weights into the folder `models` in KERAS_HOME. {ALTERNATIVES}"
+        report = run_build("build", asdict(recipe), output, recipe.application, cut_off)
+        if report is not None:
+            raise ExtractorUnavailable(explanation(recipe, report))
+        return output.read_bytes()
+
+
+def run_build(
+    module: str, request: dict[str, Any], output: Path, network: str, if_cut_off: str
+) -> dict[str, Any] | None:
+    """Run a module of this package that writes ``output`` with TensorFlow. Return its report of a failure, or None.
+
+    ``network``: its name for people; ``if_cut_off``: what to do where its weights can't be downloaded. Raises
+    ExtractorUnavailable where the process ends without a report.
+    """
+    report = output.parent / "report.json"
+    try:
+        result = subprocess.run(
+            # -P: the current folder must not shadow Keras.
+            [interpreter(), "-P", "-m", f"{__package__}.{module}"],
+            input=json.dumps({**request, "output": str(output), "report": str(report)}),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            env=environment(),
+            check=False,
         )
+    except OSError as e:
+        raise ExtractorUnavailable(f"The process that exports {network} could not be started: {e}") from e
+    except subprocess.TimeoutExpired as e:
+        raise ExtractorUnavailable(
+            f"The export of {network} was stopped after {TIMEOUT_SECONDS} s. If the network here is slow or cut off, "
+            f"{if_cut_off}"
+        ) from e
+    if result.returncode == 0:
+        return None
+    if report.exists():
+        failure: dict[str, Any] = json.loads(report.read_text())
+        return failure
+    raise ExtractorUnavailable(
+        f"The process that exports {network} ended with code {result.returncode}"
+        f"{' (killed: too little memory?)' if result.returncode == -9 else ''}:\n{result.stderr[-2000:]}"
+    )
 
 
 def explanation(recipe: Recipe, report: dict[str, Any]) -> str:

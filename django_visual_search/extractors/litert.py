@@ -87,7 +87,7 @@ class Flatbuffer:
         self._helpers: dict[int, ThreadPoolExecutor] = {}
         self._locks: dict[int, threading.Lock] = {}
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[np.uint8] | NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the features of ``images``, uint8 ``(n, s, s, 3)``: float32 ``(n, width)``.
 
         Raises ExtractorUnavailable if the model can't be loaded.
@@ -186,7 +186,7 @@ class _Loaded:
     width: int
 
 
-def _run(loaded: _Loaded, images: NDArray[np.uint8], turns: Iterable[int], features: NDArray[np.float32]) -> None:
+def _run(loaded: _Loaded, images: NDArray[Any], turns: Iterable[int], features: NDArray[np.float32]) -> None:
     for i in turns:
         loaded.interpreter.set_tensor(loaded.source, images[i : i + 1])
         loaded.interpreter.invoke()  # without the GIL

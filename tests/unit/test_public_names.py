@@ -27,6 +27,7 @@ IMPORTS = {
     "django_visual_search.extractors.base": ["ExtractorUnavailable", "digest", "l2_normalise"],
     "django_visual_search.extractors.classic": ["ClassicExtractor"],
     "django_visual_search.extractors.heads": ["LinearHead"],
+    "django_visual_search.extractors.hub": ["KerasHubExtractor"],
     "django_visual_search.extractors.keras": ["KerasExtractor"],
     "django_visual_search.extractors.lite": ["EfficientNetLiteExtractor"],
     "django_visual_search.extractors.tuned": ["TunedExtractor"],
