@@ -91,12 +91,13 @@ them, on 2,640 grocery photos, heads then find as much as in all 2,481 (R@1 of u
 in a tenth of the time."""
 
 
-def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: int = PRINCIPAL) -> LinearHead | None:
+def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: int | None = None) -> LinearHead | None:
     """Return the projection of features, ``(n, f)``, on their first principal axes: as many as can vary, ``most`` at
-    most and ``dimensions`` at least; or None for features that are no more than ``most``.
+    most (default: PRINCIPAL) and ``dimensions`` at least; or None for features that are no more than ``most``.
 
     Raises ValueError for numbers that aren't finite.
     """
+    most = PRINCIPAL if most is None else most
     if features.shape[1] <= max(most, dimensions):
         return None
     moments = Moments(features, {"all": [0] * len(features)})

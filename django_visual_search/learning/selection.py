@@ -19,7 +19,7 @@ from ..extractors.heads import LinearHead
 from .labels import Labels, Values, grouping
 from .lda import HeadLearner, HeadSettings, Moments, projected
 from .metrics import Metrics, PerQuery, concatenate, evaluate
-from .splits import SAME_LABEL, UNSEEN_PRODUCTS, Indices, Split, unseen_pictures, unseen_products
+from .splits import SAME_LABEL, UNSEEN_PICTURES, UNSEEN_PRODUCTS, Indices, Split, unseen_pictures, unseen_products
 
 Embed = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -305,12 +305,14 @@ def unchanged(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(vectors, np.float32)
 
 
-def held_out(labels: Labels, plan: TrainingPlan, scenes: Indices | None = None) -> NDArray[np.bool_]:
+def held_out(
+    labels: Labels, plan: TrainingPlan, scenes: Indices | None = None, plain: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Return which pictures the first draw of ``train_head`` measures with: a backbone must not be learned from these
     either, and then there must be no further one (``plan.draws``).
     """
     values = labels[plan.target]
-    folds = folds_of(labels, np.arange(len(values)), plan, scenes, None, plan.seed, [])
+    folds = folds_of(labels, np.arange(len(values)), plan, scenes, plain, plan.seed, [])
     return ~seen_by_all(folds, len(values))
 
 
@@ -366,7 +368,10 @@ def folds_of(
     for make in (unseen_pictures, unseen_products):
         options: dict[str, Any] = {"categories": alike} if make is unseen_products else {}
         try:
-            split = make(own[plan.target], share=plan.share, scenes=some, seed=seed, **options)
+            if make is unseen_pictures and plain is not None and plan.target not in plan.wanted:
+                split = _unseen_views(plain[rows], plan.share, seed)
+            else:
+                split = make(own[plan.target], share=plan.share, scenes=some, seed=seed, **options)
         except ValueError as e:
             notes.append(str(e))
             continue
@@ -382,6 +387,16 @@ def folds_of(
             questions += [Question(label, apart, aim=True) for label in beside]
         found.append(Fold(split, tuple(questions)))
     return found
+
+
+def _unseen_views(plain: NDArray[np.bool_], share: float, seed: int) -> Split:
+    """Hold out altered views alone: pictures of products that have no other are needed to learn from."""
+    views = np.flatnonzero(~plain)
+    if not len(views):
+        raise ValueError("There are no altered views to hold out.")
+    held = np.zeros(len(plain), bool)
+    held[np.random.default_rng(seed).permutation(views)[: max(1, round(share * len(views)))]] = True
+    return Split(UNSEEN_PICTURES, np.flatnonzero(~held), np.flatnonzero(held), None)
 
 
 def answerable_folds(folds: Sequence[Fold], labels: Labels, scenes: Indices | None) -> list[Fold]:

@@ -192,7 +192,7 @@ class Finetuning:
         of whole products if the first aim is a label.
         """
         rows, plan = self.pixels.rows, self.plan
-        seen = np.flatnonzero(~held_out(self.given.labels, plan, self.given.scenes)[rows])
+        seen = np.flatnonzero(~held_out(self.given.labels, plan, self.given.scenes, self.given.plain)[rows])
         labels = take(self.given.labels, rows[seen])
         options: dict[str, Any] = {"share": STOPPING, "scenes": self.given.scenes[rows[seen]], "seed": plan.seed + 2}
         try:

@@ -3,29 +3,37 @@
 import io
 import re
 import shutil
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from PIL import Image
 
 from django_visual_search import search
-from django_visual_search.evaluation.catalogue import usual_labels
+from django_visual_search.evaluation.catalogue import Catalogue, usual_labels
+from django_visual_search.extractors.lite import EfficientNetLiteExtractor
 from django_visual_search.fields.registry import get_field
 from django_visual_search.learning import selection
 from django_visual_search.learning.augment import altered_views
+from django_visual_search.learning.selection import held_out
 from django_visual_search.management import progress
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
 from django_visual_search.spaces.extractors import extractor_of
 from django_visual_search.spaces.heads import wanted_extractor
 from django_visual_search.training import switching
+from django_visual_search.training.finetuning import Finetuning
+from django_visual_search.training.head import Backbone, plan_for
 from django_visual_search.training.supervision import (
     LIKED,
     PRODUCT,
     USUAL_LABELS,
     VIEWS_OF_SINGLE,
+    Supervision,
     gather,
     liked_together,
 )
@@ -333,3 +341,38 @@ def test_companions_get_their_vectors_by_the_head(articles, monkeypatch):
     for row in ArticleImageEmbedding.objects.all():
         vector = extractor.project(np.frombuffer(bytes(features[str(row.pk)]), "<f2")[None])[0]
         np.testing.assert_allclose(row.embedding, vector, atol=1e-3)
+
+
+def test_fine_tuning_holds_out_products_of_one_picture_by_their_label(tmp_path, settings):
+    lite = {"BACKEND": "django_visual_search.extractors.lite.EfficientNetLiteExtractor"}
+    settings.VISUAL_SEARCH = {"EXTRACTORS": {**EXTRACTORS, "lite": lite}}
+    field, count, views = get_field("testshop.Product"), 120, 40
+    of = np.r_[np.arange(count), np.arange(views)]
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 5, count)
+    given = Supervision(
+        features=rng.standard_normal((len(of), 1280)).astype(np.float16),
+        labels={PRODUCT: [str(i) for i in of], "category": [str(kinds[i]) for i in of]},
+        scenes=np.arange(len(of)),
+        pictures=of,
+        view=np.repeat([-1, 0], [count, views]),
+        catalogue=Catalogue([], [], [], {}),
+        unread=Counter(),
+    )
+    plan = plan_for(given, seed=0, dimensions=field.dimensions)
+    assert list(plan.aims) == ["category"]
+    base = Backbone("lite", EfficientNetLiteExtractor(dimensions=field.dimensions), {})
+    work = Finetuning(field, base, given, plan, tmp_path, print, lambda done, total: None)
+    split = work._split()
+    known, stopping = set(split.train.tolist()), set(split.held_out.tolist())
+    measured = set(np.flatnonzero(held_out(given.labels, plan, given.scenes, given.plain)).tolist())
+    assert len(stopping) > 5
+    assert known.isdisjoint(stopping)
+    assert measured.isdisjoint(known | stopping)
+    assert len(known | stopping) > 0.65 * count, "pictures that have views are learned from too"
+    fold = work._choosing(split)
+    assert [(one.label, one.aim) for one in fold.questions] == [("category", True), (PRODUCT, False)]
+    assert {int(of[row]) for row in fold.split.held_out} == stopping
+    assert any(row >= count for row in fold.split.held_out)
+    with pytest.raises(ImproperlyConfigured, match="name --labels"):
+        Finetuning(field, base, given, replace(plan, aims=()), tmp_path, print, lambda done, total: None)

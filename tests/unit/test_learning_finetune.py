@@ -70,6 +70,28 @@ def oracle(run, photos, tmp_path_factory):
     return dict(np.load(folder / "found.npz")) | {"pictures": np.load(folder / "some.npy")}
 
 
+@needs_training
+def test_layers_with_large_maps_stay_as_they_are():
+    program = """
+from dataclasses import asdict
+from django_visual_search.extractors import build
+from django_visual_search.extractors.lite import EfficientNetLiteExtractor
+from django_visual_search.learning.finetune.training import freeze
+model, _ = build.backbone(asdict(EfficientNetLiteExtractor().recipe), 64)
+freeze(model, 0)
+every = len(model.trainable_variables)
+freeze(model, 8)
+first = next(layer for layer in model.layers if layer.trainable and layer.weights)
+kept = sum(variable.value.numpy().size for variable in model.trainable_variables)
+print(every, len(model.trainable_variables), kept / model.count_params(), max(first.output.shape[1:3]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    every, learned, share, side = done.stdout.split()[-4:]
+    assert 50 < int(learned) < int(every)
+    assert 0.95 < float(share) < 1
+    assert int(side) == 64 // 16
+
+
 def features(tuned, pictures: np.ndarray, folder: Path) -> np.ndarray:
     file = folder / "tuned.tflite"
     file.write_bytes(tuned.flatbuffer)
@@ -87,6 +109,10 @@ def test_the_loss_falls_and_held_out_photos_are_found_better(run):
     assert tuned.after["mAP"] == max(epoch["mAP"] for epoch in tuned.history)
     assert tuned.history[tuned.best_epoch - 1]["mAP"] == tuned.after["mAP"]
     assert (tuned.stopped, tuned.target, tuned.task) == ("epochs", "product", "unseen pictures")
+    [told] = [
+        i for i, line in enumerate(said) if line.startswith("5 epochs of ") and "take about 1 minutes here" in line
+    ]
+    assert told < next(i for i, line in enumerate(said) if line.startswith("epoch 1 of "))
     assert any(line.startswith("epoch 2 of 5: loss ") and "mAP" in line and "left" in line for line in said)
     assert json.loads(json.dumps(tuned.as_dict()))["before"] == tuned.before
 

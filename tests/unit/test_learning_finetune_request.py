@@ -106,7 +106,7 @@ def test_inputs_that_do_not_fit_are_refused(changes, message):
     "options",
     [
         *({name: 0} for name in ("epochs", "batch_size", "measure_every", "patience", "measured", "seconds", "scale")),
-        *({name: -0.1} for name in ("learning_rate", "weight_decay", "smoothing", "average")),
+        *({name: -0.1} for name in ("learning_rate", "weight_decay", "smoothing", "average", "frozen_stride")),
         *({name: 1.0} for name in ("smoothing", "average")),
         *({name: 16} for name in ("input_size", "training_size")),
         *({"alpha": value} for value in (0, 1.01)),

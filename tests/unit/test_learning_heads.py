@@ -9,7 +9,14 @@ from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.learning import confidence, train
 from django_visual_search.learning.calibration import calibrate
 from django_visual_search.learning.confidence import first_hits
-from django_visual_search.learning.lda import HeadLearner, HeadSettings, Moments, learn_head
+from django_visual_search.learning.lda import (
+    HeadLearner,
+    HeadSettings,
+    Moments,
+    learn_head,
+    learn_reduced_head,
+    principal_axes,
+)
 from django_visual_search.learning.metrics import evaluate
 from django_visual_search.learning.selection import TrainingPlan, embed_by, take
 from django_visual_search.learning.splits import unseen_pictures
@@ -319,3 +326,38 @@ def test_pictures_of_kinds_that_a_head_does_not_know_are_strangers(monkeypatch):
     assert unknown.sum() == 3 * 50
     assert not right[unknown].any()
     assert how["weights"][unknown].sum() == pytest.approx(0.3 / 3 * (asked - 90))
+
+
+def test_many_features_are_learned_from_by_their_principal_axes():
+    """The head takes the features as they are, and finds what a head of all of them finds."""
+    features, labels = shop()
+    rng = np.random.default_rng(0)
+    turned = np.linalg.qr(rng.standard_normal((40, 40)))[0][:, :WIDTH].astype(np.float32)
+    wide = features @ turned.T + np.float32(0.5)
+    axes = principal_axes(wide, 8, most=WIDTH)
+    np.testing.assert_allclose(axes.matrix.T @ axes.matrix, np.eye(WIDTH), atol=1e-5)
+    assert principal_axes(features, 8) is None
+    settings = HeadSettings(8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django_visual_search.learning.lda.PRINCIPAL", WIDTH)
+        reduced = learn_reduced_head(wide, labels, settings)
+    assert reduced.head.features == 40
+    expected = embed_by(learn_head(features, labels, settings).head)(features)
+    found = embed_by(reduced.head)(wide)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=2e-3)
+
+
+def test_a_label_without_meaning_is_hardly_ever_called_better():
+    """Of heads that learned a label drawn at random, chance alone may call one in forty better."""
+    called = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        features = rng.standard_normal((40, WIDTH)).astype(np.float32)
+        labels = {"product": np.arange(40), "kind": rng.integers(0, 4, 40)}
+        trained = trained_on(features, labels, TrainingPlan(8, "product", aims=["kind"], kind="kind", draws=2))
+        [outcome] = trained.outcomes
+        assert outcome.question.aim
+        called += (
+            outcome.learned.mean > 2 * outcome.learned.error and outcome.after.recall[1] >= outcome.untrained.recall[1]
+        )
+    assert called <= 1

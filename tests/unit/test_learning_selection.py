@@ -199,6 +199,7 @@ def test_few_queries_are_pooled_from_several_draws():
     _, labels, plain = single_shop(products=30, views=30)
     plan = TrainingPlan(8, "product", aims=["kind"])
     draws = draws_of(labels, np.arange(60), plan, None, plain, 0, [])
+    assert not plain[draws[0][0].split.held_out].any()
     assert len(draws) == selection.MOST_DRAWS
     held = {tuple(draw[-1].split.held_out.tolist()) for draw in draws}
     assert len(held) > 1

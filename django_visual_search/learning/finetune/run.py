@@ -93,7 +93,21 @@ class FinetuneRun:
         training.begin(centre, proxies)
         self._measured(0, computed[np.searchsorted(rows, self.held.rows)])
         self.facts["before"] = self.facts["best"]["metrics"]
+        self._say_time()
         self._save()
+
+    def _say_time(self) -> None:
+        """Time a step, which is then undone, and say how long all may take."""
+        batch = min(self.options["batch_size"], len(self.train))
+        rows = np.sort(self.train[:batch])
+        each = self.training.seconds_of_step(self.pictures[rows], self.classes[rows])
+        steps = len(self.train) // batch * self.options["epochs"]
+        minutes = each * steps / 60
+        most = "" if self.options["seconds"] is None else f", {self.options['seconds'] / 60:.0f} at most as asked"
+        say(
+            f"{self.options['epochs']} epochs of {len(self.train)} pictures take about {max(1.0, minutes):.0f} minutes "
+            f"here{most}, as busy as this machine is now"
+        )
 
     def epochs(self) -> None:
         """Train until the last epoch, the end of the time or of the patience."""
