@@ -25,7 +25,7 @@ from django_visual_search.decoding.pipes import HungUpError
 from django_visual_search.extractors import ExtractorUnavailable
 from django_visual_search.images import ImageOptions, ImageRefused
 
-from ..image_files import encode, many_scans, png, quadrants
+from ..image_files import ROOT, encode, many_scans, png, quadrants
 
 OPTIONS = ImageOptions()
 PHOTO = encode(quadrants())
@@ -200,7 +200,8 @@ def test_a_forked_child_has_a_process_of_its_own():
 
 SEARCH = """
 import os, signal, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+from django.conf import settings
+settings.configure()
 from django_visual_search.decoding import photos
 from django_visual_search.images import ImageOptions
 photos.decode_photo(sys.stdin.buffer.read(), ImageOptions(), 32)
@@ -225,6 +226,16 @@ def test_a_server_that_is_not_python(monkeypatch, program):
     monkeypatch.setattr(sys, "executable", program)
     assert decode_photo(PHOTO, OPTIONS, 32).shape == (32, 32, 3)
     assert Path(process().args[0]).name.startswith("python")
+
+
+def test_row_13_a_program_that_embeds_python():
+    """Its own name is in ``argv[0]``, from which Python finds no executable; its path to modules is its own too."""
+    path = [str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
+    script = f"import sys; sys.path += {path}; assert not sys.executable" + SEARCH
+    done = subprocess.run(
+        ["some-server", "-I", "-c", script], executable=sys.executable, input=PHOTO, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_no_python_at_all_is_said(monkeypatch):
