@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from . import classic
 from .backbone import BackboneExtractor
@@ -73,11 +75,13 @@ class NetworkExtractor(BackboneExtractor):
         return (self.looks, classic.identity()) if self.looks else ()
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        seen = self.network_features(images)
         if not self.looks:
-            return seen
-        described = np.stack([classic.describe(halved(picture)) for picture in images])
-        return np.concatenate([l2_normalise(seen), np.float32(self.looks) * described], axis=1)
+            return self.network_features(images)
+        # Meanwhile, as the network's threads run without the GIL.
+        with ThreadPoolExecutor(1, thread_name_prefix="visual-search-looks") as helper:
+            described = helper.submit(_described, images)
+            seen = self.network_features(images)
+        return np.concatenate([l2_normalise(seen), np.float32(self.looks) * described.result()], axis=1)
 
     @property
     def projection_identity(self) -> object:
@@ -90,11 +94,15 @@ class NetworkExtractor(BackboneExtractor):
         return _projection(self.basis, width - described, dimensions - own, described, own)
 
 
+def _described(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.stack([classic.describe(halved(picture)) for picture in pictures])
+
+
 def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a picture scaled down by means of two by two pixels until its side is below LARGEST."""
     while len(picture) >= LARGEST:
-        even = picture[: len(picture) // 2 * 2, : len(picture) // 2 * 2].astype(np.uint16)
-        picture = ((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2] + 2) // 4).astype(np.uint8)
+        even = len(picture) // 2 * 2
+        picture = np.asarray(Image.fromarray(picture[:even, :even]).reduce(2))
     return picture
 
 

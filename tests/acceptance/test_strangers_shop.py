@@ -91,7 +91,8 @@ class Shop:
     def configure(self, text):
         """Add settings; keys of VISUAL_SEARCH that they leave out stay."""
         self.append(
-            "proj/settings.py", f"before = VISUAL_SEARCH\n{text}\nVISUAL_SEARCH = {{**before, **VISUAL_SEARCH}}\n"
+            "proj/settings.py",
+            f"before = globals().get('VISUAL_SEARCH', {{}})\n{text}\nVISUAL_SEARCH = {{**before, **VISUAL_SEARCH}}\n",
         )
 
     @property
