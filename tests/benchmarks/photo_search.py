@@ -32,6 +32,16 @@ def measure(photos: int, rounds: int = 600) -> list[Line]:
         ("12 megapixel photo", [enlarged(data) for data in small[:8]], rounds // 20),
     ):
         medians = side_by_side(_sides(bare, files), turns, warm=5)
+        vector, forward = (medians["decode"] + medians[name] for name in ("embed", "infer"))
+        shown = f"{vector * 1e3:.2f} ms, {medians['embed'] * 1e3:.2f} of them for features, looks and projection"
+        lines.append(
+            Line(
+                "b",
+                f"photo to vector / decode and forward pass, {what}",
+                **at_most(vector / forward, 1.15),
+                detail=shown,
+            )
+        )
         parts = medians["decode"] + medians["infer"] + medians["sql"]
         shares = ", ".join(f"{name} {medians[name] * 1e3:.2f}" for name in ("decode", "infer", "sql"))
         detail = f"{medians['search'] * 1e3:.2f} ms; bare {parts * 1e3:.2f} ms ({shares}); {len(paths)} rows"
@@ -44,9 +54,10 @@ def measure(photos: int, rounds: int = 600) -> list[Line]:
 
 
 def _sides(bare: BareParts, files: list[bytes]):
-    vectors = [extractor_of(get_field(FIELD))(bare.decode(data)[None])[0] for data in files]
+    extractor = extractor_of(get_field(FIELD))
+    vectors = [extractor(bare.decode(data)[None])[0] for data in files]
     pictures = [np.ascontiguousarray(bare.decode(data)) for data in files]
-    turns = {name: itertools.cycle(range(len(files))) for name in ("search", "decode", "infer", "sql")}
+    turns = {name: itertools.cycle(range(len(files))) for name in ("search", "decode", "infer", "embed", "sql")}
 
     def bare_sql(vector) -> None:
         with connection.cursor() as cursor:
@@ -57,5 +68,6 @@ def _sides(bare: BareParts, files: list[bytes]):
         "search": lambda: list(search.search_by_image(files[next(turns["search"])], FIELD)),
         "decode": lambda: bare.decode(files[next(turns["decode"])]),
         "infer": lambda: bare.infer(pictures[next(turns["infer"])]),
+        "embed": lambda: extractor(pictures[next(turns["embed"])][None]),
         "sql": lambda: bare_sql(vectors[next(turns["sql"])]),
     }

@@ -66,15 +66,15 @@ def enlarged(data: bytes, width: int = 3000, height: int = 4000) -> bytes:
 
 
 class BareParts:
-    """Decode and inference with nothing around them, by the same options and the same exported model."""
+    """Decode and inference with nothing around them, by the same options and the same model, without looks."""
 
     def __init__(self, threads: int | None) -> None:
         extractor = extractor_of(get_field(FIELD))
         self.spec = extractor.spec
-        # The first call exports the model; what the extractor itself then runs is compared with a bare interpreter.
+        # The first call writes the model; what the extractor itself then runs is compared with a bare interpreter.
         extractor(np.zeros((1, self.spec.input_size, self.spec.input_size, 3), np.uint8))
         threads = threads or min(4, len(os.sched_getaffinity(0)))
-        self.path = extractor.artifacts.get(extractor.artifact)
+        self.path = extractor.model_path()
         self.interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
         self.interpreter.allocate_tensors()
         self.source = self.interpreter.get_input_details()[0]["index"]

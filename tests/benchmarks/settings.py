@@ -1,6 +1,5 @@
 """Settings of the benchmarks: a PostgreSQL of their own in ``BENCHMARKS_DIR``, a temporary folder."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from example_project.embedded_postgres import database
 FOLDER = Path(os.environ["BENCHMARKS_DIR"])
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 GROCERY = SHARED / "data" / "grocery"
-WEIGHTS = SHARED / "weights" / "keras" / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 
 SECRET_KEY = "benchmarks"
 USE_TZ = True
@@ -30,13 +28,7 @@ INSTALLED_APPS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MEDIA_ROOT = str(FOLDER / "media")
-NETWORK = {"application": "MobileNetV2", "application_kwargs": {"alpha": 0.35}, "weights": None}
-if WEIGHTS.exists():
-    NETWORK |= {"weights": str(WEIGHTS), "weights_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()}
-VISUAL_SEARCH = {
-    "EXTRACTORS": {
-        "default": {"BACKEND": "django_visual_search.extractors.keras.KerasExtractor", "OPTIONS": NETWORK},
-    },
+VISUAL_SEARCH = {  # with the extractor of a shop that names none
     "CACHE_DIR": str(FOLDER / "cache"),
 }
 CELERY_BROKER_URL = "memory://"

@@ -20,9 +20,7 @@ def create() -> None:
 
 def what_is_missing() -> Iterator[str]:
     """Sentences on what is measured with stand-ins here."""
-    if not settings.WEIGHTS.exists():
-        yield f"{settings.WEIGHTS} is not here: the network has random weights (the same arithmetic)."
     if not (settings.GROCERY / "train.txt").exists():
         yield f"{settings.GROCERY} is not here: the pictures are drawn."
     if find_spec("tensorflow") is None:
-        yield "TensorFlow is not installed: (a), (b), (c) and (f) can't export their network."
+        yield "TensorFlow is not installed: (c) can't run VGG16 as the article does."
