@@ -27,8 +27,8 @@ LOOKS = 0.35
 SHARE = 3 / 16
 """Share of a field's dimensions that the descriptor gets before a head is learned; the network gets the others."""
 
-LARGEST = 192
-"""Side in pixels from which a picture is halved for the descriptor, which finds as much and takes a quarter."""
+SMALLEST = 48
+"""Least side in pixels to which a picture is reduced for the descriptor, which finds as much on few pixels."""
 
 BASES = Path(__file__).parent / "bases"
 BASES_VERSION = 1
@@ -95,15 +95,13 @@ class NetworkExtractor(BackboneExtractor):
 
 
 def _described(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.stack([classic.describe(halved(picture)) for picture in pictures])
+    return np.stack([classic.describe(reduced(picture)) for picture in pictures])
 
 
-def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture scaled down by means of two by two pixels until its side is below LARGEST."""
-    while len(picture) >= LARGEST:
-        even = len(picture) // 2 * 2
-        picture = np.asarray(Image.fromarray(picture[:even, :even]).reduce(2))
-    return picture
+def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture scaled down to means of squares of pixels, as large as leave a side of SMALLEST or more."""
+    factor = len(picture) // SMALLEST
+    return np.asarray(Image.fromarray(picture).reduce(factor)) if factor > 1 else picture
 
 
 @functools.lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ from django_visual_search import images
 from django_visual_search.extractors import DirectoryStore, classic, efficientnet
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor
-from django_visual_search.extractors.looks import BASES, halved
+from django_visual_search.extractors.looks import BASES, reduced
 from example_project.shop.drawing.catalogue import catalogue
 from example_project.shop.drawing.write import Drawing, Shot, write_all
 
@@ -30,7 +30,7 @@ def main() -> None:
     BASES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         pictures = drawn(Path(folder))
-        described = [classic.describe(halved(np.asarray(images.load(data, size=224)))) for data in pictures]
+        described = [classic.describe(reduced(np.asarray(images.load(data, size=224)))) for data in pictures]
         write("classic", directions([(1, np.stack(described))]))
         for network in efficientnet.NETWORKS:
             extractor = EfficientNetLiteExtractor(network, artifacts=DirectoryStore(folder))

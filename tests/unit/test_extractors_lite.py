@@ -16,7 +16,7 @@ from PIL import Image
 from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable, efficientnet, export, torch_weights
 from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor, cut_views, written_model
-from django_visual_search.extractors.looks import LOOKS, halved
+from django_visual_search.extractors.looks import LOOKS, reduced
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
@@ -210,7 +210,7 @@ def test_looks_stand_beside_the_network(lite, store):
     np.testing.assert_allclose(np.linalg.norm(both[:, :1280], axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(both[:, 1280:], axis=1), LOOKS, rtol=1e-3)
     np.testing.assert_allclose(more[:, 1280:], 2 * both[:, 1280:], rtol=1e-5)
-    [described] = ClassicExtractor(input_size=112).features(halved(pictures[0])[None])
+    [described] = ClassicExtractor(input_size=56).features(reduced(pictures[0])[None])
     np.testing.assert_allclose(both[0, 1280:], LOOKS * described, rtol=1e-5)
 
 
