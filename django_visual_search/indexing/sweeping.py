@@ -14,12 +14,13 @@ from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
 from ..db.locks import change_free
+from ..db.statements import cache_key
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
@@ -105,7 +106,7 @@ def end_switch(field: EmbeddingField) -> bool:
 COPIES = 10
 """Altered copies of a picture whose features are kept, at most; their key is the backbone's with a number."""
 
-_pruned: dict[str, float] = {}
+_pruned: dict[tuple[str, ...], float] = {}
 
 
 def prune_features(field: EmbeddingField, *, every_seconds: float = 3600.0) -> int:
@@ -113,9 +114,10 @@ def prune_features(field: EmbeddingField, *, every_seconds: float = 3600.0) -> i
 
     Keeps those of the settings' extractor, of what serves and served before, and of every head that was not retired.
     """
-    if time.monotonic() - _pruned.get(field.label, -every_seconds) < every_seconds:
+    place = (*cache_key(connections[router.db_for_write(field.model)]), field.label)
+    if time.monotonic() - _pruned.get(place, -every_seconds) < every_seconds:
         return 0
-    _pruned[field.label] = time.monotonic()
+    _pruned[place] = time.monotonic()
     keys = set(_keys_of_heads(field)) | set(_keys_of_extractors(field))
     return features.prune(field, [*keys, *(f"{key}+{number}" for key in keys for number in range(COPIES))])
 

@@ -7,13 +7,15 @@ import io
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
-from django.db import router
+from django.db import connections, router
+from django.utils import timezone
 
-from django_visual_search import feedback, search
+from django_visual_search import feedback, indexing, search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
-from django_visual_search.models import RankingRule
+from django_visual_search.models import RankingRule, ServingSpace
 from django_visual_search.search.results import read_token
+from django_visual_search.spaces import serving
 
 from ..conftest import embed_all, picture, picture_file
 from . import models
@@ -106,6 +108,51 @@ class TestRow3:
         assert len(search.similar_to(things[0])) == 4
 
 
+@pytest.mark.django_db(databases=["default", "tenants"], transaction=True)
+class TestRow4:
+    """django-tenants: each shop has a schema of its own, and all share the processes."""
+
+    @pytest.fixture
+    def tenants(self, monkeypatch):
+        connection = connections["tenants"]
+        with connections["default"].cursor() as cursor:
+            tables = [name for name in connection.introspection.table_names(cursor) if "." not in name]
+            for shop in ("red", "blue"):
+                cursor.execute(f"CREATE SCHEMA {shop}")
+                for table in tables:
+                    cursor.execute(f"CREATE TABLE {shop}.{table} (LIKE public.{table} INCLUDING ALL)")
+                cursor.execute(f"INSERT INTO {shop}.django_content_type SELECT * FROM public.django_content_type")
+        monkeypatch.setattr(router, "routers", [Router("tenants")])
+        yield connection
+        connection.close()
+        with connections["default"].cursor() as cursor:
+            cursor.execute("DROP SCHEMA red CASCADE; DROP SCHEMA blue CASCADE")
+
+    def test_rules_spaces_and_facts_of_one_shop_do_not_act_in_another(self, tenants):
+        made = {}
+        for shop in ("red", "blue"):
+            tenants.set_schema(shop)
+            made[shop] = fill(models.Named)
+        tenants.set_schema("red")
+        kind = ContentType.objects.get_for_model(models.Named)
+        RankingRule.objects.create(kind="hide", content_type=kind, object_id=str(made["red"][1].pk))
+        now, moved = timezone.now(), {"extractor": "other", "previous_extractor": "default"}
+        ServingSpace.objects.create(label="fieldshop.Named.embedding", changed_at=now, effective_at=now, **moved)
+        serving.forget_serving()
+        field = get_field("fieldshop.Named")
+        for _ in range(2):
+            tenants.set_schema("red")
+            assert [space.extractor for space in serving.serving(field).live] == ["other", "default"]
+            assert indexing.stale(field).count() == 6
+            hidden = [hit.product.pk for hit in search.similar_to(made["red"][0], limit=5)]
+            assert len(hidden) == 4
+            assert made["red"][1].pk not in hidden
+            tenants.set_schema("blue")
+            assert [space.extractor for space in serving.serving(field).live] == ["default"]
+            assert indexing.stale(field).count() == 0
+            assert len(search.similar_to(made["blue"][0], limit=5)) == 5
+
+
 class TestRow5:
     @pytest.mark.parametrize("how", ["plain", "only", "distinct", "slice", "depth"])
     def test_keys_whose_python_value_is_not_the_raw_one(self, how):
@@ -153,7 +200,7 @@ class TestRow12Aliases:
     def everywhere(self, monkeypatch):
         """The same keys in both databases, with other pictures; each is embedded."""
         made = fill(models.Named)
-        monkeypatch.setattr(router, "routers", [Second()])
+        monkeypatch.setattr(router, "routers", [Router("second")])
         for i in range(4):
             models.Named.objects.create(pk=made[i].pk, image=picture_file(30 + i))
         embed_all("fieldshop.Named.embedding")
@@ -183,9 +230,14 @@ class TestRow12Aliases:
         assert ":?" not in models.Named.objects.get(pk=everywhere[0].pk).embedding_key
 
 
-class Second:
+class Router:
+    """Everything is in one database."""
+
+    def __init__(self, alias):
+        self.alias = alias
+
     def db_for_read(self, model, **hints):
-        return "second"
+        return self.alias
 
     db_for_write = db_for_read
 

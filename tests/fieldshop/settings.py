@@ -9,6 +9,11 @@ DATABASES["default"] = database(
     tune={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
 )
 DATABASES["second"] = {**DATABASES["default"], "NAME": "second"}
+DATABASES["tenants"] = {
+    **DATABASES["default"],
+    "ENGINE": "django_tenants.postgresql_backend",
+    "TEST": {"MIRROR": "default"},
+}
 INSTALLED_APPS = [
     "modeltranslation",
     *(app for app in INSTALLED_APPS if app != "tests.testshop"),
@@ -20,4 +25,7 @@ LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LANGUAGE_CODE = "en"
 HASHID_FIELD_SALT = "salt"
 ROOT_URLCONF = "tests.fieldshop.urls"
-VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": "tests.testshop.extractors.ColourExtractor"}}}
+COLOURS = "tests.testshop.extractors.ColourExtractor"
+VISUAL_SEARCH = {
+    "EXTRACTORS": {"default": {"BACKEND": COLOURS}, "other": {"BACKEND": COLOURS, "OPTIONS": {"version": 2}}}
+}
