@@ -35,8 +35,10 @@ def keep_in_memory(request: HttpRequest) -> None:
 
 DRAINED = 64 * 2**20
 """Most bytes that are read of a refused body and thrown away."""
-DRAIN_SECONDS = 2.0
+DRAIN_SECONDS = 1.0
 """Longest that this may take."""
+DRAINS = 2
+"""Most threads of a process that do so at the same time; further senders are cut off at once."""
 DRAIN_CHUNK = 64 * 2**10
 
 
@@ -45,7 +47,11 @@ def drain(request: HttpRequest) -> None:
 
     A sender who is slow, or has more, is cut off: a thread of the server waits no longer for a body that nobody wants.
     """
-    connection = _socket_of(request)
+    connection, thread = _socket_of(request), threading.get_ident()
+    if len(_draining) >= DRAINS:
+        _stop_reading(connection)
+        return
+    _draining.add(thread)
     ending = threading.Timer(DRAIN_SECONDS, _stop_reading, [connection])
     if connection is not None:
         ending.start()  # one read may wait for ever
@@ -57,8 +63,13 @@ def drain(request: HttpRequest) -> None:
         pass
     finally:
         ending.cancel()
+        _draining.discard(thread)
     if part:
         _stop_reading(connection)  # or the server would read the rest before the connection's next request
+
+
+_draining: set[int] = set()
+"""Ids of the threads that read bodies which nobody wants."""
 
 
 def visitor_socket(request: HttpRequest) -> int | None:

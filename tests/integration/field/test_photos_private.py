@@ -185,6 +185,16 @@ def test_row_28_a_refused_body_is_read_only_so_long(shop, monkeypatch, path, pau
             pass  # and then an end: the server waits for nothing more
 
 
+def test_row_28_further_senders_are_cut_off_at_once(shop, monkeypatch):
+    monkeypatch.setattr(uploads, "_draining", {1, 2})
+    with Sender(600) as sender:
+        started = time.monotonic()
+        uploads.drain(WSGIRequest(sender.request(PAGE)))
+        assert time.monotonic() - started < uploads.DRAIN_SECONDS / 2
+        while sender.ours.recv(100_000):
+            pass
+
+
 def test_row_28_a_small_refused_body_is_read_to_its_end(shop):
     theirs, ours = socket.socketpair()
     with theirs, ours, ours.makefile("rb", buffering=0) as body:
