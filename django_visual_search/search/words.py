@@ -5,6 +5,7 @@ Entry functions: ``check_text``, ``read_words``, and ``fuse``, which makes one o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..conf import conf
 from ..db.rows import all_rows
+from ..extractors import ExtractorUnavailable
 from ..extractors.base import l2_normalise
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
@@ -82,8 +84,9 @@ def understands_text(field: EmbeddingField) -> bool:
         return True
     learned = text_heads(field)
     for space in serving(field).live:
-        if key_of_space(field, space) in learned or extractor_of_space(field, space).has_text_tower:
-            return True
+        with contextlib.suppress(ExtractorUnavailable):  # the search itself says so
+            if key_of_space(field, space) in learned or extractor_of_space(field, space).has_text_tower:
+                return True
     return False
 
 
