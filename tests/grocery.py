@@ -75,7 +75,9 @@ def link_pictures(folder: Path, pictures: list[Picture]) -> None:
 
 
 def extractor_setting(name: str) -> dict[str, Any]:
-    """The entry of ``EXTRACTORS`` for "classic" or a Keras application; skips where that can't be had."""
+    """The entry of ``EXTRACTORS`` for "classic", "lite0" or a Keras application; skips where that can't be had."""
+    if name == "lite0":
+        return {"BACKEND": "django_visual_search.extractors.lite.EfficientNetLiteExtractor"}
     if name == "classic":
         return {"BACKEND": "django_visual_search.extractors.classic.ClassicExtractor"}
     if not WEIGHTS.is_file():

@@ -125,6 +125,7 @@ class Shop:
             pooling="max" if name == "max" else "avg",
             application_kwargs={"alpha": 0.35},
             views=views,
+            looks=0,  # networks are compared
             threads=1,
             artifacts=DirectoryStore(self.folder),
         )
