@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from ..images.options import Box
 from . import litert
+from .efficientnet import Floats
 from .lite import written_model
 
-Floats = NDArray[np.float32]
 Cells = NDArray[np.int64]
 """Boxes in cells of the grid, ``(n, 4)``: left, top, right, bottom."""
 
@@ -28,7 +28,8 @@ NETWORK = "lite0"
 """Its maps are used whichever extractor embeds, as its weights are installed with the app."""
 
 SIDE = 320
-"""Side in pixels of the picture that the network sees."""
+"""Side in pixels of the picture that the network sees. With 384 and 448, 1 and 2 % more of the objects that ranking was
+tuned on were found, in 1.5 and twice the network's time."""
 
 LAYERS = ("block4_project", "block10_project", "block15_project")
 """Layers whose maps are used, with cells of 8, 16 and 32 pixels: texture, parts, things."""
@@ -46,7 +47,7 @@ RING = 0.25
 """Width of the ring on each side of a box, as a share of the box."""
 
 OVERLAP = 0.5
-"""Most intersection over union of two boxes."""
+"""Most intersection over union of two boxes. With 0.4 and 0.6, fewer objects were found or as many."""
 
 WEIGHTS = np.array(
     [
@@ -61,8 +62,6 @@ BIAS = 0.149
 
 LEAST_SCORE = 0.2
 """Score below which a proposal is nothing: leaving those out lost no object of the same composites."""
-
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 class ScoredBox(NamedTuple):
