@@ -49,6 +49,10 @@ RING = 0.25
 OVERLAP = 0.5
 """Most intersection over union of two boxes. With 0.4 and 0.6, fewer objects were found or as many."""
 
+REPEATED = 0.05
+"""How much lower a box scores for each better one that it lies in or around. With it, 2 % more of the composites'
+objects were found, 3 % more before clutter; with 0.2 none more."""
+
 WEIGHTS = np.array(
     [
         *(-0.049, 0.363, 0.265, -0.094, 0.069, 0.3),  # saliency
@@ -92,8 +96,8 @@ def boxes_from_maps(maps: Sequence[Floats], most: int) -> list[ScoredBox]:
     scores = np.clip(measures(found, saliency, layers) @ WEIGHTS + BIAS, 0, 1)
     good = scores >= LEAST_SCORE
     found, scores = found[good], scores[good]
-    kept = kept_boxes(found, scores, most)
-    return [ScoredBox(_fractions(found[i]), float(scores[i])) for i in kept]
+    kept, kept_scores = kept_boxes(found, scores, most)
+    return [ScoredBox(_fractions(found[i]), score) for i, score in zip(kept, kept_scores, strict=True)]
 
 
 def _fractions(cells: NDArray[np.int64]) -> Box:
@@ -212,17 +216,22 @@ def _areas(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
-def kept_boxes(boxes: Cells, scores: Floats, most: int) -> list[int]:
-    """Return the numbers of the ``most`` best boxes of which no two overlap by more than OVERLAP, best first."""
-    kept: list[int] = []
+def kept_boxes(boxes: Cells, scores: Floats, most: int) -> tuple[list[int], list[float]]:
+    """Return the numbers and scores of the ``most`` best boxes, best first.
+
+    No two overlap by more than OVERLAP. A box's score is lowered by REPEATED for each better one, times the share of
+    the smaller one that both have: the parts of one thing would take the places of others.
+    """
+    left = np.asarray(scores, np.float64).copy()
     areas = _areas(boxes)
-    free = np.ones(len(boxes), bool)
-    for i in np.argsort(-scores, kind="stable"):
-        if len(kept) == most:
-            break
-        if free[i]:
-            kept.append(int(i))
-            corner = np.minimum(boxes[:, 2:], boxes[i, 2:]) - np.maximum(boxes[:, :2], boxes[i, :2])
-            common = np.clip(corner, 0, None).prod(axis=1)
-            free &= common <= OVERLAP * (areas + areas[i] - common)
-    return kept
+    kept: list[int] = []
+    kept_scores: list[float] = []
+    while len(kept) < most and len(left) and np.isfinite(left.max()):
+        best = int(left.argmax())
+        kept.append(best)
+        kept_scores.append(max(0.0, float(left[best])))
+        sides = np.minimum(boxes[:, 2:], boxes[best, 2:]) - np.maximum(boxes[:, :2], boxes[best, :2])
+        common = np.clip(sides, 0, None).prod(axis=1)
+        left -= REPEATED * common / np.minimum(areas, areas[best])
+        left[common > OVERLAP * (areas + areas[best] - common)] = -np.inf
+    return kept, kept_scores

@@ -5,7 +5,15 @@ import pytest
 
 from django_visual_search import images
 from django_visual_search.extractors import objects
-from django_visual_search.extractors.objects import GRID, boxes_from_maps, kept_boxes, network_maps, proposals, regions
+from django_visual_search.extractors.objects import (
+    GRID,
+    REPEATED,
+    boxes_from_maps,
+    kept_boxes,
+    network_maps,
+    proposals,
+    regions,
+)
 
 from ..still_life import overlap, still_life
 
@@ -77,8 +85,15 @@ def test_small_proposals_and_equal_ones_are_dropped():
 
 def test_boxes_that_overlap_a_better_one_are_dropped():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [12, 0, 20, 8]])
-    assert kept_boxes(boxes, np.array([0.5, 0.9, 0.4, 0.6]), most=8) == [1, 3, 2]
-    assert kept_boxes(boxes, np.array([0.5, 0.9, 0.4, 0.6]), most=2) == [1, 3]
+    kept, scores = kept_boxes(boxes, np.array([0.5, 0.9, 0.4, 0.6]), most=8)
+    assert kept == [1, 3, 2]
+    assert scores == pytest.approx([0.9, 0.6, 0.4 - REPEATED])  # the last lies within the first
+    assert kept_boxes(boxes, np.array([0.5, 0.9, 0.4, 0.6]), most=2)[0] == [1, 3]
+
+
+def test_what_repeats_a_better_box_comes_later():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 4], [12, 0, 20, 8]])
+    assert kept_boxes(boxes, np.array([0.9, 0.6, 0.6 - REPEATED / 2]), most=8)[0] == [0, 2, 1]
 
 
 def test_products_in_photos(folder):
