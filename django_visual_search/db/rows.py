@@ -7,6 +7,7 @@ condition when the SQL is made, django-hashid-field's keys are objects. Our SQL 
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -38,6 +39,7 @@ def plain(queryset: QuerySet[Any]) -> QuerySet[Any]:
     return rows.order_by(*query.order_by) if query.order_by else rows
 
 
+@functools.cache
 def key_type(model: type[Model], using: str) -> str:
     """Return the type of the primary key's column in PostgreSQL, without its length."""
     return str(model._meta.pk.rel_db_type(connections[using]) or "").partition("(")[0]
@@ -59,7 +61,7 @@ def key_from_text(model: type[Model], text: str, using: str) -> Any:
 
     Raises ValueError or ValidationError for text that is neither.
     """
-    kind, raw = key_type(model, using), cast(Any, text)
+    kind, raw = key_type(model, using), cast(Any, text)  # type: ignore[arg-type] # mypy: no hash of a class
     try:
         if kind in INTEGERS:
             raw = int(text)
