@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections, router
@@ -13,7 +14,7 @@ from django.utils import timezone
 from django_visual_search import feedback, indexing, search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
-from django_visual_search.models import RankingRule, ServingSpace
+from django_visual_search.models import Feedback, IndexingAttempt, RankingRule, ServingSpace
 from django_visual_search.search.results import read_token
 from django_visual_search.spaces import serving
 
@@ -164,6 +165,24 @@ class TestRow5:
 
     def test_rules_and_feedback_of_such_keys(self):
         try_rankers(fill(models.Hashed), "fieldshop.Hashed")
+
+    def test_api_feedback_and_admin_of_such_keys(self, client, settings):
+        made = fill(models.Hashed)
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "VISIBLE": {"fieldshop.Hashed": "all"}}
+        page = client.get(f"/visual-search/fieldshop/hashed/{made[0].pk}/similar/?limit=2").json()
+        assert len(client.get(page["next"]).json()["results"]) == 2
+        shown = page["results"][0]["id"]
+        assert shown in [str(one.pk) for one in made]
+        sent = {"token": page["token"], "events": [{"kind": "click", "product": shown}]}
+        assert client.post("/visual-search/feedback/", sent, "application/json").json() == {"counted": 1}
+        event = Feedback.objects.get(kind="click")
+        assert {event.object_id, event.query_id} <= {str(one.pk.id) for one in made}, "as PostgreSQL has the keys"
+        models.Hashed.objects.create(name="x", image="nowhere.jpg")
+        embed_all("fieldshop.Hashed.embedding")
+        assert IndexingAttempt.objects.count() == 1
+        client.force_login(User.objects.create(username="boss", is_staff=True, is_superuser=True))
+        assert f"Hashed object ({shown})" in client.get("/admin/django_visual_search/feedback/").content.decode()
+        assert client.get("/admin/django_visual_search/indexingattempt/").status_code == 200
 
     def test_companions_of_such_keys(self):
         things = [models.HashedThing.objects.create(name=f"t{i}") for i in range(5)]
