@@ -112,6 +112,16 @@ class TestSearchObjects:
         with pytest.raises(ValueError, match="limit"):
             search.search_objects(picture(), FIELD, limit=0)
 
+    def test_words_beside_each_object(self, db, settings):
+        """As beside a photo: where nothing understands them, that is said."""
+        use_detector(settings, left_and_right)
+        product_of(picture(), WHOLE, "hat")
+        with pytest.raises(search.TextUnavailable):
+            search.search_objects(picture(), FIELD, text="hat")
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "TEXT_FIELDS": {"testshop.Product": ["name"]}}
+        for one in search.search_objects(picture(), FIELD, text="hat"):
+            assert [hit.reasons for hit in one.results] == [("visual", "text")]
+
 
 class TestMainObject:
     """With ``MAIN_OBJECT``, a photo search is by the whole photo and by its main object."""
