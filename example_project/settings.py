@@ -96,6 +96,7 @@ VISUAL_SEARCH = {
     "VISIBLE": {"shop.Product": "example_project.shop.selectors.visible_products"},
     "TEXT_FIELDS": {"shop.Product": ["name", "description", "category__name"]},
     "TEXT_LANGUAGE": "english",
+    "MIN_CONFIDENCE": 0.5,
     "QUEUE": "visual_search",
     "CACHE_DIR": EXAMPLE_DIR / "models",
 }

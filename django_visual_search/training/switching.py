@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connections, router, transaction
 
 from ..conf import conf
+from ..db.rows import all_rows
 from ..evaluation.space import SPACE_LIMIT, measure_space
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
@@ -23,7 +24,7 @@ from ..spaces.serving import Space
 
 GRACE = 1.5
 """Times ``serving.KNOWN_SECONDS``: the time from the announcement of a switch to the first moved vector, so that every
-process searches both spaces by then."""
+process searches both spaces by then. A catalogue without any vector has none to move, and waits for nothing."""
 
 
 class SwitchRefused(ValueError):  # noqa: N818 - as images.ImageRefused
@@ -196,7 +197,9 @@ def _row(field: EmbeddingField) -> ServingSpace | None:
 def _save(field: EmbeddingField, row: ServingSpace) -> None:
     using = router.db_for_write(field.model)
     row.changed_at = _now(using)
-    row.effective_at = row.changed_at + datetime.timedelta(seconds=GRACE * serving.KNOWN_SECONDS)
+    row.effective_at = row.changed_at
+    if all_rows(field.model, using).filter(**{f"{field.attname}__isnull": False}).exists():
+        row.effective_at += datetime.timedelta(seconds=GRACE * serving.KNOWN_SECONDS)
     row.finished_at = None
     row.save(using=using)
     EmbeddingHead.objects.using(using).filter(pk__in=[pk for pk in (row.head_id,) if pk]).update(

@@ -613,3 +613,14 @@ def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypat
     run(rollback=True, target=LABEL)
     serving.forget_serving()
     assert answers(range(4)) == switched
+
+
+def test_a_catalogue_without_vectors_waits_for_nothing(field):
+    product = Product.objects.create(name="first", image=picture_file(1))
+    make_head("one")
+    space = switching.space_named(field, "one")
+    assert switching.announce(field, space) <= 0
+    embed_all()
+    product.refresh_from_db()
+    assert product.embedding_key.startswith(space.key)
+    assert switching.roll_back(field)[1] > 0, "there is a vector now, which other processes search"
