@@ -254,7 +254,7 @@ def left_out(fit: Fit, x: Floats, y: Floats, w: Floats, fold: NDArray[np.intp]) 
 def error_of(found: Floats, y: Floats, w: Floats) -> float | None:
     """Return the calibration error of the result of ``left_out``; None where nothing could be learned."""
     known = ~np.isnan(found)
-    return round(calibration_error(found[known], y[known], weights=w[known]), 4) if known.any() else None
+    return round(float(calibration_error(found[known], y[known], weights=w[known])), 4) if known.any() else None
 
 
 KNOTS = 64

@@ -7,6 +7,7 @@ and pictures of *unknown kinds*, searched among the others by heads that don't k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,7 +65,7 @@ def learn_confidence(
         if not len(searched) or not len(asked):
             break
         gallery, vectors = embed(features[searched]), embed(features[asked])
-        drawn = None if strangers is None else embed(strangers)
+        drawn = None if strangers is None else _hardest(embed(strangers), gallery)
         query_labels, gallery_labels = (take(labels, rows) for rows in (asked, searched))
         given = [query_labels[name] for name in names], [gallery_labels[name] for name in names]
         pairs.append(first_hits(vectors, gallery, *given, strangers=drawn))
@@ -116,6 +117,17 @@ def learn_confidence(
     except ValueError as e:
         notes.append(f"same product: {e}")
         return calibration
+
+
+HARDEST = 0.25
+"""Share of the drawn strangers that count: those most similar to anything. Confidence has to hold for the worst."""
+
+
+def _hardest(strangers: NDArray[Any], gallery: NDArray[Any]) -> NDArray[Any]:
+    if not len(strangers):
+        return strangers
+    similarities = _nearest(strangers, gallery, SIMILARITIES_AT_ONCE)[1]
+    return strangers[np.sort(np.argsort(-similarities, kind="stable")[: math.ceil(HARDEST * len(strangers))])]
 
 
 UNKNOWN_KINDS = 0.2

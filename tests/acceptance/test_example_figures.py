@@ -85,7 +85,10 @@ def test_photos_find_their_product_and_say_so(told):
 
 def test_what_the_shop_does_not_sell_finds_nothing(told):
     """The page's default: blank walls, pages of print, noise; and where these are here, photos of fruit."""
-    fruit = sorted(map(str, GROCERY.glob("val/Fruit/*/*/*.jpg")))[::5] or sorted(map(str, GROCERY.glob("val/Fruit/*/*.jpg")))[::5]
+    fruit = (
+        sorted(map(str, GROCERY.glob("val/Fruit/*/*/*.jpg")))[::5]
+        or sorted(map(str, GROCERY.glob("val/Fruit/*/*.jpg")))[::5]
+    )
     count, answered = told(OTHERS % fruit)
     assert count == 40 + len(fruit)
     assert answered == []
