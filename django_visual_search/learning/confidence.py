@@ -272,14 +272,15 @@ def _text(rng: np.random.Generator) -> Image.Image:
 
 
 def _wall(rng: np.random.Generator) -> Image.Image:
-    """Draw one colour, every other time shaded and grainy as a photo of a wall is."""
-    if rng.random() < 0.5:
-        return Image.new(
-            "RGB", (STRANGER_SIDE, STRANGER_SIDE), ((255, 255, 255), (0, 0, 0), _colour(rng))[int(rng.integers(3))]
-        )
-    y, x = np.mgrid[0:STRANGER_SIDE, 0:STRANGER_SIDE] / STRANGER_SIDE
-    shade = x * rng.uniform(-60, 60) + y * rng.uniform(-60, 60) + rng.normal(0, rng.uniform(1, 6), x.shape)
-    return Image.fromarray((np.array(_colour(rng)) + shade[..., None]).clip(0, 255).astype(np.uint8))
+    """Draw nothing: one grey, one colour, or one shaded and grainy as in a photo of a wall."""
+    colour, shade = (
+        (int(rng.integers(256)),) * 3 if rng.random() < 0.5 else _colour(rng),
+        np.zeros((STRANGER_SIDE,) * 2),
+    )
+    if rng.random() < 0.4:
+        y, x = np.mgrid[0:STRANGER_SIDE, 0:STRANGER_SIDE] / STRANGER_SIDE
+        shade = x * rng.uniform(-60, 60) + y * rng.uniform(-60, 60) + rng.normal(0, rng.uniform(1, 6), x.shape)
+    return Image.fromarray((np.array(colour) + shade[..., None]).clip(0, 255).astype(np.uint8))
 
 
 def _page(rng: np.random.Generator) -> Image.Image:

@@ -101,7 +101,7 @@ def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: i
     if features.shape[1] <= max(most, dimensions):
         return None
     moments = Moments(features, {"all": [0] * len(features)})
-    count = max(dimensions, min(most, len(features)))
+    count = max(dimensions, min(most, len(features) // 2))
     axes = _upright(np.linalg.eigh(moments.total)[1][:, ::-1][:, :count])
     return LinearHead(axes.astype(np.float32), moments.mean.astype(np.float32))
 

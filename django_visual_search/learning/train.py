@@ -179,13 +179,14 @@ class _Training:
         rows = np.arange(len(given.features))
         settings, tried = HeadSettings(given.plan.dimensions), list[Tried]()
         draws = draws_of(given.labels, rows, given.plan, given.scenes, given.plain, given.plan.seed, self.notes)
-        for number, folds in enumerate(draws):
+        for folds in draws:
             if folds:
-                settings, tried = self._draw(folds, first=number == 0)
-        given.progress(f"learning from {len(rows)} pictures")
+                settings, tried = self._draw(folds)
         if len(draws) > 1:
             reduced = projected(principal_axes(given.features, given.plan.dimensions), given.features)
             settings, tried = self._chosen(reduced, rows, settings, given.plan.seed + 1)
+        self._confidence(draws[0] if draws else [], settings)
+        given.progress(f"learning from {len(rows)} pictures")
         learned = learn_reduced_head(given.features, given.labels, settings)
         outcomes = sorted(
             (one.outcome() for one in self.measured.values()),
@@ -197,7 +198,7 @@ class _Training:
         spent = time.monotonic() - start
         return TrainedHead(learned, settings, tuple(outcomes), self.calibration, tuple(tried), spent, tuple(self.notes))
 
-    def _draw(self, folds: list[Fold], *, first: bool) -> tuple[HeadSettings, list[Tried]]:
+    def _draw(self, folds: list[Fold]) -> tuple[HeadSettings, list[Tried]]:
         """Choose settings without the held-out pictures of ``folds``, and measure with these."""
         given = self.given
         seen = np.flatnonzero(seen_by_all(folds, len(given.features)))
@@ -212,8 +213,6 @@ class _Training:
         for fold in folds:
             learned = self._learned(reduced, fold, settings)
             self._asked(reduced, fold, learned)
-            if first and fold.split.task == UNSEEN_PICTURES:
-                self._confidence(reduced, settings, (fold.split, learned), axes)
         return settings, tried
 
     def _chosen(
@@ -270,15 +269,16 @@ class _Training:
             for own, part in zip((one.before, one.untrained, one.after), parts, strict=True):
                 own.append(part)
 
-    def _confidence(
-        self,
-        reduced: NDArray[np.float32],
-        settings: HeadSettings,
-        measured: tuple[Split, Embed],
-        axes: LinearHead | None,
-    ) -> None:
+    def _confidence(self, folds: list[Fold], settings: HeadSettings) -> None:
+        """Learn confidence from heads of the very ``settings`` that will serve: others have other similarities."""
         given = self.given
+        fold = next((fold for fold in folds if fold.split.task == UNSEEN_PICTURES), None)
+        if fold is None:
+            return
         given.progress("learning how sure hits are")
+        axes = principal_axes(given.features[seen_by_all(folds, len(given.features))], given.plan.dimensions)
+        reduced = projected(axes, given.features)
+        measured = fold.split, self._learned(reduced, fold, settings)
         strangers = None if given.strangers is None else projected(axes, given.strangers)
         self.calibration = learn_confidence(
             *(reduced, given.labels, given.plan, settings, measured, self.notes),
