@@ -82,7 +82,9 @@ def test_figures_owe_nothing_to_what_they_are_measured_with(monkeypatch):
         train, "measure", lambda *args, **options: measured.append(len(seen)) or measure(*args, **options)
     )
     trained = trained_on(features, labels, replace(PLAN, confidence_splits=1))
-    choosing, parts = seen[:2], seen[2:]  # two inner splits, then one head a task
+    # two inner splits, then one head a task, and one for confidence on the first
+    choosing, parts, (confident,) = seen[:2], seen[2:4], seen[4:]
+    assert not set(confident) & set(trained.outcomes[0].split.held_out)
     for outcome, part in zip(trained.outcomes, parts, strict=True):
         held = outcome.split.held_out
         assert not np.isin(part, held).any()
