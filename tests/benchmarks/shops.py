@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import django
 import numpy as np
 from django.conf import settings
 from PIL import Image
@@ -29,8 +30,15 @@ from django_visual_search.learning.splits import near_duplicates
 from django_visual_search.learning.train import TrainedHead, train_head
 
 if not settings.configured:
-    settings.configure(SHARED=Path(__file__).resolve().parents[3] / "shared")
+    settings.configure(
+        SHARED=Path(__file__).resolve().parents[3] / "shared",
+        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django_visual_search"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.postgresql"}},
+    )
+    django.setup()  # for the verdict, which is the command's; no database is asked
 
+from django_visual_search.training.head import metrics_json
+from django_visual_search.training.switching import shortcoming
 from tests import grocery
 
 DIMENSIONS = 256
@@ -122,9 +130,6 @@ def found(gallery: np.ndarray, queries: np.ndarray, right: np.ndarray) -> float:
 
 
 def main() -> int:
-    from django_visual_search.training.head import metrics_json
-    from django_visual_search.training.switching import shortcoming
-
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.shops")
     parser.add_argument("--draws", type=int, default=10, help="of the smallest shop")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/visual-search-learning"), help="where features go")

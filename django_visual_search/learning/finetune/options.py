@@ -31,8 +31,10 @@ class FinetuneOptions:
     ``average``: how much of the running average of the weights each step keeps; the average is measured and exported.
     0 for the weights themselves.
     ``alpha``: measured and exported weights lie so far on the way from the weights before to those after training
-    (M. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). On the grocery photos, with a head on top, 0.5
-    to 0.7 instead of 1 find unseen products better (R@1 .86 against .83) and unseen pictures as well.
+    (M. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). EfficientNet-Lite0, by the kind of 1,838
+    grocery photos as one product each: at 1, unseen products find their kind (R@1) in .839, at 0.8 in .827; altered
+    views find their product in .732 and .731. MobileNetV2-0.35, by several pictures of each product: 0.5 to 0.7 found
+    unseen products better than 1 (.86 against .83).
     ``measure_every``: epochs between two measurements; ``measured``: about how many pictures to measure with at most;
     ``patience``: measurements in a row without a better mAP after which training stops.
     ``precision``: "float32", "bfloat16", or None for bfloat16 on a GPU that has it.
