@@ -9,7 +9,6 @@ from PIL import Image
 
 from django_visual_search import search
 from django_visual_search.evaluation import OTHER_PICTURES, measure_space
-from django_visual_search.extractors.classic import WIDTH
 from django_visual_search.fields.registry import get_field
 from django_visual_search.learning import confidence
 from django_visual_search.models import Artifact, EmbeddingHead
@@ -115,13 +114,38 @@ def test_a_network_is_fine_tuned_serves_and_is_rolled_back(media):
     assert keys == {head.key}
     extractor = wanted_extractor(field)
     assert extractor.features_key == head.features_key
-    assert (
-        backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions).width
-        == 1280 + WIDTH
-    )
+    assert backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions).width == 1280
     grey = np.asarray(Image.new("RGB", (224, 224), "grey"))[None]
     assert extractor(grey).shape == (1, field.dimensions)
     run("switch_embedding", target=LABEL, rollback=True, sync=True)
     after = {key.partition(":")[0] for key in ArticleImageEmbedding.objects.values_list("embedding_key", flat=True)}
     assert head.key not in after
     assert before.queries == 120
+
+
+@pytest.mark.slow
+def test_one_picture_a_product_is_enough_to_fine_tune_the_default_network(media, settings):
+    """Small pictures and few steps: the whole way of the command, by a label, to a head that it can switch to."""
+    lite = "django_visual_search.extractors.lite.EfficientNetLiteExtractor"
+    settings.VISUAL_SEARCH = {
+        **settings.VISUAL_SEARCH,
+        "EXTRACTORS": {"default": {"BACKEND": lite, "OPTIONS": {"input_size": 64}}},
+    }
+    media.mkdir(exist_ok=True)
+    for label in range(0, 80, 10):
+        kind = Category.objects.create(name=str(label))
+        own = [photo for photo in grocery.photos() if photo.label == label][:15]
+        grocery.link_pictures(media, own)
+        for photo in own:
+            article = Article.objects.create(title=photo.file_name, category=kind)
+            ArticleImage.objects.create(article=article, original=photo.file_name)
+    said = run("train_embedding", LABEL, method="finetune", labels="category", epochs=2, once=True, name="tuned")
+    told = said.index("2 epochs of ")
+    assert told < said.index("epoch 1 of 2")
+    assert "INFO" not in said
+    head = EmbeddingHead.objects.get()
+    assert head.metrics[0]["task"] == "same category of unseen products"
+    assert head.summary["finetuning"]["task"] == "same label"
+    assert head.summary["finetuning"]["export_cosine"] > 1 - 1e-4
+    run("switch_embedding", "tuned", force=True, sync=True)
+    assert wanted_extractor(get_field(LABEL)).spec.key == head.key
