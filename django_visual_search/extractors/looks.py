@@ -1,7 +1,7 @@
 """How a picture looks, beside what a network sees in it: a network says sneaker, and the descriptor says coral.
 
 Entry class: ``NetworkExtractor``, the base of all extractors that are networks. Its features are the network's, scaled
-to length 1, followed by those of ``classic`` times a weight.
+to length 1, followed by those of ``classic`` less their usual mean, scaled to the length of a weight.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .backbone import BackboneExtractor
 from .base import ArtifactStore, l2_normalise
 from .heads import LinearHead, orthonormal
 
-LOOKS = 0.35
+LOOKS = 0.42
 """Weight of the descriptor beside a network unless an option says otherwise: see docs/howto/extractors.md."""
 
 SHARE = 3 / 16
@@ -32,7 +32,10 @@ SMALLEST = 48
 
 BASES = Path(__file__).parent / "bases"
 BASES_VERSION = 1
-"""Raised whenever a file of BASES changes; part of keys."""
+"""Raised whenever a network's file of BASES changes; part of keys."""
+
+LOOKS_VERSION = 2
+"""Raised whenever the looks of the same pixels change, as by ``classic.npz`` of BASES; part of keys with looks."""
 
 
 class NetworkExtractor(BackboneExtractor):
@@ -72,14 +75,14 @@ class NetworkExtractor(BackboneExtractor):
 
     @property
     def beside(self) -> tuple[object, ...]:
-        return (self.looks, classic.identity()) if self.looks else ()
+        return (self.looks, LOOKS_VERSION, classic.identity()) if self.looks else ()
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not self.looks:
             return self.network_features(images)
         # Meanwhile, as the network's threads run without the GIL.
         with ThreadPoolExecutor(1, thread_name_prefix="visual-search-looks") as helper:
-            described = helper.submit(_described, images)
+            described = helper.submit(looks_of, images)
             seen = self.network_features(images)
         return np.concatenate([l2_normalise(seen), np.float32(self.looks) * described.result()], axis=1)
 
@@ -94,8 +97,32 @@ class NetworkExtractor(BackboneExtractor):
         return _projection(self.basis, width - described, dimensions - own, described, own)
 
 
-def _described(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.stack([classic.describe(reduced(picture)) for picture in pictures])
+def looks_of(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the looks of pictures, uint8 ``(n, s, s, 3)``: float32 ``(n, classic.WIDTH)`` of length 1.
+
+    Descriptors less their usual mean: three fifths of a catalogue picture's, by squares, are what all share, such as a
+    pale ground, and say nothing of the product.
+    """
+    return l2_normalise(np.stack([classic.describe(reduced(picture)) for picture in pictures]) - _centre())
+
+
+def descriptors_of(looks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the descriptors of looks of any length but 0, both ``(n, classic.WIDTH)``: ``looks_of`` back to front.
+
+    A descriptor has length 1, which tells how long it was less the mean. Near-duplicates are known by descriptors:
+    looks of two photos of a shelf have a lower cosine, and fewer were found (993 scenes of 2,640 photos, not 649).
+    """
+    unit, centre = l2_normalise(np.asarray(looks, np.float32)), _centre()
+    along = unit @ centre
+    length = np.sqrt(np.square(along) + 1 - centre @ centre) - along
+    return np.asarray(length[:, None] * unit + centre, np.float32)
+
+
+@functools.cache
+def _centre() -> NDArray[np.float32]:
+    """Return the mean descriptor of drawn catalogue pictures, ``(classic.WIDTH,)``."""
+    with np.load(BASES / "classic.npz") as file:
+        return np.asarray(file["mean"], np.float32)
 
 
 def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

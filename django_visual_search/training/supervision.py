@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..evaluation.catalogue import Catalogue, pictures_each, read_catalogue
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.classic import ClassicExtractor
-from ..extractors.looks import NetworkExtractor
+from ..extractors.looks import NetworkExtractor, descriptors_of
 from ..fields import EmbeddingField
 from ..learning.labels import grouping, require
 from ..learning.splits import Indices, near_duplicates
@@ -183,7 +183,7 @@ def _scenes(
         within = [value or own for value, own in zip(values, within, strict=True)]
     if isinstance(extractor, NetworkExtractor) and extractor.looks and extractor.network_width:
         seen, looks = np.split(features.astype(np.float32), [extractor.network_width], axis=1)
-        return near_duplicates(seen, within=within, beside=looks)
+        return near_duplicates(seen, within=within, beside=descriptors_of(looks))
     beside = None
     several = rows[pictures_each(within) > 1].tolist()
     classic = ClassicExtractor(images=asdict(extractor.image_options))

@@ -33,4 +33,4 @@ def test_similar_items_are_of_the_same_kind_and_of_its_colours(told):
     kind, without, colour = told(SIMILAR)
     assert kind >= 0.93
     assert without <= 1
-    assert colour >= 0.11  # 0.12 as measured; within a kind, at most about 0.25 is possible
+    assert colour >= 0.15  # within a kind, at most about 0.25 is possible

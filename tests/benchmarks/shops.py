@@ -24,6 +24,7 @@ from PIL import Image
 
 from django_visual_search import images
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor
+from django_visual_search.extractors.looks import descriptors_of
 from django_visual_search.learning.augment import altered_views
 from django_visual_search.learning.selection import TrainingPlan, embed_by
 from django_visual_search.learning.splits import near_duplicates
@@ -115,7 +116,7 @@ def learned(shop: GroceryShop, train: Photos, altered: Photos) -> TrainedHead:
     labels = {name: labels[name] for name in ("product", *shop.aims) if name in labels}
     width = EfficientNetLiteExtractor(dimensions=DIMENSIONS).network_width or 0
     pictures, looks = np.split(train.features[rows], [width], axis=1)
-    scenes = near_duplicates(pictures, beside=looks, within=train.kinds[rows])
+    scenes = near_duplicates(pictures, beside=descriptors_of(looks), within=train.kinds[rows])
     scenes = np.concatenate([scenes, scenes.max(initial=0) + 1 + np.arange(len(views))])
     untrained = EfficientNetLiteExtractor(dimensions=DIMENSIONS).project(features.astype(np.float16))
     plan = TrainingPlan(DIMENSIONS, "product", aims=shop.aims)

@@ -16,7 +16,7 @@ from PIL import Image
 from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable, efficientnet, export, torch_weights
 from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor, cut_views, written_model
-from django_visual_search.extractors.looks import LOOKS, reduced
+from django_visual_search.extractors.looks import BASES, LOOKS, descriptors_of, reduced
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
@@ -205,13 +205,19 @@ def test_looks_stand_beside_the_network(lite, store):
     alone = EfficientNetLiteExtractor(looks=0, artifacts=store)
     twice = EfficientNetLiteExtractor(looks=2 * LOOKS, artifacts=store)
     assert len({one.features_key for one in (lite, alone, twice)}) == 3
+    # As before the descriptor was centred: that changes no key without looks
+    assert EfficientNetLiteExtractor(looks=0, dimensions=256).spec.key == "efficientnet-lite0-256-8cb35aca9326"
     np.testing.assert_array_equal(alone.features(pictures), lite.network_features(pictures))
     both, more = lite.features(pictures), twice.features(pictures)
     np.testing.assert_allclose(np.linalg.norm(both[:, :1280], axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(both[:, 1280:], axis=1), LOOKS, rtol=1e-3)
     np.testing.assert_allclose(more[:, 1280:], 2 * both[:, 1280:], rtol=1e-5)
     [described] = ClassicExtractor(input_size=56).features(reduced(pictures[0])[None])
-    np.testing.assert_allclose(both[0, 1280:], LOOKS * described, rtol=1e-5)
+    with np.load(BASES / "classic.npz") as file:
+        centred = described - file["mean"]
+    np.testing.assert_allclose(both[0, 1280:], LOOKS * centred / np.linalg.norm(centred), atol=1e-6)
+    kept = lite.kept_features(pictures[:1])[:, 1280:]
+    np.testing.assert_allclose(descriptors_of(kept), described[None], atol=1e-3)  # by which near-duplicates are known
 
 
 def test_the_projection_is_along_directions_of_the_network_and_others_of_the_looks(lite, store):
