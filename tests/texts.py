@@ -18,6 +18,7 @@ from .testshop.models import Category, Product
 LABEL = "testshop.Product.embedding"
 KINDS = ["mug", "teapot", "sneaker", "lamp", "chair", "backpack"]
 COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220), "green": (30, 170, 60), "black": (15, 15, 15)}
+FIRST_KEY = 1_000_000
 FIELDS = {"TEXT_FIELDS": {"testshop.Product": ["name", "category__name"]}, "TEXT_LANGUAGE": "english"}
 
 
@@ -46,6 +47,7 @@ def fill_shop() -> dict[str, Product]:
     names = [(kind, colour) for kind in KINDS for colour in COLOURS]
     products = Product.objects.bulk_create(
         Product(
+            pk=FIRST_KEY + number,  # what is held out goes by the key
             name=f"{colour} {kind}",
             category=categories[kind],
             image=f"products/{number}.jpg",
