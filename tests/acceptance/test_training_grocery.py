@@ -115,7 +115,7 @@ def test_a_network_is_fine_tuned_serves_and_is_rolled_back(media):
     assert keys == {head.key}
     extractor = wanted_extractor(field)
     assert extractor.features_key == head.features_key
-    assert backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions).width == 1280
+    assert backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions).width == 1280 + 1201
     grey = np.asarray(Image.new("RGB", (224, 224), "grey"))[None]
     assert extractor(grey).shape == (1, field.dimensions)
     run("switch_embedding", target=LABEL, rollback=True, sync=True)
