@@ -123,20 +123,22 @@ def alter(picture: Image.Image, name: str, strength: float = 0.5, seed: int | Se
 
 
 def altered_views(picture: Image.Image, count: int, seed: int | Sequence[int] = 0) -> list[Image.Image]:
-    """Make ``count`` views of an RGB picture, each by two to four alterations of TRAINING at random, in that order.
+    """Make ``count`` views of an RGB picture: ``altered_view`` of the numbers from 0."""
+    return [altered_view(picture, number, seed) for number in range(count)]
 
-    View i is the same for any ``count``. Raises ValueError as ``alter`` does.
+
+def altered_view(picture: Image.Image, number: int, seed: int | Sequence[int] = 0) -> Image.Image:
+    """Make one view of an RGB picture, by two to four alterations of TRAINING at random, in that order.
+
+    Raises ValueError as ``alter`` does.
     """
-    made = []
-    for i in range(count):
-        rng = np.random.default_rng([*([seed] if isinstance(seed, int) else seed), i])
-        chosen = set(rng.choice(list(TRAINING), size=int(rng.integers(2, 5)), replace=False).tolist())
-        view = picture
-        for name, most in TRAINING.items():
-            if name in chosen:
-                view = alter(view, name, most * float(rng.uniform(0.4, 1.0)), int(rng.integers(2**31)))
-        made.append(view)
-    return made
+    rng = np.random.default_rng([*([seed] if isinstance(seed, int) else seed), number])
+    chosen = set(rng.choice(list(TRAINING), size=int(rng.integers(2, 5)), replace=False).tolist())
+    view = picture
+    for name, most in TRAINING.items():
+        if name in chosen:
+            view = alter(view, name, most * float(rng.uniform(0.4, 1.0)), int(rng.integers(2**31)))
+    return view
 
 
 def _either(rng: Rng) -> float:

@@ -102,7 +102,14 @@ def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: i
         return None
     moments = Moments(features, {"all": [0] * len(features)})
     count = max(dimensions, min(most, len(features) // 2))
-    axes = _upright(np.linalg.eigh(moments.total)[1][:, ::-1][:, :count])
+    if count <= len(features) < features.shape[1]:
+        # All that varies is in the span of the pictures, which is smaller: 1,000 pictures of 2,481 features take .5 s
+        # of a processor instead of 2.5.
+        span, inside = np.linalg.qr((features - moments.mean).T)
+        axes = span @ np.linalg.eigh(inside @ inside.T)[1][:, ::-1][:, :count]
+    else:
+        axes = np.linalg.eigh(moments.total)[1][:, ::-1][:, :count]
+    axes = _upright(axes)
     return LinearHead(axes.astype(np.float32), moments.mean.astype(np.float32))
 
 

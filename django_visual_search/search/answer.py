@@ -171,7 +171,7 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
         shown = left[limit][0]
     using = database_of(field, queryset)
     rows = fetch_rows(field, [place.row_pk for _, place in page], using)
-    confidence = Confidence(field, using=using)
+    confidence = Confidence(field, blank=[ranking.extractor_key] if ranking.blank else (), using=using)
     same: dict[int, float | None] = {}
     if ranking.query_kind == "photo":
         every = [(ranking.extractor_key, place.similarity) for place in ranking.places]
@@ -217,10 +217,11 @@ def ranked_results(
         named=() if words is None else list(words.matches),
     )
     order, confidence = found.candidates, None
+    blank = () if isinstance(query, QuerySet) else [one.extractor_key for one in query if one.blank]
     if words is not None:
         order = [one for one in fuse(field, words, order) if bounds[0] is None or one.similarity >= bounds[0]]
     elif order:
-        confidence = Confidence(field, found.live, using=database_of(field, within))
+        confidence = Confidence(field, found.live, blank=blank, using=database_of(field, within))
         if kind == "photo":
             same = confidence.same_products([(one.extractor_key, one.similarity) for one in order])
             for candidate, sure in zip(order, same, strict=True):
@@ -249,7 +250,11 @@ def ranked_results(
         Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
         for c in order
     )
-    whole = Ranking(field.label, kind, found.query_id, found.extractor_key, found.exact, places, shown=len(hits))
+    whole = Ranking(
+        *(field.label, kind, found.query_id, found.extractor_key, found.exact, places),
+        shown=len(hits),
+        blank=found.extractor_key in blank,
+    )
     return SearchResults(hits, whole, found.vector, left_out)
 
 

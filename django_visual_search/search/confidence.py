@@ -5,7 +5,7 @@ Entry functions: ``Confidence`` and ``close_enough``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -21,10 +21,22 @@ from ..spaces.serving import Space, serving
 
 
 class Confidence:
-    """The calibrations of a field's spaces; ``live``: those spaces, where they are at hand; ``using``: the database."""
+    """The calibrations of a field's spaces.
 
-    def __init__(self, field: EmbeddingField, live: Sequence[Space] | None = None, *, using: str | None = None) -> None:
+    ``live``: those spaces, where they are at hand; ``blank``: keys of those in which the query shows nothing, so that
+    no hit is what it shows (``Query.blank``); ``using``: the database.
+    """
+
+    def __init__(
+        self,
+        field: EmbeddingField,
+        live: Sequence[Space] | None = None,
+        *,
+        blank: Collection[str] = (),
+        using: str | None = None,
+    ) -> None:
         self.field = field
+        self.blank = blank
         self.using = using = using or router.db_for_read(field.model)
         spaces = serving(field, using=using).live if live is None else live
         heads = [stored_head(using, space.head, space.key) for space in spaces if space.head is not None]
@@ -39,7 +51,7 @@ class Confidence:
         head = self.by_key.get(extractor_key)
         if head is None:
             return None
-        return _confidence(head, similarity, self._category(head, product))
+        return self._of(head, similarity, self._category(head, product))
 
     def of_candidates(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """Return the confidence of each candidate, as ``of_hit``; one query where their categories matter."""
@@ -49,7 +61,7 @@ class Confidence:
         return [
             None
             if head is None
-            else _confidence(head, candidate.similarity, categories.get(head.category, {}).get(candidate.product_pk))
+            else self._of(head, candidate.similarity, categories.get(head.category, {}).get(candidate.product_pk))
             for head, candidate in zip(heads, candidates, strict=True)
         ]
 
@@ -65,8 +77,15 @@ class Confidence:
             if calibration is not None and calibration.same_product is not None:
                 own = [similarities[i] for i in places]
                 for i, probability in zip(places, calibration.same_product(own, margins(own)), strict=True):
-                    sure[i] = float(probability)
+                    sure[i] = 0.0 if key in self.blank else float(probability)
         return sure
+
+    def _of(self, head: StoredHead, similarity: float, category: str | None) -> float:
+        calibration: Calibration | None = head.calibration
+        assert calibration is not None
+        if head.key in self.blank:
+            return 0.0
+        return float(calibration([similarity], None if category is None else [category])[0])
 
     def _categories(self, path: str, keys: Iterable[Any]) -> dict[Any, str]:
         found: dict[Any, str] = {}
@@ -82,12 +101,6 @@ class Confidence:
             return None
         value = product.__dict__.get(column)
         return None if value is None else str(value)
-
-
-def _confidence(head: StoredHead, similarity: float, category: str | None) -> float:
-    calibration: Calibration | None = head.calibration
-    assert calibration is not None
-    return float(calibration([similarity], None if category is None else [category])[0])
 
 
 class ConfidenceUnknown(ValueError):  # noqa: N818 - as images.ImageRefused

@@ -27,6 +27,7 @@ from ..decoding.photos import decode_photo
 from ..extractors import Extractor, ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor
 from ..extractors.base import l2_normalise
+from ..extractors.looks import NetworkExtractor
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
 from ..spaces import features
@@ -43,12 +44,20 @@ SURE_SCORE = 0.5
 """Score from which an object is the photo's main one: with boxes below it, fewer store photos found their kind."""
 
 
+BLANK_DEVIATION = 1.0
+"""Least standard deviation, in levels of 0 to 255, of a channel of a picture that shows something. Measured over what a
+network gets: 0 for a blank file of any colour, in JPEG too; a photo of a plain wall or tile has several, by its shading
+(5 % less light at one side are about 3), even where scaling down averages out the sensor's noise."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A vector, ``(dimensions,)``, and the key of its space."""
 
     vector: Any
     extractor_key: str
+    blank: bool = False
+    """Whether the vector is of a picture that shows nothing: see ``is_blank``."""
 
 
 @sensitive_variables("file", "photo", "pixels")
@@ -82,7 +91,8 @@ def _main_object_queries(field: EmbeddingField, file: images.Photo, using: str |
     if not parts:
         return whole
     return [
-        Query(l2_normalise((a.vector + b.vector)[None])[0], a.extractor_key) for a, b in zip(whole, *parts, strict=True)
+        Query(l2_normalise((a.vector + b.vector)[None])[0], a.extractor_key, a.blank)
+        for a, b in zip(whole, *parts, strict=True)
     ]
 
 
@@ -140,7 +150,9 @@ def _embedded(
         if how not in pixels:
             pixels[how] = prepared(*how)
         try:
-            queries.append([Query(vector, spec.key) for vector in _embedded_once(extractor, pixels[how], made)])
+            vectors = _embedded_once(extractor, pixels[how], made)
+            blank = [isinstance(extractor, NetworkExtractor) and is_blank(one, spec.images) for one in pixels[how]]
+            queries.append([Query(*one) for one in zip(vectors, [spec.key] * len(blank), blank, strict=True)])
         except ExtractorUnavailable as e:
             problems.append(e)
     if not queries:
@@ -148,6 +160,18 @@ def _embedded(
     for problem in problems:
         logger.warning("visual search: %s: one of two vector spaces is not searched: %s", field.label, problem)
     return [list(of_one) for of_one in zip(*queries, strict=True)]
+
+
+def is_blank(pixels: NDArray[np.uint8], options: images.ImageOptions) -> bool:
+    """Return whether a prepared picture, ``(s, s, 3)``, has no detail: one colour, beside padding.
+
+    A network's vector of such a picture means nothing, and lies wherever the network puts it: near some product, it
+    counted as that. What confidence learns of drawn strangers holds for most blanks, this for all. Not asked of
+    ``ClassicExtractor``, which compares colours: the file of a plain tile or swatch is a fair question there.
+    """
+    shown = (pixels != np.array(options.background, np.uint8)).any(axis=2)
+    content = pixels[shown.any(axis=1)][:, shown.any(axis=0)]
+    return not content.size or float(content.std(axis=(0, 1)).max()) < BLANK_DEVIATION
 
 
 def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[str, NDArray[np.float16]]) -> Any:

@@ -76,6 +76,8 @@ class Ranking:
     """How many places have been shown so far, on this page and the ones before."""
     search: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Id of the search, the same for all its pages."""
+    blank: bool = False
+    """Whether the photo showed nothing, so that no hit is what it shows."""
 
     @property
     def more(self) -> bool:
@@ -99,6 +101,8 @@ class Ranking:
             payload["r"] = [place.row_pk for place in self.places]
         if any(why != ["visual"] for why in reasons):
             payload["w"] = reasons
+        if self.blank:
+            payload["b"] = 1
         return signing.dumps(payload, salt=TOKEN_SALT, compress=True)
 
 
@@ -118,7 +122,10 @@ def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
         for key, row, similarity, why in zip(keys, rows, payload["s"], reasons, strict=True)
     )
     kind, query_id = payload["q"]
-    return Ranking(payload["f"], kind, query_id, payload["x"], bool(payload["e"]), places, payload["n"], payload["i"])
+    return Ranking(
+        *(payload["f"], kind, query_id, payload["x"], bool(payload["e"]), places, payload["n"], payload["i"]),
+        blank=bool(payload.get("b")),
+    )
 
 
 class SearchResults:

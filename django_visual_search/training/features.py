@@ -22,7 +22,7 @@ from ..evaluation.pictures import Unreadable, decoded_batches
 from ..extractors import ExtractorSpec
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
-from ..learning.augment import altered_views
+from ..learning.augment import altered_view
 from ..spaces import features
 
 FEATURES_PAGE = 500
@@ -97,7 +97,7 @@ class AlteredView:
 
     def __call__(self, picture: NDArray[np.uint8], i: int) -> NDArray[np.uint8]:
         seed = zlib.crc32(f"{self.field.label} {self.catalogue.keys[i]}".encode())
-        return np.asarray(altered_views(Image.fromarray(picture), self.number + 1, [seed])[self.number])
+        return np.asarray(altered_view(Image.fromarray(picture), self.number, [seed]))
 
 
 def decoded_rows(

@@ -73,7 +73,7 @@ def test_a_head_brings_products_together_and_rejects_what_the_shop_does_not_sell
     head = EmbeddingHead.objects.get()
     for one in head.metrics:
         # Of unseen pictures, those count that are like another product's; its own are never on both sides.
-        assert one["leaked"] == 0 or one["task"] == "unseen pictures" and one["leaked"] < one["held_out"] / 10
+        assert one["leaked"] == 0 or (one["task"] == "unseen pictures" and one["leaked"] < one["held_out"] / 10)
         assert one["after"]["mAP"] > one["before"]["mAP"] + (0.15 if one["task"] == "unseen pictures" else 0.03), one
     run("switch_embedding", "learned", sync=True)
     sure, right = [], 0
@@ -115,7 +115,8 @@ def test_a_network_is_fine_tuned_serves_and_is_rolled_back(media):
     assert keys == {head.key}
     extractor = wanted_extractor(field)
     assert extractor.features_key == head.features_key
-    assert backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions).width == 1280 + 1201
+    tuned = backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions)
+    assert tuned.width == 1280 + 1201  # and the looks beside it
     grey = np.asarray(Image.new("RGB", (224, 224), "grey"))[None]
     assert extractor(grey).shape == (1, field.dimensions)
     run("switch_embedding", target=LABEL, rollback=True, sync=True)

@@ -1,18 +1,22 @@
 """The confidence of hits, and results that are empty because none is close enough."""
 
+import io
 import json
 import math
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 from django.urls import reverse
+from PIL import Image
 from rest_framework.test import APIClient
 
 from django_visual_search import search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.learning.calibration import Calibration, ConfidenceCurve, Identification
 from django_visual_search.models import ServingSpace
+from django_visual_search.results import read_token
 from django_visual_search.search.confidence import Confidence, ConfidenceUnknown
 from django_visual_search.spaces import serving
 from django_visual_search.storefront import search_by_photo
@@ -153,6 +157,48 @@ def test_a_head_that_did_not_learn_it_sets_nothing_apart(field):
     results = search.search_by_image(picture(3), LABEL, limit=3)
     assert [hit.same_product for hit in results] == [None] * 3
     assert len(results.similar) == 3
+
+
+LITE = "django_visual_search.extractors.lite.EfficientNetLiteExtractor"
+SURE = Calibration(
+    "platt", ConfidenceCurve((-1.0, 1.0), (1.0, 1.0), 100), same_product=Identification(0.0, 0.0, 9.0, 50)
+).as_json()
+"""By which every hit is right, and the very product."""
+
+
+@pytest.mark.parametrize("size", [(320, 240), (240, 240), (100, 300)])
+def test_a_photo_of_nothing_shows_no_product_to_a_network(field, settings, size):
+    settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": LITE}}}
+    serve(field, calibration=SURE)
+    for colour in ("white", "black", "grey", "beige", "crimson"):
+        blank = jpeg(Image.new("RGB", size, colour))
+        hits = search.search_by_image(blank, LABEL, limit=3, depth=COUNT)
+        later = search.next_page(read_token(hits.token), limit=3)
+        assert [(hit.confidence, hit.same_product) for hit in [*hits, *later]] == [(0.0, 0.0)] * 6, colour
+        assert search.search_by_image(blank, LABEL, min_confidence=0.5).nothing_close
+        *_, whole = search.search_objects(blank, LABEL, limit=3)
+        assert {hit.confidence for hit in whole.results} == {0.0}
+
+
+def test_a_photo_with_the_least_detail_is_a_photo(field, settings):
+    settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": LITE}}}
+    serve(field, calibration=SURE)
+    wall = np.full((240, 320, 3), 180.0) + np.linspace(-5, 5, 320)[:, None]  # 5 % less light at one side
+    dot = Image.new("RGB", (320, 240), "white")
+    dot.paste("black", (150, 110, 170, 130))
+    for picture_of in (Image.fromarray(wall.astype(np.uint8)), dot):
+        assert search.search_by_image(jpeg(picture_of), LABEL)[0].confidence == 1.0
+
+
+def test_a_plain_tile_is_a_fair_question_to_a_descriptor_of_colours(field):
+    serve(field, calibration=SURE)
+    assert search.search_by_image(jpeg(Image.new("RGB", (320, 240), "crimson")), LABEL)[0].confidence == 1.0
+
+
+def jpeg(image):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("level", [-4.0, -40.0])

@@ -336,6 +336,19 @@ def test_pictures_of_kinds_that_a_head_does_not_know_are_strangers(monkeypatch):
     assert how["weights"][unknown].sum() == pytest.approx(0.3 / 3 * (asked - 90))
 
 
+@pytest.mark.parametrize("copies", [0, 20])
+def test_few_pictures_have_the_principal_axes_of_the_whole_covariance(copies):
+    rng = np.random.default_rng(3)
+    features = (rng.standard_normal((60, 30)) @ rng.standard_normal((30, 90)) + 2).astype(np.float32)
+    features[:copies] = features[30 : 30 + copies]
+    found = principal_axes(features, 8, most=20).matrix
+    values, vectors = np.linalg.eigh(np.cov(features.T.astype(np.float64), bias=True))
+    most = vectors[:, np.argsort(-values)[:20]]
+    assert found.shape == (90, 20)
+    assert np.abs(found.T @ found - np.eye(20)).max() < 1e-6
+    assert np.abs(np.abs((found * most).sum(axis=0)) - 1).max() < 1e-6
+
+
 def test_many_features_are_learned_from_by_their_principal_axes():
     """The head takes the features as they are, and finds what a head of all of them finds."""
     features, labels = shop()
