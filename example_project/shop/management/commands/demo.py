@@ -13,10 +13,7 @@ from django.db import connection, transaction
 from PIL import Image
 
 from django_visual_search import search
-from django_visual_search.fields.registry import get_field
-from django_visual_search.models import EmbeddingHead, TextHead
-from django_visual_search.spaces.heads import key_of_space
-from django_visual_search.spaces.serving import serving
+from django_visual_search.models import TextHead
 from example_project.shop import filling
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import Drawing, Shot, write_all
@@ -24,7 +21,6 @@ from example_project.shop.selectors import visible_products
 
 QUERIES = {"SNE-010": "table", "TEA-004": "table", "BAC-019": "room"}
 """SKUs of the products to photograph, each with the scene of its photo; none of these photos is in the shop."""
-FIELD, HEAD = "shop.Product.embedding", "demo"
 SHEET = "demo-results.png"
 HITS = 6
 LOCK = 20_240_613
@@ -32,10 +28,7 @@ LOCK = 20_240_613
 
 
 class Command(BaseCommand):
-    help = (
-        "Draw a catalogue, learn a head from it, embed it, and search it by three photos. A second run only repeats "
-        "the searches."
-    )
+    help = "Draw a catalogue, embed it, and search it by three photos. A second run only repeats the searches."
 
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
@@ -51,7 +44,6 @@ class Command(BaseCommand):
             filling.fill_orders()
         if settings.CELERY_TASK_ALWAYS_EAGER:
             self.stdout.write("No CELERY_BROKER_URL: tasks run inline, after commit; no worker is needed.")
-        self._learn()
         call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)
         self._learn_words()
         found = self._search(photos)
@@ -81,19 +73,9 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {count} drawn")
 
     def _learn_words(self) -> None:
-        """Learn what the products' names look like in the space that serves, for searches by text, once."""
-        field = get_field(FIELD)
-        space = key_of_space(field, serving(field).wanted)
-        if not TextHead.objects.filter(label=FIELD, space_key=space).exists():
-            call_command("train_embedding", FIELD, text=True, stdout=self.stdout, stderr=self.stderr)
-
-    def _learn(self) -> None:
-        """Learn a head from the products' categories, once, and let it serve: before there are vectors to move."""
-        if EmbeddingHead.objects.filter(label=FIELD).exists():
-            return
-        say: dict[str, Any] = {"stdout": self.stdout, "stderr": self.stderr}
-        call_command("train_embedding", FIELD, labels="category", name=HEAD, **say)
-        call_command("switch_embedding", HEAD, sync=True, **say)
+        """Learn what the products' names look like, for searches by text, once."""
+        if not TextHead.objects.exists():
+            call_command("train_embedding", "shop.Product.embedding", text=True, stdout=self.stdout, stderr=self.stderr)
 
     def _search(self, photos: dict[str, Path]) -> int:
         """Print and paint the hits; return how many photos found their product at the first rank."""
@@ -101,7 +83,7 @@ class Command(BaseCommand):
         shown = visible_products().select_related("brand", "category")
         for sku, file in photos.items():
             with file.open("rb") as photo:
-                results = search.search_by_image(photo, FIELD, limit=HITS, within=shown)
+                results = search.search_by_image(photo, "shop.Product.embedding", limit=HITS, within=shown)
             if not results:
                 raise CommandError("The search found nothing: the catalogue has no embeddings.")
             self.stdout.write(f"\nPhoto of {sku} ({file.name}), {'exact' if results.exact else 'approximate'} search:")
