@@ -385,9 +385,9 @@ def _socket_dir(data_dir: Path, identity: dict[str, Any]) -> str:
     if not remembered.exists():
         remembered.unlink(missing_ok=True)
         own = data_dir.resolve() / f"socket-{secrets.token_hex(3)}"
-        path = str(own)
+        path = own.name  # relative, so that a copy of the cluster has a socket of its own
         if len(os.fsencode(f"{own}/.s.PGSQL.{PORT}.lock")) <= SOCKET_PATH and re.fullmatch(
-            r"[\w/.+~-]+", path, re.ASCII
+            r"[\w/.+~-]+", str(own), re.ASCII
         ):
             own.mkdir(mode=0o700)
             if identity:
