@@ -355,7 +355,7 @@ def test_a_worker_checks_findability(staffed, working):
     assert page.locator("meta[http-equiv=refresh]").count() == 0
     found = page.locator(".visual-search-unfindable tbody tr")
     rows = {row.locator("td").first.inner_text().strip(): row.inner_text() for row in found.all()}
-    for sku, why in (("BARE", "No picture"), ("TINY", "Too small"), ("BROKEN", "Picture refused")):
+    for sku, why in (("BARE", "No picture"), ("TINY", "Too small"), ("BROKEN", "Refused")):
         assert why in rows[f"Unfound {sku}"]
     page.click(".visual-search-choices >> text=Duplicate picture")
     page.wait_for_url("**reason=duplicate*")
