@@ -70,7 +70,7 @@ def load_products(admin_site: Any, request: HttpRequest, keys: Iterable[ProductK
     found: dict[ProductKey, Model] = {}
     for model, texts in by_model.items():
         valid = {value: text for text in texts if (value := primary_key(model, text)) is not None}
-        own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
+        own = [field.name for field in fields_of_product(model) if issubclass(model, field.model)]
         for product in visible_products(admin_site, request, model).defer(*own).filter(pk__in=list(valid)):
             found[model, valid[product.pk]] = product
     return found
@@ -93,13 +93,13 @@ def content_type_model(content_type_id: int | None) -> type[Model] | None:
 def product_thumbnail(product: Model) -> str:
     """Return the URL of a thumbnail of the picture on the product itself; empty where it has none."""
     for field in fields_of_product(type(product)):
-        if _links_to_product(field) if field.link else field.product is None:
+        if _links_to_product(field) if field.link else isinstance(product, field.model):
             return thumbnail_of(getattr(product, field.image_field.name, None), CELL_THUMBNAIL_SIDE * 2)
     return ""
 
 
 def _links_to_product(field: EmbeddingField) -> bool:
-    return field.link is not None and field.product == field.link.name
+    return field.link is not None and field.link.name in field.product_paths
 
 
 def product_cell(admin_site: Any, product: Model | None, missing: str) -> SafeString:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from django.db import router
-from django.db.models import F, Min, Value
+from django.db.models import Min, Value
 from numpy.typing import NDArray
 from pgvector.django import CosineDistance, L2Distance, MaxInnerProduct
 
@@ -23,10 +23,11 @@ from ..decoding.decoder import DecoderLost
 from ..decoding.photos import decode_photo
 from ..extractors import Extractor
 from ..fields import EmbeddingField
+from ..fields.products import with_product
 from ..learning.calibration import Calibration, brier, calibration_error
 from ..learning.metrics import PerQuery
 from ..models import EmbeddingHead
-from ..search.candidates import candidates, embedded, fetch, product_pk, products
+from ..search.candidates import candidates, embedded, fetch, products
 from ..search.nearest import nearest
 from ..search.query import Query
 from ..spaces.heads import wanted_extractor
@@ -205,8 +206,8 @@ def _exact(field: EmbeddingField, space: str, vector: NDArray[np.float16], withi
     """Return distances of the ANN_K nearest products, each by its nearest picture; grouping keeps the index out."""
     rows, _ = candidates(field, within)
     distance = DISTANCES[field.metric](field.name, vector.astype(np.float32)) + Value(0.0)
-    found = embedded(field, rows, space, None).order_by().annotate(visual_product=F(product_pk(field)))
-    nearest_first = found.values("visual_product").annotate(visual_distance=Min(distance)).order_by("visual_distance")
+    found, product = with_product(field, embedded(field, rows, space, None).order_by())
+    nearest_first = found.values(product).annotate(visual_distance=Min(distance)).order_by("visual_distance")
     return list(nearest_first.values_list("visual_distance", flat=True)[:ANN_K])
 
 

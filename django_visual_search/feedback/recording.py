@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import connections, models, router, transaction
+from django.db import DatabaseError, connections, models, router, transaction
 from django.utils import timezone
 
 from ..db.rows import stored_id
+from ..fields import EmbeddingField
+from ..fields.products import has_variants, searched_key
 from ..fields.registry import fields_of_product
 from ..models import Feedback
 from ..search import SearchResults
@@ -71,6 +73,7 @@ def record(
 ) -> bool:
     """Record an event of any kind, and return whether it is new. For the shop's own code.
 
+    A variant counts as the product that searches find for it, such as its parent.
     Its owner is ``session``, else ``user``, else the visitor who sends ``request``; the request must be the shopper's,
     not a payment provider's. Its search is that of the ``results`` that showed the product, else that for the product
     ``query``; with neither, the search in which the same user or visitor clicked on the product before
@@ -158,15 +161,32 @@ def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Repor
 
 
 def _named(product: Any) -> tuple[type[models.Model], str]:
-    """Return the concrete model under which searches find the product, and its primary key as text."""
+    """Return the concrete model and, as text, the primary key of the product that searches find (``_searched``)."""
     fields = fields_of_product(type(product)) if isinstance(product, models.Model) else []
     if not fields:
         raise ValueError(f"{product!r} is not of a model with an EmbeddingField, so no visual search finds it.")
     model = fields[0].product_model._meta.concrete_model
-    key = getattr(product, model._meta.pk.attname)
-    if key is None:
+    if getattr(product, model._meta.pk.attname) is None:
         raise ValueError(f"{product!r} has no primary key; record it after it is saved and before it is deleted.")
-    return model, stored_id(model, str(key), router.db_for_read(model))
+    return model, stored_id(model, str(_searched(fields[0], product)), router.db_for_read(model))
+
+
+def _searched(field: EmbeddingField, product: models.Model) -> Any:
+    """Return the primary key of the product that searches find for this one: a variant's parent may be that.
+
+    Where the database fails, its own: an order is worth more than its event.
+    """
+    if not has_variants(field):
+        return product.pk
+    using = product._state.db or router.db_for_read(field.model)
+    try:
+        with transaction.atomic(using=using):
+            return searched_key(field, product)
+    except DatabaseError:
+        if connections[using].needs_rollback:
+            raise
+        logger.exception("visual search: the parent of %s %s could not be read", product._meta.label, product.pk)
+        return product.pk
 
 
 def _showing(model: type[models.Model], object_id: str, query: models.Model | None, results: Any) -> Showing | None:

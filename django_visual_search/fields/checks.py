@@ -27,7 +27,7 @@ FIELD_CHECKS = {
     "E004": "`source` is more than one relation away.",
     "E005": "`source` goes through a link that is not one-to-one.",
     "E006": "`source` is not an `ImageField`.",
-    "E007": "`product` is not a path of forward relations.",
+    "E007": "`product` is not a path of forward relations, or several of them to one model.",
     "E008": "An index has the operator class of another metric.",
     "E021": "A primary key consists of several columns.",
     "E022": "A companion has columns that must be given, or inherits another model's table.",
@@ -104,28 +104,57 @@ def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
     return []
 
 
+SELF = "self"
+"""The path of ``product`` to the row itself."""
+
+
 def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
     if field.product is None:
         return []
     hint = (
-        "Give the path of forward relations from this model to the product, such as product='image__product'. "
-        f"{_here('product', _relation_paths(field.model))}"
+        "Give the path of forward relations from this model to the product, such as product='image__product', or "
+        "several, of which the first that leads somewhere counts: "
+        "product=('image__product__parent', 'image__product'). "
+        f"{_here('product', [*_relation_paths(field.model), SELF])}"
     )
-    model = field.model
-    for name in str(field.product).split("__"):
+    reason = _fault_of_paths(field)
+    return [problem("E007", reason, hint, field)] if reason else []
+
+
+def _fault_of_paths(field: EmbeddingField) -> str:
+    """Return what is wrong with the paths of ``product``; empty for nothing."""
+    paths = field.product_paths
+    if not paths:
+        return "'product' names no path."
+    ends: dict[str, type[models.Model]] = {}
+    for path in paths:
+        if path in ends:
+            return f"'product' names the path {path!r} twice."
+        end = _end_of(field.model, path)
+        if isinstance(end, str):
+            return end
+        ends[path] = end
+    if len({end._meta.concrete_model for end in ends.values()}) > 1:
+        each = ", ".join(f"{path!r} to {end._meta.label}" for path, end in ends.items())
+        return f"The paths of 'product' lead to different models: {each}."
+    return ""
+
+
+def _end_of(model: type[models.Model], path: str) -> type[models.Model] | str:
+    """Return the model that a path of ``product`` leads to; why it leads nowhere, as a sentence."""
+    for name in [] if path == SELF else path.split("__"):
         try:
             relation = model._meta.get_field(name)
         except FieldDoesNotExist as e:
-            return [problem("E007", f"'product' path {field.product!r} does not exist: {e}.", hint, field)]
+            return f"'product' path {path!r} does not exist: {e}."
         if not isinstance(relation, models.ForeignKey):
-            return [
-                problem("E007", f"'product' path {field.product!r}: '{name}' is not a forward relation.", hint, field)
-            ]
+            return f"'product' path {path!r}: '{name}' is not a forward relation."
         if isinstance(relation.related_model, str):
-            reason = f"'{name}' leads to {relation.related_model}, which is not an installed model"
-            return [problem("E007", f"'product' path {field.product!r}: {reason}.", hint, field)]
+            return (
+                f"'product' path {path!r}: '{name}' leads to {relation.related_model}, which is not an installed model."
+            )
         model = relation.related_model
-    return []
+    return model
 
 
 DEEPEST = 3

@@ -15,6 +15,7 @@ vectors whose key (``fields.keys.embedding_key``) doesn't name the serving extra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,7 +27,7 @@ from django.dispatch import receiver
 from django.utils.functional import cached_property
 from pgvector.django import HalfVectorField
 
-from .checks import check_embedding_field
+from .checks import SELF, check_embedding_field
 
 
 class StoredVector(list[float]):
@@ -78,7 +79,9 @@ class EmbeddingField(HalfVectorField):
 
     ``source``: path to an ImageField, on this model (``"image"``) or over one one-to-one relation
     (``"image__original"``).
-    ``product``: path from this model to the product that searches return; None means the row itself.
+    ``product``: path from this model to the product that searches return; None means the row itself. Of several paths,
+    a list or tuple, the first counts that leads somewhere: ``("image__product__parent", "image__product")`` finds the
+    parents of variants. The path ``"self"`` is the row itself, as in ``("parent", "self")``.
     ``dimensions``: width of the vector, at most 4,000 (pgvector's limit for an HNSW index on halfvec).
     ``metric``: ``"cosine"`` (similarity is the cosine), ``"l2"`` (1 / (1 + distance)) or ``"ip"`` (the inner product).
     ``extractor``: an alias in ``VISUAL_SEARCH["EXTRACTORS"]``.
@@ -94,14 +97,14 @@ class EmbeddingField(HalfVectorField):
         self,
         *args: Any,
         source: str | None = None,
-        product: str | None = None,
+        product: str | Sequence[str] | None = None,
         dimensions: int | None = None,
         metric: str = "cosine",
         extractor: str = "default",
         **kwargs: Any,
     ) -> None:
         self.source = source
-        self.product = product
+        self.product = None if product in (SELF, (SELF,), [SELF]) else product
         self.metric = metric
         self.extractor = extractor
         kwargs["null"] = True
@@ -187,11 +190,20 @@ class EmbeddingField(HalfVectorField):
         """The ImageField that ``source`` names."""
         return self.target_model._meta.get_field((self.source or "").rpartition("__")[2])
 
+    @property
+    def product_paths(self) -> tuple[str, ...]:
+        """The paths to the product, of which the first counts that leads somewhere; none where it is the row itself."""
+        if self.product is None:
+            return ()
+        several = isinstance(self.product, list | tuple)
+        return tuple(map(str, self.product)) if several else (str(self.product),)
+
     @cached_property
     def product_model(self) -> type[models.Model]:
         """The model that a search returns."""
         model = self.model
-        for name in (self.product or "").split("__") if self.product else []:
+        path = (self.product_paths or (SELF,))[0]
+        for name in [] if path == SELF else path.split("__"):
             model = model._meta.get_field(name).related_model
         return model
 

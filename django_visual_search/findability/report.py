@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
+from ..fields.products import searches_itself
 from ..fields.registry import embedding_fields, fields_of_product
 from ..indexing.status import LABELS, State, has_picture, statuses
 from ..models import FindabilityFinding, IndexingRun, ServingSpace
@@ -194,7 +197,9 @@ def without_vector(model: type[Model], reason: Reason, label: str | None = None)
     else by all fields of the model's products.
     """
     fields = [f for f in fields_of_product(model) if label is None or f.label == label]
-    products = model._default_manager.order_by("pk")
+    # A variant is found as its parent, and so is listed as that.
+    itself = reduce(or_, (searches_itself(field) for field in fields), Q())
+    products = model._default_manager.filter(itself).order_by("pk")
     if reason is Reason.NO_PICTURE:
         return products.filter(~has_picture(fields, list(State)))
     refused_by_size = has_picture(fields, [State.REFUSED], code=SIZE_CODE)

@@ -14,17 +14,19 @@ from enum import StrEnum
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models
+from django.db import models, router
 from django.db.models import Case, Exists, F, Model, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast, Concat, JSONObject
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
+from ..fields.checks import SELF
 from ..fields.keys import split_key
+from ..fields.products import first_of, has_variants, key_path, product_pk, searched_pk, with_product
 from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
-from ..search.candidates import product_pk
 from ..spaces.heads import wanted_extractor_key
 from .stale import attempts_at, targets
 
@@ -98,12 +100,13 @@ def _key(field: EmbeddingField) -> Any:
 def product_of_picture(field: EmbeddingField) -> Any:
     """Return an expression for the primary key of a picture's product."""
     if field.link is None:
-        return F(product_pk(field))
-    head, _sep, rest = (field.product or "").partition("__")
-    if head == field.link.name:
-        return F(f"{rest}__pk" if rest else "pk")
+        return product_pk(field)
+    heads, tails = zip(*(path.partition("__")[::2] for path in field.product_paths or (SELF,)), strict=True)
+    if set(heads) == {field.link.name}:
+        return first_of(field, [F(key_path(tail)) for tail in tails])
     # The companion says by itself which product it belongs to, or is the product.
-    return Subquery(field.companions().values(product_pk(field))[:1])
+    companions, product = with_product(field, field.companions())
+    return Subquery(companions.values(product)[:1])
 
 
 @dataclass
@@ -135,7 +138,8 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
     found = {key: ProductStatus() for key in keys}
     for field in fields_of_product(model) if found else ():
         try:
-            rows = _with_attempts(field).filter(visual_product__in=list(found))
+            asked = _by_searched(field, found)
+            rows = _with_attempts(field).filter(visual_product__in=list(asked))
             rows = rows.exclude(visual_state=NO_PICTURE).order_by("pk")
         except ImproperlyConfigured as e:
             # The list of products is worth more than this column.
@@ -146,9 +150,21 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
         extractor_key = wanted_extractor_key(field)
         values = rows.values_list("visual_product", "visual_state", "visual_image", "visual_key", "visual_attempt")
         for product, state, image, key, attempt in values:
-            found[product].counts[state] += 1
-            if state != State.CURRENT:
-                found[product].reasons.setdefault(state, _reason(image, key, attempt, extractor_key))
+            for one in asked[product]:
+                found[one].counts[state] += 1
+                if state != State.CURRENT:
+                    found[one].reasons.setdefault(state, _reason(image, key, attempt, extractor_key))
+    return found
+
+
+def _by_searched(field: EmbeddingField, keys: Iterable[Any]) -> dict[Any, list[Any]]:
+    """Return the products by their searched product; one query where variants have a parent."""
+    if not has_variants(field):
+        return {key: [key] for key in keys}
+    products = all_rows(field.product_model, router.db_for_read(field.model)).filter(pk__in=list(keys))
+    found: dict[Any, list[Any]] = {}
+    for key, searched in products.order_by().values_list("pk", searched_pk(field)):
+        found.setdefault(searched, []).append(key)
     return found
 
 
@@ -202,6 +218,6 @@ def has_picture(fields: Iterable[EmbeddingField], states: list[State], *, code: 
     """Match products that have a picture in one of the states; with ``code``, one that an attempt ended so at."""
     found = Q(pk__in=[])
     for field in fields:
-        rows = picture_states(field).filter(visual_product=OuterRef("pk"), visual_state__in=states)
+        rows = picture_states(field).filter(visual_product=searched_pk(field, OuterRef), visual_state__in=states)
         found |= Q(Exists(rows.filter(visual_tried__in=_tried(field, code=code)) if code else rows))
     return found

@@ -10,6 +10,7 @@ from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
 from ..db.rows import all_rows, key_text
+from ..fields.products import searched_key
 from ..fields.registry import fields_of_product
 
 
@@ -91,7 +92,7 @@ class RankingRule(models.Model):
         return f"{self.get_kind_display()}: {self.object_id}"
 
     def clean(self) -> None:
-        """Write the products' keys as searches do. Raises ValidationError for rules that can't apply."""
+        """Write the products' keys as searches do, a variant's parent's. Raises ValidationError for useless rules."""
         if self.content_type_id is None:
             return  # the form reports that it is missing
         model = self.content_type.model_class()
@@ -107,7 +108,8 @@ class RankingRule(models.Model):
                 if product is None:
                     wrong[name] = _("There is no product with the primary key %(key)s.") % {"key": text}
                 else:
-                    setattr(self, name, key_text(products, product.pk, router.db_for_read(products)))
+                    searched = searched_key(fields[0], product)
+                    setattr(self, name, key_text(products, searched, router.db_for_read(products)))
         if not wrong and self.object_id and self.object_id == self.query_id:
             wrong["query_id"] = _("A product is not among its own similar items.")
         if self.kind == self.Kind.PIN and self.slot is None:

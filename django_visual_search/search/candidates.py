@@ -16,6 +16,7 @@ from ..db.rows import all_rows, is_plain, plain
 from ..db.statements import Statement, compile_query
 from ..fields import EmbeddingField
 from ..fields.keys import in_space
+from ..fields.products import with_product
 
 
 def products(field: EmbeddingField, within: Any | None, model: type[Model] | None = None) -> QuerySet[Any]:
@@ -66,8 +67,7 @@ def candidates(field: EmbeddingField, within: QuerySet[Any]) -> tuple[QuerySet[A
     if field.product is None and is_plain(within) and _narrows_only(within, field):
         rows = _bare(plain(within))
     else:
-        rows = all_rows(field.model)
-        path = product_pk(field)
+        rows, path = with_product(field, all_rows(field.model).order_by())
         if not everything or field.product is None:
             rows = rows.filter(**{f"{path}__in": primary_keys(within)})
         else:
@@ -94,12 +94,8 @@ def _all_listed(field: EmbeddingField, using: str) -> Statement:
 
 
 def _compiled(field: EmbeddingField, rows: QuerySet[Any], using: str) -> Statement:
-    return compile_query(rows.values_list("pk", product_pk(field), field.name, field.key_name), using)
-
-
-def product_pk(field: EmbeddingField) -> str:
-    """Return the path from a row to the primary key of its product, whatever column a foreign key refers to."""
-    return f"{field.product}__pk" if field.product else "pk"
+    rows, product = with_product(field, rows)
+    return compile_query(rows.values_list("pk", product, field.name, field.key_name), using)
 
 
 def narrows(within: QuerySet[Any], field: EmbeddingField) -> bool:
@@ -117,7 +113,8 @@ def _is_everything(within: QuerySet[Any], field: EmbeddingField) -> bool:
 def embedded(field: EmbeddingField, rows: QuerySet[Any], extractor_key: str, exclude: Any) -> QuerySet[Any]:
     """Return the rows that have a vector of that space, and whose product is not ``exclude``."""
     if exclude is not None:
-        rows = rows.exclude(**{product_pk(field): exclude})
+        rows, product = with_product(field, rows)
+        rows = rows.exclude(**{product: exclude})
     return rows.filter(in_space(field.key_name, extractor_key), **{f"{field.name}__isnull": False})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connections, router
-from django.db.models import Case, Model, Q, QuerySet, When
+from django.db.models import Model, QuerySet
 from django.views.decorators.debug import sensitive_variables
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,11 +30,11 @@ from ..extractors.base import l2_normalise
 from ..extractors.looks import NetworkExtractor
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
+from ..fields.products import rows_of, with_product
 from ..spaces import features
 from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.serving import Serving, remembered, serving
-from .candidates import product_pk
 from .detection import WHOLE, objects_in, whole_photo
 
 logger = logging.getLogger("django_visual_search")
@@ -211,22 +211,19 @@ def loaded_query(field: EmbeddingField, product: Model, using: str) -> Query | N
 def stored_picture(field: EmbeddingField, instance: Model) -> QuerySet[Any]:
     """Return (vector, key, product's key, key of the picture's row) of the row that stands for a product, at most one.
 
-    ``instance``: the product, of whose pictures the first that has a vector counts, in the owning model's default
-    order; or a companion row.
+    ``instance``: the product, of whose pictures the first that has a vector counts, in the order of ``rows_of`` and
+    then the owning model's default; or a companion row.
     """
-    if isinstance(instance, field.model) and field.product and isinstance(instance, field.product_model):
-        # A product that is its own relation: its own picture comes first, then those that lead to it.
-        of_instance = Q(pk=instance.pk) | Q(**{product_pk(field): instance.pk})
-        rows = all_rows(field.model).filter(of_instance, **{f"{field.name}__isnull": False})
-        rows = rows.order_by(Case(When(pk=instance.pk, then=0), default=1), "pk")
-    elif isinstance(instance, field.model):
-        rows = all_rows(field.model).filter(pk=instance.pk)
-    else:
-        rows = plain(field.model._default_manager.all()).filter(**{product_pk(field): instance.pk})
+    if isinstance(instance, field.product_model) and field.product is not None:
+        # Of a product that is its own relation, a manager may hide the children.
+        rows = all_rows(field.model) if isinstance(instance, field.model) else plain(field.model._default_manager.all())
+        rows = rows_of(field, rows if rows.ordered else rows.order_by("pk"), instance)
         rows = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
-        rows = rows if rows.ordered else rows.order_by("pk")
+    else:
+        rows = all_rows(field.model).filter(pk=instance.pk)
+    rows, product = with_product(field, rows)
     target = f"{field.link.name}__pk" if field.link else "pk"
-    return rows.values_list(field.name, field.key_name, product_pk(field), target)[:1]
+    return rows.values_list(field.name, field.key_name, product, target)[:1]
 
 
 def stored_queries(field: EmbeddingField, answer: Answer, spaces: Serving, connection: Any) -> list[Query]:

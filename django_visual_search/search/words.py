@@ -20,11 +20,12 @@ from ..extractors import ExtractorUnavailable
 from ..extractors.base import l2_normalise
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
+from ..fields.products import with_product
 from ..ranking.types import Candidate
 from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.serving import serving
 from ..spaces.text import PlacedText, placed_text, text_heads
-from .candidates import database_of, product_pk
+from .candidates import database_of
 from .fulltext import full_text_matches, text_paths
 from .query import Query
 
@@ -120,10 +121,8 @@ def read_words(field: EmbeddingField, text: str, within: QuerySet[Any], limit: i
 
 def standing_queries(field: EmbeddingField, words: Words) -> list[Query]:
     """Return in each space the middle of the pictures of the best matches, for a text that nothing else places."""
-    path = product_pk(field)
-    rows = all_rows(field.model, words.using).filter(
-        **{f"{path}__in": list(words.matches)[:STANDING], f"{field.name}__isnull": False}
-    )
+    rows, path = with_product(field, all_rows(field.model, words.using))
+    rows = rows.filter(**{f"{path}__in": list(words.matches)[:STANDING], f"{field.name}__isnull": False})
     by_key: dict[str, list[Any]] = {}
     for vector, key in rows.values_list(field.name, field.key_name):
         if key:

@@ -19,10 +19,10 @@ from ..db.rows import all_rows
 from ..evaluation.catalogue import KEYS_AT_ONCE, NAME_FIELDS, paths_of, usual_labels
 from ..fields import EmbeddingField
 from ..fields.keys import in_space
+from ..fields.products import with_product
 from ..learning.serialise import sha256_hex, text_head_bytes
 from ..learning.text import TrainedText
 from ..models import TextHead
-from ..search.candidates import product_pk
 from ..search.fulltext import field_at, output_of, text_path_fault, text_paths
 from ..spaces.heads import wanted_extractor_key
 from ..spaces.text import forget_text_heads
@@ -54,11 +54,11 @@ def gather_texts(field: EmbeddingField, most: int) -> GatheredTexts:
     """
     paths = _paths(field)
     key = wanted_extractor_key(field)
-    rows = all_rows(field.model, router.db_for_read(field.model))
+    rows, product = with_product(field, all_rows(field.model, router.db_for_read(field.model)))
     rows = rows.filter(in_space(field.key_name, key), **{f"{field.name}__isnull": False})
-    rows = rows.exclude(**{f"{product_pk(field)}__isnull": True})
+    rows = rows.exclude(**{f"{product}__isnull": True})
     # The same rows each time, of all ages.
-    rows = rows.order_by(MD5(Cast("pk", TextField())), "pk").values_list(product_pk(field), field.name)[:most]
+    rows = rows.order_by(MD5(Cast("pk", TextField())), "pk").values_list(product, field.name)[:most]
     products, vectors = [list(column) for column in zip(*rows, strict=True)] or ([], [])
     if not products:
         raise ValueError(

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connections, router
 from django.utils import timezone
 
 from django_visual_search import feedback, indexing, search
+from django_visual_search.evaluation.catalogue import catalogue_rows
+from django_visual_search.evaluation.gallery import load_gallery
+from django_visual_search.evaluation.served import ann_recall
 from django_visual_search.fields.registry import get_field
-from django_visual_search.indexing import ann
+from django_visual_search.findability.report import Reason, unfindable_products
+from django_visual_search.indexing import ann, status
 from django_visual_search.models import Feedback, IndexingAttempt, RankingRule, ServingSpace
 from django_visual_search.search.results import read_token
 from django_visual_search.spaces import serving
+from django_visual_search.spaces.heads import wanted_extractor_key
+from django_visual_search.training.text import gather_texts
 
 from ..conftest import embed_all, picture, picture_file
 from . import models
@@ -291,3 +299,110 @@ class TestRow16:
             models.Garment,
             models.Trousers,
         }
+
+
+PARENTS, CHILDREN = "fieldshop.WareEmbedding.parents", "fieldshop.WareEmbedding.children"
+
+
+class TestVariants:
+    @pytest.fixture
+    def wares(self):
+        """By name: parents a to d; a has pictures, its child does not; b's child has them; c is alone; d has none."""
+        made = {}
+        shop = "a:2 a1:0 b:0 b1:1 c:1 d:0 d1:0 e:1 e1:1"
+        for number, (name, pictures) in enumerate(one.split(":") for one in shop.split()):
+            parent = name[0] if name[1:] else None
+            made[name] = models.Ware.objects.create(name=name, parent=made.get(parent))
+            for i in range(int(pictures)):
+                models.WarePicture.objects.create(ware=made[name], image=picture_file(10 * number + i))
+        assert embed_all(PARENTS).done == embed_all(CHILDREN).done == 6
+        return made
+
+    def names(self, product, label=PARENTS, **options):
+        return {hit.product.name for hit in search.similar_to(product, field=label, **options)}
+
+    def test_parents_are_found_and_nothing_else(self, wares):
+        found = {"a", "b", "c", "e"}
+        for name in ("a", "a1", "b", "b1", "c", "e", "e1"):
+            assert self.names(wares[name]) == found - {name[0]}, name
+        assert self.names(wares["d"]) == self.names(wares["d1"]) == set()
+        hits = search.search_by_image(picture(30), PARENTS, limit=9)
+        assert hits[0].product == wares["b"], "its picture is its child's"
+        assert {hit.product.name for hit in hits} == found
+        assert self.names(wares["a1"], within=models.Ware.objects.filter(name__in=["b", "b1", "e1"])) == {"b"}
+
+    def test_a_child_is_asked_about_by_its_own_picture_if_it_has_one(self, wares):
+        for name, seed in (("a1", 0), ("b1", 30), ("e1", 80), ("e", 70)):
+            asked = search.similar_to(wares[name], field=PARENTS)
+            photo = search.search_by_image(picture(seed), PARENTS, limit=9)
+            order = [hit.product for hit in photo if hit.product.name != name[0]]
+            assert [hit.product for hit in asked] == order, name
+
+    def test_children_are_found_where_the_shop_says_so(self, wares):
+        within = models.Ware.objects.filter(children=None)
+        assert self.names(wares["b1"], CHILDREN, within=within) == {"c", "e1"}
+        assert self.names(wares["a1"], CHILDREN, within=within) == {"b1", "c", "e1"}, "by its parent's pictures"
+        assert self.names(wares["b"], CHILDREN, within=within) == {"c", "e1"}, "by its child's, which is no hit"
+
+    def test_at_most_three_queries_and_an_index_for_each_way(self, wares, django_assert_max_num_queries):
+        for name in ("a", "a1", "b1"):
+            serving.forget_serving()
+            child = models.Ware.objects.get(pk=wares[name].pk)
+            with django_assert_max_num_queries(3):
+                assert self.names(child)
+
+    def test_a_purchase_of_a_child_counts_for_its_parent(self, wares):
+        results = search.similar_to(wares["b"], field=PARENTS)
+        assert feedback.record("purchase", wares["a1"], results=results, reference="1")
+        assert feedback.record("return", wares["a1"], reference="1")
+        assert feedback.record("cart", wares["e1"], query=wares["b1"])
+        assert set(Feedback.objects.values_list("kind", "object_id", "query_kind", "query_id")) == {
+            (kind, str(wares[name].pk), "product", str(wares["b"].pk))
+            for kind, name in (
+                *(("impression", "a"), ("purchase", "a"), ("return", "a")),
+                *(("impression", "e"), ("cart", "e")),
+            )
+        }
+        wares["a1"].delete()
+        with pytest.raises(ValueError, match="no primary key"):
+            feedback.record("purchase", wares["a1"])
+
+    def test_rules_for_children_are_their_parents(self, wares):
+        kind = ContentType.objects.get_for_model(models.Ware)
+        rule = RankingRule(kind="hide", content_type=kind, object_id=str(wares["e1"].pk), query_id=str(wares["a1"].pk))
+        rule.full_clean()
+        rule.save()
+        assert self.names(wares["a1"]) == self.names(wares["a"]) == {"b", "c"}
+        rule.query_id = str(wares["e"].pk)
+        with pytest.raises(ValidationError, match="A product is not among its own similar items"):
+            rule.full_clean()
+
+    def test_status_and_findability(self, wares):
+        # The status is of all fields: this shop has one for parents and one for children.
+        found = {name: status.statuses(models.Ware, [ware.pk])[ware.pk] for name, ware in wares.items()}
+        counts = {name: one.pictures for name, one in found.items()}
+        assert counts == {"a": 4, "a1": 2, "b": 1, "b1": 2, "c": 2, "d": 0, "d1": 0, "e": 3, "e1": 3}
+        assert [one.product for one in unfindable_products(models.Ware, Reason.NO_PICTURE, label=PARENTS)] == [
+            str(wares["d"].pk)
+        ]
+        missing = status.in_state(models.Ware.objects.all(), status.State.MISSING)
+        assert {ware.name for ware in missing} == {"d", "d1"}
+
+    def test_catalogue_and_texts_are_of_parents(self, wares):
+        field = get_field(PARENTS)
+        rows = catalogue_rows(field).values_list("visual_product", flat=True)
+        assert sorted(rows) == sorted(wares[name].pk for name in ("a", "a", "b", "c", "e", "e"))
+        assert set(gather_texts(field, 10).products) == {wares[name].pk for name in ("a", "b", "c", "e")}
+        gallery = load_gallery(field, wanted_extractor_key(field))
+        assert ann_recall(field, gallery, np.arange(len(gallery))).recall == 1
+
+    def test_a_model_that_is_product_and_variant(self):
+        made = [models.Article.objects.create(name=f"p{i}", image=picture_file(i) if i else "") for i in range(4)]
+        plain, pictured = (
+            models.Article.objects.create(name=f"v{i}", parent=made[i], image=picture_file(20) if i == 0 else "")
+            for i in (1, 0)
+        )
+        assert embed_all("fieldshop.Article.embedding").done == 4
+        for asked, own in ((made[0], 0), (pictured, 0), (made[1], 1), (plain, 1), (made[2], 2)):
+            assert {hit.product for hit in search.similar_to(asked)} == {*made} - {made[own]}
+        assert search.search_by_image(picture(20), "fieldshop.Article")[0].product == made[0]

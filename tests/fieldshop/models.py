@@ -173,6 +173,46 @@ class Variant(models.Model):
         indexes = [EmbeddingIndex(fields=["embedding"], name="variant_hnsw")]
 
 
+class Article(models.Model):
+    """A product whose variants have pictures of their own or their parent's; searches find those without a parent."""
+
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="variants")
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="articles", blank=True)
+    embedding = EmbeddingField(source="image", product=("parent", "self"), dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="article_hnsw")]
+
+
+class Ware(models.Model):
+    """As django-oscar's product: standalone, parent or child, each with any number of pictures."""
+
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
+    name = models.CharField(max_length=40)
+
+
+class WarePicture(models.Model):
+    ware = models.ForeignKey(Ware, models.CASCADE, related_name="pictures")
+    image = models.ImageField(upload_to="wares")
+
+
+class WareEmbedding(models.Model):
+    picture = models.OneToOneField(WarePicture, models.CASCADE, primary_key=True)
+    parents = EmbeddingField(
+        source="picture__image", product=("picture__ware__parent", "picture__ware"), dimensions=DIMENSIONS
+    )
+    children = EmbeddingField(
+        source="picture__image", product=("picture__ware", "picture__ware__parent"), dimensions=DIMENSIONS
+    )
+
+    class Meta:
+        indexes = [
+            EmbeddingIndex(fields=["parents"], name="ware_parents_hnsw"),
+            EmbeddingIndex(fields=["children"], name="ware_children_hnsw"),
+        ]
+
+
 class Garment(PolymorphicModel):
     name = models.CharField(max_length=40)
     image = models.ImageField(upload_to="garments")

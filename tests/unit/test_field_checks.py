@@ -15,12 +15,21 @@ SOURCE_HINT = (
     "Name an ImageField of this model (source='image') or of a model linked by one OneToOneField "
     "(source='image__original')."
 )
-PRODUCT_HINT = "Give the path of forward relations from this model to the product, such as product='image__product'."
+PRODUCT_HINT = (
+    "Give the path of forward relations from this model to the product, such as product='image__product', or several, "
+    "of which the first that leads somewhere counts: product=('image__product__parent', 'image__product')."
+)
 
 
 PRODUCTS_SOURCE = f"{SOURCE_HINT} Of this model, 'source' may be 'image'."
 COMPANIONS_SOURCE = f"{SOURCE_HINT} Of this model, 'source' may be 'picture__original'."
-COMPANIONS_PRODUCT = f"{PRODUCT_HINT} Of this model, 'product' may be 'picture' or 'picture__item'."
+COMPANIONS_PRODUCT = (
+    f"{PRODUCT_HINT} Of this model, 'product' may be 'picture' or 'picture__item' or 'picture__item__parent' or 'self'."
+)
+DIFFERENT_ENDS = (
+    "The paths of 'product' lead to different models: 'picture__item' to testshop.Item, 'self' to "
+    "testshop.PictureEmbedding."
+)
 NOTHING = "This model has nothing that 'source' could name."
 
 
@@ -61,6 +70,7 @@ def product(indexes=None, bases=(models.Model,), **options):
 def companion(link=None, **options):
     class Item(models.Model):
         title = models.CharField(max_length=10)
+        parent = models.ForeignKey("self", models.CASCADE, null=True)
 
         class Meta:
             app_label = "testshop"
@@ -86,7 +96,10 @@ def companion(link=None, **options):
     return PictureEmbedding._meta.get_field("embedding")
 
 
-@pytest.mark.parametrize("path", ["picture__item", "picture", None])
+SOUND = ["picture__item", "picture", None, "self", ["self"], ("picture__item__parent", "picture__item")]
+
+
+@pytest.mark.parametrize("path", SOUND)
 def test_sound(path):
     assert product().check() == []
     assert companion(product=path).check() == []
@@ -178,6 +191,26 @@ class TestProduct:
         message = f"'product' path {path!r}: '{name}' is not a forward relation."
         assert field.check() == [error(7, message, COMPANIONS_PRODUCT, field)]
 
+    @pytest.mark.parametrize(
+        ("paths", "message"),
+        [
+            ((), "'product' names no path."),
+            (("picture__item", "picture__item"), "'product' names the path 'picture__item' twice."),
+            (("picture__item", 5), "'product' path '5' does not exist: PictureEmbedding has no field named '5'."),
+            (
+                ["picture__item", "picture__caption"],
+                "'product' path 'picture__caption': 'caption' is not a forward relation.",
+            ),
+            (
+                ("picture__item", "self"),
+                DIFFERENT_ENDS,
+            ),
+        ],
+    )
+    def test_several_paths(self, paths, message):
+        field = companion(product=paths)
+        assert field.check() == [error(7, message, COMPANIONS_PRODUCT, field)]
+
     def test_a_model_that_is_not_installed(self):
         class Lost(models.Model):
             image = models.ImageField()
@@ -190,7 +223,7 @@ class TestProduct:
 
         field = Lost._meta.get_field("embedding")
         message = "'product' path 'item__x': 'item' leads to nowhere.Item, which is not an installed model."
-        assert field.check() == [error(7, message, f"{PRODUCT_HINT} {NOTHING}".replace("source", "product"), field)]
+        assert field.check() == [error(7, message, f"{PRODUCT_HINT} Of this model, 'product' may be 'self'.", field)]
 
 
 class TestKeys:

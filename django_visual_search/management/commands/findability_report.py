@@ -142,7 +142,7 @@ class Command(DatabaseCommand):
     def _print(self, model: Any, found: list[Unfindable], count: int, shown: int) -> None:
         some = list(islice(found, shown))
         keys = {key for row in some for key in (row.product, row.other) if key}
-        own = [field.name for field in fields_of_product(model) if field.product is None and field.link is None]
+        own = [field.name for field in fields_of_product(model) if issubclass(model, field.model)]
         names = {str(one.pk): str(one) for one in all_rows(model).defer(*own).filter(pk__in=keys)}
         for row in some:
             text = f"         {row.product} {names.get(row.product, '')}: {row.text}"
