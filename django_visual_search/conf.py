@@ -309,6 +309,14 @@ SETTINGS: dict[str, Setting] = {
     ),
     # API
     "PAGE_DEPTH": Setting(100, whole_number(1), "Hits that the pages of one search reach.", check="E020"),
+    "HANDLE_CACHE": Setting(
+        "default",
+        text("the alias of a cache in CACHES, such as 'default'"),
+        "Cache that keeps the vectors of photos for further searches without a new upload; processes must share it.",
+    ),
+    "HANDLE_SECONDS": Setting(
+        1800, whole_number(1), "How long a photo's vectors are kept for further searches without a new upload."
+    ),
     "PHOTO_SEARCHES_AT_ONCE": Setting(
         1, whole_number(1), "Photo searches that one process runs at the same time.", check="E020"
     ),

@@ -30,11 +30,13 @@ from ..fields import EmbeddingField
 from ..search import FoundObject, ObjectResults, SearchHit, SearchResults
 from ..search.results import Place, Ranking, read_token
 from ..storefront.cards import picture_of, picture_url, thumbnail_of, title_of, url_of
+from ..storefront.facets import count_facets
+from ..storefront.handles import handle_of
 from .bodies import Refused
-from .facets import count_facets
 from .inputs import SearchOptions, names_of
 
 CURSOR = "cursor"
+HANDLE = "handle"
 LONGEST_URL = 4000
 """Most characters of a next page's path and query: gunicorn takes a request line of 4,094 bytes."""
 DEFAULT_PAGE = 12
@@ -46,12 +48,21 @@ NOT_CARRIED = Place("", "", 0.0)
 
 
 def first_page_response(
-    view: Any, results: SearchResults, field: EmbeddingField, within: QuerySet[Any], started: float, limit: int
+    view: Any,
+    results: SearchResults,
+    field: EmbeddingField,
+    within: QuerySet[Any],
+    started: float,
+    limit: int,
+    handle: str = "",
 ) -> Response:
-    """Log the search and return its first page. ``started``: ``time.monotonic()`` when the search began."""
+    """Log the search and return its first page. ``started``: ``time.monotonic()`` when the search began.
+
+    ``handle``: that of the photo, where there is one already.
+    """
     log_search(results, (time.monotonic() - started) * 1000, view.request._request)
     counts = count_facets(view.visual_search_facets, field, within, results.ranking)
-    return _page_response(view, results, field, limit, counts)
+    return _page_response(view, results, field, limit, counts, handle)
 
 
 def next_page_response(
@@ -87,15 +98,20 @@ def object_as_data(found: FoundObject) -> dict[str, Any]:
     return {"box": [round(edge, 4) for edge in found.box], "score": round(found.score, 4), "name": found.name}
 
 
-def _page_response(view: Any, results: SearchResults, field: EmbeddingField, limit: int, counts: Any) -> Response:
-    return Response(_page_as_data(view, results, field, limit, counts))
+def _page_response(
+    view: Any, results: SearchResults, field: EmbeddingField, limit: int, counts: Any, handle: str = ""
+) -> Response:
+    return Response(_page_as_data(view, results, field, limit, counts, handle))
 
 
-def _page_as_data(view: Any, results: SearchResults, field: EmbeddingField, limit: int, counts: Any) -> dict[str, Any]:
+def _page_as_data(
+    view: Any, results: SearchResults, field: EmbeddingField, limit: int, counts: Any, handle: str = ""
+) -> dict[str, Any]:
     products = view.get_serializer([hit.product for hit in results], many=True).data
     return {
         "next": next_url(view.request, results.ranking, limit),
         "token": page_token(results),
+        "handle": handle or handle_of(results, view.request) or None,
         "exact": results.exact,
         "extractor": results.extractor_key,
         "notice": notice(results),
@@ -171,7 +187,7 @@ def page_limits(paginator: Any) -> tuple[int, int]:
 def next_url(request: Request, ranking: Ranking, limit: int) -> str | None:
     """Return the URL of the next page, with the request's filters; None after the last page."""
     parameters = request.query_params.copy()
-    settled = [CURSOR, *names_of(SearchOptions)]  # type: ignore[arg-type]
+    settled = [CURSOR, HANDLE, *names_of(SearchOptions)]  # type: ignore[arg-type]
     if request.method == "GET" and CURSOR not in parameters and ranking.query_kind in ("text", "words"):
         settled.append("text")  # on other pages it would be a filter's
     for name in settled:
@@ -279,6 +295,11 @@ class PageSerializer(serializers.Serializer):
 
     next = serializers.CharField(allow_null=True, help_text="URL of the next page (GET); null on the last page.")
     token = serializers.CharField(help_text="Signed record of what this page shows, for feedback.")
+    handle = serializers.CharField(
+        allow_null=True,
+        help_text="Names the photo for further searches by GET, with other filters or words; null for other queries "
+        "and on later pages.",
+    )
     exact = serializers.BooleanField(help_text="Whether these are surely the nearest.")
     extractor = serializers.CharField(help_text="Key of the vector space; empty where the query had no vector.")
     notice = NoticeSerializer(allow_null=True, help_text="Why nothing was found, where there is more to say.")

@@ -193,6 +193,14 @@ class BesidePicture(SearchOptions):
         return attrs
 
 
+class ByHandle(BesidePicture):
+    """The options of a further search by a photo."""
+
+    handle = serializers.CharField(
+        required=False, max_length=200, help_text="The `handle` of an earlier answer: the photo is not sent again."
+    )
+
+
 class TextSearch(SearchOptions):
     """A search by text."""
 

@@ -26,9 +26,11 @@ from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
 from ..search.words import understands_text
 from ..storefront.gate import photo_slot, refuse_when_full
+from ..storefront.handles import read_handle
 from ..storefront.uploads import drain, keep_in_memory
 from .answers import (
     CURSOR,
+    HANDLE,
     first_page_response,
     limits_context,
     next_page_response,
@@ -43,6 +45,7 @@ from .bodies import BoundedJSONParser, Refused, as_api_exception, check_charset,
 from .filters import check_parameters, filter_by_text, filters_read, without_query_string
 from .inputs import (
     BesidePicture,
+    ByHandle,
     ObjectsUpload,
     PhotoUpload,
     SearchOptions,
@@ -145,14 +148,34 @@ class VisualSearchMixin(Base):
     @photo_page_described
     @search_by_image.mapping.get
     def search_by_image_page(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Return a further page of a search by photo, at the URL in `next`."""
+        """Return a further page of a search by photo, or search by that photo again, with other filters or words."""
         queryset = self.get_queryset()
+        if HANDLE in request.query_params and CURSOR not in request.query_params:
+            return self._search_by_handle(request, queryset)
         check_parameters(request, self, queryset, (CURSOR, "limit"))
         if CURSOR not in request.query_params:
-            message = _("Send the photo by POST. GET continues a search, at the URL in its 'next'.")
+            message = _("Send the photo by POST. GET continues a search, by its 'handle' or at the URL in its 'next'.")
             raise Refused(message, "cursor_missing")
         within = self.filter_queryset(queryset)
         return next_page_response(self, self.get_visual_search_field(), within, ["photo", "text"])
+
+    def _search_by_handle(self, request: Request, queryset: QuerySet[Any]) -> Response:
+        names = set(names_of(ByHandle))
+        if filters_read(self, queryset, "text"):
+            names.remove("text")
+        check_parameters(request, self, queryset, names)
+        options = validated(self, ByHandle, own_parameters(request, names))
+        field, within = self.get_visual_search_field(), self.filter_queryset(queryset)
+        handle, started = options["handle"], time.monotonic()
+        with refusals():
+            photo = read_handle(handle, field, request)
+        within, beside = self._read_text(options.get("text"), field, within)
+        how = {**beside, **search_arguments(options)}
+        results = search.search_by_queries(photo.queries, field.label, within=within, **how)
+        kind = "text" if options.get("text") else results.ranking.query_kind
+        chosen = sorted(f"{name}={value}" for name, value in request.query_params.items() if name != HANDLE)
+        results.ranking = replace(results.ranking, query_kind=kind, search=photo.search_id(*chosen))
+        return first_page_response(self, results, field, within, started, options["limit"], handle)
 
     @objects_described
     @action(

@@ -12,6 +12,7 @@ from .answers import CURSOR, HitSerializer, ObjectSerializer, ObjectsSerializer,
 from .inputs import (
     HAS_SPECTACULAR,
     BesidePicture,
+    ByHandle,
     CountedSerializer,
     Decorator,
     ObjectsData,
@@ -94,6 +95,7 @@ if HAS_SPECTACULAR:
         400: "A parameter or field is wrong; the response says which, and what would be right.",
         403: "The report comes from another site's page.",
         404: "There is no such product, or not for this visitor.",
+        410: "The `handle` has expired: the photo has to be sent again.",
         411: "The request has no `Content-Length`.",
         413: "The photo or the request is too large.",
         415: "The file is not a picture of an accepted format, or the request is of another type.",
@@ -105,7 +107,6 @@ if HAS_SPECTACULAR:
         return success | {code: OpenApiResponse(OpenApiTypes.OBJECT, ERRORS[code]) for code in codes}
 
     CURSOR_PARAMETER = OpenApiParameter(CURSOR, str, description="Continues a search; part of the URL in `next`.")
-    LIMIT_PARAMETER = OpenApiParameter("limit", {"type": "integer", "minimum": 1}, description="Hits on a page.")
 
     similar_described = extend_schema(
         parameters=[BesidePicture, CURSOR_PARAMETER],
@@ -123,11 +124,8 @@ if HAS_SPECTACULAR:
         filters=False,
     )
     photo_page_described = extend_schema(
-        parameters=[
-            OpenApiParameter(CURSOR, str, required=True, description="From the URL in `next`."),
-            LIMIT_PARAMETER,
-        ],
-        responses=_responses({200: PageOfHits}, 400, 404, 429),
+        parameters=[ByHandle, CURSOR_PARAMETER],
+        responses=_responses({200: PageOfHits}, 400, 404, 410, 429),
         filters=True,
     )
     text_search_described = extend_schema(

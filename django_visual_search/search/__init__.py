@@ -6,7 +6,7 @@ a photo of several things. A *query* is a vector in one space; *candidates* are 
 all places of a result, of which a page shows some. An *object* is a part of a photo that looks like a thing.
 """
 
-from .answer import next_page, search_by_image, search_by_text, similar_to
+from .answer import next_page, search_by_image, search_by_queries, search_by_text, similar_to
 from .detection import FoundObject
 from .objects import ObjectResults, find_objects, search_objects
 from .results import SearchHit, SearchResults
@@ -21,6 +21,7 @@ __all__ = [
     "find_objects",
     "next_page",
     "search_by_image",
+    "search_by_queries",
     "search_by_text",
     "search_objects",
     "similar_to",

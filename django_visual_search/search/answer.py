@@ -100,10 +100,47 @@ def search_by_image(
     queryset = products(field, within, named_model(label))
     words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
     query = photo_queries(field, file, crop, database_of(field, queryset))
-    bounds = min_similarity, min_confidence
-    return ranked_results(
-        field, "photo" if words is None else "text", query, None, queryset, limit, depth, bounds, ranking, words
-    )
+    return photo_results(field, query, queryset, limit, depth, (min_similarity, min_confidence), ranking, words)
+
+
+def search_by_queries(
+    queries: Sequence[Query],
+    label: str,
+    *,
+    limit: int = 12,
+    within: Any = None,
+    text: str | None = None,
+    min_similarity: float | None = None,
+    min_confidence: float | None = None,
+    ranking: bool | Iterable[Any] | None = None,
+    depth: int | None = None,
+) -> SearchResults:
+    """Return products that look like a photo that was embedded before: ``queries`` of its ``SearchResults``.
+
+    The other arguments, queries and errors: as for ``search_by_image``; nothing is decoded or embedded.
+    """
+    check_limit(limit)
+    field = get_field(label)
+    queryset = products(field, within, named_model(label))
+    words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
+    return photo_results(field, queries, queryset, limit, depth, (min_similarity, min_confidence), ranking, words)
+
+
+def photo_results(
+    field: EmbeddingField,
+    queries: Sequence[Query],
+    within: QuerySet[Any],
+    limit: int,
+    depth: int | None,
+    bounds: tuple[float | None, float | None],
+    ranking: bool | Iterable[Any] | None,
+    words: Words | None,
+) -> SearchResults:
+    """Return ``ranked_results`` for a photo's queries, which they carry."""
+    kind = "photo" if words is None else "text"
+    results = ranked_results(field, kind, queries, None, within, limit, depth, bounds, ranking, words)
+    results.queries = tuple(queries)
+    return results
 
 
 def search_by_text(

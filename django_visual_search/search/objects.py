@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..fields.registry import get_field, named_model
 from ..images import Photo
-from .answer import check_limit, ranked_results, words_beside
+from .answer import check_limit, photo_results, words_beside
 from .candidates import database_of, products
 from .detection import FoundObject, objects_in, whole_photo
 from .query import part_queries
@@ -62,9 +62,9 @@ def search_objects(
     found = objects_in(picture)
     queryset = products(field, within, named_model(label))
     words = None if text is None else words_beside(field, text, queryset, limit, depth, min_confidence)
-    kind, bounds = "photo" if words is None else "text", (min_similarity, min_confidence)
+    bounds = min_similarity, min_confidence
     queries = part_queries(field, picture, [one.box for one in found], database_of(field, queryset))
     return [
-        ObjectResults(one, ranked_results(field, kind, query, None, queryset, limit, depth, bounds, ranking, words))
+        ObjectResults(one, photo_results(field, query, queryset, limit, depth, bounds, ranking, words))
         for one, query in zip(found, queries, strict=True)
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -139,6 +139,9 @@ class SearchResults:
         """The query's vector, ``(dimensions,)``; None on later pages, and where there was none."""
         self.left_out = left_out
         """How many of the nearest did not reach ``min_similarity`` or ``min_confidence``."""
+        self.queries: Sequence[Any] = ()
+        """The photo's vector in each live space, before any text moved it, for ``search_by_queries``; empty where the
+        query was no photo, and on later pages."""
 
     @property
     def label(self) -> str:

@@ -15,18 +15,22 @@ from ..images import ImageRefused
 from ..search import TextUnavailable
 from ..search.confidence import ConfidenceUnknown
 from .gate import Busy
+from .handles import HandleExpired
 
 logger = logging.getLogger("django_visual_search")
 
 STATUS = {"too_large": 413, "format": 415, "heic": 415}
 """HTTP status of a refused photo by its code (``images.CODES``); 400 for the others."""
 
+EXPIRED = 410
+"""HTTP status (Gone) of a search whose handle doesn't hold."""
+
 REPAIR_SECONDS = 60
 """When to try again where the extractor doesn't run: somebody has to do something first."""
 
-PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, ExtractorUnavailable, DatabaseFailure)
-"""What a photo search raises: for the photo itself, without a free slot or enough time, after the visitor hung up, and
-without an extractor that runs or a database that answers."""
+PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, HandleExpired, ExtractorUnavailable, DatabaseFailure)
+"""What a photo search raises: for the photo itself, without a free slot or enough time, after the visitor hung up, by a
+handle that doesn't hold, and without an extractor that runs or a database that answers."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Refusal:
     @property
     def page_status(self) -> int:
         """HTTP status of a page that shows its form again: 422 for a refused photo."""
-        return self.status if self.retry_after else 422
+        return self.status if self.retry_after or self.status == EXPIRED else 422
 
 
 def translated(error: ImageRefused) -> str:
@@ -63,6 +67,8 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal(503, "busy", sentence, (error if isinstance(error, Busy) else Busy()).retry_after)
     if isinstance(error, HungUpError):
         return Refusal(400, "hung_up", _("The connection was closed before the photo was decoded."))
+    if isinstance(error, HandleExpired):
+        return Refusal(EXPIRED, "handle_expired", _("This search has expired. Send the photo again."))
     if isinstance(error, ConfidenceUnknown):
         return Refusal(400, "unknown", _("Confidence has not been learned here."))
     if isinstance(error, DatabaseFailure):

@@ -1,14 +1,16 @@
 """The searches of the shop's pages, within the products that a visitor may see (``visibility``).
 
-Entry functions: ``similar_items``, ``search_by_photo`` and ``search_by_words``. Every interface, the API too, asks
-``visible`` for the products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
+Entry functions: ``similar_items``, ``search_by_photo``, ``search_by_handle`` and ``search_by_words``. Every interface,
+the API too, asks ``visible`` for the products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from django.db import Error, connections, router, transaction
@@ -24,6 +26,7 @@ from ..search import SearchResults
 from ..search.candidates import catalogue_model
 from ..search.confidence import Confidence
 from ..search.results import Ranking
+from .handles import read_handle
 from .visibility import rule_of, visible_within
 
 logger = logging.getLogger("django_visual_search")
@@ -93,16 +96,38 @@ def search_by_photo(
     ``within``: as for ``similar_items``. ``min_confidence``: by default ``MIN_CONFIDENCE``, once confidence was
     learned and there is no ``text``. The other arguments and errors: as for ``search.search_by_image``.
     """
-    field, model = get_field(label), named_model(label)
-    if model is None or not issubclass(model, field.product_model):
-        model = field.product_model
-    allowed = visible_within(model, request, within)
     started = time.perf_counter()
-    how: dict[str, Any] = {"limit": limit, "within": allowed, "crop": crop, "min_similarity": min_similarity}
-    how["text"] = text
-    if min_confidence is None and text is None and Confidence(field):
-        min_confidence = conf.MIN_CONFIDENCE
-    results = search.search_by_image(photo, label, min_confidence=min_confidence, **how)
+    how: dict[str, Any] = {"limit": limit, "within": _allowed(label, request, within), "text": text}
+    how |= {"min_similarity": min_similarity, "min_confidence": _confident(label, text, min_confidence)}
+    results = search.search_by_image(photo, label, crop=crop, **how)
+    _log(results, started, request)
+    return results
+
+
+def search_by_handle(
+    handle: str,
+    label: str,
+    request: HttpRequest | None = None,
+    *,
+    limit: int = 24,
+    within: Any = None,
+    text: str | None = None,
+    min_similarity: float | None = None,
+    min_confidence: float | None = None,
+    options: Sequence[str] = (),
+) -> SearchResults:
+    """Return visible products that look like a photo that was searched by before: ``handles.handle_of`` its results.
+
+    Nothing is decoded or embedded, so it needs no ``photo_slot``. ``options``: what else makes this another search than
+    the photo's first, such as a filter of ``within``: the same options are the same search in the log and in feedback.
+    Raises HandleExpired for a handle that doesn't hold. The other arguments and errors: as for ``search_by_photo``.
+    """
+    started = time.perf_counter()
+    query = read_handle(handle, get_field(label), request)
+    how: dict[str, Any] = {"limit": limit, "within": _allowed(label, request, within), "text": text}
+    how |= {"min_similarity": min_similarity, "min_confidence": _confident(label, text, min_confidence)}
+    results = search.search_by_queries(query.queries, label, **how)
+    results.ranking = replace(results.ranking, search=query.search_id(*([text] if text else []), *options))
     _log(results, started, request)
     return results
 
@@ -120,14 +145,26 @@ def search_by_words(
 
     ``within``: as for ``similar_items``. The other arguments and errors: as for ``search.search_by_text``.
     """
-    field, model = get_field(label), named_model(label)
-    if model is None or not issubclass(model, field.product_model):
-        model = field.product_model
-    allowed = visible_within(model, request, within)
     started = time.perf_counter()
+    allowed = _allowed(label, request, within)
     results = search.search_by_text(text, label, limit=limit, within=allowed, min_similarity=min_similarity)
     _log(results, started, request)
     return results
+
+
+def _allowed(label: str, request: HttpRequest | None, within: Any) -> Any:
+    """Return the visible products of the label's model that are in ``within``."""
+    field, model = get_field(label), named_model(label)
+    if model is None or not issubclass(model, field.product_model):
+        model = field.product_model
+    return visible_within(model, request, within)
+
+
+def _confident(label: str, text: str | None, min_confidence: float | None) -> float | None:
+    """Return the least confidence of a photo's hits: that of the setting where none is asked for."""
+    if min_confidence is None and text is None and Confidence(get_field(label)):
+        return conf.MIN_CONFIDENCE  # type: ignore[no-any-return]
+    return min_confidence
 
 
 def _nothing(label: str = "", query_id: str = "") -> SearchResults:

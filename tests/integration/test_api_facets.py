@@ -5,8 +5,8 @@ from django.core.cache import cache
 from django.core.exceptions import FieldDoesNotExist
 
 from django_visual_search import search
-from django_visual_search.api.facets import count_facets
 from django_visual_search.fields.registry import get_field
+from django_visual_search.storefront.facets import count_facets
 
 from ..shop_api import FIELD, make_articles, make_products, photo, search_by_photo
 from ..testshop.models import Article, Category, Product, Tag
