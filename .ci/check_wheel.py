@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 PACKAGE = "django_visual_search"
+LANGUAGES = ("ar", "de", "zh-hans")
+"""Whose translations the wheel has, compiled."""
 ROOT = Path(__file__).resolve().parent.parent
 
 STARTS = f"""
@@ -20,12 +22,16 @@ import django
 django.setup()
 import sys
 import {PACKAGE}
+from django.utils import translation
 from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
 from {PACKAGE} import search, fields, indexes, tasks
 assert "site-packages" in {PACKAGE}.__file__, {PACKAGE}.__file__
 assert MigrationLoader(None).graph.leaf_nodes("{PACKAGE}")
 call_command("makemigrations", "{PACKAGE}", check=True, dry_run=True, verbosity=0, skip_checks=True)
+for language in {LANGUAGES}:
+    with translation.override(language):
+        assert translation.gettext("Search by photo") != "Search by photo", language
 assert "tensorflow" not in sys.modules
 """
 

@@ -142,6 +142,14 @@ class RunProgress:
             return None
         return timedelta(seconds=round(max(0, self.run.total - self.processed) / self.rate))
 
+    @property
+    def clock(self) -> str | None:
+        """The time left as hours, minutes and seconds: ``str(timedelta)`` has words for days."""
+        if self.left is None:
+            return None
+        minutes, seconds = divmod(round(self.left.total_seconds()), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
 
 @dataclass(frozen=True)
 class FieldFigures:

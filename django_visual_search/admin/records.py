@@ -11,6 +11,7 @@ from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..fields.registry import get_field, named_model
@@ -98,7 +99,7 @@ class SearchLogAdmin(RecordAdmin):
 
     @admin.display(description=_("duration"), ordering="milliseconds")
     def duration(self, row: SearchLog) -> str:
-        return f"{row.milliseconds:.0f} ms"
+        return gettext("%(number)s ms") % {"number": rounded(row.milliseconds, 0)}
 
 
 @admin.register(Evidence)

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -114,7 +114,7 @@ class PhotoField(serializers.Field):
     """An uploaded file. ``images.load`` decides whether it is a picture."""
 
     default_error_messages = {
-        "required": _lazy("Send the photo as a file in the form field 'image', by multipart/form-data.")
+        "required": gettext_lazy("Send the photo as a file in the form field 'image', by multipart/form-data.")
     }
 
     def to_internal_value(self, data: Any) -> UploadedFile:
@@ -127,7 +127,7 @@ class PhotoField(serializers.Field):
 class DataURLField(serializers.Field):
     """``data:image/jpeg;base64,...``, as from a canvas (RFC 2397). The media type is ignored."""
 
-    default_error_messages = {"required": _lazy("Send the photo as a data URL, as 'image'.")}
+    default_error_messages = {"required": gettext_lazy("Send the photo as a data URL, as 'image'.")}
 
     def to_internal_value(self, data: Any) -> io.BytesIO:
         if isinstance(data, str):

@@ -26,17 +26,19 @@ class IndexingAttempt(models.Model):
     label = models.CharField(
         _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
     )
-    object_id = models.CharField(max_length=255, help_text=_("Primary key of the row that has the picture."))
-    key = models.TextField(help_text=_("Extractor key and image name of the vector to make."))
+    object_id = models.CharField(_("row"), max_length=255, help_text=_("Primary key of the row that has the picture."))
+    key = models.TextField(_("key"), help_text=_("Extractor key and image name of the vector to make."))
     token = models.UUIDField()
-    attempts = models.PositiveSmallIntegerField(default=1)
-    state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=1)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.RUNNING)
     code = models.CharField(_("reason"), max_length=64, blank=True, default="")
-    message = models.TextField(blank=True, default="")
+    message = models.TextField(_("message"), blank=True, default="")
     leased_until = models.DateTimeField()
-    updated_at = models.DateTimeField(auto_now=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     class Meta:
+        verbose_name = _("indexing attempt")
+        verbose_name_plural = _("indexing attempts")
         constraints = [models.UniqueConstraint(fields=["label", "object_id"], name="visual_search_one_attempt")]
         indexes = [models.Index(fields=["label", "state"], name="visual_search_attempt_state")]
 
@@ -65,6 +67,8 @@ class IndexingRun(models.Model):
 
     class Meta:
         default_permissions = ()  # staff see it on the dashboard
+        verbose_name = _("indexing run")
+        verbose_name_plural = _("indexing runs")
         constraints = [models.UniqueConstraint(fields=["label", "kind"], name="visual_search_one_run")]
 
     def __str__(self) -> str:
@@ -98,6 +102,10 @@ class Artifact(models.Model):
     data = models.BinaryField()
     created_at = models.DateTimeField(auto_now_add=True)
 
+    class Meta:
+        verbose_name = _("artifact")
+        verbose_name_plural = _("artifacts")
+
     def __str__(self) -> str:
         return self.name
 
@@ -130,6 +138,8 @@ class FindabilityFinding(models.Model):
 
     class Meta:
         default_permissions = ()  # staff see it on the report page
+        verbose_name = _("finding about a product")
+        verbose_name_plural = _("findings about products")
         constraints = [
             models.UniqueConstraint(fields=["label", "object_id", "reason"], name="visual_search_one_finding")
         ]

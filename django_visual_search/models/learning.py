@@ -20,17 +20,19 @@ class EmbeddingHead(models.Model):
         SERVING = "serving", _("serving")
         RETIRED = "retired", _("retired")
 
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(_("name"), max_length=100, unique=True)
     label = models.CharField(
         _("embedding field"), max_length=255, help_text=_("The embedding field, as app.Model.field.")
     )
-    method = models.CharField(max_length=16, choices=Method.choices, default=Method.HEAD)
-    state = models.CharField(max_length=16, choices=State.choices, default=State.CANDIDATE)
-    created_at = models.DateTimeField(auto_now_add=True)
-    extractor = models.CharField(max_length=100, help_text=_("Alias of the extractor that it was trained for."))
-    features_key = models.CharField(max_length=64, help_text=_("Key of the backbone's features."))
-    key = models.CharField(max_length=64, unique=True, help_text=_("Key of the space of its vectors."))
-    dimensions = models.PositiveIntegerField()
+    method = models.CharField(_("method"), max_length=16, choices=Method.choices, default=Method.HEAD)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.CANDIDATE)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    extractor = models.CharField(
+        _("extractor"), max_length=100, help_text=_("Alias of the extractor that it was trained for.")
+    )
+    features_key = models.CharField(_("features key"), max_length=64, help_text=_("Key of the backbone's features."))
+    key = models.CharField(_("key"), max_length=64, unique=True, help_text=_("Key of the space of its vectors."))
+    dimensions = models.PositiveIntegerField(_("dimensions"))
     data = models.BinaryField(help_text=_("Matrix and mean in NumPy's npy format."))
     sha256 = models.CharField(max_length=64)
     artifact = models.ForeignKey(
@@ -39,7 +41,10 @@ class EmbeddingHead(models.Model):
     backbone = models.JSONField(default=dict, blank=True, help_text=_("Input of the fine-tuned backbone."))
     summary = models.JSONField(default=dict, blank=True, help_text=_("Training data and settings."))
     baseline_key = models.CharField(
-        max_length=64, blank=True, help_text=_("Key of the space that served when it was measured.")
+        _("baseline key"),
+        max_length=64,
+        blank=True,
+        help_text=_("Key of the space that served when it was measured."),
     )
     metrics = models.JSONField(
         default=list,
@@ -53,6 +58,7 @@ class EmbeddingHead(models.Model):
     class Meta:
         ordering = ["-created_at"]
         verbose_name = _("learned head")
+        verbose_name_plural = _("learned heads")
 
     def __str__(self) -> str:
         return self.name
@@ -75,6 +81,7 @@ class TextHead(models.Model):
         ordering = ["-pk"]
         indexes = [models.Index(fields=["label", "space_key"], name="visual_search_text_head")]
         verbose_name = _("text head")
+        verbose_name_plural = _("text heads")
 
     def __str__(self) -> str:
         return f"{self.label}: {self.space_key}"
@@ -101,6 +108,8 @@ class ServingSpace(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        verbose_name = _("serving space")
+        verbose_name_plural = _("serving spaces")
 
     def __str__(self) -> str:
         return f"{self.label}: {self.head or self.extractor}"
@@ -120,6 +129,8 @@ class PictureFeatures(models.Model):
 
     class Meta:
         default_permissions = ()
+        verbose_name = _("features of a picture")
+        verbose_name_plural = _("features of pictures")
         constraints = [
             models.UniqueConstraint(fields=["label", "features_key", "object_id"], name="visual_search_one_features")
         ]

@@ -28,14 +28,15 @@ class Evidence(models.Model):
     The row for all queries sums those of its query products, and its photo searches.
     """
 
-    model = models.CharField(max_length=201, help_text=_("The product's model, app.model in lower case."))
-    query_id = models.CharField(max_length=255, blank=True)
-    object_id = models.CharField(max_length=255)
-    gain = models.FloatField(default=0)
-    exposure = models.FloatField(default=0)
-    as_of = models.DateTimeField()
+    model = models.CharField(_("model"), max_length=201, help_text=_("The product's model, app.model in lower case."))
+    query_id = models.CharField(_("query product"), max_length=255, blank=True)
+    object_id = models.CharField(_("product"), max_length=255)
+    gain = models.FloatField(_("gain"), default=0)
+    exposure = models.FloatField(_("exposure"), default=0)
+    as_of = models.DateTimeField(_("as of"))
 
     class Meta:
+        verbose_name = _("evidence")
         verbose_name_plural = _("evidence")
         constraints = [
             models.UniqueConstraint(fields=["model", "query_id", "object_id"], name="visual_search_one_evidence")
@@ -53,8 +54,8 @@ class RankingRule(models.Model):
         BOOST = "boost", _("boost")
         HIDE = "hide", _("hide")
 
-    kind = models.CharField(max_length=8, choices=Kind.choices)
-    content_type = models.ForeignKey(ContentType, models.CASCADE, related_name="+")
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    content_type = models.ForeignKey(ContentType, models.CASCADE, verbose_name=_("model"), related_name="+")
     object_id = models.CharField(_("product"), max_length=255, help_text=_("Primary key of the product."))
     product = GenericForeignKey("content_type", "object_id")
     query_id = models.CharField(
@@ -64,18 +65,25 @@ class RankingRule(models.Model):
         help_text=_("Primary key of the product whose similar items the rule changes; empty for every search."),
     )
     slot = models.PositiveSmallIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text=_("For a pin: its rank, 1 is the first.")
+        _("slot"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("For a pin: its rank, 1 is the first."),
     )
     factor = models.FloatField(
+        _("factor"),
         default=1.2,
         validators=[MinValueValidator(0.5), MaxValueValidator(2.0)],
         help_text=_("For a boost: how much nearer the product counts, 0.5 to 2; below 1 it counts as farther."),
     )
-    starts_at = models.DateTimeField(null=True, blank=True)
-    ends_at = models.DateTimeField(null=True, blank=True)
-    note = models.CharField(max_length=255, blank=True)
+    starts_at = models.DateTimeField(_("starts at"), null=True, blank=True)
+    ends_at = models.DateTimeField(_("ends at"), null=True, blank=True)
+    note = models.CharField(_("note"), max_length=255, blank=True)
 
     class Meta:
+        verbose_name = _("ranking rule")
+        verbose_name_plural = _("ranking rules")
         constraints = [
             # Without slot__isnull a pin without a slot would pass: a comparison with NULL is not false.
             models.CheckConstraint(

@@ -4,23 +4,31 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
 from .models import Brand, Category, Product
 
-ORDERS = {"": "Newest", "price": "Price, low to high", "-price": "Price, high to low", "name": "Name"}
+ORDERS = {
+    "": _("Newest"),
+    "price": _("Price, low to high"),
+    "-price": _("Price, high to low"),
+    "name": _("Name"),
+}
 
 
 class FilterForm(forms.Form):
     """Filters and order of the product list. An invalid field shows its error and filters nothing."""
 
-    q = forms.CharField(label="Name", required=False, max_length=100, widget=forms.TextInput({"type": "search"}))
+    q = forms.CharField(label=_("Name"), required=False, max_length=100, widget=forms.TextInput({"type": "search"}))
     category = forms.ModelChoiceField(
-        Category.objects, required=False, to_field_name="slug", empty_label="All categories"
+        Category.objects, label=_("Category"), required=False, to_field_name="slug", empty_label=_("All categories")
     )
-    brand = forms.ModelChoiceField(Brand.objects, required=False, to_field_name="slug", empty_label="All brands")
-    min_price = forms.DecimalField(label="Price from", required=False, min_value=0, max_digits=10, decimal_places=2)
-    max_price = forms.DecimalField(label="Price to", required=False, min_value=0, max_digits=10, decimal_places=2)
-    order = forms.ChoiceField(label="Sort by", required=False, choices=list(ORDERS.items()))
+    brand = forms.ModelChoiceField(
+        Brand.objects, label=_("Brand"), required=False, to_field_name="slug", empty_label=_("All brands")
+    )
+    min_price = forms.DecimalField(label=_("Price from"), required=False, min_value=0, max_digits=10, decimal_places=2)
+    max_price = forms.DecimalField(label=_("Price to"), required=False, min_value=0, max_digits=10, decimal_places=2)
+    order = forms.ChoiceField(label=_("Sort by"), required=False, choices=list(ORDERS.items()))
 
     def narrow(self, products: QuerySet[Product]) -> QuerySet[Product]:
         self.is_valid()
@@ -39,10 +47,10 @@ class FilterForm(forms.Form):
 class PhotoSearchForm(forms.Form):
     # A FileField, because django_visual_search.images decides what a picture is: it takes HEIC and AVIF too
     photo = forms.FileField(
-        label="Your photo",
+        label=_("Your photo"),
         widget=forms.ClearableFileInput({"accept": "image/*"}),
-        error_messages={"required": "Choose a photo first.", "empty": "The file is empty. Choose a picture."},
+        error_messages={"required": _("Choose a photo first."), "empty": _("The file is empty. Choose a picture.")},
     )
     category = forms.ModelChoiceField(
-        Category.objects, required=False, to_field_name="slug", empty_label="All categories"
+        Category.objects, label=_("Category"), required=False, to_field_name="slug", empty_label=_("All categories")
     )

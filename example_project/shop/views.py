@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
 from typing import Any, BinaryIO
 
 from django.contrib import messages
@@ -12,6 +11,7 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from django_visual_search import images, storefront
@@ -22,8 +22,6 @@ from .forms import FilterForm, PhotoSearchForm
 from .models import Product
 from .ordering import SoldOut, buy_one
 from .selectors import visible_products
-
-logger = logging.getLogger(__name__)
 
 PAGE = 24
 PREVIEW = images.ImageOptions(trim=False, fit="center-crop")
@@ -51,9 +49,12 @@ def buy(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         order = buy_one(product, request)
     except SoldOut:
-        messages.error(request, f"{product.name} is sold out.")
+        messages.error(request, _("%(product)s is sold out.") % {"product": product.name})
     else:
-        messages.success(request, f"Thank you. {product.name} is yours: {order}.")
+        messages.success(
+            request,
+            _("Thank you. %(product)s is yours: order %(number)s.") % {"product": product.name, "number": order.pk},
+        )
     return redirect(product)
 
 
@@ -71,18 +72,13 @@ def photo_search(request: HttpRequest) -> HttpResponse:
         with photo_slot():
             results = storefront.search_by_photo(photo, "shop.Product", request, limit=PAGE, within=within)
             preview = _preview(photo)
-    except images.ImageRefused as refused:
-        form.add_error("photo", str(refused))
-        return _photo_page(request, form, status=422)
-    except Busy as busy:
-        form.add_error(None, str(busy))
-        response = _photo_page(request, form, status=503)
-        response["Retry-After"] = str(busy.retry_after)
+    except (images.ImageRefused, Busy, ExtractorUnavailable) as error:
+        refusal = storefront.refusal_of(error)
+        form.add_error("photo" if isinstance(error, images.ImageRefused) else None, refusal.sentence)
+        response = _photo_page(request, form, status=refusal.page_status)
+        if refusal.retry_after:
+            response["Retry-After"] = str(refusal.retry_after)
         return response
-    except ExtractorUnavailable:
-        logger.exception("The photo search has no extractor")
-        form.add_error(None, "Photo search is not available right now. Please come back later.")
-        return _photo_page(request, form, status=503)
     return _photo_page(request, form, results=results, preview=preview)
 
 

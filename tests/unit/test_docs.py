@@ -38,6 +38,7 @@ MIXINS = {mixin.__name__: mixin for mixin in (VisualSearchAdminMixin, VisualSear
 
 NOT_OURS = {
     *("ATOMIC_REQUESTS", "CONN_MAX_AGE", "CSRF_TRUSTED_ORIGINS", "DEBUG", "DISABLE_SERVER_SIDE_CURSORS", "DIRS"),
+    *("LANGUAGE_CODE", "LOCALE_PATHS"),
     *("INSTALLED_APPS", "NUM_PROXIES", "REMOTE_ADDR", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SILENCED_SYSTEM_CHECKS"),
     *("SECURE_PROXY_SSL_HEADER", "USE_X_FORWARDED_HOST", "VISUAL_SEARCH"),
 }
@@ -161,7 +162,7 @@ def test_permissions_exist():
 
 
 def test_every_page_is_reachable():
-    listed = re.findall(r"^([\w-]+(?:/[\w-]+)?)$", (docs.FOLDER / "index.md").read_text(), re.MULTILINE)
+    listed = re.findall(r"^([\w.-]+(?:/[\w-]+)?)$", (docs.FOLDER / "index.md").read_text(), re.MULTILINE)
     pages = {page.relative_to(docs.FOLDER).with_suffix("").as_posix() for page in docs.PAGES[1:]}
     assert {*listed, "index"} == pages
 

@@ -51,7 +51,7 @@ IMPORTS = {
         *("search_by_image", "search_by_text", "search_objects", "similar_to"),
     ],
     "django_visual_search.storefront": [
-        *("search_by_photo", "search_by_words", "similar_items", "visible_within"),
+        *("refusal_of", "search_by_photo", "search_by_words", "similar_items", "visible_within"),
     ],
     "django_visual_search.tasks": ["aggregate", "check_findability", "embed", "sweep"],
     "django_visual_search.urls": ["app_name", "urlpatterns"],
