@@ -61,6 +61,7 @@ def fill(items: list[Item]) -> int:
             price=item.price,
             stock=item.stock,
             description=item.description,
+            colour=item.design.colour,
             image=_files(item)[0],
         )
         for item in new

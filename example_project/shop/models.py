@@ -43,6 +43,7 @@ class Product(models.Model):
     brand = models.ForeignKey(Brand, models.PROTECT, related_name="products")
     price = models.DecimalField(max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
     stock = models.PositiveIntegerField(default=0)
+    colour = models.CharField(max_length=40, blank=True)
     description = models.TextField(blank=True)
     image = models.ImageField(upload_to="products", max_length=200, blank=True)
     is_published = models.BooleanField("published", default=True)

@@ -1,10 +1,13 @@
-"""What the demo shop finds as it is shipped: kinds and colours among similar items."""
+"""What the demo shop finds as it is shipped: kinds and colours among similar items, photos, and what is no photo."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ..example import demo_shop  # noqa: F401
+
+GROCERY = Path(__file__).resolve().parents[3] / "shared" / "data" / "grocery"
 
 SIMILAR = """
 import json
@@ -23,6 +26,41 @@ flat = [same for row in kinds for same in row]
 print(json.dumps([sum(flat) / len(flat), sum(not any(row) for row in kinds), sum(shared) / len(shared)]))
 """
 
+PHOTOS = """
+import json
+from django_visual_search.storefront import search_by_photo
+from example_project.shop.models import ProductImage
+right, kept, same, called, other = 0, 0, 0, 0, 0
+for image in ProductImage.objects.order_by("pk"):
+    with image.image.open() as photo:
+        hits = search_by_photo(photo, "shop.Product", limit=3, min_confidence=0.0)
+    called += len(hits.same_products)
+    other += sum(hit.product.pk != image.product_id for hit in hits.same_products)
+    if hits[0].product.pk == image.product_id:
+        right += 1
+        kept += hits[0].confidence >= 0.5
+        same += hits[0].is_same_product
+print(json.dumps([ProductImage.objects.count(), right, kept, same, called, other]))
+"""
+
+OTHERS = """
+import io, json
+from PIL import Image
+from django_visual_search.learning.confidence import draw_strangers
+from django_visual_search.storefront import search_by_photo
+pictures = {f"blank {colour}": Image.new("RGB", (640, 480), colour) for colour in ("white", "black", "grey", "beige")}
+pictures |= {f"drawn {i}": picture.resize((500, 700)) for i, picture in enumerate(draw_strangers(36, seed=4321))}
+files = {}
+for name, picture in pictures.items():
+    files[name] = io.BytesIO()
+    picture.save(files[name], "JPEG", quality=85)
+    files[name].seek(0)
+for path in %s:
+    files[path] = open(path, "rb")
+found = {name: len(search_by_photo(file, "shop.Product", limit=3)) for name, file in files.items()}
+print(json.dumps([len(found), [name for name, hits in found.items() if hits]]))
+"""
+
 
 @pytest.fixture(scope="module")
 def told(demo_shop):  # noqa: F811
@@ -34,3 +72,20 @@ def test_similar_items_are_of_the_same_kind_and_of_its_colours(told):
     assert kind >= 0.93
     assert without <= 1
     assert colour >= 0.15  # within a kind, at most about 0.25 is possible
+
+
+def test_photos_find_their_product_and_say_so(told):
+    photos, right, kept, same, called, other = told(PHOTOS)
+    assert photos == 160
+    assert right >= 0.85 * photos
+    assert kept >= 0.90 * right
+    assert same >= 0.6 * right
+    assert other <= 0.1 * called
+
+
+def test_what_the_shop_does_not_sell_finds_nothing(told):
+    """The page's default: blank walls, pages of print, noise; and where these are here, photos of fruit."""
+    fruit = sorted(map(str, GROCERY.glob("val/Fruit/**/*.jpg")))[::5]
+    count, answered = told(OTHERS % fruit)
+    assert count == 40 + len(fruit)
+    assert answered == []

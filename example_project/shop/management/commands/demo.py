@@ -13,7 +13,10 @@ from django.db import connection, transaction
 from PIL import Image
 
 from django_visual_search import search
-from django_visual_search.models import TextHead
+from django_visual_search.fields.registry import get_field
+from django_visual_search.models import EmbeddingHead, TextHead
+from django_visual_search.spaces.heads import key_of_space
+from django_visual_search.spaces.serving import serving
 from example_project.shop import filling
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import Drawing, Shot, write_all
@@ -21,6 +24,7 @@ from example_project.shop.selectors import visible_products
 
 QUERIES = {"SNE-010": "table", "TEA-004": "table", "BAC-019": "room"}
 """SKUs of the products to photograph, each with the scene of its photo; none of these photos is in the shop."""
+FIELD, HEAD = "shop.Product.embedding", "demo"
 SHEET = "demo-results.png"
 HITS = 6
 LOCK = 20_240_613
@@ -28,7 +32,10 @@ LOCK = 20_240_613
 
 
 class Command(BaseCommand):
-    help = "Draw a catalogue, embed it, and search it by three photos. A second run only repeats the searches."
+    help = (
+        "Draw a catalogue, learn a head from it, embed it, and search it by three photos. A second run only repeats "
+        "the searches."
+    )
 
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
@@ -44,6 +51,7 @@ class Command(BaseCommand):
             filling.fill_orders()
         if settings.CELERY_TASK_ALWAYS_EAGER:
             self.stdout.write("No CELERY_BROKER_URL: tasks run inline, after commit; no worker is needed.")
+        self._learn()
         call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)
         self._learn_words()
         found = self._search(photos)
@@ -73,9 +81,25 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {count} drawn")
 
     def _learn_words(self) -> None:
-        """Learn what the products' names look like, for searches by text, once."""
-        if not TextHead.objects.exists():
-            call_command("train_embedding", "shop.Product.embedding", text=True, stdout=self.stdout, stderr=self.stderr)
+        """Learn what the products' names look like in the space that serves, for searches by text, once."""
+        field = get_field(FIELD)
+        space = key_of_space(field, serving(field).wanted)
+        if not TextHead.objects.filter(label=FIELD, space_key=space).exists():
+            call_command("train_embedding", FIELD, text=True, stdout=self.stdout, stderr=self.stderr)
+
+    def _learn(self) -> None:
+        """Learn a head from the products' categories and colours, once, and let it serve if it is better.
+
+        Before there are vectors, which would have to be moved.
+        """
+        if EmbeddingHead.objects.filter(label=FIELD).exists():
+            return
+        say: dict[str, Any] = {"stdout": self.stdout, "stderr": self.stderr}
+        call_command("train_embedding", FIELD, labels="category,colour", name=HEAD, **say)
+        try:
+            call_command("switch_embedding", HEAD, sync=True, **say)
+        except CommandError as refused:  # the shop works without it
+            self.stderr.write(str(refused))
 
     def _search(self, photos: dict[str, Path]) -> int:
         """Print and paint the hits; return how many photos found their product at the first rank."""
@@ -83,7 +107,7 @@ class Command(BaseCommand):
         shown = visible_products().select_related("brand", "category")
         for sku, file in photos.items():
             with file.open("rb") as photo:
-                results = search.search_by_image(photo, "shop.Product.embedding", limit=HITS, within=shown)
+                results = search.search_by_image(photo, FIELD, limit=HITS, within=shown)
             if not results:
                 raise CommandError("The search found nothing: the catalogue has no embeddings.")
             self.stdout.write(f"\nPhoto of {sku} ({file.name}), {'exact' if results.exact else 'approximate'} search:")
