@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import time
 
 from celery import shared_task
 from celery.signals import worker_process_shutdown
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
 from django.db import router
 
 from . import feedback, findability, indexing
@@ -17,6 +20,7 @@ from .decoding.pool import close_pool
 from .extractors import ExtractorUnavailable
 from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
+from .spaces.serving import forget_serving
 
 logger = logging.getLogger("django_visual_search")
 
@@ -75,6 +79,21 @@ def check_findability(label: str) -> None:
         return
     found = findability.check(get_field(label))
     logger.info("visual search: %s: %d products checked", label, found.products)
+
+
+@shared_task(name="django_visual_search.move_vectors", ignore_result=True)
+def move_vectors(label: str, seconds: float = 0.0) -> None:
+    """Move a field's vectors to the space that is to serve, ``seconds`` from now, and end the switch.
+
+    The other workers and the sweep share the work; where this ends early, the sweep goes on with it.
+    """
+    field = get_field(label)
+    if seconds > 0:
+        time.sleep(seconds + 0.1)  # until every process searches both spaces
+    forget_serving()
+    with contextlib.suppress(CommandError):  # pictures without a vector: the page names them
+        call_command("reindex_embeddings", label, sync=True, stdout=io.StringIO(), stderr=io.StringIO())
+    indexing.end_switch(field)
 
 
 def _log(label: str, outcome: indexing.Outcome) -> None:

@@ -2,12 +2,21 @@
 
 Entry: ``VisualSearchAdminMixin`` (``mixin``) adds a status column and filter (``status``), two actions (``attempts``),
 the nearest neighbours (``hits``) and a search by photo (``photo_page``) to the shop's ModelAdmin. Pages: the dashboard
-(``dashboard``, ``ann_index``) and the findability report (``findability``). Tables: ``attempts``, ``rules`` and
-``records``.
+(``dashboard``, ``ann_index``) and the findability report (``findability``). Tables: ``attempts``, ``rules``
+(with ``rule_form`` and ``rule_preview``), ``heads`` and ``records``.
 """
 
-from . import attempts, dashboard, findability, records, rules
+from . import attempts, dashboard, findability, heads, records, rules
 from .mixin import VisualSearchAdminMixin
 from .photo_page import StaffPhotoForm
 
-__all__ = ["StaffPhotoForm", "VisualSearchAdminMixin", "attempts", "dashboard", "findability", "records", "rules"]
+__all__ = [
+    "StaffPhotoForm",
+    "VisualSearchAdminMixin",
+    "attempts",
+    "dashboard",
+    "findability",
+    "heads",
+    "records",
+    "rules",
+]

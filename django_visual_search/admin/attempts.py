@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import partial
 from typing import Any
 
@@ -16,9 +17,11 @@ from celery import current_app
 from django.contrib import admin, messages
 from django.db import connections, router, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -34,6 +37,7 @@ from ..indexing.status import picture_states
 from ..models import IndexingAttempt
 from ..tasks import embed
 from .base import RecordAdmin
+from .batches import MOST_LISTED, batch_page, batch_url, keep_batch, outcome_of
 from .products import ProductKey, primary_key
 
 MARKED_TOGETHER = 500
@@ -49,6 +53,8 @@ class Resent:
     pictures: int = 0
     sent: int = 0
     refused_by_broker: bool = False
+    keys: dict[str, list[str]] = dataclass_field(default_factory=dict)
+    """Primary keys by the field's label, of the first ``batches.MOST_LISTED`` pictures."""
 
 
 def embed_again(groups: Iterable[tuple[EmbeddingField, list[Any]]], *, most: int = MOST_SENT) -> Resent:
@@ -61,9 +67,12 @@ def embed_again(groups: Iterable[tuple[EmbeddingField, list[Any]]], *, most: int
     for field, keys in groups:
         for batch in batched(keys, MARKED_TOGETHER):
             mark_stale(field, batch)
+        room = max(MOST_LISTED - result.pictures, 0)
         result.pictures += len(keys)
-        first = [str(key) for key in keys[: max(most - result.sent, 0)]]
         using = router.db_for_write(field.model)
+        listed = result.keys.setdefault(field.label, [])
+        listed += [key_text(field.target_model, key, using) for key in keys[:room]]
+        first = [str(key) for key in keys[: max(most - result.sent, 0)]]
         if connections[using].in_atomic_block:
             transaction.on_commit(partial(_send, field, first), using=using, robust=True)
             result.sent += len(first)
@@ -84,12 +93,15 @@ def _send(field: EmbeddingField, keys: list[str]) -> int:
     return sent
 
 
-def show_resent(request: HttpRequest, result: Resent) -> None:
-    """Show the result as a message of the admin."""
+def show_resent(request: HttpRequest, result: Resent, admin_name: str = "admin") -> None:
+    """Show the result as a message of the admin, with a link to the page that follows the pictures."""
+    batch = keep_batch({label: keys for label, keys in result.keys.items() if keys}, result.pictures)
+    more = ""
     if current_app.conf.task_always_eager:
+        more = outcome_of(batch).in_words()
         text = ngettext(
-            "%(count)d picture was processed right away; its status shows the result.",
-            "%(count)d pictures were processed right away; their status shows the result.",
+            "%(count)d picture was processed right away.",
+            "%(count)d pictures were processed right away.",
             result.sent,
         )
     else:
@@ -109,7 +121,12 @@ def show_resent(request: HttpRequest, result: Resent) -> None:
         )
         sentences.append(text % {"count": left, "seconds": conf.SWEEP_SECONDS})
     level = messages.WARNING if result.refused_by_broker else messages.SUCCESS
-    messages.add_message(request, level, " ".join(sentences), fail_silently=True)
+    if more:
+        sentences.append(f"{capfirst(more)}.")
+    text, url = " ".join(sentences), batch_url(admin_name, batch)
+    if url:
+        text = format_html('{} <a href="{}">{}</a>', text, url, _("See what became of them"))
+    messages.add_message(request, level, text, fail_silently=True)
 
 
 KEY_ATTRIBUTE = "_visual_search_key"
@@ -128,6 +145,14 @@ class IndexingAttemptAdmin(RecordAdmin):
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may retry pictures: whoever may change attempts."""
         return bool(request.user.has_perm("django_visual_search.change_indexingattempt"))
+
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(self.batch_view)
+        return [path("batch/<int:pk>/", page, name="django_visual_search_indexingattempt_batch"), *super().get_urls()]
+
+    def batch_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return the page that follows the pictures of one action."""
+        return batch_page(self, request, pk)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         # A running attempt needs nobody's attention.
@@ -159,7 +184,7 @@ class IndexingAttemptAdmin(RecordAdmin):
             for field, attempts in by_field.items()
         )
         if result.pictures:
-            show_resent(request, result)
+            show_resent(request, result, self.admin_site.name)
         if gone := len(rows) - sum(map(len, by_field.values())):
             text = ngettext(
                 "%(count)d picture is of an embedding field that no longer exists.",

@@ -1,12 +1,15 @@
 """Base classes of our pages and tables: read-only admins, pages in place of a list, rows that name products.
 
-Also what several pages share: who may view products, and counts that are cached where they take long.
+Also what several pages share: the progress of a run, names and numbers, and counts that are cached where they take
+long.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import django
@@ -15,8 +18,13 @@ from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 
+from ..fields import EmbeddingField
+from ..models import IndexingRun
 from ..storefront.cards import title_of
 from .products import ProductKey, load_products, product_cell
 
@@ -130,6 +138,65 @@ class RecordAdmin(ReadOnlyAdmin, ProductRowsAdmin):
 
     list_per_page = 50
     show_full_result_count = False
+
+
+RELOAD_SECONDS = 5
+"""Interval at which a page reloads while what it shows goes on."""
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Progress of a run in IndexingRun, as of its last report."""
+
+    run: IndexingRun
+
+    @property
+    def processed(self) -> int:
+        return self.run.done + self.run.failed
+
+    @property
+    def percent(self) -> int | None:
+        """None where the pictures were not counted."""
+        return min(100, 100 * self.processed // self.run.total) if self.run.total else None
+
+    @property
+    def seconds(self) -> float:
+        return max((self.run.updated_at - self.run.started_at).total_seconds(), 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second since the start."""
+        return self.processed / self.seconds if self.seconds else 0.0
+
+    @property
+    def left(self) -> timedelta | None:
+        """Time to the end at this rate, or None."""
+        if self.run.total is None or not self.rate:
+            return None
+        return timedelta(seconds=round(max(0, self.run.total - self.processed) / self.rate))
+
+    @property
+    def clock(self) -> str | None:
+        """The time left as hours, minutes and seconds: ``str(timedelta)`` has words for days."""
+        if self.left is None:
+            return None
+        minutes, seconds = divmod(round(self.left.total_seconds()), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def field_name(field: EmbeddingField) -> str:
+    """Return an embedding field in words: its products, and by which pictures where those are not the products' own."""
+    products = capfirst(field.product_model._meta.verbose_name_plural)
+    if field.product is None and field.link is None:
+        return str(products)
+    return _("%(products)s, by %(pictures)s") % {
+        "products": products,
+        "pictures": field.target_model._meta.verbose_name_plural,
+    }
+
+
+def rounded(number: float | None, places: int) -> str:
+    return "" if number is None else number_format(round(number, places), places)
 
 
 SLOW_SECONDS = 0.5

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -16,11 +15,12 @@ from urllib.parse import urlencode
 from celery import current_app
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import Count
 from django.db.models.functions import TruncDate
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -29,35 +29,35 @@ from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields
 from ..indexing.status import NO_PICTURE, State, picture_states
-from ..models import Dashboard, Feedback, IndexingAttempt, IndexingRun
+from ..models import Dashboard, EmbeddingHead, Feedback, IndexingAttempt, IndexingRun, ServingSpace
 from ..spaces.heads import wanted_extractor, wanted_extractor_key
 from .ann_index import AnnFacts, ann_facts
-from .base import PageAdmin, cached_if_slow
+from .base import RELOAD_SECONDS, PageAdmin, RunProgress, cached_if_slow, field_name
+from .heads import better_heads, serves
 from .mixin import VisualSearchAdminMixin
+from .usage import BAR, DAYS, HEIGHT, STEP, PlotBar, bars_of, usage_context, usage_csv
 
-RELOAD_SECONDS = 5
-"""Interval at which the page reloads while a reindex runs."""
 ATTEMPT_STATES = {State.REFUSED, State.QUARANTINED}
 """States of IndexingAttempt too, whose list shows the pictures with the reasons."""
-DAYS = 30
-STEP, BAR, HEIGHT = 10, 7, 44
-"""Width of a day and of its bar, and height of the tallest bar, in the SVG's own units."""
-LEAST_HEIGHT = 1.5
-"""Height of a bar for one event among thousands, which must be visible."""
 
 
 @admin.register(Dashboard)
 class DashboardAdmin(PageAdmin):
     page_template = "visual_search/admin/dashboard.html"
 
-    def get_page_context(self, request: HttpRequest) -> dict[str, Any]:
+    def get_page_context(self, request: HttpRequest) -> dict[str, Any] | HttpResponse:
+        if request.GET.get("format") == "csv":
+            return usage_csv()
         figures = [field_figures(field) for field in embedding_fields()]
         is_running = any(one.command is not None and one.command.run.is_running for one in figures)
         return {
             "title": _("Visual search dashboard"),
             "here": _("Dashboard"),
             "fields": [(one, self._states(request, one)) for one in figures],
+            "waiting": self._waiting_heads(request, figures),
+            "switches": self._switches(request),
             "plot": feedback_plot(),
+            **usage_context([one.field for one in figures if not one.problem]),
             "inline": current_app.conf.task_always_eager,
             "searches": self._searches(request),
             "reload_seconds": RELOAD_SECONDS if is_running else None,
@@ -73,6 +73,24 @@ class DashboardAdmin(PageAdmin):
             rows.append({"state": state, "count": count, "x": x, "width": width, "url": url})
             x += width
         return rows
+
+    def _waiting_heads(self, request: HttpRequest, figures: list[FieldFigures]) -> list[tuple[str, str, str]]:
+        """Return (field, head, URL) of the heads that wait to serve, by the rule of ``switch_embedding``."""
+        if not self._may_see(request, EmbeddingHead):
+            return []
+        heads = better_heads(one.field for one in figures if not one.problem)
+        url = f"{self.admin_site.name}:django_visual_search_embeddinghead_change"
+        names = {one.field.label: one.name for one in figures}
+        return [(names[label], head.name, reverse(url, args=[quote(head.pk)])) for label, head in heads.items()]
+
+    def _switches(self, request: HttpRequest) -> list[tuple[str, str, str]]:
+        """Return (field, what is to serve, URL of the progress) of the switches that go on."""
+        if not self._may_see(request, EmbeddingHead):
+            return []
+        labels = ServingSpace.objects.filter(finished_at=None).values_list("label", flat=True)
+        now = [serves(field) for field in embedding_fields() if field.label in set(labels)]
+        url = f"{self.admin_site.name}:django_visual_search_embeddinghead_switching"
+        return [(field_name(one.field), one.name, reverse(url, args=[one.field.label])) for one in now]
 
     def _list_url(self, request: HttpRequest, field: EmbeddingField, state: State) -> str:
         """Return the URL of the pictures, or their products, in this state; empty where the user may not see them."""
@@ -112,46 +130,6 @@ class DashboardAdmin(PageAdmin):
 
 
 @dataclass(frozen=True)
-class RunProgress:
-    """Progress of a run in IndexingRun, as of its last report."""
-
-    run: IndexingRun
-
-    @property
-    def processed(self) -> int:
-        return self.run.done + self.run.failed
-
-    @property
-    def percent(self) -> int | None:
-        """None where the pictures were not counted."""
-        return min(100, 100 * self.processed // self.run.total) if self.run.total else None
-
-    @property
-    def seconds(self) -> float:
-        return max((self.run.updated_at - self.run.started_at).total_seconds(), 0.0)
-
-    @property
-    def rate(self) -> float:
-        """Pictures a second since the start."""
-        return self.processed / self.seconds if self.seconds else 0.0
-
-    @property
-    def left(self) -> timedelta | None:
-        """Time to the end at this rate, or None."""
-        if self.run.total is None or not self.rate:
-            return None
-        return timedelta(seconds=round(max(0, self.run.total - self.processed) / self.rate))
-
-    @property
-    def clock(self) -> str | None:
-        """The time left as hours, minutes and seconds: ``str(timedelta)`` has words for days."""
-        if self.left is None:
-            return None
-        minutes, seconds = divmod(round(self.left.total_seconds()), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-
-
-@dataclass(frozen=True)
 class FieldFigures:
     field: EmbeddingField
     counts: dict[str, int]
@@ -164,6 +142,11 @@ class FieldFigures:
     ann: AnnFacts | None
     sweep: RunProgress | None
     command: RunProgress | None
+
+    @property
+    def name(self) -> str:
+        """The field in words."""
+        return field_name(self.field)
 
     @property
     def total(self) -> int:
@@ -222,15 +205,6 @@ def _count_states(field: EmbeddingField) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class PlotBar:
-    day: datetime.date
-    count: int
-    x: int
-    y: float
-    height: float
-
-
-@dataclass(frozen=True)
 class PlotRow:
     """One kind of event. ``share``: events per impression in percent, or None."""
 
@@ -285,9 +259,5 @@ def _count_events(first: datetime.date, last: datetime.date) -> dict[tuple[str, 
 
 def _row(kind: str, label: Any, counts: list[tuple[datetime.date, int]], shown: int) -> PlotRow:
     total, most = sum(count for _, count in counts), max(count for _, count in counts)
-    bars = []
-    for n, (day, count) in enumerate(counts):
-        height = max(LEAST_HEIGHT, round(HEIGHT * count / most, 1)) if count else 0.0
-        bars.append(PlotBar(day, count, n * STEP + (STEP - BAR) // 2, round(HEIGHT - height, 1), height))
     share = 100 * total / shown if shown and kind != Feedback.Kind.IMPRESSION else None
-    return PlotRow(kind, label, total, most, share, bars)
+    return PlotRow(kind, label, total, most, share, bars_of(counts))

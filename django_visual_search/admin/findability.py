@@ -16,12 +16,15 @@ from celery import current_app
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from ..fields.registry import fields_of_product, get_field
@@ -35,12 +38,13 @@ from ..findability import (
     unfindable_products,
 )
 from ..findability.report import Unfindable
-from ..indexing.publishing import enqueue
+from ..indexing.publishing import in_background
 from ..models import Findability
 from ..storefront.cards import thumbnail_of
+from ..storefront.merchandising import rule_links
 from ..tasks import check_findability
-from .base import PageAdmin, cached_if_slow
-from .dashboard import RELOAD_SECONDS, RunProgress
+from .base import RELOAD_SECONDS, PageAdmin, RunProgress, cached_if_slow, field_name
+from .hits import change_url, may_add_rules
 from .products import CELL_THUMBNAIL_SIDE, load_products, may_view, product_cell
 
 PER_PAGE = 25
@@ -64,7 +68,9 @@ class FindabilityAdmin(PageAdmin):
         return {
             "title": _("Products that can't be found"),
             "here": _("Findability report"),
-            "models": [(m._meta.label, _query_string(model=m._meta.label), m is model) for m in models],
+            "models": [
+                (capfirst(m._meta.verbose_name_plural), _query_string(model=m._meta.label), m is model) for m in models
+            ],
             **(self._model_context(request, model) if model is not None else {}),
         }
 
@@ -96,18 +102,19 @@ class FindabilityAdmin(PageAdmin):
             "shown": printed(self.admin_site, request, model, page),
             "checks": checks,
             "may_check": self.has_check_permission(request),
-            "inline": current_app.conf.task_always_eager,
             "reload_seconds": RELOAD_SECONDS
             if any((check is not None and check.run.is_running) or _awaited(request, check) for _l, check, _o in checks)
             else None,
         }
 
     def _checks(self, model: type[Model]) -> list[tuple[str, RunProgress | None, bool]]:
-        """Return each field with its last check, and whether that was of other vectors."""
+        """Return each field, in words, with its last check, and whether that was of other vectors."""
         found: list[tuple[str, RunProgress | None, bool]] = []
         for field in fields_of_product(model):
             run = last_check(field)
-            found.append((field.label, run and RunProgress(run), run is not None and check_is_outdated(field, run)))
+            found.append(
+                (field_name(field), run and RunProgress(run), run is not None and check_is_outdated(field, run))
+            )
         return found
 
     def _start(self, request: HttpRequest, model: type[Model]) -> HttpResponse:
@@ -116,12 +123,12 @@ class FindabilityAdmin(PageAdmin):
         labels = [field.label for field in fields_of_product(model)]
         requested = {}
         # Sent one after another, until the broker doesn't take one.
-        if current_app.conf.task_always_eager:
-            text, level = _("Tasks run inline here: run manage.py findability_report instead."), messages.WARNING
-        elif any(map(running, labels)):
+        if any(map(running, labels)):
             text, level = _("A check is already running."), messages.WARNING
-        elif all(enqueue(check_findability, label) for label in labels):
+        elif all(in_background(check_findability, label) for label in labels):
             text, level = _("The check begins as soon as a worker is free."), messages.SUCCESS
+            if current_app.conf.task_always_eager:
+                text = _("The check has begun, in this process: it ends early if the server is restarted.")
             requested = {"requested": int(time.time())}
         else:
             text, level = _("The message broker does not answer; nothing was started."), messages.ERROR
@@ -157,6 +164,8 @@ class PrintedRow:
     other: SafeString | str
     picture: str
     """URL of the picture that was checked, where the product's own is another; empty where it is unknown."""
+    fixes: list[tuple[str, str]]
+    """(label, URL) of what the user may do about it."""
 
 
 class UnfindableList:
@@ -190,9 +199,44 @@ def printed(site: AdminSite, request: HttpRequest, model: type[Model], page: Pag
             product_cell(site, products.get((model, row.product)), row.product),
             product_cell(site, products.get((model, row.other)), row.other) if row.other else "",
             _checked_picture(row),
+            _fixes(site, request, model, row, products),
         )
         for row in found
     ]
+
+
+PICTURE_REASONS = {Reason.NO_PICTURE, Reason.REFUSED, Reason.QUARANTINED, Reason.SIZE, Reason.DROWNED}
+"""Reasons that another picture removes."""
+
+
+def _fixes(
+    site: AdminSite, request: HttpRequest, model: type[Model], row: Unfindable, products: dict[Any, Model]
+) -> list[tuple[str, str]]:
+    """Return links to the fix: the product's picture in its form, or the pages that are left with one of two twins."""
+    product, other = products.get((model, row.product)), products.get((model, row.other))
+    model_admin: Any = site.get_model_admin(model) if site.is_registered(model) else None
+    if product is None or model_admin is None:
+        return []
+    found = []
+    if row.reason in PICTURE_REASONS and model_admin.has_change_permission(request, product):
+        label = _("Add a picture") if row.reason == Reason.NO_PICTURE else _("Replace the picture")
+        found.append((label, change_url(site, product) + _input_of(model, row)))
+    if row.reason == Reason.DUPLICATE and other is not None:
+        if may_add_rules(site, request):
+            links = rule_links(other, admin_name=site.name, back=request.get_full_path())
+            found += [(_("Hide the other one in searches"), url) for _label, url in links[-1:]]
+        if model_admin.has_delete_permission(request, other):
+            name = f"{site.name}:{model._meta.app_label}_{model._meta.model_name}_delete"
+            found.append((_("Merge: delete the other one"), reverse(name, args=[quote(other.pk)])))
+    return found
+
+
+def _input_of(model: type[Model], row: Unfindable) -> str:
+    """Return the fragment of the picture's input in the product's form; empty where another model has the picture."""
+    for field in fields_of_product(model):
+        if row.label in ("", field.label) and field.product is None and field.link is None:
+            return f"#id_{field.image_field.name}"
+    return ""
 
 
 def _checked_picture(row: Unfindable) -> str:

@@ -23,9 +23,11 @@ from django.utils.translation import gettext_lazy as _
 from .. import search
 from ..fields.registry import get_field
 from ..indexing.status import State, statuses
+from ..models import RankingRule
 from ..ranking.types import VISUAL
 from ..search import SearchHit, SearchResults
 from ..storefront.cards import picture_of, thumbnail_of, title_of
+from ..storefront.merchandising import rule_links
 from .status import badge
 
 REASONS: dict[str, Any] = {
@@ -52,13 +54,27 @@ class StaffHit:
     reasons: list[Any]
     details: list[tuple[str, Any]]
     links: list[tuple[Any, str]]
+    rules: list[tuple[str, str]]
+    """(label, URL) of the forms of a new rule about it; empty for whoever may not add rules."""
 
 
 def staff_hits(
-    model_admin: Any, request: HttpRequest, results: SearchResults, names: Iterable[str] = (), *, links: bool = False
+    model_admin: Any,
+    request: HttpRequest,
+    results: SearchResults,
+    names: Iterable[str] = (),
+    *,
+    links: bool = False,
+    query: Model | None = None,
 ) -> list[StaffHit]:
-    """Return a StaffHit for each hit. ``names``: as in ``list_display``; ``links``: whether to add the shop's links."""
+    """Return a StaffHit for each hit.
+
+    ``names``: as in ``list_display``; ``links``: whether to add the shop's links; ``query``: the product whose similar
+    items they are, for which new rules are, else they are for every search.
+    """
     names = list(names)
+    may_add = may_add_rules(model_admin.admin_site, request)
+    back = request.get_full_path() if request.method == "GET" else ""
     labels = [str(capfirst(label_for_field(name, model_admin.model, model_admin))) for name in names]
     return [
         _staff_hit(
@@ -67,13 +83,25 @@ def staff_hits(
             hit,
             [(label, _display(name, hit.product, model_admin)) for label, name in zip(labels, names, strict=True)],
             list(model_admin.visual_search_links(request, hit.product)) if links else [],
+            rule_links(hit.product, query, admin_name=model_admin.admin_site.name, back=back) if may_add else [],
         )
         for hit in results
     ]
 
 
+def may_add_rules(admin_site: Any, request: HttpRequest) -> bool:
+    """Return whether the user may add ranking rules in this admin."""
+    registered = admin_site.is_registered(RankingRule)
+    return registered and bool(admin_site.get_model_admin(RankingRule).has_add_permission(request))
+
+
 def _staff_hit(
-    model_admin: Any, label: str, hit: SearchHit, details: list[tuple[str, Any]], links: list[tuple[Any, str]]
+    model_admin: Any,
+    label: str,
+    hit: SearchHit,
+    details: list[tuple[str, Any]],
+    links: list[tuple[Any, str]],
+    rules: list[tuple[str, str]],
 ) -> StaffHit:
     return StaffHit(
         hit.rank,
@@ -82,10 +110,16 @@ def _staff_hit(
         title_of(hit.product),
         change_url(model_admin.admin_site, hit.product, model_admin.model),
         thumbnail_of(picture_of(get_field(label), hit.row)),
-        [REASONS.get(reason, reason) for reason in hit.reasons if reason != VISUAL],
+        reason_names(hit.reasons),
         details,
         links,
+        rules,
     )
+
+
+def reason_names(reasons: Iterable[str]) -> list[Any]:
+    """Return the reasons in words, but that a hit looks like the query."""
+    return [REASONS.get(reason, reason) for reason in reasons if reason != VISUAL]
 
 
 def change_url(admin_site: Any, product: Model, model: type[Model] | None = None) -> str:
@@ -110,8 +144,13 @@ def _display(name: str, product: Model, model_admin: Any) -> Any:
     return display_for_value(value, empty, getattr(attribute, "boolean", False))
 
 
-def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeString:
-    """Render the product's status and its nearest neighbours, in the order that shoppers see."""
+def neighbours(
+    model_admin: Any, request: HttpRequest, product: Model, rules: Iterable[tuple[str, str, str, bool]] = ()
+) -> SafeString:
+    """Render the product's status and its nearest neighbours, in the order that shoppers see.
+
+    ``rules``: what ``rules.rules_about`` returns.
+    """
     field = model_admin.get_visual_search_field()
     limit = model_admin.visual_search_neighbours_shown
     within = model_admin.get_visual_search_queryset(request)
@@ -120,8 +159,12 @@ def neighbours(model_admin: Any, request: HttpRequest, product: Model) -> SafeSt
     context = {
         "status": badge(status, in_full=True),
         "has_vector": status.counts[State.CURRENT] + status.counts[State.STALE] > 0,
-        "hits": staff_hits(model_admin, request, results),
+        "hits": staff_hits(model_admin, request, results, query=product),
         "exact": results.exact,
+        "rules": list(rules),
+        "own": rule_links(product, admin_name=model_admin.admin_site.name, back=request.get_full_path())
+        if may_add_rules(model_admin.admin_site, request)
+        else [],
         "more": f"{model_admin.visual_search_url}?{urlencode({'product': quote(product.pk)})}",
     }
     return render_to_string("visual_search/admin/neighbours.html", context, request=request)

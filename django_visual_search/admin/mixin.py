@@ -22,6 +22,7 @@ from ..indexing.status import ProductStatus, State, picture_states, statuses
 from .attempts import embed_again, show_resent
 from .hits import neighbours
 from .photo_page import StaffPhotoForm, photo_page
+from .rules import rules_about
 from .status import StatusFilter, badge
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class VisualSearchAdminMixin(Base):
         )
         result = embed_again((field, list(found.values_list("pk", flat=True))) for field, found in rows)
         if result.pictures:
-            show_resent(request, result)
+            show_resent(request, result, self.admin_site.name)
         else:
             messages.warning(request, none, fail_silently=True)
 
@@ -165,7 +166,8 @@ class VisualSearchAdminMixin(Base):
         product = context.get("original")
         if product is not None and NEIGHBOURS in self.get_readonly_fields(request, product):
             # The read-only field gets the product only, and the panel depends on the request.
-            setattr(product, PANEL_ATTRIBUTE, neighbours(self, request, product))
+            rules = rules_about(self.admin_site, request, product)
+            setattr(product, PANEL_ATTRIBUTE, neighbours(self, request, product, rules))
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=gettext_lazy("Looks like"))

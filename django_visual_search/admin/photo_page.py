@@ -24,6 +24,7 @@ from ..api.bodies import Refused, check_photo_length
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused, read_picture
+from ..models import SearchLog
 from ..spaces.extractors import extractor_of
 from ..storefront.cards import title_of
 from ..storefront.forms import preview
@@ -114,7 +115,7 @@ def _by_photo(model_admin: Any, request: HttpRequest, form: StaffPhotoForm, fiel
         )
         milliseconds = _since(started)
         shown = preview(photo, field)
-    feedback.log_search(results, milliseconds, request)
+    feedback.log_search(results, milliseconds, request, SearchLog.Surface.ADMIN)
     return {"results": results, "milliseconds": milliseconds, "preview": shown, "cropped": crop}
 
 
@@ -129,7 +130,7 @@ def _by_product(model_admin: Any, request: HttpRequest, key: str, field: Embeddi
     limit = StaffPhotoForm.limit_of(request.GET)
     results = search.similar_to(product, limit=limit, within=within, field=field.label, ranking=False)
     milliseconds = _since(started)
-    feedback.log_search(results, milliseconds, request)
+    feedback.log_search(results, milliseconds, request, SearchLog.Surface.ADMIN)
     return {"results": results, "milliseconds": milliseconds, "product": product}
 
 
@@ -145,7 +146,8 @@ def _context(
     kept = {name: sent.get(name) for name in form.own_names if sent.get(name) not in (None, "")}
     hits = None
     if results is not None:
-        hits = staff_hits(model_admin, request, results, model_admin.visual_search_fields, links=True)
+        names = model_admin.visual_search_fields
+        hits = staff_hits(model_admin, request, results, names, links=True, query=product)
     return {
         **model_admin.admin_site.each_context(request),
         **found,

@@ -16,19 +16,20 @@ from typing import Any
 from django import forms
 from django.contrib.admin.widgets import AutocompleteMixin
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import router
-from django.db.models import CharField, Model, Q, QuerySet
-from django.http import HttpRequest, JsonResponse
+from django.db.models import CharField, F, Model, Q, QuerySet
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..db.rows import all_rows, key_from_text
 from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields, fields_of_product
-from ..storefront.cards import thumbnail_of, title_of
+from ..storefront.cards import picture_of, thumbnail_of, title_of
 from .hits import change_url
 
 CELL_THUMBNAIL_SIDE = 40
@@ -98,6 +99,23 @@ def product_thumbnail(product: Model) -> str:
     return ""
 
 
+def product_thumbnails(model: type[Model], products: Iterable[Model]) -> dict[Any, str]:
+    """Return the URL of a thumbnail for each product that has a picture: its own, else the first that leads to it."""
+    listed = list(products)
+    found = {product.pk: url for product in listed if (url := product_thumbnail(product))}
+    for field in fields_of_product(model):
+        left = [product.pk for product in listed if product.pk not in found]
+        if not left or field.product is None or field.link is None or _links_to_product(field):
+            continue
+        rows = all_rows(field.model).defer(field.name).select_related(field.link.name).order_by("pk")
+        path = f"{field.product}__pk"
+        for row in rows.filter(**{f"{path}__in": left}).annotate(visual_key=F(path)):
+            key = row.visual_key
+            if key not in found and (url := thumbnail_of(picture_of(field, row), CELL_THUMBNAIL_SIDE * 2)):
+                found[key] = url
+    return found
+
+
 def _links_to_product(field: EmbeddingField) -> bool:
     return field.link is not None and field.link.name in field.product_paths
 
@@ -159,14 +177,28 @@ class ProductSelect(AutocompleteMixin, forms.Select):
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
         options = [] if self.is_required else [self.create_option(name, "", "", False, 0)]
         for choice in filter(None, value):
-            options.append(self.create_option(name, choice, self._title(choice), True, len(options)))
+            option = self.create_option(name, choice, self._title(choice), True, len(options))
+            option["attrs"]["data-picture"] = self._picture(choice)
+            options.append(option)
         return [(None, options, 0)]
 
-    def _title(self, choice: str) -> str:
+    def _product(self, choice: str) -> Model | None:
         model, text = split_choice(choice)
         key = primary_key(model, text) if model else None
-        product = self.products(model).filter(pk=key).first() if model and key is not None else None
-        return text if product is None else choice_label(product)
+        found: Model | None = self.products(model).filter(pk=key).first() if model and key is not None else None
+        return found
+
+    def _title(self, choice: str) -> str:
+        product = self._product(choice)
+        return split_choice(choice)[1] if product is None else choice_label(product)
+
+    def _picture(self, choice: str) -> str:
+        product = self._product(choice)
+        return "" if product is None else product_thumbnails(type(product), [product]).get(product.pk, "")
+
+    @property
+    def media(self) -> Any:
+        return super().media + forms.Media(js=[forms.Script("django_visual_search/admin_choice.js", defer=True)])
 
 
 class ProductChoice(forms.CharField):
@@ -191,30 +223,37 @@ def choice_label(product: Model) -> str:
     return name if len(choice_models()) == 1 else f"{name} ({product._meta.verbose_name})"
 
 
-def choices_view(model_admin: Any, request: HttpRequest) -> JsonResponse:
-    """Return page ``page`` of the products that match ``term``, as select2 reads them."""
-    if not (model_admin.has_add_permission(request) or model_admin.has_view_or_change_permission(request)):
-        raise PermissionDenied
-    term = request.GET.get("term", "").replace("\0", "").strip()
+def page_of(request: HttpRequest) -> int:
+    """Return the page of choices that the request names. Raise ValidationError for what is no page."""
     number = request.GET.get("page", "1")
     if not NUMBER.fullmatch(number):
-        return JsonResponse({"detail": _("This page does not exist.")}, status=400)
-    first = CHOICES_PAGE * (min(max(int(number), 1), 1000) - 1)
+        raise ValidationError(gettext("This page does not exist."))
+    return min(max(int(number), 1), 1000)
+
+
+def product_choices(admin_site: Any, request: HttpRequest, term: str, number: int) -> tuple[list[dict[str, str]], bool]:
+    """Return page ``number`` of the products that match, with pictures, and whether there are more."""
+    first = CHOICES_PAGE * (number - 1)
     results: list[dict[str, str]] = []
     more = False
     for model in choice_models():
-        found = list(_search(model_admin.admin_site, request, model, term)[first : first + CHOICES_PAGE + 1])
+        found = list(search_rows(admin_site, request, model, term)[first : first + CHOICES_PAGE + 1])
         more = more or len(found) > CHOICES_PAGE
         content_type = ContentType.objects.get_for_model(model).pk
+        thumbnails = product_thumbnails(model, found[:CHOICES_PAGE])
         results += [
-            {"id": choice_of(content_type, str(product.pk)), "text": choice_label(product)}
+            {
+                "id": choice_of(content_type, str(product.pk)),
+                "text": choice_label(product),
+                "picture": thumbnails.get(product.pk, ""),
+            }
             for product in found[:CHOICES_PAGE]
         ]
-    return JsonResponse({"results": results, "pagination": {"more": more}})
+    return results, more
 
 
-def _search(admin_site: Any, request: HttpRequest, model: type[Model], term: str) -> QuerySet[Any]:
-    """Return the products that the model's own admin finds; without one, those with the term in a text column."""
+def search_rows(admin_site: Any, request: HttpRequest, model: type[Model], term: str) -> QuerySet[Any]:
+    """Return the rows that the model's own admin finds; without one, those with the term in a text column."""
     queryset = visible_products(admin_site, request, model)
     if not term:
         return queryset.order_by("pk")

@@ -1,4 +1,4 @@
-"""Records that staff only view: feedback, searches, evidence, and learned heads with their held-out metrics."""
+"""Records that staff only view: feedback, searches and evidence."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from django.utils.formats import number_format
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..fields.registry import get_field, named_model
-from ..models import EmbeddingHead, Evidence, Feedback, SearchLog
-from .base import ReadOnlyAdmin, RecordAdmin
+from ..models import Evidence, Feedback, SearchLog
+from .base import RecordAdmin, rounded
 from .products import ProductKey, content_type_model
 
 HIT, QUERY = 0, 1
-
-
-def rounded(number: float | None, places: int) -> str:
-    return "" if number is None else number_format(round(number, places), places)
 
 
 @admin.register(Feedback)
@@ -65,11 +58,11 @@ class FeedbackAdmin(RecordAdmin):
 
 @admin.register(SearchLog)
 class SearchLogAdmin(RecordAdmin):
-    list_display = ["created_at", "query", "results", "best", "duration", "exact"]
-    list_filter = ["kind", "exact", "created_at", "label"]
+    list_display = ["created_at", "query", "surface", "results", "best", "duration", "exact"]
+    list_filter = ["kind", "surface", "exact", "created_at", "label"]
     ordering = ["-created_at"]
     fields = [
-        *("created_at", "label", "kind", "query", "results", "best", "exact", "duration"),
+        *("created_at", "label", "kind", "surface", "query", "results", "best", "exact", "duration"),
         *("extractor_key", "id"),
     ]
     readonly_fields = ["id"]
@@ -134,46 +127,3 @@ class EvidenceAdmin(RecordAdmin):
     @admin.display(description=_("as a hit of"), ordering="query_id")
     def query(self, row: Evidence) -> SafeString | str:
         return self.cell(row, QUERY, _("any search"))
-
-
-HEAD_METRICS = ("R@1", "R@5", "mAP")
-
-
-@admin.register(EmbeddingHead)
-class EmbeddingHeadAdmin(ReadOnlyAdmin):
-    list_display = ["name", "state", "precision", "created_at"]
-    list_filter = ["state", "method", "label"]
-    fields = [
-        *("name", "label", "state", "method", "created_at"),
-        *("figures", "learned_from", "extractor", "features_key", "key", "baseline_key"),
-    ]
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("data", "calibration")
-
-    @admin.display(description=_("mAP, held out"))
-    def precision(self, head: EmbeddingHead) -> str:
-        return " · ".join(
-            f"{rounded(one['before']['mAP'], 2)} → {rounded(one['after']['mAP'], 2)}" for one in head.metrics
-        )
-
-    @admin.display(description=_("on held-out pictures"))
-    def figures(self, head: EmbeddingHead) -> SafeString | str:
-        """Return a table with a row for each task before and after, and a column for each metric."""
-        rows = [
-            (f"{one['task']}, {word}", *(rounded(one[when][name], 3) for name in HEAD_METRICS), one[when]["queries"])
-            for one in head.metrics
-            for when, word in (("before", _("before")), ("after", _("with this head")))
-        ]
-        if not rows:
-            return str(_("No pictures could be held out."))
-        names = format_html_join("", "<th scope='col'>{}</th>", ((name,) for name in (*HEAD_METRICS, _("queries"))))
-        body = format_html_join(
-            "", "<tr><th scope='row'>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows
-        )
-        return format_html("<table><thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table>", names, body)
-
-    @admin.display(description=_("learned from"))
-    def learned_from(self, head: EmbeddingHead) -> SafeString | str:
-        lines = [*head.summary.get("given", ()), *head.summary.get("notes", ())]
-        return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or "-"

@@ -1,4 +1,8 @@
-"""Ranking rules: staff pin, boost and hide products, which they choose by name and see with their pictures."""
+"""Ranking rules: staff pin, boost and hide products, which they choose by name and see with their pictures.
+
+The form is in ``rule_form``, what a rule does in ``rule_preview``, the buttons of a hit in
+``storefront.merchandising``. ``rules_about`` gives the rules that a product's page shows.
+"""
 
 from __future__ import annotations
 
@@ -6,110 +10,123 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.contrib.contenttypes.models import ContentType
-from django.http import HttpRequest, JsonResponse
-from django.urls import path
+from django.db.models import Exists, Model, OuterRef, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..db.attributes import rows_with
+from ..db.rows import all_rows
 from ..models import RankingRule
+from ..storefront.merchandising import NEXT
 from .base import ProductRowsAdmin
-from .products import (
-    ProductChoice,
-    ProductKey,
-    ProductSelect,
-    choice_of,
-    choices_view,
-    content_type_model,
-    split_choice,
-    visible_products,
-)
+from .products import ProductKey, choice_models, content_type_model, visible_products
+from .rule_form import CHOICE_FIELDS, RankingRuleForm, choices_view, group_name
+from .rule_preview import rule_preview
 
 HIT, QUERY = 0, 1
-CHOICE_FIELDS = ("object_id", "query_id")
 NOTE_LENGTH = 60
 """Characters of a note in the list."""
-
-
-class RankingRuleForm(forms.ModelForm):
-    """Two columns name products, which are chosen by name; the content type follows from the choice."""
-
-    object_id = ProductChoice(label=gettext_lazy("Product"))
-    query_id = ProductChoice(
-        label=gettext_lazy("Only for"),
-        required=False,
-        help_text=gettext_lazy("Apply only to the similar items of this product; empty for every search."),
-    )
-    products: Any = None
-    """Model -> products that the user may see. The ModelAdmin sets it and ``admin_site`` for each request."""
-    admin_site: Any = None
-
-    class Meta:
-        model = RankingRule
-        fields = ["kind", "object_id", "query_id", "slot", "factor", "starts_at", "ends_at", "note"]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in CHOICE_FIELDS:
-            if name in self.fields:
-                field: Any = self.fields[name]
-                field.products = self.products
-                field.widget = ProductSelect(RankingRule._meta.get_field(name), self.admin_site)
-                field.widget.is_required, field.widget.products = field.required, self.products
-                if self.instance.pk:
-                    self.initial[name] = choice_of(self.instance.content_type_id, getattr(self.instance, name))
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        hit, key = split_choice(cleaned.get("object_id") or "")
-        query, query_key = split_choice(cleaned.get("query_id") or "")
-        if hit is not None:
-            self.instance.content_type = ContentType.objects.get_for_model(hit)
-            if query is not None and query is not hit:
-                self.add_error("query_id", _("Both products must be of the same model."))
-        cleaned |= {"object_id": key, "query_id": query_key}
-        return cleaned
+PREVIEW = "_preview"
+"""Name of the button that shows what the rule does."""
 
 
 @admin.register(RankingRule)
 class RankingRuleAdmin(ProductRowsAdmin):
     form = RankingRuleForm
+    change_form_template = "visual_search/admin/rule.html"
     list_display = ["hit", "rule", "query", "when", "active"]
     list_display_links = ["rule"]
     list_filter = ["kind"]
-    search_fields = ["=object_id", "=query_id", "note"]
+    search_fields = ["=object_id", "=query_id", "=attribute", "note"]
     ordering = ["-id"]
-    fields = ["kind", "object_id", "query_id", "pictures", "slot", "factor", "starts_at", "ends_at", "note"]
     readonly_fields = ["pictures"]
+    fieldsets = [
+        (None, {"fields": ["kind", "object_id", "query_id", "pictures", "slot", "factor"]}),
+        (
+            gettext_lazy("All products with an attribute"),
+            {
+                "fields": ["model", "attribute", "value"],
+                "description": gettext_lazy(
+                    "For attributes that the choice of a group does not have: a path from the product, such as "
+                    "brand__country, and what it must be."
+                ),
+                "classes": ["visual-search-by-attribute"],
+            },
+        ),
+        (None, {"fields": ["starts_at", "ends_at", "note"]}),
+    ]
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        names = list(super().get_fields(request, obj))
-        if obj is None:
-            return [name for name in names if name != "pictures"]
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        left_out = {"pictures"} if obj is None else set()
         # Whoever may only view sees the products, not their keys.
-        return (
-            names if self.has_change_permission(request, obj) else [name for name in names if name not in CHOICE_FIELDS]
-        )
+        may_edit = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
+        left_out |= set() if may_edit else {*CHOICE_FIELDS, "model"}
+        left_out |= {"model"} if len(choice_models()) == 1 else set()
+        return [
+            (name, {**options, "fields": [field for field in options["fields"] if field not in left_out]})
+            for name, options in super().get_fieldsets(request, obj)
+        ]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
-        products = staticmethod(partial(visible_products, self.admin_site, request))
-        return type(form.__name__, (form,), {"products": products, "admin_site": self.admin_site})
+        own = {
+            "products": staticmethod(partial(visible_products, self.admin_site, request)),
+            "admin_site": self.admin_site,
+            "previewing": PREVIEW in request.POST,
+        }
+        return type(form.__name__, (form,), own)
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.products_view)
         return [path("products/", view, name="django_visual_search_rankingrule_products"), *super().get_urls()]
 
     def products_view(self, request: HttpRequest) -> JsonResponse:
-        """Return products for the autocomplete."""
+        """Return products and groups for the autocomplete."""
         return choices_view(self, request)
+
+    # Its page: what the rule does, and the way back
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        rule = self._shown_rule(request, context["adminform"].form, context.get("original"))
+        context |= {
+            "preview": rule and rule_preview(self.admin_site, request, rule),
+            "previewed": rule is not None,
+            "next": _next(request),
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _shown_rule(self, request: HttpRequest, form: Any, original: RankingRule | None) -> RankingRule | None:
+        """Return the rule as the form has it; None where that is no sound rule."""
+        if form.is_bound:
+            return None if form.errors else form.instance
+        if original is not None or not request.GET.get("kind"):
+            return original
+        given = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
+        filled = type(form)({name: value for name, value in given.items() if value is not None})
+        return filled.instance if not filled.errors else None
+
+    def response_add(self, request: HttpRequest, obj: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._back(request) or super().response_add(request, obj, *args, **kwargs)
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return self._back(request) or super().response_change(request, obj)
+
+    def _back(self, request: HttpRequest) -> HttpResponse | None:
+        target = _next(request)
+        return HttpResponseRedirect(target) if target and "_save" in request.POST else None
+
+    # Columns
 
     def product_keys(self, row: RankingRule) -> Iterable[ProductKey | None]:
         model = content_type_model(row.content_type_id)
@@ -117,7 +134,7 @@ class RankingRuleAdmin(ProductRowsAdmin):
 
     @admin.display(description=gettext_lazy("product"), ordering="object_id")
     def hit(self, row: RankingRule) -> SafeString | str:
-        return self.cell(row, HIT, row.object_id)
+        return _group(row) if row.attribute else self.cell(row, HIT, row.object_id)
 
     @admin.display(description=gettext_lazy("only for"), ordering="query_id")
     def query(self, row: RankingRule) -> SafeString | str:
@@ -127,10 +144,10 @@ class RankingRuleAdmin(ProductRowsAdmin):
     def rule(self, row: RankingRule) -> SafeString:
         note = Truncator(row.note).chars(NOTE_LENGTH)
         noted = format_html('<span class="visual-search-reason" title="{}">{}</span>', row.note, note) if note else ""
-        return format_html('<span class="visual-search-rule">{}{}</span>', _effect(row), noted)
+        return format_html('<span class="visual-search-rule">{}{}</span>', effect(row), noted)
 
     def subtitle_of(self, row: RankingRule) -> str:
-        return f"{capfirst(_effect(row))}: {self.product_name(row, HIT)}"
+        return rule_name(row, self.product_name(row, HIT))
 
     @admin.display(description=gettext_lazy("when"), ordering="starts_at")
     def when(self, row: RankingRule) -> str:
@@ -154,7 +171,8 @@ class RankingRuleAdmin(ProductRowsAdmin):
         )
 
 
-def _effect(row: RankingRule) -> str:
+def effect(row: RankingRule) -> str:
+    """Return what the rule does, in words."""
     if row.kind == RankingRule.Kind.PIN:
         return _("pin to place %(slot)s") % {"slot": row.slot}
     if row.kind == RankingRule.Kind.BOOST:
@@ -162,5 +180,69 @@ def _effect(row: RankingRule) -> str:
     return str(row.get_kind_display())
 
 
+def rule_name(row: RankingRule, product: str = "") -> str:
+    """Return the rule in words. ``product``: the name of the product that it is about, where that is known."""
+    return _("%(effect)s: %(about)s") % {
+        "effect": capfirst(effect(row)),
+        "about": _group(row) if row.attribute else product or row.object_id,
+    }
+
+
+def _group(row: RankingRule) -> str:
+    model = content_type_model(row.content_type_id)
+    return group_name(model, row.attribute, row.value) if model else f"{row.attribute}={row.value}"
+
+
 def _short_date(moment: Any) -> str:
     return "" if moment is None else str(date_format(timezone.template_localtime(moment), "SHORT_DATETIME_FORMAT"))
+
+
+def _next(request: HttpRequest) -> str:
+    """Return the page of this site to which saving is to lead; empty where none is named."""
+    target = request.POST.get(NEXT) or request.GET.get(NEXT) or ""
+    return target if url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure()) else ""
+
+
+# On a product's page
+
+
+def rules_about(admin_site: Any, request: HttpRequest, product: Model) -> list[tuple[str, str, str, bool]]:
+    """Return (effect, what it is about, URL, whether it applies now) of the rules that name or match a product.
+
+    Empty for whoever may not see rules. At most two queries, and one for each group's name.
+    """
+    if not admin_site.is_registered(RankingRule):
+        return []
+    model_admin = admin_site.get_model_admin(RankingRule)
+    if not model_admin.has_view_or_change_permission(request):
+        return []
+    kind = ContentType.objects.get_for_model(product)
+    key = str(product.pk)
+    named = Q(object_id=key) | Q(query_id=key)
+    rules = list(RankingRule.objects.filter(named | ~Q(attribute=""), content_type=kind).order_by("-id"))
+    matching = _matching(product, [rule for rule in rules if rule.attribute and rule.query_id in ("", key)])
+    found = []
+    for rule in rules:
+        if rule.attribute and rule.query_id != key and rule.pk not in matching:
+            continue
+        about = _group(rule) if rule.attribute else "" if rule.object_id == key else _("another product, here")
+        scope = "" if not rule.query_id else _("only here") if rule.query_id == key else _("for one product only")
+        words = ", ".join(filter(None, (about, scope, rule.note)))
+        url = reverse(f"{admin_site.name}:django_visual_search_rankingrule_change", args=[quote(rule.pk)])
+        found.append((capfirst(effect(rule)), words, url, model_admin.active(rule)))
+    return found
+
+
+def _matching(product: Model, rules: list[RankingRule]) -> set[int]:
+    """Return the primary keys of the rules by attribute that the product matches, by one query."""
+    conditions = {}
+    for rule in rules:
+        try:
+            rows = rows_with(type(product)._meta.concrete_model, rule.attribute, rule.value)
+            conditions[f"rule_{rule.pk}"] = Exists(rows.filter(pk=OuterRef("pk")))
+        except (LookupError, ValueError):  # the model has changed since
+            continue
+    if not conditions:
+        return set()
+    row = all_rows(type(product)._meta.concrete_model).filter(pk=product.pk).values(**conditions).first() or {}
+    return {int(name.removeprefix("rule_")) for name, matches in row.items() if matches}

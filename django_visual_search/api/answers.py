@@ -27,6 +27,7 @@ from .. import search
 from ..conf import conf
 from ..feedback import log_search
 from ..fields import EmbeddingField
+from ..models import SearchLog
 from ..search import FoundObject, ObjectResults, SearchHit, SearchResults
 from ..search.results import Place, Ranking, read_token
 from ..storefront.cards import picture_of, picture_url, thumbnail_of, title_of, url_of
@@ -60,7 +61,7 @@ def first_page_response(
 
     ``handle``: that of the photo, where there is one already.
     """
-    log_search(results, (time.monotonic() - started) * 1000, view.request._request)
+    log_search(results, (time.monotonic() - started) * 1000, view.request._request, SearchLog.Surface.API)
     counts = count_facets(view.visual_search_facets, field, within, results.ranking)
     return _page_response(view, results, field, limit, counts, handle)
 

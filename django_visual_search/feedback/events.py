@@ -96,6 +96,8 @@ class Showing:
     search: uuid.UUID | None = None
     rank: int | None = None
     similarity: float | None = None
+    rule: int | None = None
+    """Primary key of the ranking rule that gave the product its rank."""
 
 
 class Offer:
@@ -118,7 +120,7 @@ class Offer:
         rank = self._ranks.get(product_pk)
         if rank is None:
             raise NotOffered(f"The search did not show a product with the primary key {product_pk[:100]!r}.")
-        ranking = self.ranking
+        ranking, place = self.ranking, self.ranking.places[rank - 1]
         return Showing(
             ranking.label,
             ranking.extractor_key,
@@ -126,7 +128,8 @@ class Offer:
             self.stored(ranking.query_id) if ranking.query_id else "",
             uuid.UUID(ranking.search),
             rank,
-            ranking.places[rank - 1].similarity,
+            place.similarity,
+            place.rule,
         )
 
 
@@ -173,6 +176,7 @@ def make_event(
         search=showing.search,
         rank=showing.rank,
         similarity=showing.similarity,
+        rule=showing.rule,
         session=session,
         network=network,
         digest=_digest(kind, model, object_id, showing, session, reference),

@@ -74,6 +74,7 @@ def personal_data(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
                 "id": str(row.id),
                 "at": row.created_at.isoformat(),
                 "query": {"kind": row.kind, "product": row.query_id},
+                "surface": row.surface,
                 "results": row.results,
                 "best_similarity": row.best_similarity,
                 "milliseconds": row.milliseconds,

@@ -254,7 +254,7 @@ def _identities(request: Any, user: Any) -> list[str]:
 
 
 def _latest(events: Any) -> Showing | None:
-    names = ("label", "extractor_key", "query_kind", "query_id", "search", "rank", "similarity")
+    names = ("label", "extractor_key", "query_kind", "query_id", "search", "rank", "similarity", "rule")
     # With LIMIT 1, PostgreSQL may walk through everybody's events by their time.
     found = max(events.order_by().values_list("created_at", "id", *names), key=lambda row: row[:2], default=None)
     return Showing(*found[2:]) if found else None

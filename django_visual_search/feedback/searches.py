@@ -25,9 +25,10 @@ MOST_WAITING = 100
 _waiting = Local()
 
 
-def log_search(results: SearchResults, milliseconds: float, request: Any = None) -> None:
+def log_search(results: SearchResults, milliseconds: float, request: Any = None, surface: Any = "") -> None:
     """Log a search. The row is written after the response; without a request, at once.
 
+    ``surface``: where the person searched, of ``SearchLog.Surface``; empty where that is unknown.
     A page that continues a search (``search.next_page``) is not a search. Nothing happens where
     ``VISUAL_SEARCH["LOG_SEARCHES"]`` is off. If a row can't be written, a warning is
     logged; no error is raised.
@@ -40,6 +41,7 @@ def log_search(results: SearchResults, milliseconds: float, request: Any = None)
         created_at=timezone.now(),
         label=ranking.label,
         kind=ranking.query_kind,
+        surface=surface,
         query_id=ranking.query_id,
         extractor_key=ranking.extractor_key,
         results=len(ranking.places),

@@ -9,10 +9,13 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from django.db import connections
 
 from ..conf import conf
 
@@ -58,6 +61,26 @@ def enqueue(task: Any, *args: Any, **kwargs: Any) -> bool:
         return False
     _failed_at = None
     close_oldest()
+    return True
+
+
+def in_background(task: Any, *args: Any) -> bool:
+    """Send a task that takes long; without Celery's workers (``task_always_eager``) run it in a thread of this process.
+
+    Return whether it was taken. A process that ends takes the thread with it: such tasks can be begun again.
+    """
+    if not task.app.conf.task_always_eager:
+        return enqueue(task, *args)
+
+    def work() -> None:
+        try:
+            task(*args)
+        except Exception:
+            logger.exception("visual search: %s failed", task.name)
+        finally:
+            connections.close_all()  # this thread's own
+
+    threading.Thread(target=work, name=task.name, daemon=True).start()
     return True
 
 

@@ -5,13 +5,22 @@ the shop. ``Dashboard`` and ``Findability`` are proxies: pages of the admin with
 """
 
 from .feedback import Feedback, SearchLog
-from .indexing import Artifact, Dashboard, Findability, FindabilityFinding, IndexingAttempt, IndexingRun
+from .indexing import (
+    Artifact,
+    Dashboard,
+    EmbeddingBatch,
+    Findability,
+    FindabilityFinding,
+    IndexingAttempt,
+    IndexingRun,
+)
 from .learning import EmbeddingHead, PictureFeatures, ServingSpace, TextHead
 from .ranking import Evidence, RankingRule
 
 __all__ = [
     "Artifact",
     "Dashboard",
+    "EmbeddingBatch",
     "EmbeddingHead",
     "Evidence",
     "Feedback",

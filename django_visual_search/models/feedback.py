@@ -48,6 +48,12 @@ class Feedback(models.Model):
     search = models.UUIDField(_("search"), null=True, blank=True, help_text=_("The search that showed the product."))
     rank = models.PositiveIntegerField(_("rank"), null=True, blank=True)
     similarity = models.FloatField(_("similarity"), null=True, blank=True)
+    rule = models.BigIntegerField(
+        _("ranking rule"),
+        null=True,
+        blank=True,
+        help_text=_("Primary key of the ranking rule that gave the product its rank."),
+    )
     session = models.CharField(
         _("session"), max_length=64, blank=True, db_index=True, help_text=_("Pseudonym of the visitor; it changes.")
     )
@@ -84,10 +90,25 @@ class Feedback(models.Model):
 class SearchLog(models.Model):
     """One search by a person. No photo, no IP address; the vector only if ``LOG_VECTORS`` is on."""
 
+    class Surface(models.TextChoices):
+        SIMILAR = "similar", _("similar items")
+        PAGE = "page", _("search page")
+        API = "api", _("API")
+        ADMIN = "admin", _("admin")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(_("created at"), db_index=True)
     label = models.CharField(_("embedding field"), max_length=255)
     kind = models.CharField(_("kind"), max_length=16, choices=QueryKind.choices)
+    surface = models.CharField(
+        _("place"),
+        max_length=16,
+        choices=Surface.choices,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Where the person searched."),
+    )
     query_id = models.CharField(_("query product"), max_length=255, blank=True)
     extractor_key = models.CharField(_("extractor key"), max_length=64, blank=True)
     results = models.PositiveIntegerField(_("hits"))

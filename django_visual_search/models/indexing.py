@@ -81,6 +81,20 @@ class IndexingRun(models.Model):
         return self.finished_at is None and silent < timedelta(seconds=2 * conf.LEASE_SECONDS)
 
 
+class EmbeddingBatch(models.Model):
+    """Pictures that staff had embedded again, for the page that shows what became of each."""
+
+    created_at = models.DateTimeField(db_index=True)
+    pictures = models.JSONField(help_text=_("Primary keys of the pictures' rows, by embedding field."))
+    beyond = models.PositiveIntegerField(default=0, help_text=_("Pictures that were too many to be listed."))
+
+    class Meta:
+        default_permissions = ()  # staff see it on its page
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%Y-%m-%d %H:%M}"
+
+
 class Dashboard(IndexingRun):
     """A page of the admin; a model gives it a place in the admin's lists, and a permission."""
 

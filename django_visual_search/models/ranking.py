@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldError, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
+from ..db.attributes import attribute_field, rows_with
 from ..db.rows import all_rows, key_text
 from ..fields.products import searched_key
 from ..fields.registry import fields_of_product
@@ -47,7 +50,10 @@ class Evidence(models.Model):
 
 
 class RankingRule(models.Model):
-    """A product that staff pin to a slot, boost, or hide in visual results."""
+    """A product that staff pin to a slot, boost, or hide in visual results; or all products with some attribute.
+
+    ``object_id`` names the one product; ``attribute`` and ``value`` those that are boosted or hidden together.
+    """
 
     class Kind(models.TextChoices):
         PIN = "pin", _("pin to a slot")
@@ -56,8 +62,26 @@ class RankingRule(models.Model):
 
     kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
     content_type = models.ForeignKey(ContentType, models.CASCADE, verbose_name=_("model"), related_name="+")
-    object_id = models.CharField(_("product"), max_length=255, help_text=_("Primary key of the product."))
+    object_id = models.CharField(
+        _("product"), max_length=255, blank=True, help_text=_("Primary key of the product; empty for an attribute.")
+    )
     product = GenericForeignKey("content_type", "object_id")
+    attribute = models.CharField(
+        _("attribute"),
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Instead of one product: a path from it, such as category or brand__name."),
+    )
+    value = models.CharField(
+        _("value"),
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("What the attribute is of the products to boost or hide; the primary key where it leads to a row."),
+    )
     query_id = models.CharField(
         _("only for"),
         max_length=255,
@@ -85,6 +109,10 @@ class RankingRule(models.Model):
         verbose_name = _("ranking rule")
         verbose_name_plural = _("ranking rules")
         constraints = [
+            models.CheckConstraint(
+                condition=models.Q(attribute="") | (models.Q(object_id="") & ~models.Q(kind="pin")),
+                name="visual_search_rule_names_one",
+            ),
             # Without slot__isnull a pin without a slot would pass: a comparison with NULL is not false.
             models.CheckConstraint(
                 condition=~models.Q(kind="pin") | models.Q(slot__isnull=False, slot__gte=1),
@@ -97,7 +125,7 @@ class RankingRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.object_id}"
+        return f"{self.get_kind_display()}: {self.object_id or f'{self.attribute}={self.value}'}"
 
     def clean(self) -> None:
         """Write the products' keys as searches do, a variant's parent's. Raises ValidationError for useless rules."""
@@ -109,7 +137,11 @@ class RankingRule(models.Model):
             raise ValidationError({"content_type": _("Products of this model are not found by their pictures.")})
         products = fields[0].product_model._meta.concrete_model
         self.content_type = ContentType.objects.get_for_model(products)
-        wrong = {}
+        wrong: dict[str, Any] = {}
+        if self.attribute:
+            wrong = self._wrong_attribute(products)
+        elif not self.object_id:
+            wrong["object_id"] = _("Name a product, or an attribute and its value.")
         for name in ("object_id", "query_id"):
             if text := getattr(self, name):
                 product = _find(products, text)
@@ -128,6 +160,27 @@ class RankingRule(models.Model):
             raise ValidationError(wrong)
         if self.kind != self.Kind.PIN:
             self.slot = None
+
+    def _wrong_attribute(self, products: type[models.Model]) -> dict[str, Any]:
+        """Return what is wrong with ``attribute`` and ``value``, which it trims."""
+        self.attribute, self.value = self.attribute.strip(), self.value.strip()
+        if self.object_id:
+            return {"attribute": _("Name a product or an attribute, not both.")}
+        if self.kind == self.Kind.PIN:
+            return {"attribute": _("A slot holds one product: pin a product, or boost the attribute.")}
+        try:
+            field = attribute_field(products, self.attribute)
+        except LookupError as e:
+            return {"attribute": str(e.args[0])}
+        if not self.value:
+            return {"value": _("Give the value whose products the rule is about.")}
+        try:
+            rows_with(products, self.attribute, self.value)
+            if field.is_relation and _find(field.related_model, self.value) is None:
+                raise ValueError
+        except (ValueError, TypeError, FieldError):
+            return {"value": _("%(value)s is not a value of %(attribute)s.") % vars(self)}
+        return {}
 
 
 def _find(model: type[models.Model], key: str) -> models.Model | None:

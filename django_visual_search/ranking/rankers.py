@@ -163,13 +163,15 @@ PINNED, BOOSTED, LOWERED = "pinned", "boosted", "lowered"
 def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Candidate]:
     """Order the candidates by distance / factor of their boosts, the pinned ones at their ranks, without hidden ones.
 
-    If a product has rules for this query, its rules for every search don't count. Of its rules, hiding goes before
-    pinning and pinning before boosting; of several pins the first slot counts, of several boosts the one made last.
+    If a product has rules for this query, its rules for every search don't count; with rules of its own, those by an
+    attribute don't. Of its rules, hiding goes before pinning and pinning before boosting; of several pins the first
+    slot counts, of several boosts the one made last. (Products that an attribute hides are not among the candidates:
+    see ``reading.hidden_sql``.)
     Where two products are pinned to one slot, the one for this query has it, then the one whose rule is older; the
     other gets the next slot that is free. A slot beyond the last hit is the last place.
     """
     rules = _by_product(context)
-    if not rules:
+    if not context.rules:
         return [candidate for candidate in candidates if not candidate.pinned]
     hidden = {product for product, found in rules.items() if _of(found, "hide")}
     pins = {
@@ -177,7 +179,6 @@ def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Ca
         for product, found in rules.items()
         if product not in hidden and _of(found, "pin")
     }
-    boosts = {product: _of(found, "boost")[-1].factor for product, found in rules.items() if _of(found, "boost")}
     pinned: dict[Any, Candidate] = {}
     rest = []
     for candidate in candidates:
@@ -185,9 +186,10 @@ def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Ca
             pinned[candidate.product_pk] = candidate
         elif candidate.product_pk not in hidden and not candidate.pinned:
             rest.append(candidate)
-    order = _boost(rest, boosts, context)
+    order = _boost(rest, [_boost_of(candidate, rules) for candidate in rest], context)
     for slot, product in _slots([pin for product, pin in pins.items() if product in pinned]):
         pinned[product].reasons.append(PINNED)
+        pinned[product].rule = pins[product].pk
         order.insert(slot - 1, pinned[product])
     return order
 
@@ -197,7 +199,7 @@ def _by_product(context: RankingContext) -> dict[Any, list[Rule]]:
     for_query: dict[Any, list[Rule]] = {}
     for_all: dict[Any, list[Rule]] = {}
     for rule in context.rules:
-        if rule.query_id in ("", context.query_id):
+        if rule.query_id in ("", context.query_id) and not rule.attribute:
             (for_query if rule.query_id else for_all).setdefault(rule.product_pk, []).append(rule)
     return for_all | for_query
 
@@ -210,15 +212,23 @@ def _slot(pin: Rule) -> int:
     return pin.slot or 1
 
 
-def _boost(candidates: list[Candidate], boosts: dict[Any, float], context: RankingContext) -> list[Candidate]:
-    factors = [boosts.get(candidate.product_pk, 1.0) for candidate in candidates]
-    if all(factor == 1 for factor in factors):
+def _boost_of(candidate: Candidate, rules: dict[Any, list[Rule]]) -> Rule | None:
+    """Return the boost that counts for a candidate: of its own rules, else of those by attribute."""
+    found = rules.get(candidate.product_pk)
+    if found is None:
+        found = [rule for rule in candidate.matched if rule.query_id] or list(candidate.matched)
+    return next(reversed(_of(found, "boost")), None)
+
+
+def _boost(candidates: list[Candidate], boosts: list[Rule | None], context: RankingContext) -> list[Candidate]:
+    if all(rule is None or rule.factor == 1 for rule in boosts):
         return candidates
     distances = Distances(candidates, context.embedding.metric)
-    for candidate, distance, factor in zip(candidates, distances.values, factors, strict=True):
-        distances.put(candidate, distance / factor)
-        if factor != 1:
-            candidate.reasons.append(BOOSTED if factor > 1 else LOWERED)
+    for candidate, distance, rule in zip(candidates, distances.values, boosts, strict=True):
+        distances.put(candidate, distance / (rule.factor if rule else 1))
+        if rule and rule.factor != 1:
+            candidate.reasons.append(BOOSTED if rule.factor > 1 else LOWERED)
+            candidate.rule = rule.pk
     return best_first(candidates)
 
 

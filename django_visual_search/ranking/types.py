@@ -46,6 +46,10 @@ class Candidate:
     """float32 ``(dimensions,)``, where a ranker needs vectors."""
     pinned: bool = False
     """Whether it is not among the nearest: read because a pin names it, and shown only where a ranker pins it."""
+    matched: tuple[Rule, ...] = ()
+    """The rules by attribute that lower or boost it."""
+    rule: int | None = None
+    """Primary key of the rule that gave it its place."""
     reasons: list[str] = field(default_factory=lambda: [VISUAL])
 
 
@@ -55,9 +59,14 @@ class Rule:
 
     kind: str
     product_pk: Any
+    """None for a rule by attribute."""
     query_id: str
     slot: int | None
     factor: float
+    attribute: str = ""
+    """Path from the product, as ``db.attributes`` has it; empty for a rule about one product."""
+    value: str = ""
+    pk: int | None = None
 
 
 @dataclass(frozen=True)

@@ -284,7 +284,9 @@ def ranked_results(
             space, same_product = candidate.extractor_key, candidate.same_product
             hits.append(SearchHit(product, row, candidate.similarity, rank, reasons, space, sure, same_product))
     places = tuple(
-        Place(str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons))
+        Place(
+            str(c.product_pk), str(c.row_pk if field.product else c.product_pk), c.similarity, tuple(c.reasons), c.rule
+        )
         for c in order
     )
     whole = Ranking(

@@ -19,7 +19,14 @@ from ..db.rows import key_reader, key_text
 from ..db.statements import Statement, ask, compile_query, execute_together
 from ..fields import EmbeddingField
 from ..ranking.rankers import needs_of
-from ..ranking.reading import evidence_statement, ranking_values, rules_from, rules_statement
+from ..ranking.reading import (
+    boosts_by_attribute,
+    evidence_statement,
+    ranking_values,
+    ranking_width,
+    rules_from,
+    rules_statement,
+)
 from ..ranking.types import Candidate, Ranker, Rule
 from ..spaces import serving
 from . import planning
@@ -123,12 +130,12 @@ def _nearest(
         needs.discard("evidence")
     if needs or any(not getattr(ranker, "needs", ()) for ranker in rankers):
         # For each product that may be hidden there is another to take its place.
-        hidden = {rule.product_pk for rule in rules if rule.kind == "hide"}
+        hidden = {rule.product_pk for rule in rules if rule.kind == "hide" and not rule.attribute}
         limit = max(limit, conf.RANKING_DEPTH) + len(hidden)
 
     plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
     pins = [*(rule.product_pk for rule in rules if rule.kind == "pin"), *named]
-    how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs}
+    how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs, "rules": rules}
     of_product = exclude is not None and toward is None
     how["query_id"] = key_text(field.product_model, exclude, connection.alias) if of_product else ""
     # A search sends three messages at most: facts, rows, products. If it has sent the first, an exact scan after a
@@ -140,6 +147,7 @@ def _nearest(
         plan = Plan(exact=True)
         hits = _run(field, connection, plan, search_statement(field, connection, rows, query, plan, **how))
 
+    boosts = boosts_by_attribute(rules)
     rankings, exact = [], True
     for space, one in enumerate(query):
         found = [hit for hit in hits if hit.space == space]
@@ -150,8 +158,8 @@ def _nearest(
         products = {hit.product for hit in near}
         beyond = [hit for hit in found if hit.part == PINNED and hit.product not in products]
         rankings.append(
-            [_candidate(field, connection, hit, one.extractor_key, needs) for hit in near]
-            + [_candidate(field, connection, hit, one.extractor_key, needs, pinned=True) for hit in beyond]
+            [_candidate(field, connection, hit, one.extractor_key, needs, boosts) for hit in near]
+            + [_candidate(field, connection, hit, one.extractor_key, needs, boosts, pinned=True) for hit in beyond]
         )
     candidates = (
         rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field, connection.alias), limit, pins)
@@ -193,9 +201,16 @@ def _run(field: EmbeddingField, connection: Any, plan: Plan, statement: Statemen
 
 
 def _candidate(
-    field: EmbeddingField, connection: Any, hit: _Hit, extractor_key: str, needs: Set[str], *, pinned: bool = False
+    field: EmbeddingField,
+    connection: Any,
+    hit: _Hit,
+    extractor_key: str,
+    needs: Set[str],
+    boosts: Sequence[Rule],
+    *,
+    pinned: bool = False,
 ) -> Candidate:
-    width = 4 * ("evidence" in needs) + ("vectors" in needs)
+    width = ranking_width(needs, boosts)
     score = similarity(field, hit.distance)
     return Candidate(
         product_pk=hit.product,
@@ -206,7 +221,7 @@ def _candidate(
         score=score,
         extractor_key=extractor_key,
         pinned=pinned,
-        **ranking_values(field, needs, hit.more[:width], connection),
+        **ranking_values(field, needs, hit.more[:width], connection, boosts),
     )
 
 

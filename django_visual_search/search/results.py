@@ -57,6 +57,8 @@ class Place:
     row_pk: str
     similarity: float
     reasons: tuple[str, ...] = ("visual",)
+    rule: int | None = None
+    """Primary key of the ranking rule that gave it its place."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Ranking:
             payload["r"] = [place.row_pk for place in self.places]
         if any(why != ["visual"] for why in reasons):
             payload["w"] = reasons
+        if any(place.rule is not None for place in self.places):
+            payload["u"] = [place.rule for place in self.places]
         if self.blank:
             payload["b"] = 1
         return signing.dumps(payload, salt=TOKEN_SALT, compress=True)
@@ -117,9 +121,10 @@ def read_token(token: str, max_age: float = TOKEN_MAX_AGE) -> Ranking:
         raise signing.BadSignature("The token is from the future.")
     keys = payload["h"]
     rows, reasons = payload.get("r", keys), payload.get("w", [["visual"]] * len(keys))
+    rules = payload.get("u", [None] * len(keys))
     places = tuple(
-        Place(key, row, similarity / SIMILARITY_UNIT, tuple(why))
-        for key, row, similarity, why in zip(keys, rows, payload["s"], reasons, strict=True)
+        Place(key, row, similarity / SIMILARITY_UNIT, tuple(why), rule)
+        for key, row, similarity, why, rule in zip(keys, rows, payload["s"], reasons, rules, strict=True)
     )
     kind, query_id = payload["q"]
     return Ranking(

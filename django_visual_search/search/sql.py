@@ -16,7 +16,8 @@ from ..db.rows import raw_key
 from ..db.statements import Statement, halfvec_text
 from ..fields import EmbeddingField
 from ..fields.keys import embedding_key
-from ..ranking.reading import ranking_columns, ranking_joins
+from ..ranking.reading import boosts_by_attribute, hidden_sql, ranking_columns, ranking_joins
+from ..ranking.types import Rule
 from .planning import Plan
 from .query import Query
 
@@ -41,30 +42,40 @@ def search_statement(
     pins: Sequence[Any] = (),
     needs: Set[str] = frozenset(),
     query_id: str = "",
+    rules: Sequence[Rule] = (),
     reserve: bool = False,
 ) -> Statement:
     """Return SQL giving (*HITS, *ranking_columns, *owner_columns), ``limit`` products for each part of each query.
 
     ``rows``: the candidates, as ``candidates.listed`` gives them. ``exclude``: the key of a product to leave out.
+    ``rules``: those that hold, of which the ones by attribute leave out products and say which hits they match.
     ``reserve``: whether the exact scan follows where the graph comes back short. Queries in several spaces are one
     statement, so that a row which moves from one to the other meanwhile is found once, in either.
     """
+    hidden, boosts = hidden_sql(field, rules, connection.alias), boosts_by_attribute(rules)
     scans: list[str] = []
     params: tuple[Any, ...] = ()
     for space, query in enumerate(queries):
-        allowed = _in_space(field, connection, rows, query.extractor_key, exclude)
+        allowed = _in_space(field, connection, rows, query.extractor_key, exclude, hidden)
         sql, more = _scan(field, allowed, query.vector, limit, plan, pins, reserve, connection.alias)
         scans.append(f"SELECT {space}, found.* FROM ({sql}) AS found (part, pk, product, distance)")
         params += more
     owner_names, owner_joins = _owners(field, connection)
-    joins, more = ranking_joins(field, needs, query_id, connection)
-    columns = [*(f"hits.{name}" for name in HITS), *ranking_columns(field, needs, connection), *owner_names]
+    joins, more = ranking_joins(field, needs, query_id, connection, boosts)
+    columns = [*(f"hits.{name}" for name in HITS), *ranking_columns(field, needs, connection, boosts), *owner_names]
     hits = f"({' UNION ALL '.join(scans)}) AS hits ({', '.join(HITS)})"
     return f"SELECT {', '.join(columns)} FROM {hits}{owner_joins}{joins}", (*params, *more)
 
 
-def _in_space(field: EmbeddingField, connection: Any, rows: Statement, extractor_key: str, exclude: Any) -> Statement:
-    """Those of the candidates that have a vector of that space, and whose product is not ``exclude``."""
+def _in_space(
+    field: EmbeddingField,
+    connection: Any,
+    rows: Statement,
+    extractor_key: str,
+    exclude: Any,
+    hidden: Statement | None,
+) -> Statement:
+    """Those of the candidates that have a vector of that space, and whose product is neither hidden nor ``exclude``."""
     sql, params = rows
     # PostgreSQL pulls the inner query up, as if its conditions were written here.
     sql = (
@@ -72,6 +83,8 @@ def _in_space(field: EmbeddingField, connection: Any, rows: Statement, extractor
         "WHERE vector IS NOT NULL AND key LIKE %s"
     )
     params = (*params, f"{connection.ops.prep_for_like_query(embedding_key(extractor_key, ''))}%")
+    if hidden is not None:
+        sql, params = f"{sql} AND NOT {hidden[0]}", (*params, *hidden[1])
     if exclude is None:
         return sql, params
     return f"{sql} AND product <> %s", (*params, raw_key(field.product_model, exclude, connection.alias))

@@ -22,6 +22,7 @@ from .. import feedback, search
 from ..conf import conf
 from ..fields.registry import get_field, named_model, search_field
 from ..images import Photo
+from ..models import SearchLog
 from ..search import SearchResults
 from ..search.candidates import catalogue_model
 from ..search.confidence import Confidence
@@ -41,14 +42,15 @@ def similar_items(
     field: str | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
+    log: bool = True,
 ) -> SearchResults:
     """Return visible products that look like ``product``, best first, in at most three queries.
 
-    ``within``: a queryset to stay in; None means all visible products. The other arguments: as for
-    ``search.similar_to``. Empty where ``product`` is None or has no vector; empty too, with an error in the log, where
-    the database fails: the page around it is worth more. (The error is raised inside a transaction that it has ended:
-    what the page wrote is lost.) Raises ValueError and LookupError as ``search.similar_to``, and TypeError for a
-    ``product`` that is not a model's instance.
+    ``within``: a queryset to stay in; None means all visible products. ``log``: whether it is a person's search. The
+    other arguments: as for ``search.similar_to``. Empty where ``product`` is None or has no vector; empty too, with an
+    error in the log, where the database fails: the page around it is worth more. (The error is raised inside a
+    transaction that it has ended: what the page wrote is lost.) Raises ValueError and LookupError as
+    ``search.similar_to``, and TypeError for a ``product`` that is not a model's instance.
     """
     if product is None:
         return _nothing()
@@ -74,7 +76,8 @@ def similar_items(
             raise
         logger.exception("visual search: no similar items for %s %s", product._meta.label, product.pk)
         return _nothing(found.label, str(product.pk))
-    _log(results, started, request)
+    if log:
+        _log(results, started, request)
     return results
 
 
@@ -173,4 +176,5 @@ def _nothing(label: str = "", query_id: str = "") -> SearchResults:
 
 def _log(results: SearchResults, started: float, request: HttpRequest | None) -> None:
     if request is not None:  # else no person looks
-        feedback.log_search(results, (time.perf_counter() - started) * 1000, request)
+        surface = SearchLog.Surface.SIMILAR if results.ranking.query_kind == "product" else SearchLog.Surface.PAGE
+        feedback.log_search(results, (time.perf_counter() - started) * 1000, request, surface)

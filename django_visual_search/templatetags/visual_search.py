@@ -12,13 +12,14 @@ from django.utils.translation import gettext
 
 from .. import storefront
 from ..search import SearchResults
-from ..storefront import cards
+from ..storefront import cards, merchandising
 from ..storefront.forms import photo_form_context
 
 register = template.Library()
 
 
 SIMILAR_ITEMS = "visual_search/similar_items.html"
+STAFF_ITEMS = "visual_search/staff_similar_items.html"
 
 
 @register.simple_tag(takes_context=True)
@@ -70,6 +71,33 @@ def _similar_items(
     return storefront.similar_items(
         product, _request_of(context), limit=limit, within=within, field=field, min_similarity=min_similarity
     )
+
+
+@register.simple_tag(takes_context=True)
+def staff_similar_items(
+    context: Any,
+    product: Any,
+    *,
+    limit: int = 8,
+    within: Any = None,
+    field: str | None = None,
+    min_similarity: float | None = None,
+    admin: str = "admin",
+) -> SafeString:
+    """``{% staff_similar_items product %}``: *Pin*, *Boost*, *Hide* of the similar items, for staff who may add rules.
+
+    Nothing, without a query, for everybody else. Never inside ``{% cache %}``, which would show it to shoppers.
+    ``admin``: the name of the admin site; the others as for ``similar_items``.
+    """
+    request = _request_of(context)
+    if not product or not merchandising.may_merchandise(request):
+        return SafeString("")
+    how: dict[str, Any] = {"limit": limit, "within": within, "field": field, "min_similarity": min_similarity}
+    results = storefront.similar_items(product, request, **how, log=False)
+    cards_of_staff = merchandising.staff_cards(request, results, product, admin_name=admin)
+    if not cards_of_staff:
+        return SafeString("")
+    return context.template.engine.get_template(STAFF_ITEMS).render(context.new({"cards": cards_of_staff}))
 
 
 @register.simple_tag

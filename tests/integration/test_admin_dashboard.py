@@ -106,8 +106,9 @@ class TestFigures:
             client.get(PAGE)
         statements = [query["sql"] for query in captured]
         assert len([sql for sql in statements if "GROUP BY" in sql and "testshop_product" in sql]) == 1
-        # Session and user; for each field its counts, indexes, runs and the planner's facts; the plot
-        assert len(statements) <= 3 + 4 * len(embedding_fields())
+        # Session and user; for each field its counts, indexes, runs and the planner's facts; the plot; four for usage,
+        # and one each for waiting heads and for switches
+        assert len(statements) <= 9 + 4 * len(embedding_fields())
 
     def test_a_slow_count_is_cached_for_a_while(self, client, products):
         def slow(execute, sql, params, many, context):

@@ -1,5 +1,7 @@
 """The findability report in the admin: correct, bounded, and its permissions hold."""
 
+import time
+
 import pytest
 from celery.signals import after_task_publish
 from django.core.cache import cache
@@ -260,8 +262,28 @@ class TestPermissions:
         client.force_login(staff())
         assert "nothing was started" in client.post(MODEL, follow=True).content.decode()
 
-    def test_without_workers_the_command_is_named(self, client, sent, eager):
+    @pytest.mark.django_db(transaction=True)
+    def test_without_workers_it_runs_in_this_process(self, client, eager):
+        one, other = (Product.objects.create(name=f"Product {n}", image=picture_file(1)) for n in range(2))
+        embed_all()
         client.force_login(staff())
-        assert "findability_report" in client.get(MODEL).content.decode()
-        assert "findability_report" in client.post(MODEL, follow=True).content.decode()
-        assert sent == []
+        page = client.post(MODEL, follow=True)
+        assert "The check has begun, in this process" in page.content.decode()
+        end = time.monotonic() + 60
+        while not IndexingRun.objects.filter(kind="findability", finished_at__isnull=False).exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        rows = {row.row.product: row.fixes for row in client.get(MODEL).context["shown"]}
+        label, url = rows[str(one.pk)][-1]
+        assert (label, url) == ("Merge: delete the other one", f"/admin/testshop/product/{other.pk}/delete/")
+        label, url = rows[str(one.pk)][0]
+        assert label == "Hide the other one in searches"
+        assert client.get(url).context["preview"] is not None
+
+    def test_the_fix_is_linked(self, client):
+        bare = Product.objects.create(name="Bare")
+        client.force_login(staff())
+        (row,) = client.get(MODEL).context["shown"]
+        assert row.fixes == [("Add a picture", f"/admin/testshop/product/{bare.pk}/change/#id_image")]
+        client.force_login(staff(VIEW, "testshop.view_product"))
+        assert client.get(MODEL).context["shown"][0].fixes == []

@@ -6,6 +6,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.messages import get_messages
 from django.contrib.messages.storage.cookie import CookieStorage
+from django.core.files.base import ContentFile
 from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -49,6 +50,15 @@ def eager():
 def post(client, action, products, address=LIST, **more):
     data = {"action": action, "_selected_action": [product.pk for product in products], **more}
     return client.post(address, data)
+
+
+def outcome_in(client, text):
+    """What the page that a message links to says became of the pictures, without zeros."""
+    page = client.get(re.search('href="([^"]*)"', text)[1])
+    outcome = page.context["outcome"]
+    assert bool(page.context["reload_seconds"]) is not outcome.is_over
+    names = ("done", "refused", "failed", "quarantined", "waiting")
+    return {name: getattr(outcome, name) for name in names if getattr(outcome, name)}
 
 
 def shown_messages(response):
@@ -177,9 +187,10 @@ class TestActions:
         before = Product.objects.get(pk=products[0].pk).embedding
         Product.objects.filter(pk=products[0].pk).update(embedding=[0.5] * 48)
         response = post(client, "visual_search_reindex", products[:2])
-        assert shown_messages(response) == [
-            ("success", "2 pictures were processed right away; their status shows the result.")
-        ]
+        [(level, text)] = shown_messages(response)
+        assert level == "success"
+        assert text.startswith("2 pictures were processed right away. 2 done, 0 refused, 0 failed. <a href=")
+        assert outcome_in(client, text) == {"done": 2}
         assert Product.objects.get(pk=products[0].pk).embedding == before
         assert {status(product).state for product in products} == {State.CURRENT}
 
@@ -199,6 +210,25 @@ class TestActions:
             "None of the selected products has a quarantined picture.",
         )
 
+    @pytest.mark.django_db(transaction=True)
+    def test_what_became_of_each(self, client, products, eager):
+        gone, broken, failing, _fine = products
+        broken.image.storage.save(broken.image.name + ".x", ContentFile(b"no picture"))
+        Product.objects.filter(pk=broken.pk).update(image=broken.image.name + ".x")
+        client.force_login(staff())
+        [(_level, text)] = shown_messages(post(client, "visual_search_reindex", products))
+        assert "3 done, 1 refused, 0 failed." in text
+        attempt(PRODUCTS, failing, failing.image, "failed")
+        Product.objects.filter(pk=failing.pk).update(embedding_key="other:x")
+        Product.objects.filter(pk=gone.pk).delete()
+        assert outcome_in(client, text) == {"done": 1, "refused": 1, "failed": 1}
+        url = re.search('href="([^"]*)"', text)[1]
+        assert "indexingattempt/?state=refused" in client.get(url).content.decode()
+        client.force_login(staff("testshop.view_category"))
+        assert client.get(url).status_code == 403
+        client.force_login(staff("testshop.view_product"))
+        assert "indexingattempt/?state" not in client.get(url).content.decode()
+
     def test_nothing_to_do(self, client):
         product = Product.objects.create(name="A")
         client.force_login(staff())
@@ -214,8 +244,10 @@ class TestActions:
         assert {status(product).state for product in products} == {State.CURRENT}
         worker = shop.worker(processes=1)
         response = post(client, "visual_search_reindex", products)
-        assert shown_messages(response) == [("success", "4 pictures were sent to be embedded again.")]
+        [(level, text)] = shown_messages(response)
+        assert (level, text.partition(" <a")[0]) == ("success", "4 pictures were sent to be embedded again.")
         until(lambda: {status(product).state for product in products} == {State.CURRENT}, 30, "the reindex")
+        assert outcome_in(client, text) == {"done": 4}
         assert first == {product.pk for product in Product.objects.all()}
         assert "django_visual_search.embed" in worker.log.read_text()
 
@@ -226,10 +258,11 @@ class TestActions:
         client.force_login(staff())
         [(level, text)] = shown_messages(post(client, "visual_search_reindex", products[:3]))
         assert level == "warning"
-        assert text == (
+        assert text.partition(" <a")[0] == (
             "The message broker does not answer. "
             "3 pictures are marked, and the next sweep embeds them (one is due every 1 seconds)."
         )
+        assert outcome_in(client, text) == {"waiting": 3}
         assert [status(product).state for product in products] == [State.STALE] * 3 + [State.CURRENT]
         assert indexing.pending(get_field(PRODUCTS)).count() == 3
 

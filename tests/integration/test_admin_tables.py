@@ -267,9 +267,10 @@ class TestRules:
         assert (rule.product, rule.query_id, rule.slot) == (first, str(products[0].pk), 1)
         assert search.similar_to(products[0])[0].product == first
         page = client.get(f"{ADMIN}rankingrule/{rule.pk}/change/").content.decode()
-        assert f'<option value="{choice(kind, first)}" selected>{first.name} (product)</option>' in page
-        assert f'<option value="{choice(kind, products[0])}" selected>Product 0 (product)</option>' in page
-        assert page.count(f'<img src="{first.image.url}"') == 1
+        for product in (first, products[0]):
+            option = f'<option value="{choice(kind, product)}" selected data-picture="{product.image.url}">'
+            assert f"{option}{product.name} (product)</option>" in page
+        assert page.count(f'<img src="{first.image.url}" alt="" width="40"') == 1
         data = self.fields(kind, products[1], kind="hide", slot="")
         assert client.post(f"{ADMIN}rankingrule/{rule.pk}/change/", data).status_code == 302
         assert [hit.product for hit in search.similar_to(products[0])].count(products[1]) == 0
@@ -321,14 +322,14 @@ class TestRules:
     @pytest.mark.parametrize(
         ("wrong", "said_there"),
         [
-            ({"object_id": ""}, "This field is required."),
+            ({"object_id": ""}, "Choose a product or a group"),
             ({"object_id": "1:999999"}, "does not exist, or you may not see it"),
             ({"object_id": "x"}, "does not exist, or you may not see it"),
             ({"object_id": ":"}, "does not exist, or you may not see it"),
             ({"object_id": "99999999999999999999:1"}, "does not exist, or you may not see it"),
             ({"slot": ""}, "A pin needs a slot"),
             ({"slot": "0"}, "greater than or equal to 1"),
-            ({"factor": "7"}, "less than or equal to 2"),
+            ({"kind": "boost", "factor": "7"}, "less than or equal to 2"),
             ({"query_id": "same"}, "not among its own similar items"),
             ({"query_id": "other"}, "products must be of the same model"),
             ({"object_id": "category"}, "does not exist, or you may not see it"),
@@ -369,7 +370,9 @@ class TestRules:
         address = f"{ADMIN}rankingrule/products/"
         found = client.get(address, {"term": "product 2"}).json()
         assert found == {
-            "results": [{"id": choice(kind, products[2]), "text": "Product 2 (product)"}],
+            "results": [
+                {"id": choice(kind, products[2]), "text": "Product 2 (product)", "picture": products[2].image.url}
+            ],
             "pagination": {"more": False},
         }
         assert client.get(address, {"term": "no such thing"}).json()["results"] == []

@@ -90,7 +90,7 @@ class TestClean:
         assert faults(rule(model=Category, object_id="1")) == {
             "content_type": ["Products of this model are not found by their pictures."]
         }
-        assert set(faults(RankingRule())) == {"kind", "content_type", "object_id"}
+        assert set(faults(RankingRule())) == {"kind", "content_type"}
 
     def test_only_pins_have_slots(self, products):
         made = rule("hide", object_id=str(products[0].pk), slot=4)
