@@ -28,6 +28,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..db.rows import all_rows, key_from_text
 from ..fields import EmbeddingField
+from ..fields.products import with_product
 from ..fields.registry import embedding_fields, fields_of_product
 from ..storefront.cards import picture_of, thumbnail_of, title_of
 from .hits import change_url
@@ -105,10 +106,10 @@ def product_thumbnails(model: type[Model], products: Iterable[Model]) -> dict[An
     found = {product.pk: url for product in listed if (url := product_thumbnail(product))}
     for field in fields_of_product(model):
         left = [product.pk for product in listed if product.pk not in found]
-        if not left or field.product is None or field.link is None or _links_to_product(field):
+        if not left or field.product is None or _links_to_product(field):
             continue
-        rows = all_rows(field.model).defer(field.name).select_related(field.link.name).order_by("pk")
-        path = f"{field.product}__pk"
+        rows, path = with_product(field, all_rows(field.model).defer(field.name).order_by("pk"))
+        rows = rows.select_related(field.link.name) if field.link is not None else rows
         for row in rows.filter(**{f"{path}__in": left}).annotate(visual_key=F(path)):
             key = row.visual_key
             if key not in found and (url := thumbnail_of(picture_of(field, row), CELL_THUMBNAIL_SIDE * 2)):

@@ -13,7 +13,9 @@ from django.http import HttpRequest
 
 from .. import search
 from ..db.attributes import rows_with
+from ..db.rows import all_rows
 from ..fields import EmbeddingField
+from ..fields.products import with_product
 from ..fields.registry import fields_of_product
 from ..models import RankingRule
 from ..ranking.reading import on_trial
@@ -109,8 +111,8 @@ def _query_product(rule: RankingRule, model: type[Model], field: EmbeddingField,
         named = _first(within.filter(pk=primary_key(model, rule.object_id)))
     else:
         group = rows_with(model, rule.attribute, rule.value).values("pk")
-        path = f"{field.product}__pk" if field.product else "pk"
-        embedded = field.model._default_manager.filter(**{f"{field.name}__isnull": False}).values(path)
+        rows, path = with_product(field, all_rows(field.model).filter(**{f"{field.name}__isnull": False}))
+        embedded = rows.values(path)
         return _first(within.filter(pk__in=group).filter(pk__in=embedded).order_by("pk"))
     if named is None:
         return None

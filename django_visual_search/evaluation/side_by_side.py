@@ -19,7 +19,8 @@ from ..db.rows import all_rows, key_text
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..fields.keys import in_space, split_key
-from ..search.candidates import primary_keys, product_pk
+from ..fields.products import with_product
+from ..search.candidates import primary_keys
 from ..spaces import features
 from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.serving import Space, serving
@@ -56,13 +57,14 @@ def side_by_side(
     if not isinstance(extractor, BackboneExtractor):
         return [], 0
     using = router.db_for_write(field.model)
-    rows = all_rows(field.model, using).filter(
+    rows, product = with_product(field, all_rows(field.model, using))
+    rows = rows.filter(
         in_space(field.key_name, key_of_space(field, serving(field).wanted)),
-        **{f"{field.name}__isnull": False, f"{product_pk(field)}__in": primary_keys(within)},
+        **{f"{field.name}__isnull": False, f"{product}__in": primary_keys(within)},
     )
     target = f"{field.link.name}__pk" if field.link else "pk"
     drawn = rows.order_by(MD5(Cast("pk", TextField())))
-    found = list(drawn.values_list(target, field.key_name, field.name, product_pk(field))[:pictures])
+    found = list(drawn.values_list(target, field.key_name, field.name, product)[:pictures])
     named = [(key_text(field.target_model, pk, using), split_key(key)[1]) for pk, key, _vector, _product in found]
     kept = features.read(field, extractor.features_key, named)
     both = [(row, kept[key]) for row, (key, _image) in zip(found, named, strict=True) if key in kept]

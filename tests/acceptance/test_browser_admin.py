@@ -243,7 +243,11 @@ def test_every_state(working, shop):
     page.select_option("select[name=action]", "retry")
     page.click("button[name=index]")
     page.wait_for_selector(".messagelist li")
-    assert "2 pictures were processed" in page.inner_text(".messagelist")
+    assert "2 pictures were processed right away. 2 done, 0 refused, 0 failed." in page.inner_text(".messagelist")
+    page.click(".messagelist a")
+    page.wait_for_selector(".visual-search-batch")
+    assert "Finished." in page.inner_text("#content-main")
+    shot(page, "admin-batch")
     page.goto(shop.address + PRODUCTS)
     found = page.locator(".visual-search-status").all_inner_texts()[:6]
     assert found == ["current", "stale", "missing", "current", "current", "current"]
@@ -265,6 +269,7 @@ def test_a_rule_made_by_name(working, shop):
         # Not by a function in the page, as the policy forbids eval.
         page.wait_for_selector(".select2-results__option[role=option]:only-child")
         if field == "object_id":
+            assert page.locator(".select2-results__option[role=option] img").count() == 1
             shot(page, "admin-rule-choice-dark")
         page.click(".select2-results__option[role=option]")
     page.click("input[name=_continue]")
@@ -281,6 +286,59 @@ def test_a_rule_made_by_name(working, shop):
     shop.python("from django_visual_search.models import *; RankingRule.objects.all().delete()")
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("", {}),
+        ("-dark", {"dark": True}),
+        ("-narrow", {"viewport": MOBILE}),
+        ("-plain", {"java_script_enabled": False}),
+    ],
+)
+def test_a_rule_from_a_neighbour(working, shop, name, options):
+    """Pin a neighbour, look at what that does, hide a category instead, and do the same from the shop's own page."""
+    key, url = shop.python(
+        "from example_project.shop.models import *; p = Product.objects.get(sku='TEA-004'); "
+        "print(p.pk, p.get_absolute_url())"
+    ).split()
+    page = working(f"{PRODUCTS}{key}/change/", **options)
+    last = page.locator(".visual-search-panel .visual-search-hits > li").last
+    title = last.locator(".visual-search-title").inner_text()
+    last.locator("a", has_text="Pin").click()
+    page.wait_for_selector(".visual-search-preview")
+    after = page.locator(".visual-search-compared > div").last.locator("li")
+    assert title in after.first.inner_text()
+    assert "pinned" in after.first.inner_text()
+    assert page.locator(".field-slot").is_visible()
+    assert not page.locator(".field-factor").is_visible()
+    assert wider_than_the_window(page) == 0
+    page.fill("#id_slot", "3")
+    page.click("input[name=_preview]")
+    page.wait_for_selector(".visual-search-preview")
+    assert title in after.nth(2).inner_text()
+    page.wait_for_load_state("networkidle")
+    shot(page, f"admin-rule-preview{name}")
+    page.select_option("#id_kind", "hide")
+    assert not page.locator(".field-slot").is_visible()
+    page.click("input[name=_preview]")
+    page.wait_for_selector(".visual-search-preview")
+    assert title not in " ".join(after.all_inner_texts())
+    page.click("input[name=_save]")
+    page.wait_for_url(f"**{PRODUCTS}{key}/change/")
+    assert title not in page.inner_text(".visual-search-panel .visual-search-hits")
+    page.wait_for_load_state("networkidle")
+    shot(page, f"admin-product{name}")
+    page.goto(shop.address + url)
+    staff = page.locator(".visual-search-staff-items")
+    staff.locator("summary").click()
+    shot(page, f"shop-staff{name}")
+    staff.locator("a", has_text="Boost").first.click()
+    page.wait_for_selector(".visual-search-preview")
+    page.click("input[name=_save]")
+    page.wait_for_selector(".visual-search-staff-items")
+    shop.python("from django_visual_search.models import *; RankingRule.objects.all().delete()")
+
+
 @pytest.mark.parametrize(("name", "options"), [("", {}), ("-dark", {"dark": True}), ("-narrow", {"viewport": MOBILE})])
 def test_dashboard(working, shop, name, options):
     if not name:
@@ -290,7 +348,7 @@ def test_dashboard(working, shop, name, options):
     page.wait_for_selector(".visual-search-field")
     assert page.locator(".visual-search-share strong").all_inner_texts() == ["100\xa0%", "100\xa0%"]
     assert "336 of 336 pictures have their vectors" in page.inner_text("#content-main")
-    assert page.locator(".visual-search-chart").count() == 7
+    assert page.locator(".visual-search-chart:not(.visual-search-small)").count() == 7
     first = page.locator(".visual-search-chart rect:not(.visual-search-day)").first
     assert first.bounding_box()["height"] > 1
     assert wider_than_the_window(page) == 0
@@ -369,3 +427,31 @@ def test_a_worker_checks_findability(staffed, working):
     staffed.python(
         "from example_project.shop.models import *; Product.objects.filter(name__startswith='Unfound ').delete()"
     )
+
+
+def test_switch_to_a_head_and_roll_back(working, shop):
+    """Last, because it moves all vectors: the dashboard names a head that waits, and buttons do the rest."""
+    shop.python(
+        "from tests.heads import make_head; make_head('winter', label='shop.Product.embedding', before=0.4, after=0.6)"
+    )
+    page = working(DASHBOARD)
+    page.click("text=a better head waits, winter")
+    page.wait_for_selector(".visual-search-beside-row")
+    page.wait_for_load_state("networkidle")
+    shot(page, "admin-head")
+    page.set_viewport_size(MOBILE)
+    assert wider_than_the_window(page) == 0
+    shot(page, "admin-head-narrow")
+    page.click(".object-tools >> text=Switch to this head")
+    shot(page, "admin-switch-narrow")
+    page.click("input[value=Switch]")
+    page.wait_for_selector(".messagelist .success")
+    assert re.search(r"336 pictures are left", page.inner_text("#content-main"))
+    shot(page, "admin-switching-narrow")
+    page.wait_for_selector(".visual-search-done", timeout=120_000)  # the page reloads by itself
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.click("text=Roll back to")
+    shot(page, "admin-roll-back")
+    page.click("input[value='Roll back']")
+    page.wait_for_selector(".messagelist .success")
+    assert "is left" in page.inner_text("#content-main") or "are left" in page.inner_text("#content-main")
