@@ -6,7 +6,9 @@ the choices of products (``products``), and it is found by the name of what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -38,6 +40,8 @@ from .products import (
 CHOICE_FIELDS = ("object_id", "query_id")
 GROUPS_SHOWN = 5
 """Values of one attribute that the autocomplete offers."""
+Group = tuple[type[Model], str, str]
+"""Model, attribute and value."""
 OWN_FIELDS = {"slot": "pin", "factor": "boost"}
 """Fields of one kind of rule only."""
 
@@ -146,7 +150,7 @@ class RankingRuleForm(forms.ModelForm):
 # Groups
 
 
-def split_group(choice: str) -> tuple[type[Model], str, str] | None:
+def split_group(choice: str) -> Group | None:
     """Return model, attribute and value of a group's choice; None where the text is none."""
     number, is_group, rest = choice.partition("~")
     attribute, is_valued, value = rest.partition("=")
@@ -161,18 +165,33 @@ def split_group(choice: str) -> tuple[type[Model], str, str] | None:
 
 
 def group_name(model: type[Model], attribute: str, value: str) -> str:
-    """Return a group in words, such as "category: Teapots"; the path and the value where they no longer fit."""
-    try:
+    """Return a group in words, such as "Category: Teapots"; the path and the value where they no longer fit."""
+    return group_names([(model, attribute, value)])[model, attribute, value]
+
+
+def group_names(groups: Iterable[Group]) -> dict[Group, str]:
+    """Return the groups in words; one query for each attribute that leads to other rows."""
+    named: dict[Group, str] = {}
+    by_path: dict[tuple[type[Model], str], set[str]] = defaultdict(set)
+    for model, attribute, value in groups:
+        named[model, attribute, value] = f"{attribute}={value}"
+        by_path[model, attribute].add(value)
+    for (model, attribute), values in by_path.items():
+        valid = {}
+        for value in values:
+            with suppress(LookupError, ValueError):
+                valid[value] = attribute_value(model, attribute, value)
+        if not valid:
+            continue
         field = attribute_field(model, attribute)
-        found: Any = value
-        if field.is_relation:
-            found = all_rows(field.related_model).filter(pk=attribute_value(model, attribute, value)).first() or value
-    except (LookupError, ValueError):
-        return f"{attribute}={value}"
-    path = [attribute_field(model, attribute[:end]) for end in _ends(attribute)]
-    words = [str(getattr(step, "verbose_name", None) or step.name) for step in path]
-    named = title_of(found) if isinstance(found, Model) else found
-    return _("%(attribute)s: %(value)s") % {"attribute": capfirst(" > ".join(words)), "value": named}
+        rows = all_rows(field.related_model).in_bulk(list(valid.values())) if field.is_relation else {}
+        path = [attribute_field(model, attribute[:end]) for end in _ends(attribute)]
+        words = " > ".join(str(getattr(step, "verbose_name", None) or step.name) for step in path)
+        for value, key in valid.items():
+            shown = title_of(rows[key]) if key in rows else value
+            about = {"attribute": capfirst(words), "value": shown}
+            named[model, attribute, value] = _("%(attribute)s: %(value)s") % about
+    return named
 
 
 def _ends(path: str) -> list[int]:

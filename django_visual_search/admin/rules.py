@@ -31,7 +31,7 @@ from ..models import RankingRule
 from ..storefront.merchandising import NEXT
 from .base import ProductRowsAdmin
 from .products import ProductKey, choice_models, content_type_model, visible_products
-from .rule_form import CHOICE_FIELDS, RankingRuleForm, choices_view, group_name
+from .rule_form import CHOICE_FIELDS, RankingRuleForm, choices_view, group_name, group_names
 from .rule_preview import rule_preview
 
 HIT, QUERY = 0, 1
@@ -128,6 +128,12 @@ class RankingRuleAdmin(ProductRowsAdmin):
 
     # Columns
 
+    def prepare(self, rows: list[Any]) -> None:
+        """Look up the groups' names: one query for each attribute."""
+        names = group_names(group for row in rows if (group := group_of(row)) is not None)
+        for row in rows:
+            row.visual_search_group = names.get(group_of(row))
+
     def product_keys(self, row: RankingRule) -> Iterable[ProductKey | None]:
         model = content_type_model(row.content_type_id)
         return [(model, key) if model and key else None for key in (row.object_id, row.query_id)]
@@ -188,9 +194,15 @@ def rule_name(row: RankingRule, product: str = "") -> str:
     }
 
 
-def _group(row: RankingRule) -> str:
+def group_of(row: RankingRule) -> Any:
+    """Return the rule's group, as ``rule_form`` has it; None for one product, or a model that is gone."""
     model = content_type_model(row.content_type_id)
-    return group_name(model, row.attribute, row.value) if model else f"{row.attribute}={row.value}"
+    return (model, row.attribute, row.value) if model and row.attribute else None
+
+
+def _group(row: RankingRule) -> str:
+    named, group = getattr(row, "visual_search_group", None), group_of(row)
+    return named or (group_name(*group) if group else f"{row.attribute}={row.value}")
 
 
 def _short_date(moment: Any) -> str:
