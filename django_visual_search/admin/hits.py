@@ -66,11 +66,13 @@ def staff_hits(
     *,
     links: bool = False,
     query: Model | None = None,
+    photo: str = "",
 ) -> list[StaffHit]:
     """Return a StaffHit for each hit.
 
     ``names``: as in ``list_display``; ``links``: whether to add the shop's links; ``query``: the product whose similar
-    items they are, for which new rules are, else they are for every search.
+    items they are, for which new rules are, else they are for every search; ``photo``: the handle of the photo whose
+    hits they are.
     """
     names = list(names)
     may_add = may_add_rules(model_admin.admin_site, request)
@@ -83,7 +85,9 @@ def staff_hits(
             hit,
             [(label, _display(name, hit.product, model_admin)) for label, name in zip(labels, names, strict=True)],
             list(model_admin.visual_search_links(request, hit.product)) if links else [],
-            rule_links(hit.product, query, admin_name=model_admin.admin_site.name, back=back) if may_add else [],
+            rule_links(hit.product, query, admin_name=model_admin.admin_site.name, back=back, photo=photo)
+            if may_add
+            else [],
         )
         for hit in results
     ]

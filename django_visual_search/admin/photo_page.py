@@ -29,10 +29,11 @@ from ..spaces.extractors import extractor_of
 from ..storefront.cards import title_of
 from ..storefront.forms import preview
 from ..storefront.gate import photo_slot
+from ..storefront.handles import handle_of
 from ..storefront.refusals import PHOTO_ERRORS, refusal_of
 from ..storefront.uploads import drain, keep_in_memory
 from .base import BREADCRUMB_LIST
-from .hits import change_url, staff_hits
+from .hits import change_url, may_add_rules, staff_hits
 
 SIDES = ("left", "top", "right", "bottom")
 LIMITS = (24, 48, 96)
@@ -116,7 +117,8 @@ def _by_photo(model_admin: Any, request: HttpRequest, form: StaffPhotoForm, fiel
         milliseconds = _since(started)
         shown = preview(photo, field)
     feedback.log_search(results, milliseconds, request, SearchLog.Surface.ADMIN)
-    return {"results": results, "milliseconds": milliseconds, "preview": shown, "cropped": crop}
+    handle = handle_of(results, request) if may_add_rules(model_admin.admin_site, request) else ""
+    return {"results": results, "milliseconds": milliseconds, "preview": shown, "cropped": crop, "handle": handle}
 
 
 def _by_product(model_admin: Any, request: HttpRequest, key: str, field: EmbeddingField) -> dict[str, Any]:
@@ -147,7 +149,9 @@ def _context(
     hits = None
     if results is not None:
         names = model_admin.visual_search_fields
-        hits = staff_hits(model_admin, request, results, names, links=True, query=product)
+        hits = staff_hits(
+            model_admin, request, results, names, links=True, query=product, photo=found.get("handle", "")
+        )
     return {
         **model_admin.admin_site.each_context(request),
         **found,

@@ -113,6 +113,10 @@ class RankingRuleForm(forms.ModelForm):
         for name in OWN_FIELDS:
             if name in self.fields:
                 self.fields[name].required = False
+        for name in ("starts_at", "ends_at"):  # the admin's widget has one label for two inputs
+            parts = getattr(self.fields[name].widget, "widgets", []) if name in self.fields else []
+            for part, word in zip(parts, (_("date"), _("time")), strict=False):
+                part.attrs["aria-label"] = f"{self.fields[name].label}, {word}"
         if "model" in self.fields:
             models: Any = self.fields["model"]
             models.choices = [(m._meta.label, str(capfirst(m._meta.verbose_name_plural))) for m in choice_models()]

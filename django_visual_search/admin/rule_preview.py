@@ -20,7 +20,9 @@ from ..fields.registry import fields_of_product
 from ..models import RankingRule
 from ..ranking.reading import on_trial
 from ..search import SearchHit, SearchResults
+from ..search.answer import search_by_queries
 from ..storefront.cards import picture_of, thumbnail_of, title_of
+from ..storefront.handles import HandleExpired, read_handle
 from .hits import change_url, reason_names
 from .products import content_type_model, primary_key, visible_products
 
@@ -52,7 +54,7 @@ class PreviewHit:
 
 @dataclass(frozen=True)
 class Preview:
-    """``before`` without the rule, ``after`` with it: the similar items of ``query``."""
+    """``before`` without the rule, ``after`` with it: the similar items of ``query``; empty, a photo's hits."""
 
     query: str
     query_url: str
@@ -64,34 +66,46 @@ class Preview:
         return [(one.title, one.url) for one in self.before] != [(one.title, one.url) for one in self.after]
 
 
-def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule) -> Preview | None:
+def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule, photo: str = "") -> Preview | None:
     """Return what a rule does to the similar items of its query product, else to those that it probably changes.
 
-    None where there is no such search: a product without a vector, or one that the user may not see. ``rule``: saved or
-    not, and sound.
+    ``photo``: the handle of the photo whose hits staff look at; a rule for every search is shown with those, while the
+    handle holds. None where there is no such search: a product without a vector, or one that the user may not see.
+    ``rule``: saved or not, and sound.
     """
     model = content_type_model(rule.content_type_id)
     fields = fields_of_product(model) if model else []
     if model is None or not fields:
         return None
     field, within = _searched(admin_site, request, model, fields[0])
-    query = _query_product(rule, model, field, within)
-    if query is None:
-        return None
+    sent = _photo_query(photo, field, request) if photo and not rule.query_id else None
+    query = None if sent else _query_product(rule, model, field, within)
 
     def found() -> SearchResults:
-        return search.similar_to(query, limit=DEEPER, within=within, field=field.label)
+        if sent:
+            return search_by_queries(sent, field.label, limit=DEEPER, within=within)
+        return search.similar_to(query, limit=DEEPER, within=within, field=field.label)  # type: ignore[arg-type]
 
+    if query is None and not sent:
+        return None
     with on_trial(rule, counts=False):
         before = found()
     with on_trial(rule):
         after = found()
     return Preview(
-        title_of(query),
-        change_url(admin_site, query),
+        "" if query is None else title_of(query),
+        "" if query is None else change_url(admin_site, query),
         _hits(admin_site, field, before, after),
         _hits(admin_site, field, after, before),
     )
+
+
+def _photo_query(handle: str, field: EmbeddingField, request: HttpRequest) -> list[Any]:
+    """Return the vectors of the photo that staff searched by; empty where the handle doesn't hold any more."""
+    try:
+        return read_handle(handle, field, request).queries
+    except HandleExpired:
+        return []
 
 
 def _searched(

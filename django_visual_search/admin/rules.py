@@ -28,7 +28,7 @@ from django.utils.translation import gettext_lazy
 from ..db.attributes import rows_with
 from ..db.rows import all_rows
 from ..models import RankingRule
-from ..storefront.merchandising import NEXT
+from ..storefront.merchandising import NEXT, PHOTO
 from .base import ProductRowsAdmin
 from .products import ProductKey, choice_models, content_type_model, visible_products
 from .rule_form import CHOICE_FIELDS, RankingRuleForm, choices_view, group_name, group_names
@@ -99,10 +99,12 @@ class RankingRuleAdmin(ProductRowsAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         rule = self._shown_rule(request, context["adminform"].form, context.get("original"))
+        photo = request.POST.get(PHOTO) or request.GET.get(PHOTO) or ""
         context |= {
-            "preview": rule and rule_preview(self.admin_site, request, rule),
+            "preview": rule and rule_preview(self.admin_site, request, rule, photo),
             "previewed": rule is not None,
             "next": _next(request),
+            "photo": photo,
         }
         return super().render_change_form(request, context, *args, **kwargs)
 

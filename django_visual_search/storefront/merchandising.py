@@ -24,6 +24,8 @@ from .cards import title_of
 PERMISSION = "django_visual_search.add_rankingrule"
 NEXT = "_next"
 """Parameter of the form: the page to which saving leads."""
+PHOTO = "_photo"
+"""Parameter of the form: the handle of a photo to show the rule's effect with."""
 BOOST = 1.5
 """The factor that the form begins with."""
 
@@ -42,12 +44,13 @@ def product_choice(product: Model) -> str:
 
 
 def rule_links(
-    product: Model, query: Model | None = None, *, admin_name: str = "admin", back: str = ""
+    product: Model, query: Model | None = None, *, admin_name: str = "admin", back: str = "", photo: str = ""
 ) -> list[tuple[str, str]]:
     """Return (label, URL) of *Pin*, *Boost* and *Hide* for a hit. The caller checks PERMISSION.
 
     ``query``: the product whose similar items the hit is among; None for every search. ``back``: the page to which
-    saving leads. Empty where the project has no such admin.
+    saving leads. ``photo``: the handle of the photo whose hit it is, for the preview. Empty where the project has no
+    such admin.
     """
     try:
         url = reverse(f"{admin_name}:django_visual_search_rankingrule_add")
@@ -56,6 +59,7 @@ def rule_links(
     about = {"object_id": product_choice(product)}
     about |= {"query_id": product_choice(query)} if query is not None else {}
     about |= {NEXT: back} if back else {}
+    about |= {PHOTO: photo} if photo else {}
     kinds: list[tuple[str, str, dict[str, Any]]] = [
         ("pin", _("Pin"), {"slot": 1}),
         ("boost", _("Boost"), {"factor": BOOST}),

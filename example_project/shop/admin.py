@@ -35,7 +35,7 @@ class ProductImageInline(admin.TabularInline):
     fields = ["thumbnail", "image", "position"]
     readonly_fields = ["thumbnail"]
 
-    @admin.display(description="")
+    @admin.display(description="Preview")
     def thumbnail(self, picture: ProductImage) -> SafeString | str:
         return _thumbnail(picture.image)
 
@@ -52,7 +52,7 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
     visual_search_form = CustomerPhotoForm
 
     list_display = ["thumbnail", "name", "sku", "visual_search_status", "category", "price", "stock", "is_published"]
-    list_display_links = ["thumbnail", "name"]
+    list_display_links = ["name"]
     list_editable = ["is_published"]
     list_filter = ["is_published", "category", "brand"]
     list_select_related = ["category"]
@@ -63,7 +63,7 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
     autocomplete_fields = ["category", "brand"]
     inlines = [ProductImageInline]
 
-    @admin.display(description="")
+    @admin.display(description="Picture")
     def thumbnail(self, product: Product) -> SafeString | str:
         return _thumbnail(product.image)
 

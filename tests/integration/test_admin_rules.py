@@ -117,7 +117,13 @@ class TestFromANeighbour:
         links = rule_links(page.content.decode())
         assert len(links) == 3 * 6
         assert all("query_id" not in link for link in links)
-        assert client.get(f"{ADD}?{urlencode(links[0], doseq=True)}").context["preview"] is not None
+        first, last = links[0], links[-3]
+        preview = client.get(f"{ADD}?{urlencode(last, doseq=True)}").context["preview"]
+        assert (preview.query, preview.after[0].other_rank) == ("", 6), "of the photo's own hits"
+        assert preview.before[0].other_rank == 2
+        cache.clear()
+        preview = client.get(f"{ADD}?{urlencode(first, doseq=True)}").context["preview"]
+        assert preview.query.startswith("Product "), "the vectors are gone"
 
 
 class TestGroups:

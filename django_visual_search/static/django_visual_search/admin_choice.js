@@ -15,6 +15,17 @@
         return $(line);
     };
 
+    // Without a choice, the box is named by nothing but its empty text.
+    const nameBox = (element) => {
+        const label = document.querySelector(`label[for="${element.id}"]`);
+        const shown = document.getElementById(`select2-${element.id}-container`);
+        if (label && shown) {
+            label.id = label.id || `${element.id}_label`;
+            shown.setAttribute('aria-labelledby', label.id);
+            shown.parentElement.setAttribute('aria-labelledby', `${label.id} ${shown.id}`);
+        }
+    };
+
     // Ready handlers run in their order: the admin's own, which made these selects, came first.
     $(() => $('select.admin-autocomplete[data-field-name$="_id"]').each((_, element) => {
         const {appLabel, modelName, fieldName} = element.dataset;
@@ -27,5 +38,6 @@
             templateResult: pictured,
             templateSelection: pictured,
         });
+        nameBox(element);
     }));
 }
