@@ -17,11 +17,13 @@ from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..db.rows import all_rows
 from ..evaluation.side_by_side import Beside, side_by_side
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
@@ -48,6 +50,9 @@ class Serves:
     left: int
     """Pictures whose vectors have not moved."""
     run: RunProgress | None
+    """The reindex that moves them."""
+    moves: bool
+    """Whether vectors move already; before, every process learns that it is to search both spaces."""
 
     @property
     def is_switching(self) -> bool:
@@ -73,10 +78,15 @@ def serves(field: EmbeddingField) -> Serves:
         .defer(*(f"{of}__{name}" for of in ("head", "previous_head") for name in ("data", "calibration")))
     )
     found = row.filter(label=field.label).first()
-    run = IndexingRun.objects.using(using).filter(label=field.label, kind=IndexingRun.Kind.COMMAND).first()
-    is_switching = found is not None and found.finished_at is None
-    left = pending(field).count() if is_switching else 0
-    return Serves(field, found, left, RunProgress(run) if run and is_switching else None)
+    if found is None or found.finished_at is not None:
+        return Serves(field, found, 0, None, False)
+    moves = found.effective_at <= timezone.now()
+    embedded = all_rows(field.model, using).filter(**{f"{field.name}__isnull": False})
+    run = IndexingRun.objects.using(using).filter(label=field.label, kind=IndexingRun.Kind.COMMAND)
+    run = run.filter(started_at__gte=found.effective_at).first()
+    return Serves(
+        field, found, (pending(field) if moves else embedded).count(), RunProgress(run) if run else None, moves
+    )
 
 
 def better_heads(fields: Iterable[EmbeddingField]) -> dict[str, EmbeddingHead]:
