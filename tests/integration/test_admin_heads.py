@@ -159,7 +159,7 @@ class TestSwitch:
         field = get_field(LABEL)
         switching.announce(field, switching.space_named(field, "other"))
         client.force_login(staff())
-        response = client.post(address("switch", head.pk))
+        response = client.post(address("switch", head.pk), {"force": "on"})
         assert "is being switched to other" in str(shown_messages(response))
         assert "9 pictures are left" in client.get(address("switching", LABEL)).content.decode()
         assert ServingSpace.objects.get().head == other
