@@ -90,6 +90,8 @@ class EmbeddingBatch(models.Model):
 
     class Meta:
         default_permissions = ()  # staff see it on its page
+        verbose_name = _("pictures embedded again")
+        verbose_name_plural = _("pictures embedded again")
 
     def __str__(self) -> str:
         return f"{self.created_at:%Y-%m-%d %H:%M}"
