@@ -278,7 +278,7 @@ def test_a_rule_made_by_name(working, shop):
     shot(page, "admin-rule-dark")
     page.locator(".field-pictures a").last.click()
     page.wait_for_selector(".visual-search-panel")
-    assert page.locator(".visual-search-panel li").first.inner_text().split("\n")[-1].endswith("pinned")
+    assert page.locator(".visual-search-panel li .visual-search-why").first.inner_text().endswith("pinned")
     page.wait_for_load_state("networkidle")
     shot(page, "admin-product-dark")
     page.goto(f"{shop.address}/admin/django_visual_search/rankingrule/")
