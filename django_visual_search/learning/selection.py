@@ -53,6 +53,8 @@ SIMILARITIES_AT_ONCE = 4_000_000
 ENOUGH_QUERIES = 300
 """Held-out pictures below which further draws are pooled: by 30 alone, luck decides."""
 MOST_DRAWS = 5
+CHOICE_DRAWS = 2
+"""Further draws at most where each of several draws chooses settings for itself: what is measured pools their luck."""
 
 
 @dataclass(frozen=True)
@@ -332,11 +334,15 @@ def draws_of(
     plain: NDArray[np.bool_] | None,
     seed: int,
     notes: list[str],
+    most: int | None = None,
 ) -> list[list[Fold]]:
-    """Return the folds of one draw of held-out pictures, and of further ones where these are few."""
+    """Return the folds of one draw of held-out pictures, and of further ones where these are few: ``most`` draws at
+    most (default: MOST_DRAWS).
+    """
     first = folds_of(labels, rows, plan, scenes, plain, seed, notes)
     asked = [len(question.split.held_out) for fold in first for question in fold.questions if question.aim]
-    count = plan.draws or (int(np.clip(-(-ENOUGH_QUERIES // max(1, min(asked))), 1, MOST_DRAWS)) if asked else 1)
+    wanted = -(-ENOUGH_QUERIES // max(1, min(asked))) if asked else 1
+    count = plan.draws or int(np.clip(wanted, 1, MOST_DRAWS if most is None else most))
     more = [folds_of(labels, rows, plan, scenes, plain, seed + DRAW_STEP * i, []) for i in range(1, count)]
     return [first, *more]
 

@@ -22,6 +22,7 @@ from .labels import Labels, one_blas_thread
 from .lda import HeadLearner, HeadSettings, LearnedHead, Moments, learn_reduced_head, principal_axes, projected
 from .metrics import Metrics, PerQuery, concatenate
 from .selection import (
+    CHOICE_DRAWS,
     Embed,
     Fold,
     Question,
@@ -209,18 +210,18 @@ class _Training:
             inner = answerable_folds(given.inner, given.labels, given.scenes)
             settings, tried = self._chosen_by(reduced, inner, settings)
         else:
-            settings, tried = self._chosen(reduced, seen, settings, given.plan.seed + 1)
+            settings, tried = self._chosen(reduced, seen, settings, given.plan.seed + 1, CHOICE_DRAWS)
         for fold in folds:
             learned = self._learned(reduced, fold, settings)
             self._asked(reduced, fold, learned)
         return settings, tried
 
     def _chosen(
-        self, reduced: NDArray[np.float32], rows: Indices, usual: HeadSettings, seed: int
+        self, reduced: NDArray[np.float32], rows: Indices, usual: HeadSettings, seed: int, most: int | None = None
     ) -> tuple[HeadSettings, list[Tried]]:
-        """Choose settings by holding out some of ``rows``."""
+        """Choose settings by holding out some of ``rows``. ``most``: see ``draws_of``."""
         given = self.given
-        draws = draws_of(given.labels, rows, given.plan, given.scenes, given.plain, seed, [])
+        draws = draws_of(given.labels, rows, given.plan, given.scenes, given.plain, seed, [], most)
         folds = [fold for draw in draws for fold in draw]
         return self._chosen_by(reduced, answerable_folds(folds, given.labels, given.scenes), usual)
 

@@ -59,8 +59,9 @@ def as_file(image, name):
 
 
 @pytest.fixture(autouse=True)
-def extractors(settings):
+def extractors(settings, monkeypatch):
     settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
+    monkeypatch.setattr(selection, "MOST_DRAWS", 1)  # so few pictures would be held out five times over
 
 
 @pytest.fixture
@@ -274,8 +275,7 @@ def test_a_label_that_teaches_nothing_is_refused_before_any_picture_is_read(cate
     assert f"category is left out: {message}" in train("testshop.Product", dry_run=True)
 
 
-def test_a_table_says_what_its_rows_are_about(monkeypatch):
-    monkeypatch.setattr(selection, "MOST_DRAWS", 1)
+def test_a_table_says_what_its_rows_are_about():
     kinds = [Category.objects.create(name=name) for name in ("hats", "shoes")]
     for i in range(COUNT):
         Product.objects.create(name=str(i), image=as_file(base_picture(i), f"{i}.jpg"), category=kinds[i % 2])
