@@ -77,15 +77,17 @@ def check(
         show(0, len(chosen))
     threshold = duplicate_threshold(field, extractor, gallery, chosen, seed or 0)
     unreadable, products, findings = Unreadable(), [], []
-    for row, finding in find_drowned(field, extractor, gallery, chosen, unreadable):
+    drowned = find_drowned(field, extractor, gallery, chosen, unreadable)
+    for processed, (row, finding) in enumerate(drowned, 1):
         product = gallery.catalogue.products[row]
         products.append(product)
         duplicates = (find_duplicate(field, gallery, one, threshold) for one in by_product[product][:PICTURES_EACH])
         findings += [one for one in (finding, *duplicates) if one is not None]
-        outcome.done += 1
+        outcome.refused = len(unreadable.reasons)
+        outcome.done = max(0, processed - outcome.refused)
         run.show(outcome)
         if show is not None:
-            show(outcome.done, len(chosen))
+            show(processed, len(chosen))
     replace_findings(field, gallery, products, findings)
     run.finish(outcome)
     reasons = Counter(finding.reason for finding in findings)

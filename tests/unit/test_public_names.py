@@ -112,7 +112,7 @@ COMMANDS = [
     "train_embedding",
 ]
 
-TASKS = ["aggregate", "check_findability", "embed", "sweep"]
+TASKS = ["aggregate", "check_findability", "embed", "move_vectors", "sweep"]
 
 TEMPLATES = [
     *("base.html", "cards.html", "photo_search.html", "photo_search_form.html", "similar_items.html"),
@@ -120,10 +120,14 @@ TEMPLATES = [
     *("admin/photo_page.html", "evaluation/report.html"),
 ]
 
-TAGS = ["feedback_attributes", "get_similar_items", "photo_search_form", "similar_items", "visual_search_script"]
+TAGS = [
+    *("feedback_attributes", "get_similar_items", "photo_search_form", "similar_items", "staff_similar_items"),
+    "visual_search_script",
+]
 
 TABLES = [
     "artifact",
+    "embeddingbatch",
     "embeddinghead",
     "evidence",
     "feedback",
@@ -137,7 +141,10 @@ TABLES = [
     "texthead",
 ]
 
-PERMISSIONS = ["check_findability", "view_dashboard", "view_findability", "change_indexingattempt", "add_rankingrule"]
+PERMISSIONS = [
+    *("check_findability", "view_dashboard", "view_findability", "change_indexingattempt", "add_rankingrule"),
+    "change_embeddinghead",
+]
 
 ADMIN_HOOKS = [
     "get_visual_search_field",
@@ -170,7 +177,7 @@ API_HOOKS = [
     "visual_search_parameters",
 ]
 
-STATIC = ["admin.css", "admin_photo.js", "feedback.js", "visual_search.css"]
+STATIC = ["admin.css", "admin_choice.js", "admin_photo.js", "feedback.js", "visual_search.css"]
 
 PACKAGE = Path(django_visual_search.__file__).parent
 
