@@ -1,16 +1,21 @@
 """Rules by an attribute: hidden in the search's own SQL, boosted among the candidates; and rules on trial."""
 
+import numpy as np
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 
 from django_visual_search import feedback, search
 from django_visual_search.db.attributes import rows_with_sql
+from django_visual_search.fields.registry import get_field
+from django_visual_search.indexing import ann
 from django_visual_search.models import Feedback, RankingRule
 from django_visual_search.ranking.reading import on_trial
+from django_visual_search.search.planning import forget_facts
 from django_visual_search.search.results import read_token
 
 from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Category, Product, Tag
+from ..vectors import clustered, fill, nearest_by_numpy
 from .test_ranking_search import embedded, fan, numbers, rule, shop  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.django_db
@@ -149,3 +154,22 @@ def test_what_is_refused(values, wrong):
     with pytest.raises(ValidationError) as refused:
         made.full_clean()
     assert set(refused.value.message_dict) == {wrong}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hidden_group_leaves_the_graph_in_use(settings):
+    settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXACT_ROWS": 100}
+    field, count = get_field("testshop.Product"), 2000
+    vectors, _ = clustered(count, 48)
+    names = {"name": [f"p{i}" for i in range(count)], "price": [i % 10 for i in range(count)]}
+    fill(field, vectors, columns={**names, "is_published": [True] * count, "image": [f"{i}.jpg" for i in range(count)]})
+    forget_facts()
+    by_attribute("hide", "price", 3)
+    by_attribute("boost", "price", 4, factor=1)
+    results = search.similar_to(Product.objects.get(name="p0"), limit=20)
+    assert not results.exact, "found by the graph"
+    kept = np.arange(count) % 10 != 3
+    kept[0] = False
+    wanted = nearest_by_numpy(vectors, vectors[0], kept, 20)
+    assert len(set(numbers(results)) & set(wanted)) >= 19
+    ann.drop_indexes(field)
