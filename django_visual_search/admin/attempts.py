@@ -36,7 +36,7 @@ from ..indexing.stale import batched
 from ..indexing.status import picture_states
 from ..models import IndexingAttempt
 from ..tasks import embed
-from .base import RecordAdmin
+from .base import FieldFilter, RecordAdmin, label_name
 from .batches import MOST_LISTED, batch_page, batch_url, keep_batch, outcome_of
 from .products import ProductKey, primary_key
 
@@ -136,7 +136,7 @@ KEY_ATTRIBUTE = "_visual_search_key"
 class IndexingAttemptAdmin(RecordAdmin):
     list_display = ["product", "status", "reason", "updated_at"]
     list_display_links = ["status"]  # the product leads to its own page
-    list_filter = ["state", "label", "code"]
+    list_filter = ["state", FieldFilter, "code"]
     search_fields = ["=object_id", "message"]
     ordering = ["-updated_at"]
     actions = ["retry"]
@@ -209,7 +209,7 @@ class IndexingAttemptAdmin(RecordAdmin):
             '<span class="visual-search-message">{} <code>{}</code><br><span class="quiet">{}</span></span>',
             row.message,
             row.code,
-            row.label,
+            label_name(row.label),
         )
 
     @admin.display(description=gettext_lazy("picture"))

@@ -16,14 +16,17 @@ import django
 from django.contrib import admin
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ..fields import EmbeddingField
+from ..fields.registry import embedding_fields, fields_of_product, get_field
 from ..models import IndexingRun
 from ..storefront.cards import title_of
 from .products import ProductKey, load_products, product_cell
@@ -185,14 +188,34 @@ class RunProgress:
 
 
 def field_name(field: EmbeddingField) -> str:
-    """Return an embedding field in words: its products, and by which pictures where those are not the products' own."""
+    """Return an embedding field in words: its products, and by which pictures where those could be others."""
     products = capfirst(field.product_model._meta.verbose_name_plural)
-    if field.product is None and field.link is None:
+    own = [one for one in fields_of_product(field.product_model) if one.product is None and one.link is None]
+    if own == [field]:
         return str(products)
-    return _("%(products)s, by %(pictures)s") % {
-        "products": products,
-        "pictures": field.target_model._meta.verbose_name_plural,
-    }
+    pictures = field.image_field.verbose_name if field in own else field.target_model._meta.verbose_name_plural
+    return _("%(products)s, by %(pictures)s") % {"products": products, "pictures": pictures}
+
+
+def label_name(label: str) -> str:
+    """Return the field of that label in words; the label where there is no such field any more."""
+    try:
+        return field_name(get_field(label))
+    except LookupError:
+        return label
+
+
+class FieldFilter(admin.SimpleListFilter):
+    """Filter a list by the embedding field, in words."""
+
+    title = gettext_lazy("embedding field")
+    parameter_name = "label"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(field.label, field_name(field)) for field in embedding_fields()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(label=self.value()) if self.value() else queryset
 
 
 def rounded(number: float | None, places: int) -> str:

@@ -34,7 +34,16 @@ from ..models import EmbeddingHead, IndexingRun, ServingSpace
 from ..spaces.serving import Space, forget_serving, serving
 from ..tasks import move_vectors
 from ..training import switching
-from .base import BREADCRUMB_LIST, RELOAD_SECONDS, ReadOnlyAdmin, RunProgress, field_name, rounded
+from .base import (
+    BREADCRUMB_LIST,
+    RELOAD_SECONDS,
+    FieldFilter,
+    ReadOnlyAdmin,
+    RunProgress,
+    field_name,
+    label_name,
+    rounded,
+)
 from .products import load_products, product_cell, visible_products
 
 METRICS = ("R@1", "R@5", "mAP")
@@ -116,7 +125,7 @@ def why_not(field: EmbeddingField, head: EmbeddingHead) -> str | None:
 class EmbeddingHeadAdmin(ReadOnlyAdmin):
     change_form_template = "visual_search/admin/head.html"
     list_display = ["name", "state", "precision", "created_at"]
-    list_filter = ["state", "method", "label"]
+    list_filter = ["state", "method", FieldFilter]
     fields = [
         *("name", "products", "state", "method", "created_at"),
         *("figures", "learned_from", "extractor", "label", "features_key", "key", "baseline_key"),
@@ -153,8 +162,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("products"))
     def products(self, head: EmbeddingHead) -> str:
-        field = field_of(head)
-        return field_name(field) if field else head.label
+        return label_name(head.label)
 
     @admin.display(description=gettext_lazy("on held-out pictures"))
     def figures(self, head: EmbeddingHead) -> SafeString | str:

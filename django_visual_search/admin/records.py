@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..fields.registry import get_field, named_model
 from ..models import Evidence, Feedback, SearchLog
-from .base import RecordAdmin, rounded
+from .base import FieldFilter, RecordAdmin, rounded
 from .products import ProductKey, content_type_model
 
 HIT, QUERY = 0, 1
@@ -59,7 +59,7 @@ class FeedbackAdmin(RecordAdmin):
 @admin.register(SearchLog)
 class SearchLogAdmin(RecordAdmin):
     list_display = ["created_at", "query", "surface", "results", "best", "duration", "exact"]
-    list_filter = ["kind", "surface", "exact", "created_at", "label"]
+    list_filter = ["kind", "surface", "exact", "created_at", FieldFilter]
     ordering = ["-created_at"]
     fields = [
         *("created_at", "label", "kind", "surface", "query", "results", "best", "exact", "duration"),
