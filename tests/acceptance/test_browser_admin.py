@@ -413,7 +413,7 @@ def test_a_worker_checks_findability(staffed, working):
     page.wait_for_selector(".messagelist .success")
     assert "as soon as a worker is free" in page.inner_text(".messagelist")
     seen, end = set(), time.monotonic() + 300
-    while content().count(" ago: ") < 2:
+    while content().count(" ago ·") < 2:
         assert time.monotonic() < end, (staffed.folder / "worker.log").read_text()
         now = re.findall(r"(\d+) of 337 products", content())
         if now and not seen:
