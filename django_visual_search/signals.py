@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from django.apps import apps
 from django.db import DatabaseError, connections, models, router, transaction
+from django.db.models import Q
 from django.db.models.base import ModelState
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_migrate
 
@@ -25,8 +26,9 @@ from .db.rows import all_rows, key_text
 from .db.statements import Statement, execute_together
 from .fields import EmbeddingField
 from .fields.checks import check_embedding_field
-from .fields.registry import embedding_fields, fields_fed_by
+from .fields.registry import Feed, embedding_fields, feeds_from, feeds_of
 from .indexing.publishing import enqueue
+from .indexing.stale import batched
 from .models import RankingRule
 from .search.planning import forget_facts
 from .spaces.heads import wanted_embedding_key
@@ -47,6 +49,7 @@ def connect_signals() -> None:
     post_save.connect(embed_after_commit, dispatch_uid="django_visual_search.embed_after_commit")
     for field in fields:
         watch_deletions(field)
+        watch_detached(field)
     for signal in (post_save, post_delete):
         signal.connect(forget_rules, sender=RankingRule, dispatch_uid="django_visual_search.forget_rules")
     pre_migrate.connect(before_migrate, dispatch_uid="django_visual_search.before_migrate")
@@ -87,15 +90,21 @@ def embed_after_commit(
     using = using or router.db_for_write(sender, instance=instance)
     stored = _stored_files.pop(instance._state, set())
     saved = set()
-    for field in fields_fed_by(sender):
-        name = field.image_field.name
-        if name in instance.get_deferred_fields() or (update_fields is not None and name not in update_fields):
+    for feed in feeds_from(sender):
+        field, written = feed.field, _written(feed, instance, update_fields)
+        if not written:
             continue
-        saved.add(name)
+        saved |= {column.name for column in written}
         if not _is_same_database(using, router.db_for_write(field.model)):
             continue  # its vector is elsewhere, of another row
-        replaced = name in stored and not created
-        marked = replaced and _mark_stale(field, instance)
+        name = field.image_field.name
+        replaced = feed.has_image and name in stored and not created
+        if not feed.is_direct:
+            if not (created and feed.path):  # nothing leads to a new row
+                marked = replaced and _mark_stale(feed, instance)
+                after_commit(functools.partial(_send_led_to, feed, instance.pk, replaced and not marked), using)
+            continue
+        marked = replaced and _mark_stale(feed, instance)
         if replaced or not _shows_current(field, instance, created):
             image_name = getattr(instance, name).name or ""
             work = functools.partial(
@@ -104,6 +113,27 @@ def embed_after_commit(
             after_commit(work, using)
     if stored - saved:
         _stored_files[instance._state] = stored - saved
+
+
+def _written(feed: Feed, instance: models.Model, update_fields: frozenset[str] | None) -> list[models.Field]:
+    """Return those of the feed's columns that this save has written."""
+    deferred = instance.get_deferred_fields()
+    return [
+        column
+        for column in feed.columns
+        if column.attname not in deferred
+        and (update_fields is None or not update_fields.isdisjoint({column.name, column.attname}))
+    ]
+
+
+def led_to(feed: Feed, key: Any) -> Q:
+    """Match the rows that a row of the feed's table leads to, or is. ``key``: its primary key."""
+    return Q(**{f"{feed.path}__pk" if feed.path else "pk": key})
+
+
+def _rows_led_to(feed: Feed, key: Any) -> Any:
+    rows = all_rows(feed.field.target_model, router.db_for_write(feed.field.model))
+    return rows.filter(led_to(feed, key)).order_by("pk").values_list("pk", flat=True)
 
 
 def _is_same_database(using: str, other: str) -> bool:
@@ -124,11 +154,13 @@ def after_commit(work: Callable[[], Any], using: str | None) -> None:
         transaction.on_commit(work, using=using, robust=True)
 
 
-def _mark_stale(field: EmbeddingField, instance: models.Model) -> bool:
+def _mark_stale(feed: Feed, instance: models.Model) -> bool:
     """Return False, with a line in the log, where marking fails or would wait for a lock; a worker then does it."""
+    field = feed.field
     try:
         with _brief_waits(router.db_for_write(field.model)):
-            indexing.mark_stale(field, [instance.pk])
+            rows = list(_rows_led_to(feed, instance.pk)) if feed.path else [instance.pk]
+            indexing.mark_stale(field, rows)
     except DatabaseError as e:
         logger.warning("visual search: %s of %s could not be marked as stale now: %s", field.label, instance.pk, e)
         return False
@@ -154,6 +186,29 @@ def _send(field: EmbeddingField, key: Any, image_name: str, stale: bool, replace
     if stale or _is_stale(field, key, image_name):
         text = key_text(field.target_model, key, router.db_for_write(field.model))
         enqueue(embed, field.label, [text], **({"replaced": True} if replaced else {}))
+
+
+MOST_SENT = 1000
+"""Rows that a save sends to a worker at most; of a picture that more rows share, the sweep does the rest."""
+
+
+def _send_led_to(feed: Feed, key: Any, replaced: bool) -> None:
+    """Send the rows whose picture a saved row decides: the stale ones, or all where they could not be marked."""
+    field = feed.field
+    using = router.db_for_write(field.model)
+    try:
+        with _brief_waits(using):
+            if replaced:
+                keys = list(_rows_led_to(feed, key))
+            else:
+                stale = indexing.pending(field).filter(led_to(feed, key)).order_by("pk")
+                keys = list(stale.values_list("pk", flat=True)[:MOST_SENT])
+    except Exception:  # the database or the extractor fails; the sweep looks again
+        logger.exception("visual search: what %s %s leads to", feed.model._meta.label, key)
+        return
+    for some in batched(keys, MOST_SENT):
+        texts = [key_text(field.target_model, row, using) for row in some]
+        enqueue(embed, field.label, texts, **({"replaced": True} if replaced else {}))
 
 
 def _is_stale(field: EmbeddingField, key: Any, image_name: str) -> bool:
@@ -232,6 +287,38 @@ def delete_companion(field: EmbeddingField, instance: models.Model, using: str, 
         # Not delete(): the signals of a companion are sent by the delete that follows.
         companions = all_rows(field.model, using).filter(**{field.link.name: instance})
         companions._raw_delete(using)
+
+
+def watch_detached(field: EmbeddingField) -> None:
+    """Receive ``pre_delete`` of the rows between this field's rows and their pictures, where that deletes none of them.
+
+    ``SET_NULL`` sends no signal of the rows that lose their picture.
+    """
+    for feed in feeds_of(field):
+        relations = field.route[: len(feed.path.split("__"))] if feed.path else ()
+        if any(relation.remote_field.on_delete is not models.CASCADE for relation in relations):
+            for model in apps.get_models():
+                if model._meta.concrete_model is feed.model._meta.concrete_model:
+                    pre_delete.connect(
+                        functools.partial(clear_after_commit, feed),
+                        sender=model,
+                        weak=False,
+                        dispatch_uid=f"django_visual_search.clear_after_commit.{field.label}.{feed.path}",
+                    )
+
+
+def clear_after_commit(feed: Feed, instance: models.Model, using: str, **kwargs: Any) -> None:
+    """Send the rows that are about to lose their picture, which by then nothing leads to."""
+    field = feed.field
+    try:
+        with _brief_waits(using):
+            keys = list(_rows_led_to(feed, instance.pk)[:MOST_SENT])
+    except DatabaseError as e:
+        logger.warning("visual search: %s of a deleted %s: %s", field.label, feed.model._meta.label, e)
+        return
+    if keys:
+        texts = [key_text(field.target_model, key, using) for key in keys]
+        after_commit(functools.partial(enqueue, embed, field.label, texts), using)
 
 
 def forget_rules(using: str | None = None, **kwargs: Any) -> None:

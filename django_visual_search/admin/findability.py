@@ -27,6 +27,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from ..fields.areas import file_name
 from ..fields.registry import fields_of_product, get_field
 from ..findability import (
     Reason,
@@ -250,4 +251,4 @@ def _checked_picture(row: Unfindable) -> str:
     if field.product is None and field.link is None:
         return ""  # the product's own, which its cell shows
     image = field.image_field
-    return thumbnail_of(image.attr_class(None, image, row.image), 2 * CELL_THUMBNAIL_SIDE)
+    return thumbnail_of(image.attr_class(None, image, file_name(field, row.image)), 2 * CELL_THUMBNAIL_SIDE)

@@ -26,7 +26,7 @@ from ..indexing.status import State, statuses
 from ..models import RankingRule
 from ..ranking.types import VISUAL
 from ..search import SearchHit, SearchResults
-from ..storefront.cards import picture_of, thumbnail_of, title_of
+from ..storefront.cards import load_pictures, picture_of, thumbnail_of, title_of
 from ..storefront.merchandising import rule_links
 from .status import badge
 
@@ -75,6 +75,8 @@ def staff_hits(
     hits they are.
     """
     names = list(names)
+    if results:
+        load_pictures(get_field(results.label), results)
     may_add = may_add_rules(model_admin.admin_site, request)
     back = request.get_full_path() if request.method == "GET" else ""
     labels = [str(capfirst(label_for_field(name, model_admin.model, model_admin))) for name in names]

@@ -30,7 +30,7 @@ from ..db.rows import all_rows, key_from_text
 from ..fields import EmbeddingField
 from ..fields.products import with_product
 from ..fields.registry import embedding_fields, fields_of_product
-from ..storefront.cards import picture_of, thumbnail_of, title_of
+from ..storefront.cards import image_at, picture_of, thumbnail_of, title_of
 from .hits import change_url
 
 CELL_THUMBNAIL_SIDE = 40
@@ -96,7 +96,7 @@ def product_thumbnail(product: Model) -> str:
     """Return the URL of a thumbnail of the picture on the product itself; empty where it has none."""
     for field in fields_of_product(type(product)):
         if _links_to_product(field) if field.link else isinstance(product, field.model):
-            return thumbnail_of(getattr(product, field.image_field.name, None), CELL_THUMBNAIL_SIDE * 2)
+            return thumbnail_of(image_at(product, field.image_path), CELL_THUMBNAIL_SIDE * 2)
     return ""
 
 

@@ -30,7 +30,7 @@ from ..fields import EmbeddingField
 from ..models import SearchLog
 from ..search import FoundObject, ObjectResults, SearchHit, SearchResults
 from ..search.results import Place, Ranking, read_token
-from ..storefront.cards import picture_of, picture_url, thumbnail_of, title_of, url_of
+from ..storefront.cards import load_pictures, picture_of, picture_url, thumbnail_of, title_of, url_of
 from ..storefront.facets import count_facets
 from ..storefront.handles import handle_of
 from .bodies import Refused
@@ -334,6 +334,7 @@ def hits_as_data(
     hits: list[SearchHit], products: list[Any], field: EmbeddingField, request: Request
 ) -> list[dict[str, Any]]:
     """Return the hits as HitSerializer describes them. ``products``: theirs, as the viewset's serializer shows them."""
+    load_pictures(field, hits)
     return [
         {
             "id": str(hit.product.pk),

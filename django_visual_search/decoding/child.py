@@ -49,6 +49,8 @@ class DecodeSettings:
     cpu_seconds: float
     wall_seconds: float
     crop: tuple[float, float, float, float] | None = None
+    area: tuple[int, int, int, int] | None = None
+    """As for ``images.load``; the settings may change from one picture of a request to the next."""
     whole: bool = False
     """Answer with an ``images.load_whole`` picture instead, after its width and height (SIDES)."""
 
@@ -106,7 +108,9 @@ def decode(data: bytes, settings: DecodeSettings, *, fresh: bool) -> tuple[bytes
         if settings.whole:
             picture = images.load_whole(data, options=settings.options, size=settings.size)
             return PIXELS, SIDES.pack(*picture.size) + picture.tobytes()
-        picture = images.load(data, options=settings.options, crop=settings.crop, size=settings.size)
+        picture = images.load(
+            data, options=settings.options, crop=settings.crop, area=settings.area, size=settings.size
+        )
         return PIXELS, picture.tobytes()
     except images.ImageRefused as e:
         if e.code == "memory" and not fresh:

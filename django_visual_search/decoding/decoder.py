@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..conf import conf
 from ..extractors import ExtractorUnavailable
-from ..images import ImageOptions, ImageRefused
+from ..images import Area, ImageOptions, ImageRefused
 from ..images.options import gettext_noop
 from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIDES, TOO_MUCH_MEMORY, DecodeSettings
 from .pipes import Pipes, SilentError
@@ -68,7 +69,7 @@ def decode_settings(
     whole: bool = False,
 ) -> DecodeSettings:
     """Return what a picture becomes, with the limits of the settings."""
-    return DecodeSettings(options, size, CPU_SHARE * conf.DECODE_SECONDS, wall_seconds, crop, whole)
+    return DecodeSettings(options, size, CPU_SHARE * conf.DECODE_SECONDS, wall_seconds, crop, whole=whole)
 
 
 class Decoder:
@@ -79,9 +80,13 @@ class Decoder:
         self.pipes: Pipes | None = None
 
     def decode(
-        self, reads: Sequence[ReadPicture], settings: DecodeSettings, visitor: int | None = None
+        self,
+        reads: Sequence[ReadPicture],
+        settings: DecodeSettings,
+        visitor: int | None = None,
+        areas: Sequence[Area | None] | None = None,
     ) -> list[Decoded]:
-        """Read pictures and decode them to squares.
+        """Read pictures and decode them, or these ``areas`` of them, to squares.
 
         ``visitor``: the socket of the person who waits. Raises HungUpError where that is closed, and
         ExtractorUnavailable where no decoding process can run.
@@ -91,7 +96,7 @@ class Decoder:
         while left := [i for i in range(len(reads)) if i not in decoded]:
             if alone is not None:
                 left = [alone]
-            exchange = _Exchange(reads, left, settings, visitor)
+            exchange = _Exchange(reads, left, settings, visitor, areas)
             try:
                 exchange.run(self._pipes())
             except (OSError, EOFError) as e:
@@ -158,9 +163,10 @@ class _Exchange:
         which: list[int],
         settings: DecodeSettings,
         visitor: int | None,
+        areas: Sequence[Area | None] | None,
     ) -> None:
         self.reads, self.which, self.settings = reads, which, settings
-        self.visitor = visitor
+        self.visitor, self.areas = visitor, areas
         self.decoded: dict[int, Decoded] = {}
         self.sent: list[int] = []
         self.finished = 0
@@ -174,6 +180,7 @@ class _Exchange:
         self.pipes = pipes
         pipes.patience, pipes.visitor = self.settings.wall_seconds + GRACE, self.visitor
         waiting: list[tuple[bytes, PictureFile]] = [(SETTINGS, pickle.dumps(self.settings))]
+        area: Area | None = None
         for i in self.which:
             try:
                 data = self.reads[i]()
@@ -181,6 +188,9 @@ class _Exchange:
                 self.decoded[i] = e
                 continue
             self.sent.append(i)
+            if self.areas and self.areas[i] != area:
+                area = self.areas[i]
+                waiting.append((SETTINGS, pickle.dumps(replace(self.settings, area=area))))
             pipes.send(*waiting, (PICTURE, data))
             waiting.clear()
         pipes.send(*waiting, (END, b""))

@@ -18,6 +18,7 @@ from django.db import connections
 
 from ..conf import conf
 from ..extractors import ExtractorSpec
+from ..images import Area
 from .decoder import Decoded, Decoder, decode_settings
 
 PATIENCE = 10
@@ -41,23 +42,27 @@ class DecoderPool:
             self._idle.put(decoder)
         self._threads = ThreadPoolExecutor(len(self.decoders), thread_name_prefix="visual-search-decode")
 
-    def submit(self, storage: Any, names: Sequence[str], spec: ExtractorSpec) -> list[Future[list[Decoded]]]:
-        """Begin to read and decode pictures of a Django storage.
+    def submit(
+        self, storage: Any, names: Sequence[str], spec: ExtractorSpec, areas: Sequence[Area | None] | None = None
+    ) -> list[Future[list[Decoded]]]:
+        """Begin to read and decode pictures of a Django storage, or these areas of them.
 
         Each future gives the next few of them, in the order of ``names``. It raises ExtractorUnavailable where no
         decoding process can run.
         """
         together = max(1, min(TOGETHER, len(names) // (2 * len(self.decoders))))
-        some = (names[i : i + together] for i in range(0, len(names), together))
-        return [self._threads.submit(self._decode, storage, few, spec) for few in some]
+        areas = areas or [None] * len(names)
+        some = (slice(i, i + together) for i in range(0, len(names), together))
+        return [self._threads.submit(self._decode, storage, names[few], areas[few], spec) for few in some]
 
-    def _decode(self, storage: Any, names: Sequence[str], spec: ExtractorSpec) -> list[Decoded]:
+    def _decode(
+        self, storage: Any, names: Sequence[str], areas: Sequence[Area | None], spec: ExtractorSpec
+    ) -> list[Decoded]:
         decoder = self._idle.get()
         settings = decode_settings(spec.images, spec.input_size, PATIENCE * conf.DECODE_SECONDS)
         try:
-            return decoder.decode(
-                [functools.partial(_read, storage, name, spec.images.max_bytes + 1) for name in names], settings
-            )
+            reads = [functools.partial(_read, storage, name, spec.images.max_bytes + 1) for name in names]
+            return decoder.decode(reads, settings, areas=areas)
         finally:
             self._idle.put(decoder)
             # A storage may keep its files in the database. No request ends in this thread, so nobody else closes that

@@ -81,8 +81,9 @@ def search_by_views(
 
 def picture_name(field: EmbeddingField, row: Any) -> str:
     """Return the name in its storage of the picture that a row's vector was made from."""
-    owner = row if field.link is None else getattr(row, field.link.name)
-    return str(getattr(owner, field.image_field.name).name)
+    for name in str(field.source).split("__"):
+        row = getattr(row, name)
+    return str(row.name)
 
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..db.rows import all_rows
 from ..fields import EmbeddingField
+from ..fields.areas import picture_name
 from ..indexing.status import product_of_picture
 from ..learning.splits import Indices
 from ..search.candidates import primary_keys
@@ -116,8 +117,8 @@ def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[An
     """Return the rows that have a picture, with their product's key as ``visual_product``; ``within``: of products."""
     using = router.db_for_read(embedding.model)
     rows = all_rows(embedding.target_model, using)
-    rows = rows.exclude(**{f"{embedding.image_field.name}__isnull": True}).exclude(**{embedding.image_field.name: ""})
-    rows = rows.annotate(visual_product=product_of_picture(embedding))
+    rows = rows.exclude(**{f"{embedding.image_path}__isnull": True}).exclude(**{embedding.image_path: ""})
+    rows = rows.annotate(visual_product=product_of_picture(embedding), visual_image=picture_name(embedding))
     if within is not None:
         products = within.all() if isinstance(within, Manager) else within
         rows = rows.filter(visual_product__in=primary_keys(products))
@@ -125,7 +126,7 @@ def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[An
 
 
 def _columns(embedding: EmbeddingField) -> tuple[str, str, str]:
-    return "pk", embedding.image_field.name, "visual_product"
+    return "pk", "visual_image", "visual_product"
 
 
 def _drawn(name: str, seed: int) -> MD5:

@@ -24,6 +24,7 @@ from ..decoding.decoder import Decoded, DecoderLost
 from ..decoding.pool import get_pool
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
+from ..fields.areas import split_area
 from ..images import ImageRefused
 
 BATCHES_AHEAD = 2
@@ -59,7 +60,9 @@ def decoded_batches(
     waiting: deque[tuple[int, list[Future[list[Decoded]]]]] = deque()
     try:
         for start in range(0, len(images), conf.BATCH_SIZE):
-            waiting.append((start, pool.submit(storage, images[start : start + conf.BATCH_SIZE], spec)))
+            parts = [split_area(field, image) for image in images[start : start + conf.BATCH_SIZE]]
+            names, areas = zip(*parts, strict=True)
+            waiting.append((start, pool.submit(storage, names, spec, areas)))
             if len(waiting) > BATCHES_AHEAD:
                 yield _ready(*waiting.popleft(), size, unreadable)
         while waiting:

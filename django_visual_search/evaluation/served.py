@@ -23,6 +23,7 @@ from ..decoding.decoder import DecoderLost
 from ..decoding.photos import decode_photo
 from ..extractors import Extractor
 from ..fields import EmbeddingField
+from ..fields.areas import file_name
 from ..fields.products import with_product
 from ..learning.calibration import Calibration, brier, calibration_error
 from ..learning.metrics import PerQuery
@@ -224,7 +225,7 @@ def latency(
     taken: dict[str, list[float]] = defaultdict(list)
     for number, name in enumerate(names):
         try:
-            with storage.open(name, "rb") as file:
+            with storage.open(file_name(field, name), "rb") as file:
                 data = file.read(spec.images.max_bytes + 1)
             times = [time.perf_counter()]
             picture = decode_photo(data, spec.images, spec.input_size)

@@ -12,6 +12,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, models, router
 from pgvector.django import HnswIndex, IvfflatIndex
 
+from .areas import CROP_SIDES
 from .indexes import OPCLASSES
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ FIELD_CHECKS = {
     "E001": "`dimensions` is not a whole number from 1 to 4,000.",
     "E002": "`metric` is not one of `cosine`, `l2` and `ip`.",
     "E003": "`source` is missing or names a field that does not exist.",
-    "E004": "`source` is more than one relation away.",
-    "E005": "`source` goes through a link that is not one-to-one.",
+    "E004": "`source` leads over more than four relations.",
+    "E005": "`source` goes through something that is not a foreign key or one-to-one field.",
     "E006": "`source` is not an `ImageField`.",
     "E007": "`product` is not a path of forward relations, or several of them to one model.",
     "E008": "An index has the operator class of another metric.",
     "E021": "A primary key consists of several columns.",
     "E022": "A companion has columns that must be given, or inherits another model's table.",
+    "E028": "`crop` does not name the four columns of an area beside the image.",
     "E027": "A primary key is a date, time, float, decimal, boolean or binary.",
     "W001": "A field has no ANN index.",
+    "W014": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
 }
 """The ids of these checks; ``checks.ids`` has the others."""
 
@@ -70,38 +73,67 @@ def _check_metric(field: EmbeddingField) -> list[checks.CheckMessage]:
     return [problem("E002", f"'metric' is {field.metric!r}.", hint, field)]
 
 
+LONGEST_ROUTE = 4
+"""Relations that ``source`` may follow: each is a join in every look for stale vectors."""
+
+
 def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
-    hint = (
-        "Name an ImageField of this model (source='image') or of a model linked by one OneToOneField "
-        f"(source='image__original'). {_here('source', _image_paths(field.model))}"
-    )
-    if not isinstance(field.source, str) or not field.source:
+    hint = f"Give the path of forward relations to an ImageField. {_here('source', _image_paths(field.model))}"
+    source = field.source
+    if not isinstance(source, str) or not source:
         return [problem("E003", "'source' is missing.", hint, field)]
-    if field.source.count("__") > 1:
-        return [problem("E004", f"'source' {field.source!r} is more than one relation away.", hint, field)]
+    *names, image_name = source.split("__")
+    if len(names) > LONGEST_ROUTE:
+        return [problem("E004", f"'source' {source!r} leads over more than {LONGEST_ROUTE} relations.", hint, field)]
+    model: Any = field.model
     try:
-        link = field.link
+        for name in names:
+            relation = model._meta.get_field(name)
+            model = relation.related_model
+            if not isinstance(relation, models.ForeignKey) or not isinstance(model, type):
+                message = (
+                    f"'source' {source!r} goes through '{name}', which is not a foreign key to an installed model."
+                )
+                return [problem("E005", message, hint, field)]
+        image = model._meta.get_field(image_name)
     except FieldDoesNotExist as e:
-        return [problem("E003", f"'source' {field.source!r} does not exist: {e}.", hint, field)]
-    if link is not None and not (isinstance(link, models.OneToOneField) and isinstance(link.related_model, type)):
-        return [
-            problem(
-                "E005",
-                f"'source' {field.source!r} goes through '{link.name}', which is not a OneToOneField of this model.",
-                "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True. "
-                f"{_here('source', _image_paths(field.model))}",
-                field,
-            )
-        ]
-    try:
-        image = field.image_field
-    except FieldDoesNotExist as e:
-        return [problem("E003", f"'source' {field.source!r} does not exist: {e}.", hint, field)]
+        return [problem("E003", f"'source' {source!r} does not exist: {e}.", hint, field)]
     if not isinstance(image, models.ImageField):
-        return [
-            problem("E006", f"'source' {field.source!r} is a {type(image).__name__}, not an ImageField.", hint, field)
-        ]
-    return []
+        return [problem("E006", f"'source' {source!r} is a {type(image).__name__}, not an ImageField.", hint, field)]
+    return [*_check_crop(field), *_check_rows_are_made(field)]
+
+
+def _check_crop(field: EmbeddingField) -> list[checks.CheckMessage]:
+    if field.crop is None:
+        return []
+    model = field.image_field.model
+    numbers = {column.name for column in model._meta.fields if isinstance(column, models.IntegerField)}
+    if numbers >= set(field.crop_names):
+        return []
+    found = sorted(name.removesuffix("_x") for name in numbers if name.endswith("_x"))
+    found = [name for name in found if numbers >= {f"{name}_{side}" for side in CROP_SIDES}]
+    sides = ", ".join(f"'{field.crop}_{side}'" for side in CROP_SIDES)
+    return [
+        problem(
+            "E028",
+            f"'crop' is {field.crop!r}, and '{model.__name__}' has not all of the integer columns {sides}.",
+            f"They are an area's centre and size in pixels. {_here('crop', found)}",
+            field,
+        )
+    ]
+
+
+def _check_rows_are_made(field: EmbeddingField) -> list[checks.CheckMessage]:
+    """Report what looks like a companion, but has a foreign key in place of the one-to-one field."""
+    if field.link is not None or not field.route or field.route[0].model is not field.model:
+        return []
+    ours = (field.route[0], field, field.model._meta.get_field(field.key_name), field.model._meta.pk)
+    if any(column not in ours for column in field.model._meta.local_concrete_fields):
+        return []
+    name = field.route[0].name
+    message = f"Rows of '{field.model.__name__}' are made by nobody: '{name}' is a foreign key, which many may share."
+    hint = f"For one vector of each picture, made for you, make '{name}' a OneToOneField, best with primary_key=True."
+    return [problem("W014", message, hint, field)]
 
 
 SELF = "self"
@@ -171,8 +203,12 @@ def _here(option: str, paths: list[str]) -> str:
 
 
 def _image_paths(model: type[models.Model]) -> list[str]:
-    links = [field for field in model._meta.fields if isinstance(field, models.OneToOneField) and _leads(field)]
-    places = [("", model), *((f"{link.name}__", link.related_model) for link in links)]
+    places = [("", model)]
+    for path in _relation_paths(model):
+        place: Any = model
+        for name in path.split("__"):
+            place = place._meta.get_field(name).related_model
+        places.append((f"{path}__", place))
     return [
         f"{prefix}{image.name}"
         for prefix, place in places

@@ -27,6 +27,7 @@ from django.dispatch import receiver
 from django.utils.functional import cached_property
 from pgvector.django import HalfVectorField
 
+from .areas import CROP_SIDES
 from .checks import SELF, check_embedding_field
 
 
@@ -77,8 +78,11 @@ KEY_SUFFIX = "_key"
 class EmbeddingField(HalfVectorField):
     """The embedding of the picture that ``source`` names, with ``dimensions`` half-precision numbers.
 
-    ``source``: path to an ImageField, on this model (``"image"``) or over one one-to-one relation
-    (``"image__original"``).
+    ``source``: path of forward relations to an ImageField: on this model (``"image"``), over foreign keys, so that rows
+    may share a picture (``"photo__file"``), or first over a one-to-one relation, which makes this model a companion
+    (``"image__original"``, ``"page__photo__file"``).
+    ``crop``: the area of the picture to embed, named by four columns beside it: ``"focal_point"`` stands for
+    ``focal_point_x`` and ``_y``, its centre, ``_width`` and ``_height``, in pixels; without one of them, all of it.
     ``product``: path from this model to the product that searches return; None means the row itself. Of several paths,
     a list or tuple, the first counts that leads somewhere: ``("image__product__parent", "image__product")`` finds the
     parents of variants. The path ``"self"`` is the row itself, as in ``("parent", "self")``.
@@ -97,6 +101,7 @@ class EmbeddingField(HalfVectorField):
         self,
         *args: Any,
         source: str | None = None,
+        crop: str | None = None,
         product: str | Sequence[str] | None = None,
         dimensions: int | None = None,
         metric: str = "cosine",
@@ -104,6 +109,7 @@ class EmbeddingField(HalfVectorField):
         **kwargs: Any,
     ) -> None:
         self.source = source
+        self.crop = crop
         self.product = None if product in (SELF, (SELF,), [SELF]) else product
         self.metric = metric
         self.extractor = extractor
@@ -120,8 +126,8 @@ class EmbeddingField(HalfVectorField):
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
         origin = self.__dict__.get("model")
         if origin is not None and origin is not cls and not origin._meta.abstract:
-            self.copied, self.source, self.product = True, None, None
-        for derived in ("link", "target_model", "image_field", "product_model"):
+            self.copied, self.source, self.crop, self.product = True, None, None, None
+        for derived in ("link", "target_model", "route", "image_field", "product_model"):
             self.__dict__.pop(derived, None)  # of the model that this is a copy from
         super().contribute_to_class(cls, name, private_only)
         # A clone for migrations has no source, and its sibling column is a field of its own.
@@ -170,9 +176,10 @@ class EmbeddingField(HalfVectorField):
 
     @cached_property
     def link(self) -> models.OneToOneField | None:
-        """A companion's relation to the model that has the picture; None where this model has it."""
+        """A companion's relation to the model that has the picture; None where this model has it, or leads to it."""
         head, _, tail = (self.source or "").partition("__")
-        return self.model._meta.get_field(head) if tail else None
+        first = self.model._meta.get_field(head) if tail else None
+        return first if isinstance(first, models.OneToOneField) else None
 
     def companions(self) -> models.QuerySet[Any]:
         """Return, for a subquery of rows of ``target_model``, the companions of the outer row."""
@@ -182,13 +189,40 @@ class EmbeddingField(HalfVectorField):
 
     @cached_property
     def target_model(self) -> type[models.Model]:
-        """The model that has the pictures: this one, or the one a companion links to."""
+        """The model whose rows have or share the pictures: this one, or the one a companion links to."""
         return self.link.related_model if self.link else self.model
+
+    @property
+    def image_path(self) -> str:
+        """The path from ``target_model`` to the ImageField."""
+        source = self.source or ""
+        return source.partition("__")[2] if self.link else source
+
+    @cached_property
+    def route(self) -> tuple[models.ForeignKey, ...]:
+        """The relations of ``image_path``: empty where each row has a picture of its own."""
+        model, relations = self.target_model, []
+        for name in self.image_path.split("__")[:-1]:
+            relations.append(model._meta.get_field(name))
+            model = relations[-1].related_model
+        return tuple(relations)
 
     @cached_property
     def image_field(self) -> models.ImageField:
         """The ImageField that ``source`` names."""
-        return self.target_model._meta.get_field((self.source or "").rpartition("__")[2])
+        model = self.route[-1].related_model if self.route else self.target_model
+        return model._meta.get_field(self.image_path.rpartition("__")[2])
+
+    @property
+    def crop_names(self) -> tuple[str, ...]:
+        """The names of the columns of ``crop``, on the image's model: centre (x, y), width, height."""
+        return tuple(f"{self.crop}_{side}" for side in CROP_SIDES) if self.crop else ()
+
+    @property
+    def crop_paths(self) -> tuple[str, ...]:
+        """The paths to ``crop_names`` from ``target_model``."""
+        prefix = self.image_path.rpartition("__")[0]
+        return tuple(f"{prefix}__{name}" if prefix else name for name in self.crop_names)
 
     @property
     def product_paths(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from django.apps import apps
 from django.db import models
@@ -91,9 +92,39 @@ def fields_of_product(model: type[models.Model]) -> list[EmbeddingField]:
     return sorted(found, key=lambda field: field.product is not None)
 
 
-def fields_fed_by(model: type[models.Model]) -> list[EmbeddingField]:
-    """Return the fields whose picture is in a table that saving a ``model`` may write: its own or a parent's."""
-    return [field for field in embedding_fields() if issubclass(model, field.image_field.model)]
+class Feed(NamedTuple):
+    """Columns of one table that decide which picture a field's rows have."""
+
+    field: EmbeddingField
+    model: type[models.Model]
+    columns: tuple[models.Field, ...]
+    path: str
+    """From ``field.target_model`` to the model; empty for its own table or a parent's."""
+
+    @property
+    def has_image(self) -> bool:
+        return self.field.image_field in self.columns
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the picture's name is all that counts, and its row is the one that has it."""
+        return not self.path and self.has_image and not self.field.crop
+
+
+@functools.cache
+def feeds_of(field: EmbeddingField) -> tuple[Feed, ...]:
+    """Return every table between a row and its picture, the nearest first."""
+    image, names = field.image_field, [relation.name for relation in field.route]
+    feeds = [
+        Feed(field, relation.model, (relation,), "__".join(names[:place])) for place, relation in enumerate(field.route)
+    ]
+    beside = [image.model._meta.get_field(name) for name in field.crop_names]
+    return (*feeds, Feed(field, image.model, (image, *beside), "__".join(names)))
+
+
+def feeds_from(model: type[models.Model]) -> list[Feed]:
+    """Return the feeds that lie in a table that saving a ``model`` may write: its own or a parent's."""
+    return [feed for field in embedding_fields() for feed in feeds_of(field) if issubclass(model, feed.model)]
 
 
 def _labels(fields: Sequence[EmbeddingField]) -> str:

@@ -5,7 +5,7 @@ code and a sentence, why a file is not. May import: Pillow only. No Django and n
 starts fast.
 """
 
-from .load import VERSION, Photo, crop_square, load, load_whole, read_picture
+from .load import VERSION, Area, Photo, crop_square, load, load_whole, read_picture
 from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "FITS",
     "FORMATS",
     "VERSION",
+    "Area",
     "Box",
     "ImageOptions",
     "ImageRefused",

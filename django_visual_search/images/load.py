@@ -28,6 +28,7 @@ __all__ = [
     "FITS",
     "FORMATS",
     "VERSION",
+    "Area",
     "Box",
     "ImageOptions",
     "ImageRefused",
@@ -43,6 +44,7 @@ VERSION = 1
 """Increased when the same bytes and options give other pixels; part of every extractor's key."""
 
 Photo = bytes | memoryview | BinaryIO
+Area = tuple[int, int, int, int]
 
 OVERSAMPLE = 2  # decode at two to four times the final size, then filter down: draft() and box averages alone alias
 MIN_CONTENT = 0.05  # share of a side that a trim must leave; less is dust on an empty picture
@@ -53,12 +55,14 @@ def load(
     *,
     options: ImageOptions = ImageOptions(),  # noqa: B008 (frozen)
     crop: Box | None = None,
+    area: Area | None = None,
     size: int,
 ) -> Image.Image:
     """Return a clean RGB picture of exactly ``size`` x ``size`` pixels.
 
     ``source``: as for ``read_picture``. ``crop`` is ``(x0, y0, x1, y1)``, fractions from 0 to 1 of the picture as
-    shown, after its EXIF orientation.
+    shown, after its EXIF orientation. ``area`` is a crop in pixels that may be outdated: (left, top, width, height); of
+    one that the picture doesn't have, or hardly, all of the picture is taken.
 
     Raises only ImageRefused, whatever the bytes or the crop. Errors of the file's own ``read`` pass through: a storage
     that fails is not a bad picture. A ``size`` below 1 is a ValueError.
@@ -68,7 +72,7 @@ def load(
     region = (0.0, 0.0, 1.0, 1.0) if crop is None else check_crop(crop)
     data = read_picture(source, options.max_bytes)
     with _refused():
-        return _prepare(bytes(data), options, region, size)
+        return _prepare(bytes(data), options, region, size, area)
 
 
 def load_whole(source: Photo, *, options: ImageOptions = ImageOptions(), size: int) -> Image.Image:  # noqa: B008
@@ -138,9 +142,11 @@ def read_picture(source: Photo, max_bytes: int) -> memoryview:
     return data
 
 
-def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Image.Image:
+def _prepare(data: bytes, options: ImageOptions, region: Box, size: int, area: Area | None) -> Image.Image:
     source = Source(data, options)
     width, height = source.shown
+    if area is not None:
+        region = _region(area, width, height, options.min_side)
     if min((region[2] - region[0]) * width, (region[3] - region[1]) * height) < options.min_side:
         raise ImageRefused(
             "crop",
@@ -160,6 +166,14 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int) -> Imag
         picture = picture.filter(ImageFilter.MedianFilter(options.denoise))
     picture = _scale(picture, size, options.fit)
     return _squared(_to_srgb(picture, source.profile), options, size)
+
+
+def _region(area: Area, width: int, height: int, least: int) -> Box:
+    """Return what a picture of that size has of the area, as fractions; all, where a side has less than ``least``."""
+    left, top, right, bottom = area[0], area[1], min(area[0] + area[2], width), min(area[1] + area[3], height)
+    if min(right - left, bottom - top) < least:
+        return 0.0, 0.0, 1.0, 1.0
+    return left / width, top / height, right / width, bottom / height
 
 
 def _squared(picture: Image.Image, options: ImageOptions, size: int) -> Image.Image:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from django.core.exceptions import SuspiciousOperation
@@ -27,6 +27,7 @@ from ..decoding.decoder import Decoded, DecoderLost
 from ..decoding.pool import get_pool
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
+from ..fields.areas import file_name, split_area
 from ..fields.keys import is_marked, split_key
 from ..images import ImageRefused
 from ..spaces.heads import wanted_extractor
@@ -34,10 +35,12 @@ from . import claims
 from .claims import Claim, Lease, Picture
 from .embedder import EmbeddedBatch, Embedder
 from .runs import Outcome
-from .stale import attempts_at, batched, stale
+from .stale import attempts_at, batched, pending, stale
 from .writes import clear, write
 
 logger = logging.getLogger("django_visual_search")
+
+T = TypeVar("T")
 
 DECODED_AHEAD = 2
 """Batches that are being decoded while one is inferred: enough for the decoders while this process talks to the
@@ -69,19 +72,35 @@ def embed(
 class Batch:
     """Claimed pictures, and what they are embedded from: pixels, or the features that are kept of them."""
 
-    claimed: list[Claim]
+    groups: list[list[Claim]]
+    """By picture: of one that several rows share there are several claims."""
     files: list[Future[list[Decoded]]] = dataclass_field(default_factory=list)
     """Being read and decoded, a few pictures each."""
     inputs: Any = None
-    """Pixels, uint8 ``(len(claimed), s, s, 3)``, once they are decoded; or features, float16 ``(len(claimed), w)``."""
+    """Pixels, uint8 ``(len(groups), s, s, 3)``, once they are decoded; or features, float16 ``(len(groups), w)``."""
     kept: bool = False
     """Whether the inputs are features."""
     embedded: Future[EmbeddedBatch] | None = None
 
-    def singly(self) -> Iterator[Batch]:
-        """Yield a batch for each picture."""
-        for i, claimed in enumerate(self.claimed):
-            yield Batch([claimed], inputs=self.inputs[i : i + 1], kept=self.kept)
+    @property
+    def claimed(self) -> list[Claim]:
+        return [claimed for group in self.groups for claimed in group]
+
+    def each_claim(self, made: Any) -> Any:
+        """Return what was made of each picture, for each claim."""
+        return np.repeat(made, [len(group) for group in self.groups], axis=0)
+
+    def smaller(self) -> Iterator[Batch]:
+        """Yield a batch for each picture, or of a single picture for each of its rows."""
+        if len(self.groups) == 1:
+            yield from (Batch([[claimed]], inputs=self.inputs, kept=self.kept) for claimed in self.claimed)
+            return
+        for i, group in enumerate(self.groups):
+            yield Batch([group], inputs=self.inputs[i : i + 1], kept=self.kept)
+
+
+MOST_SHARING = 1000
+"""Rows that are embedded along with a batch because they share its pictures; the others are read and decoded again."""
 
 
 class _Pipeline:
@@ -94,6 +113,8 @@ class _Pipeline:
         self.decoding: list[Batch] = []
         self.inferring: list[Batch] = []
         self._outcome = Outcome()
+        self._along: set[Any] = set()
+        """Keys of rows that were taken along because they share a picture, and not come to yet."""
 
     @property
     def busy(self) -> bool:
@@ -106,13 +127,15 @@ class _Pipeline:
 
     def take(self, keys: tuple[Any, ...]) -> None:
         """Claim the stale ones of these rows and begin to decode them; advance if DECODED_AHEAD batches are ahead."""
-        untried, tried = self._look_up(keys)
+        done = self._along.intersection(keys)
+        self._along -= done
+        untried, tried = self._look_up(tuple(key for key in keys if key not in done))
         if untried or tried:
             self.embedder.load()
         # What an earlier attempt did not finish goes alone: what killed that one takes no other picture with it.
-        for picture in tried:
+        for same in _by_picture(tried, lambda picture: picture.image):
             self._drain()
-            self._start([picture])
+            self._start(same)
         if tried:
             self._drain()
         self._start(untried)
@@ -125,7 +148,7 @@ class _Pipeline:
         if self.decoding:
             batch = self._decoded(self.decoding[0])
             del self.decoding[0]
-            if batch.claimed:
+            if batch.groups:
                 batch.embedded = self.embedder.submit(batch.inputs, kept=batch.kept)
                 self.inferring.append(batch)
         for batch in before:
@@ -146,19 +169,35 @@ class _Pipeline:
 
     def _look_up(self, keys: tuple[Any, ...]) -> tuple[list[Picture], list[Picture]]:
         """Clear vectors whose picture was removed; return the other stale rows as (never tried, tried before)."""
-        rows = stale(self.field).annotate(visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
-        rows = rows.annotate(visual_pause=claims.last_pause(self.field)).filter(pk__in=keys)
-        rows = rows.values_list("pk", "visual_image", "visual_wanted", "visual_tried", "visual_pause")
+        stale_rows = stale(self.field).annotate(visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
+        stale_rows = stale_rows.annotate(visual_pause=claims.last_pause(self.field))
+        columns = ["pk", "visual_image", "visual_wanted", "visual_tried", "visual_pause"]
+        if self.field.route:
+            columns.append(self._owner_of_picture)
+        rows = list(stale_rows.filter(pk__in=keys).values_list(*columns))
         self._outcome.skipped += len(keys) - len(rows)
         removed = [pk for pk, image, *_ in rows if not image]
         if removed:
             self._outcome.cleared += clear(self.field, removed)
+        if self.field.route:
+            rows += self._sharing(stale_rows.values_list(*columns), keys, {row[-1] for row in rows if row[1]})
         pictures: tuple[list[Picture], list[Picture]] = [], []
-        for pk, image, wanted, tried, pause in rows:
+        for pk, image, wanted, tried, pause, *_ in rows:
             if image:
-                object_id = key_text(self.field.target_model, pk, rows.db)
+                object_id = key_text(self.field.target_model, pk, stale_rows.db)
                 pictures[tried].append(Picture(object_id, image, wanted, pause.total_seconds() if pause else 0))
         return pictures
+
+    @property
+    def _owner_of_picture(self) -> str:
+        return "__".join(relation.name for relation in self.field.route)
+
+    def _sharing(self, stale_rows: Any, keys: tuple[Any, ...], shared: set[Any]) -> list[Any]:
+        """Return further stale rows that lead to the same pictures, whose place in this run is then done."""
+        free = pending(self.field).filter(**{f"{self._owner_of_picture}__in": shared}).exclude(pk__in=keys)
+        more = list(free.order_by("pk").values_list("pk", flat=True)[:MOST_SHARING]) if shared else []
+        self._along.update(more)
+        return list(stale_rows.filter(pk__in=more)) if more else []
 
     def _start(self, pictures: list[Picture]) -> None:
         """Claim pictures and begin to decode them, or read the features that are kept of them."""
@@ -167,14 +206,17 @@ class _Pipeline:
         claimed = claims.claim(self.field, pictures, self.lease.expect(pictures))
         self._outcome.skipped += len(pictures) - len(claimed)
         kept = self.embedder.kept(claimed)
-        with_features = [c for c in claimed if c.picture.object_id in kept]
+        groups = _by_picture(claimed, lambda claim: claim.picture.image)
+        with_features = [group for group in groups if _all_kept(group, kept)]
+        others = [group for group in groups if not _all_kept(group, kept)]
         if with_features:
-            features = np.stack([kept[c.picture.object_id] for c in with_features])
+            features = np.stack([kept[group[0].picture.object_id] for group in with_features])
             self.decoding.append(Batch(with_features, inputs=features, kept=True))
-        others = [c for c in claimed if c.picture.object_id not in kept]
         if others:
-            names, spec = [c.picture.image for c in others], self.embedder.extractor.spec
-            self.decoding.append(Batch(others, get_pool().submit(self.field.image_field.storage, names, spec)))
+            named = [split_area(self.field, group[0].picture.image) for group in others]
+            names, areas = zip(*named, strict=True)
+            spec, storage = self.embedder.extractor.spec, self.field.image_field.storage
+            self.decoding.append(Batch(others, get_pool().submit(storage, names, spec, areas)))
         self.lease.hold([c for batch in self.inferring + self.decoding for c in batch.claimed])
 
     def _decoded(self, batch: Batch) -> Batch:
@@ -183,20 +225,24 @@ class _Pipeline:
             return batch
         decoded = [one for future in batch.files for one in self.lease.wait(future)]
         ready, missing = [], []
-        for claimed, one in zip(batch.claimed, decoded, strict=True):
+        for group, one in zip(batch.groups, decoded, strict=True):
             if isinstance(one, FileNotFoundError):
-                missing.append((claimed, one))
+                missing += [(claimed, one) for claimed in group]
             elif isinstance(one, Exception):
-                self._give_up(claimed, one)
+                for claimed in group:
+                    self._give_up(claimed, one)
             else:
-                ready.append((claimed, one))
+                ready.append((group, one))
         if missing:
-            self._give_up_missing(missing, [c.picture.image for c, _ in ready])
-        return Batch([c for c, _ in ready], inputs=np.stack([pixels for _, pixels in ready]) if ready else None)
+            self._give_up_missing(missing, [self._file(group[0]) for group, _ in ready])
+        return Batch([group for group, _ in ready], inputs=np.stack([pixels for _, pixels in ready]) if ready else None)
+
+    def _file(self, claimed: Claim) -> str:
+        return file_name(self.field, claimed.picture.image)
 
     def _give_up(self, claimed: Claim, reason: Exception) -> None:
         """Settle a claim on a picture that has no pixels."""
-        image = claimed.picture.image
+        image = self._file(claimed)
         match reason:
             case ImageRefused():
                 self._refuse(claimed, reason.code, str(reason))
@@ -217,7 +263,7 @@ class _Pipeline:
         storage = self.field.image_field.storage
         is_there = any(has_file(storage, name) for name in (*read[:1], *embedded_names(self.field)))
         for claimed, reason in missing:
-            image = claimed.picture.image
+            image = self._file(claimed)
             # Asked again, as it may have been away only when the picture was read.
             if is_there and not has_file(storage, image):
                 self._refuse(claimed, "missing_file", f"The storage has no file {image!r}.")
@@ -239,22 +285,22 @@ class _Pipeline:
         field, claimed = self.field, batch.claimed
         try:
             vectors, made = self.lease.wait(batch.embedded or self.embedder.submit(batch.inputs, kept=batch.kept))
-            written = write(field, claimed, vectors)
+            written = write(field, claimed, batch.each_claim(vectors))
         except ExtractorUnavailable:
             raise  # nothing to do with these pictures
         except Exception as e:
             if isinstance(e, DatabaseFailure) and not _rejects_a_row(e):
                 raise
             if len(claimed) > 1:
-                for one in batch.singly():
-                    self._finish(one)
+                for smaller in batch.smaller():
+                    self._finish(smaller)
                 return
-            image = claimed[0].picture.image
+            image = self._file(claimed[0])
             logger.warning("visual search: embedding %s of %s failed", image, field.label, exc_info=True)
             self._fail(claimed[0], "extractor", f"{type(e).__name__}: {e}")
             return
         if made is not None:
-            self.embedder.keep(claimed, made, written)
+            self.embedder.keep(claimed, batch.each_claim(made), written)
         lost = [c for c in claimed if c.picture.object_id not in written]
         if lost:
             # Replaced, deleted or locked meanwhile; the sweep looks again.
@@ -275,6 +321,19 @@ class _Pipeline:
         self._outcome.reasons[code] += 1
 
 
+def _by_picture(them: Iterable[T], picture_of: Callable[[T], str]) -> list[list[T]]:
+    """Return them in groups of the same picture, in the order of the first of each."""
+    groups: dict[str, list[T]] = {}
+    for one in them:
+        groups.setdefault(picture_of(one), []).append(one)
+    return list(groups.values())
+
+
+def _all_kept(group: list[Claim], kept: dict[str, Any]) -> bool:
+    """Return whether features are kept for all rows of a picture: one that is to be embedded again has none."""
+    return all(claimed.picture.object_id in kept for claimed in group)
+
+
 OTHERS = 3
 """Pictures that the storage is asked for, before it is believed that one is missing."""
 
@@ -283,7 +342,7 @@ def embedded_names(field: EmbeddingField) -> list[str]:
     """Return names of a few pictures that were embedded, the newest rows'."""
     rows = all_rows(field.model, router.db_for_write(field.model)).filter(**{f"{field.key_name}__isnull": False})
     rows = rows.exclude(is_marked(field.key_name)).order_by("-pk")
-    return [split_key(key)[1] for key in rows.values_list(field.key_name, flat=True)[:OTHERS]]
+    return [file_name(field, split_key(key)[1]) for key in rows.values_list(field.key_name, flat=True)[:OTHERS]]
 
 
 def has_file(storage: Any, name: str) -> bool:

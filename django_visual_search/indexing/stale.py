@@ -20,6 +20,7 @@ from ..conf import conf
 from ..db.locks import change_all
 from ..db.rows import all_rows, key_text
 from ..fields import EmbeddingField
+from ..fields.areas import picture_name
 from ..fields.keys import marked
 from ..models import IndexingAttempt
 from ..spaces import features
@@ -29,19 +30,14 @@ PAGE = 1000
 
 
 def targets(field: EmbeddingField) -> QuerySet[Any]:
-    """Return all rows with a picture column for this field, of its own model or of the one that a companion links to.
+    """Return all rows that may have a picture for this field, of its own model or of the one that a companion links to.
 
-    Annotated with ``visual_image`` (the picture's name, never NULL) and ``visual_wanted`` (the key that its vector
-    should have).
+    Annotated with ``visual_image`` (the picture's name and area, never NULL) and ``visual_wanted`` (the key that its
+    vector should have).
     """
-    text = models.TextField()
-    name = models.functions.Coalesce(
-        Cast(field.image_field.name, text), Value("", output_field=text), output_field=text
-    )
-    rows = all_rows(field.target_model, router.db_for_write(field.model))
-    return rows.annotate(
-        visual_image=name, visual_wanted=Concat(Value(wanted_embedding_key(field, "")), name, output_field=text)
-    )
+    rows = all_rows(field.target_model, router.db_for_write(field.model)).annotate(visual_image=picture_name(field))
+    wanted = Concat(Value(wanted_embedding_key(field, "")), F("visual_image"), output_field=models.TextField())
+    return rows.annotate(visual_wanted=wanted)
 
 
 def stale(field: EmbeddingField) -> QuerySet[Any]:

@@ -10,10 +10,11 @@ import contextlib
 from typing import Any
 
 import numpy as np
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, router, transaction
 from numpy.typing import NDArray
 
-from ..db.rows import all_rows, keys_from_texts
+from ..db.rows import all_rows, key_reader, keys_from_texts
 from ..db.statements import compile_query, halfvec_text
 from ..fields import EmbeddingField
 from ..models import IndexingAttempt
@@ -31,7 +32,8 @@ def write(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np.float
     if field.link is not None:
         return _write_companions(field, claimed, vectors, connection)
     # Where a transaction is open already, a savepoint saves it from a vector that the database rejects.
-    with contextlib.nullcontext() if connection.get_autocommit() else transaction.atomic(using=connection.alias):
+    alone = connection.get_autocommit() and not field.route
+    with contextlib.nullcontext() if alone else transaction.atomic(using=connection.alias):
         return _write_rows(field, claimed, vectors, connection)
 
 
@@ -42,8 +44,7 @@ def clear(field: EmbeddingField, keys: list[Any]) -> int:
     """
     using = router.db_for_write(field.model)
     with transaction.atomic(using=using):
-        rows = targets(field).filter(pk__in=keys, visual_image="").order_by("pk")
-        empty = [row[0] for row in _locked(rows).values_list("pk")]
+        empty = [row[0] for row in _locked_targets(field, keys).filter(visual_image="").values_list("pk")]
         owners = all_rows(field.model, using)
         owners = owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": empty})
         owners = owners.filter(**{f"{field.key_name}__isnull": False})
@@ -59,12 +60,40 @@ def _locked(rows: Any) -> Any:
     return rows.select_for_update(skip_locked=True, no_key=True)
 
 
+def _locked_targets(field: EmbeddingField, keys: list[Any]) -> Any:
+    """Return the ``targets`` with these keys, locked with all that decides which pictures they have.
+
+    A queryset that locks as it is read; along foreign keys they are locked here and now, as no outer join can be.
+    """
+    rows = targets(field)
+    if not field.route:
+        return _locked(rows.filter(pk__in=keys).order_by("pk"))
+    own = _locked(all_rows(field.target_model, rows.db).filter(pk__in=keys).order_by("pk"))
+    free = {pk for pk, _ in own.values_list("pk", field.route[0].attname)}
+    astray = _led_astray(field, list(free), rows.db) if free else set()
+    return rows.filter(pk__in=list(free - astray)).order_by("pk")
+
+
+def _led_astray(field: EmbeddingField, keys: list[Any], using: str) -> set[Any]:
+    """Lock the rows between these and their pictures; return the keys of those on whose way someone else is.
+
+    Shared locks: workers that write other rows with the same picture don't pass each other over.
+    """
+    led = all_rows(field.target_model, using).filter(pk__in=keys, **{f"{field.image_path}__isnull": False})
+    there = set(led.values_list("pk", flat=True))
+    sql, params = compile_query(led.order_by("pk").values_list("pk"), using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"{sql} FOR SHARE SKIP LOCKED", params)
+        read = key_reader(field.target_model, using)
+        return there - {read(key) for (key,) in cursor.fetchall()}
+
+
 # One statement: rows are locked, claims ended and vectors written in this order, each from what the one before returns.
 WRITE_ROWS = """
 WITH made AS MATERIALIZED (
     SELECT * FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[], %s::text[])
     AS made (object_id, token, image, vector, key)),
-locked (pk, image) AS MATERIALIZED ({rows} FOR NO KEY UPDATE SKIP LOCKED),
+locked (pk, image) AS MATERIALIZED ({rows}{lock}),
 ended AS (
     DELETE FROM {attempts} WHERE id IN (
         SELECT held.id FROM {attempts} AS held JOIN made USING (object_id, token)
@@ -82,10 +111,14 @@ def _write_rows(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np
     quote, opts = connection.ops.quote_name, field.model._meta
     pictures = [c.picture for c in claimed]
     keys = keys_from_texts(field.target_model, [picture.object_id for picture in pictures], connection.alias)
-    rows = targets(field).filter(pk__in=keys).order_by("pk")
-    unchanged, params = compile_query(rows.values_list("pk", "visual_image"), connection.alias)
+    rows = _locked_targets(field, keys) if field.route else targets(field).filter(pk__in=keys).order_by("pk")
+    try:
+        unchanged, params = compile_query(rows.values_list("pk", "visual_image"), connection.alias)
+    except EmptyResultSet:  # all of them were locked
+        return set()
     sql = WRITE_ROWS.format(
         rows=unchanged,
+        lock="" if field.route else " FOR NO KEY UPDATE SKIP LOCKED",
         attempts=quote(IndexingAttempt._meta.db_table),
         table=quote(opts.db_table),
         vector=quote(field.column),
@@ -153,7 +186,7 @@ def _lock_unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> 
     assert field.link is not None
     images = {c.picture.object_id: c.picture.image for c in claimed}
     keys = dict(zip(keys_from_texts(field.target_model, images, using), images, strict=True))
-    rows = _locked(targets(field).filter(pk__in=list(keys)).order_by("pk"))
+    rows = _locked_targets(field, list(keys))
     found = list(rows.values_list("pk", "visual_image", field.link.target_field.attname))
     unchanged = {keys[pk]: value for pk, image, value in found if images[keys[pk]] == image}
     link = field.link.attname

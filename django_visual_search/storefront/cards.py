@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Model
+from django.db.models import Model, prefetch_related_objects
 from django.db.models.fields.files import FieldFile
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
@@ -49,6 +49,7 @@ def cards(results: SearchResults, size: int = 240) -> list[Card]:
     if not results:
         return []
     field = get_field(results.label)
+    load_pictures(field, results, size)
     return [
         Card(
             hit,
@@ -89,10 +90,42 @@ def _or_nothing(what: str, of: Any, read: Callable[[], str]) -> str:
 
 def picture_of(field: EmbeddingField, row: Model | None) -> FieldFile | None:
     """Return the picture that the row's vector was made from; None where it is gone."""
+    return image_at(row, field.source or "")
+
+
+def image_at(row: Model | None, path: str) -> FieldFile | None:
+    """Return the file at the end of the path from a row; None where that leads nowhere."""
     value: Any = row
-    for name in (field.source or "").split("__") if row is not None else ():
+    for name in path.split("__") if row is not None else ():
         value = getattr(value, name, None)
     return value or None
+
+
+def load_pictures(field: EmbeddingField, hits: Iterable[SearchHit], size: int = 240) -> None:
+    """Read what ``picture_of`` needs of all these hits: a query for each relation on the way, none without.
+
+    A THUMBNAIL function with an attribute ``prepare`` is told of all pictures at once, before it is asked for each.
+    """
+    shown = [(hit.row, hit.product) for hit in hits if hit.row is not None]
+    rows = [row for row, _ in shown]
+    link = field.link
+    if link is not None and field.product == link.name:
+        for row, product in shown:
+            if isinstance(product, field.target_model) and not link.is_cached(row):
+                setattr(row, link.name, product)
+    way = (field.source or "").split("__")[:-1]
+    if field.route:
+        prefetch_related_objects(rows, "__".join(way))
+    make = thumbnail_function()
+    if prepare := getattr(make, "prepare", None):
+        pictures = [picture for row in rows if (picture := picture_of(field, row)) is not None]
+        _or_nothing("thumbnails", field, lambda: str(prepare(pictures, size) or ""))
+
+
+def thumbnail_function() -> Callable[..., Any] | None:
+    """Return what ``VISUAL_SEARCH["THUMBNAIL"]`` names, or None."""
+    make = conf.THUMBNAIL
+    return import_string(make) if isinstance(make, str) else make
 
 
 def thumbnail_of(picture: FieldFile | None, size: int = 240) -> str:
@@ -102,10 +135,9 @@ def thumbnail_of(picture: FieldFile | None, size: int = 240) -> str:
     """
     if not picture:
         return ""
-    make = conf.THUMBNAIL
+    make = thumbnail_function()
     if make is None:
         return picture_url(picture)
-    make = import_string(make) if isinstance(make, str) else make
     return _or_nothing("thumbnail", picture, lambda: str(make(picture, size) or ""))
 
 

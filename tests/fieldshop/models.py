@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from django.core.files.storage import FileSystemStorage
 from django.db import models
 from hashid_field import HashidAutoField
 from polymorphic.models import PolymorphicModel
@@ -229,3 +232,62 @@ class Shirt(Garment):
 class Trousers(Garment):
     class Meta:
         proxy = True
+
+
+class CountingStorage(FileSystemStorage):
+    """Overwrites a file of the same name, and counts how often each is read."""
+
+    reads: Counter = Counter()
+
+    def get_available_name(self, name, max_length=None):
+        return name
+
+    def _save(self, name, content):
+        if self.exists(name):
+            self.delete(name)
+        return super()._save(name, content)
+
+    def _open(self, name, mode="rb"):
+        self.reads[name] += 1
+        return super()._open(name, mode)
+
+
+class Photo(models.Model):
+    """A picture of a library, as Wagtail's and django-filer's: pages choose one, many the same."""
+
+    file = models.ImageField(upload_to="library", storage=CountingStorage(), blank=True)
+    focal_point_x = models.PositiveIntegerField(null=True, blank=True)
+    focal_point_y = models.PositiveIntegerField(null=True, blank=True)
+    focal_point_width = models.PositiveIntegerField(null=True, blank=True)
+    focal_point_height = models.PositiveIntegerField(null=True, blank=True)
+
+
+class Album(models.Model):
+    cover = models.ForeignKey(Photo, models.SET_NULL, null=True, blank=True)
+
+
+class BasePage(models.Model):
+    title = models.CharField(max_length=40, default="page")
+
+
+class Page(BasePage):
+    photo = models.ForeignKey(Photo, models.SET_NULL, null=True, blank=True)
+
+
+class PageCompanion(models.Model):
+    page = models.OneToOneField(Page, models.CASCADE, primary_key=True, related_name="visual")
+    embedding = EmbeddingField(source="page__photo__file", crop="focal_point", product="page", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="pagecompanion_hnsw")]
+
+
+class Teaser(models.Model):
+    """One that has the vector itself, two relations from the picture."""
+
+    title = models.CharField(max_length=40, default="teaser")
+    album = models.ForeignKey(Album, models.CASCADE, null=True, blank=True)
+    embedding = EmbeddingField(source="album__cover__file", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="teaser_hnsw")]

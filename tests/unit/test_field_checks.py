@@ -11,10 +11,7 @@ from pgvector.django import HnswIndex, IvfflatIndex
 
 from django_visual_search.fields import EmbeddingField, EmbeddingIndex
 
-SOURCE_HINT = (
-    "Name an ImageField of this model (source='image') or of a model linked by one OneToOneField "
-    "(source='image__original')."
-)
+SOURCE_HINT = "Give the path of forward relations to an ImageField."
 PRODUCT_HINT = (
     "Give the path of forward relations from this model to the product, such as product='image__product', or several, "
     "of which the first that leads somewhere counts: product=('image__product__parent', 'image__product')."
@@ -96,6 +93,38 @@ def companion(link=None, **options):
     return PictureEmbedding._meta.get_field("embedding")
 
 
+def shared(**options):
+    """The field of a page whose photo other pages may have too."""
+
+    class Set(models.Model):
+        cover = models.ImageField()
+
+        class Meta:
+            app_label = "testshop"
+
+    class Photo(models.Model):
+        file = models.ImageField()
+        set = models.ForeignKey(Set, models.CASCADE)
+        focal_point_x = models.PositiveIntegerField()
+        focal_point_y = models.PositiveIntegerField()
+        focal_point_width = models.PositiveIntegerField()
+        focal_point_height = models.PositiveIntegerField()
+
+        class Meta:
+            app_label = "testshop"
+
+    class Page(models.Model):
+        photo = models.ForeignKey(Photo, models.SET_NULL, null=True)
+        title = models.CharField(max_length=10)
+        embedding = EmbeddingField(**{"source": "photo__file", "crop": "focal_point", "dimensions": 48, **options})
+
+        class Meta:
+            app_label = "testshop"
+            indexes = [EmbeddingIndex(fields=["embedding"], name="p")]
+
+    return Page._meta.get_field("embedding")
+
+
 SOUND = ["picture__item", "picture", None, "self", ["self"], ("picture__item__parent", "picture__item")]
 
 
@@ -128,7 +157,6 @@ class TestSource:
         [
             ("photo", "Broken has no field named 'photo'"),
             ("photo__original", "Broken has no field named 'photo'"),
-            ("image__", "Broken has no field named ''"),
         ],
     )
     def test_no_such_field(self, source, reason):
@@ -141,24 +169,52 @@ class TestSource:
         assert field.check() == [error(3, message, COMPANIONS_SOURCE, field)]
 
     def test_too_far(self):
-        field = companion(source="picture__item__image")
-        message = "'source' 'picture__item__image' is more than one relation away."
+        field = companion(source="picture__a__b__c__d__image")
+        message = "'source' 'picture__a__b__c__d__image' leads over more than 4 relations."
         assert field.check() == [error(4, message, COMPANIONS_SOURCE, field)]
 
     @pytest.mark.parametrize(
         "link",
         [
-            lambda to: models.ForeignKey(to, models.CASCADE),
             lambda to: models.ManyToManyField(to),
             lambda to: models.OneToOneField("nowhere.Picture", models.CASCADE),
             lambda to: models.CharField(max_length=10),
         ],
     )
-    def test_link_that_is_not_one_to_one(self, link):
+    def test_not_a_relation(self, link):
         field = companion(link)
-        message = "'source' 'picture__original' goes through 'picture', which is not a OneToOneField of this model."
-        hint = "Each picture has one embedding: make the link a OneToOneField, best with primary_key=True."
-        assert field.check() == [error(5, message, f"{hint} {NOTHING}", field)]
+        message = (
+            "'source' 'picture__original' goes through 'picture', which is not a foreign key to an installed model."
+        )
+        assert field.check() == [error(5, message, f"{SOURCE_HINT} {NOTHING}", field)]
+
+    def test_a_companion_whose_rows_nobody_makes(self):
+        field = companion(lambda to: models.ForeignKey(to, models.CASCADE))
+        message = "Rows of 'PictureEmbedding' are made by nobody: 'picture' is a foreign key, which many may share."
+        hint = (
+            "For one vector of each picture, made for you, make 'picture' a OneToOneField, best with primary_key=True."
+        )
+        assert field.check() == [checks.Warning(message, hint=hint, obj=field, id="visual_search.W014")]
+
+    def test_over_a_foreign_key(self):
+        assert shared().check() == []
+
+    def test_a_foreign_key_is_not_an_image(self):
+        field = shared(source="photo")
+        message = "'source' 'photo' is a ForeignKey, not an ImageField."
+        assert field.check() == [
+            error(
+                6, message, f"{SOURCE_HINT} Of this model, 'source' may be 'photo__file' or 'photo__set__cover'.", field
+            )
+        ]
+
+    @pytest.mark.parametrize("crop", ["middle", "focal_point_x"])
+    def test_crop(self, crop):
+        field = shared(crop=crop)
+        sides = ", ".join(f"'{crop}_{side}'" for side in ("x", "y", "width", "height"))
+        message = f"'crop' is {crop!r}, and 'Photo' has not all of the integer columns {sides}."
+        hint = "They are an area's centre and size in pixels. Of this model, 'crop' may be 'focal_point'."
+        assert field.check() == [error(28, message, hint, field)]
 
     def test_not_an_image(self):
         field = product(source="name")

@@ -4,7 +4,7 @@ import pytest
 from django.test.utils import isolate_apps
 
 from django_visual_search.fields import registry
-from django_visual_search.fields.registry import embedding_fields, fields_fed_by, fields_of_product, get_field
+from django_visual_search.fields.registry import embedding_fields, feeds_from, fields_of_product, get_field
 
 from ..testshop.models import (
     Article,
@@ -134,7 +134,7 @@ class TestFieldsOfProduct:
         assert labels(fields_of_product(model)) == expected
 
 
-class TestFieldsFedBy:
+class TestFeeds:
     @pytest.mark.parametrize(
         ("model", "expected"),
         [
@@ -149,4 +149,4 @@ class TestFieldsFedBy:
         ],
     )
     def test_by_what_a_save_writes(self, model, expected):
-        assert labels(fields_fed_by(model)) == expected
+        assert labels(feed.field for feed in feeds_from(model)) == expected

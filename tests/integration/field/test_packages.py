@@ -12,10 +12,11 @@ import pytest
 pytest.importorskip("modeltranslation", reason="the extra 'field' is not installed")
 
 ROOT = Path(__file__).resolve().parents[3]
-CASES = ROOT / "tests/fieldshop/cases.py"
+CASES = [ROOT / "tests/fieldshop/cases.py", ROOT / "tests/fieldshop/shared.py"]
 NAMES = [
     f"{group.name}.{test.name}"
-    for group in ast.parse(CASES.read_text()).body
+    for cases in CASES
+    for group in ast.parse(cases.read_text()).body
     if isinstance(group, ast.ClassDef)
     for test in group.body
     if isinstance(test, ast.FunctionDef) and test.name.startswith("test_")
@@ -28,8 +29,18 @@ def outcomes(tmp_path_factory):
     report = tmp_path_factory.mktemp("field") / "report.xml"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", str(CASES), "--ds=tests.fieldshop.settings", "--nomigrations"),
-            *("-o", "python_files=cases.py", "-p", "no:xdist", "-p", "no:cacheprovider", "-W", "default", "--reuse-db"),
+            *(sys.executable, "-m", "pytest", *map(str, CASES), "--ds=tests.fieldshop.settings", "--nomigrations"),
+            *(
+                "-o",
+                "python_files=cases.py shared.py",
+                "-p",
+                "no:xdist",
+                "-p",
+                "no:cacheprovider",
+                "-W",
+                "default",
+                "--reuse-db",
+            ),
             *("--create-db", f"--junitxml={report}", "-q"),
         ],
         cwd=ROOT,
