@@ -35,7 +35,7 @@ FIELD_CHECKS = {
     "E028": "`crop` does not name the four columns of an area beside the image.",
     "E027": "A primary key is a date, time, float, decimal, boolean or binary.",
     "W001": "A field has no ANN index.",
-    "W014": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
+    "W015": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
 }
 """The ids of these checks; ``checks.ids`` has the others."""
 
@@ -133,7 +133,7 @@ def _check_rows_are_made(field: EmbeddingField) -> list[checks.CheckMessage]:
     name = field.route[0].name
     message = f"Rows of '{field.model.__name__}' are made by nobody: '{name}' is a foreign key, which many may share."
     hint = f"For one vector of each picture, made for you, make '{name}' a OneToOneField, best with primary_key=True."
-    return [problem("W014", message, hint, field)]
+    return [problem("W015", message, hint, field)]
 
 
 SELF = "self"

@@ -194,7 +194,7 @@ class TestSource:
         hint = (
             "For one vector of each picture, made for you, make 'picture' a OneToOneField, best with primary_key=True."
         )
-        assert field.check() == [checks.Warning(message, hint=hint, obj=field, id="visual_search.W014")]
+        assert field.check() == [checks.Warning(message, hint=hint, obj=field, id="visual_search.W015")]
 
     def test_over_a_foreign_key(self):
         assert shared().check() == []
