@@ -34,6 +34,8 @@ CHECKS = {
     "W011": "`TEXT_FIELDS` names a model or field that does not exist or has no text.",
     "W012": "A database has no text search configuration of the name in `TEXT_LANGUAGE`.",
     "W013": "A field has a text head for another space than the one that serves.",
+    "W016": "`contrib.wagtail` comes after `wagtail.images` in `INSTALLED_APPS`, so that its template is hidden.",
+    "W017": "`contrib.wagtail` is installed, and no embedding field finds Wagtail's images.",
 }
 
 

@@ -1,0 +1,280 @@
+"""A shop on Wagtail, made from nothing by what ``docs/howto/wagtail.md`` says, and driven in Chromium."""
+
+import contextlib
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from PIL import Image, ImageDraw
+
+pytest.importorskip("wagtail", reason="the extra 'field' is not installed")
+
+from ... import docs
+from ...browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ...processes import closed_port, until
+from ..test_strangers_shop import NO_ISSUES, Shop, server  # noqa: F401
+
+PAGE = docs.FOLDER / "howto/wagtail.md"
+IMAGES, PAGES = 6, 12
+
+# Twelve pages choose six images: two each. What a drawing shows goes by its number, so that 0 and 1 look alike.
+FILL = """
+import json
+from django.contrib.auth.models import Group, Permission, User
+from django.core.files.images import ImageFile
+from wagtail.images.models import Image
+from wagtail.models import Collection, GroupCollectionPermission, Page
+from home.models import ProductPage
+
+User.objects.create_superuser("boss", "boss@example.com", "boss")
+root = Collection.get_first_root_node()
+public, secret = root.add_child(name="Public"), root.add_child(name="Secret")
+for number in range(6):
+    with open(f"pictures/{number}.jpg", "rb") as file:
+        Image.objects.create(
+            title=f"image {number}", file=ImageFile(file, f"{number}.jpg"), collection=secret if number == 4 else public
+        )
+images = list(Image.objects.order_by("pk"))
+home = Page.objects.get(slug="home")
+for number in range(12):
+    page = ProductPage(title=f"product {number}", slug=f"p{number}", photo=images[number % 6], live=number != 11)
+    home.add_child(instance=page)
+editors = Group.objects.create(name="Library")
+for codename in ("choose_image", "change_image"):
+    permission = Permission.objects.get(content_type__app_label="wagtailimages", codename=codename)
+    GroupCollectionPermission.objects.create(group=editors, collection=public, permission=permission)
+User.objects.create_user("editor").groups.add(editors)
+User.objects.create_user("nobody")
+"""
+
+LOOK = """
+import json
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django_visual_search import search
+from django_visual_search.contrib.wagtail.apps import check_images_are_found
+from django_visual_search.contrib.wagtail.similar import similar_images
+from home.models import ProductPage
+from wagtail.images.models import Image
+
+first = ProductPage.objects.get(slug="p0")
+visitor = Client(headers={"host": "localhost"})
+said = {}
+said["similar"] = [hit.product.title for hit in search.similar_to(first, limit=11)]
+visitor.get(first.url)
+counts = []
+for _ in range(2):
+    with CaptureQueriesContext(connection) as queries:
+        html = visitor.get(first.url).content.decode()
+    counts.append(len(queries))
+said["queries"], said["html"] = counts, html
+with open("pictures/3.jpg", "rb") as photo:
+    found = visitor.post("/visual-search/photo/home/productpage/", {"image": photo})
+said["photo"] = found.status_code, "product 3" in found.content.decode()
+image = Image.objects.get(title="image 0")
+for name in ("boss", "editor", "nobody"):
+    said[name] = [one.title for one in similar_images(image, User.objects.get(username=name))]
+said["page"], said["image"] = first.pk, image.pk
+said["checks"] = [str(message) for message in check_images_are_found()]
+print("said", json.dumps(said))
+"""
+
+EDIT = """
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from wagtail.images.models import Image
+
+staff = Client(headers={"host": "localhost"})
+staff.force_login(User.objects.get(username="boss"))
+image = Image.objects.get(title="image %(number)s")
+%(edit)s
+"""
+REPLACE = """
+with open("pictures/6.jpg", "rb") as file:
+    data = {"title": image.title, "collection": image.collection_id, "description": "", "tags": "", "file": file}
+    answer = staff.post(reverse("wagtailimages:edit", args=[image.pk]), data)
+assert answer.status_code == 302, answer.content.decode()
+"""
+FOCUS = """
+focal = {"focal_point_x": 150, "focal_point_y": 150, "focal_point_width": 100, "focal_point_height": 80}
+data = {"title": image.title, "collection": image.collection_id, "description": "", "tags": "", **focal}
+answer = staff.post(reverse("wagtailimages:edit", args=[image.pk]), data)
+assert answer.status_code == 302, answer.content.decode()
+"""
+DELETE = """
+assert staff.post(reverse("wagtailimages:delete", args=[image.pk])).status_code == 302
+"""
+CHOOSE = """
+from home.models import ProductPage
+page = ProductPage.objects.get(slug="p3")
+page.photo = image
+page.save_revision().publish()
+draft = ProductPage.objects.get(slug="p4")
+draft.photo = image
+draft.save_revision()
+"""
+KEYS = """
+import json
+from home.models import ProductPageEmbedding
+rows = ProductPageEmbedding.objects.order_by("page__title")
+print("said", json.dumps(dict(rows.values_list("page__title", "embedding_key"))))
+"""
+
+
+def picture(number):
+    """A photo of a thing on white: 0 and 1 alike, and 2 and 3, and so on; 6 like nothing else."""
+    image = Image.new("RGB", (320, 240), "white")
+    draw, colour = ImageDraw.Draw(image), ["crimson", "seagreen", "navy", "orange"][number // 2]
+    box = (60 + 6 * (number % 2), 40, 240, 200)
+    [draw.ellipse, draw.rectangle, draw.chord, draw.rounded_rectangle][number // 2](
+        *([box, 20, 300] if number // 2 == 2 else [box]), fill=colour
+    )
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+class WagtailShop(Shop):
+    """A project of ``wagtail start``, and what the page of the docs adds."""
+
+    def __init__(self, folder, database):
+        self.folder = folder
+        start = [sys.executable, "-c", "from wagtail.bin.wagtail import main; main()", "start", "proj", "."]
+        subprocess.run(start, cwd=folder, env=self.environment, check=True, capture_output=True, timeout=60)
+        self.append("proj/settings/base.py", f"DATABASES = {{'default': {database!r}}}\nALLOWED_HOSTS = ['*']\n")
+        (folder / "pictures").mkdir()
+        for number in range(IMAGES + 1):
+            (folder / "pictures" / f"{number}.jpg").write_bytes(picture(number))
+        for path, text in docs.files(PAGE):
+            self.append(path, text)
+        [template] = docs.blocks(PAGE, "django")
+        self.write("home/templates/home/product_page.html", template)
+        lines = docs.blocks(PAGE, "bash")[0].splitlines()
+        self.command(lines[0])
+        self.command(lines[1])
+        self.shell(FILL)
+        self.indexed = self.command(lines[2])
+
+    def reindex(self):
+        """Return what became of (pages, images), as "done, cleared"."""
+        lines = self.command("python manage.py reindex_embeddings --sync").splitlines()
+        found = {}
+        for line in lines:
+            label, _, counts = line.partition(": ")
+            if " done, " in counts:
+                found[label.split(".")[1]] = tuple(int(part.split()[0]) for part in counts.split(", ")[:3:2])
+        return found["ProductPageEmbedding"], found["ImageEmbedding"]
+
+    def edit(self, number, edit):
+        self.shell(EDIT % {"number": number, "edit": edit})
+        return self.reindex()
+
+    def said(self, program):
+        [line] = [line for line in self.shell(program).splitlines() if line.startswith("said ")]
+        return json.loads(line.removeprefix("said "))
+
+
+@pytest.fixture(scope="module")
+def shop(server, tmp_path_factory):  # noqa: F811
+    return WagtailShop(tmp_path_factory.mktemp("wagtail"), server)
+
+
+@pytest.fixture(scope="module")
+def said(shop):
+    return shop.said(LOOK)
+
+
+@pytest.fixture(scope="module")
+def address(shop):
+    port = closed_port()
+    with (shop.folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "runserver", "--noreload", str(port)],
+            cwd=shop.folder,
+            env=shop.environment,
+            stdout=log,
+            stderr=log,
+        )
+    until(lambda: process.poll() is not None or _answers(port), 60, "the server's start")
+    yield f"http://127.0.0.1:{port}"
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
+def _answers(port):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+
+
+@pytest.mark.timeout(600)
+class TestWagtail:
+    def test_what_the_page_says_is_enough(self, shop):
+        assert shop.command("python manage.py check") == NO_ISSUES
+        assert shop.command("python manage.py makemigrations --check --dry-run") == "No changes detected\n"
+        assert "ProductPageEmbedding.embedding: 12 done, 0 skipped, 0 cleared, 0 refused, 0 failed" in shop.indexed
+        assert "ImageEmbedding.embedding: 6 done" in shop.indexed
+
+    def test_pages_and_images_are_found(self, shop, said):
+        assert said["similar"][0] == "product 6", "with the same photo"
+        assert set(said["similar"][1:3]) == {"product 1", "product 7"}
+        assert len(said["similar"]) == 11
+        assert said["photo"] == [200, True]
+        assert "product 11" not in said["html"], "not live"
+        assert said["html"].count(".fill-240x240.jpg") == 4
+        assert said["queries"][0] == said["queries"][1]
+        print(said["queries"])
+        assert said["boss"][0] == said["editor"][0] == "image 1"
+        assert set(said["boss"]) - set(said["editor"]) == {"image 4"}, "in a collection of its own"
+        assert len(said["editor"]) == 4
+        assert said["nobody"] == []
+        assert said["checks"] == []
+
+    def test_in_a_browser(self, said, address, browser):  # noqa: F811
+        with opened(browser) as page:
+            page.goto(f"{address}/p0/")
+            assert page.locator(".visual-search-similar img").count() == 4
+            assert page.locator(".visual-search-similar img").evaluate_all("all => all.every(one => one.naturalWidth)")
+            shot(page, "wagtail-product")
+            page.goto(f"{address}/admin/login/")
+            page.get_by_label("Username").fill("boss")
+            page.get_by_label("Password").fill("boss")
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("heading", name="Welcome").wait_for()
+            page.goto(f"{address}/admin/images/{said['image']}/")
+            section = page.locator("section:has(.visual-search-cards)")
+            assert section.locator("img").count() == 5
+            assert section.locator(".visual-search-title").first.inner_text() == "image 1"
+            section.scroll_into_view_if_needed()
+            shot(page, "wagtail-image")
+            page.goto(f"{address}/admin/pages/{said['page']}/edit/")
+            panel = page.locator(".w-panel:has(.visual-search-cards)")
+            assert panel.get_by_role("heading").inner_text().strip() == "Similar images"
+            assert panel.locator("img").count() == 5
+            panel.scroll_into_view_if_needed()
+            shot(page, "wagtail-page")
+            page.set_viewport_size(MOBILE)
+            assert wider_than_the_window(page) == 0
+            shot(page, "wagtail-page-mobile")
+
+    def test_what_editors_do_keeps_vectors_current(self, shop):
+        before = shop.said(KEYS)
+        assert shop.reindex() == ((0, 0), (0, 0))
+        assert shop.edit(0, FOCUS) == ((2, 0), (1, 0))
+        after = shop.said(KEYS)
+        assert {title for title in before if after[title] != before[title]} == {"product 0", "product 6"}
+        assert after["product 0"].endswith("#xywh=100,110,100,80")
+        assert shop.edit(1, REPLACE) == ((2, 0), (1, 0))
+        assert "6" in shop.said(KEYS)["product 7"].rpartition("/")[2]
+        assert shop.edit(2, CHOOSE) == ((1, 0), (0, 0)), "of the draft nothing"
+        after = shop.said(KEYS)
+        assert after["product 3"] == after["product 2"]
+        assert shop.edit(5, DELETE) == ((0, 2), (0, 0))
+        assert shop.said(KEYS)["product 5"] is None
