@@ -130,7 +130,7 @@ def reason_names(reasons: Iterable[str]) -> list[Any]:
 
 def change_url(admin_site: Any, product: Model, model: type[Model] | None = None) -> str:
     """Return the URL of the product's page; empty where there is none. ``model``: the registered one."""
-    opts = (model or type(product))._meta
+    opts = (model or product._meta.model)._meta
     try:
         return reverse(f"{admin_site.name}:{opts.app_label}_{opts.model_name}_change", args=[quote(product.pk)])
     except NoReverseMatch:

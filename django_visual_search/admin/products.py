@@ -94,7 +94,7 @@ def content_type_model(content_type_id: int | None) -> type[Model] | None:
 
 def product_thumbnail(product: Model) -> str:
     """Return the URL of a thumbnail of the picture on the product itself; empty where it has none."""
-    for field in fields_of_product(type(product)):
+    for field in fields_of_product(product._meta.model):
         if _links_to_product(field) if field.link else isinstance(product, field.model):
             return thumbnail_of(image_at(product, field.image_path), CELL_THUMBNAIL_SIDE * 2)
     return ""

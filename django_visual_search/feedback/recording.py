@@ -162,7 +162,7 @@ def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Repor
 
 def _named(product: Any) -> tuple[type[models.Model], str]:
     """Return the concrete model and, as text, the primary key of the product that searches find (``_searched``)."""
-    fields = fields_of_product(type(product)) if isinstance(product, models.Model) else []
+    fields = fields_of_product(product._meta.model) if isinstance(product, models.Model) else []
     if not fields:
         raise ValueError(f"{product!r} is not of a model with an EmbeddingField, so no visual search finds it.")
     model = fields[0].product_model._meta.concrete_model

@@ -58,9 +58,9 @@ def similar_to(
     bad limit, depth, ``within`` or text.
     """
     check_limit(limit)
-    embedding = search_field(type(product), field)
+    embedding = search_field(product._meta.model, field)
     exclude = product.pk if isinstance(product, embedding.product_model) else None
-    queryset = products(embedding, within, catalogue_model(embedding, type(product)))
+    queryset = products(embedding, within, catalogue_model(embedding, product._meta.model))
     if queryset._db is None and product._state.db:
         queryset = queryset.using(router.db_for_read(embedding.model, instance=product))
     loaded = loaded_query(embedding, product, database_of(embedding, queryset))

@@ -56,8 +56,8 @@ def similar_items(
         return _nothing()
     if not isinstance(product, Model):
         raise TypeError(f"Similar items need a product, not {product!r}. Is the variable's name right?")
-    found = search_field(type(product), field)
-    model = type(product) if rule_of(type(product)) else catalogue_model(found, type(product))
+    found = search_field(product._meta.model, field)
+    model = product._meta.model if rule_of(product._meta.model) else catalogue_model(found, product._meta.model)
     allowed = visible_within(model, request, within)
     connection = connections[router.db_for_read(found.model)]
     started = time.perf_counter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
+from django.contrib.postgres.functions import RandomUUID
 from django.core.files.storage import FileSystemStorage
 from django.db import models
 from hashid_field import HashidAutoField
@@ -291,3 +293,140 @@ class Teaser(models.Model):
 
     class Meta:
         indexes = [EmbeddingIndex(fields=["embedding"], name="teaser_hnsw")]
+
+
+class Odd(models.Model):
+    """Names that need quotes, and a key that the database makes."""
+
+    id = models.UUIDField(primary_key=True, db_default=RandomUUID())
+    image = models.ImageField(upload_to="odd", db_column="Main Image", max_length=300)
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS, db_column="The Vector")
+
+    class Meta:
+        db_table = "Odd Products"
+        indexes = [EmbeddingIndex(fields=["embedding"], name="odd_hnsw")]
+
+
+class OddCompanion(models.Model):
+    odd = models.OneToOneField(Odd, models.CASCADE, primary_key=True, db_column="The Product")
+    embedding = EmbeddingField(source="odd__image", product="odd", dimensions=DIMENSIONS)
+
+    class Meta:
+        db_table = "Odd Vectors"
+        indexes = [EmbeddingIndex(fields=["embedding"], name="oddcompanion_hnsw")]
+
+
+class ScopeError(Exception):
+    pass
+
+
+class ScopedManager(models.Manager):
+    """As django-scopes': every use fails outside of a scope."""
+
+    active = False
+
+    def get_queryset(self):
+        if not ScopedManager.active:
+            raise ScopeError("A scope on dimension(s) shop needs to be active for this query.")
+        return super().get_queryset()
+
+
+class Maker(models.Model):
+    name = models.CharField(max_length=40)
+
+
+class BusyManager(models.Manager):
+    """Joins over a nullable relation, and counts: rows of such a queryset can't be locked."""
+
+    def get_queryset(self):
+        return super().get_queryset().select_related("maker").annotate(n=models.Count("tags"))
+
+
+class Tag(models.Model):
+    name = models.CharField(max_length=40)
+
+
+class Busy(models.Model):
+    """Its only manager has another name, and Django's own work goes by it."""
+
+    maker = models.ForeignKey(Maker, models.SET_NULL, null=True)
+    tags = models.ManyToManyField(Tag)
+    image = models.ImageField(upload_to="busy", storage=CountingStorage())
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+    things = BusyManager()
+
+    class Meta:
+        base_manager_name = "things"
+        indexes = [EmbeddingIndex(fields=["embedding"], name="busy_hnsw")]
+
+
+class Scoped(models.Model):
+    image = models.ImageField(upload_to="scoped")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+    objects = ScopedManager()
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="scoped_hnsw")]
+
+
+class Tracked(models.Model):
+    """Remembers what was loaded, as django-dirtyfields and the FieldTracker of django-model-utils do."""
+
+    name = models.CharField(max_length=40)
+    image = models.ImageField(upload_to="tracked")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="tracked_hnsw")]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.remembered = self.loaded()
+
+    def loaded(self):
+        deferred = self.get_deferred_fields()
+        names = [field.attname for field in self._meta.concrete_fields if field.attname not in deferred]
+        return {name: copy.deepcopy(getattr(self, name)) for name in names if name != "image"}
+
+    def changed(self):
+        return sorted(name for name, value in self.loaded().items() if self.remembered.get(name) != value)
+
+
+class Base(models.Model):
+    image = models.ImageField(upload_to="base")
+
+
+class Middle(Base):
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="middle_hnsw")]
+
+
+class Leaf(Middle):
+    size = models.IntegerField(default=1)
+
+
+class TranslatedText(models.Model):
+    """As django-parler's: the texts of a product are rows of their own."""
+
+    master = models.ForeignKey(Named, models.CASCADE, related_name="translations")
+    language_code = models.CharField(max_length=5)
+
+
+class Listed(models.Model):
+    """A view of the database."""
+
+    image = models.ImageField(upload_to="named")
+
+    class Meta:
+        managed = False
+        db_table = "fieldshop_listed"
+
+
+class ListedCompanion(models.Model):
+    listed = models.OneToOneField(Listed, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="+")
+    embedding = EmbeddingField(source="listed__image", product="listed", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="listedcompanion_hnsw")]

@@ -162,6 +162,10 @@ class WagtailShop(Shop):
         self.shell(FILL)
         self.indexed = self.command(lines[2])
 
+    @property
+    def environment(self):
+        return {**super().environment, "PYTHONPATH": str(docs.ROOT)}
+
     def reindex(self):
         """Return what became of (pages, images), as "done, cleared"."""
         lines = self.command("python manage.py reindex_embeddings --sync").splitlines()
