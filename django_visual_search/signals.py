@@ -98,17 +98,20 @@ def embed_after_commit(
         if not _is_same_database(using, router.db_for_write(field.model)):
             continue  # its vector is elsewhere, of another row
         name = field.image_field.name
-        replaced = feed.has_image and name in stored and not created
+        has_file = feed.has_image and name in stored
+        replaced = has_file and not created
+        image_name = (getattr(instance, name).name or "") if feed.has_image else ""
+        new_file = image_name if has_file else ""
         if not feed.is_direct:
-            if not (created and feed.path):  # nothing leads to a new row
+            if not (created and feed.path) or new_file:  # nothing leads to a new row
                 marked = replaced and _mark_stale(feed, instance)
-                after_commit(functools.partial(_send_led_to, feed, instance.pk, replaced and not marked), using)
+                work = functools.partial(_send_led_to, feed, instance.pk, replaced and not marked, new_file)
+                after_commit(work, using)
             continue
         marked = replaced and _mark_stale(feed, instance)
         if replaced or not _shows_current(field, instance, created):
-            image_name = getattr(instance, name).name or ""
             work = functools.partial(
-                _send, field, instance.pk, image_name, created or replaced, replaced and not marked
+                _send, field, instance.pk, image_name, created or replaced, replaced and not marked, new_file
             )
             after_commit(work, using)
     if stored - saved:
@@ -182,17 +185,24 @@ def _shows_current(field: EmbeddingField, instance: models.Model, created: bool)
         return False
 
 
-def _send(field: EmbeddingField, key: Any, image_name: str, stale: bool, replaced: bool) -> None:
+def _send(field: EmbeddingField, key: Any, image_name: str, stale: bool, replaced: bool, new_file: str) -> None:
     if stale or _is_stale(field, key, image_name):
-        text = key_text(field.target_model, key, router.db_for_write(field.model))
-        enqueue(embed, field.label, [text], **({"replaced": True} if replaced else {}))
+        _send_rows(field, [key], replaced, new_file)
+
+
+def _send_rows(field: EmbeddingField, keys: list[Any], replaced: bool, new_file: str) -> None:
+    using = router.db_for_write(field.model)
+    more = {name: value for name, value in {"replaced": replaced, "new_file": new_file}.items() if value}
+    for some in batched(keys, MOST_SENT) if keys else [()]:
+        if some or new_file:
+            enqueue(embed, field.label, [key_text(field.target_model, key, using) for key in some], **more)
 
 
 MOST_SENT = 1000
 """Rows that a save sends to a worker at most; of a picture that more rows share, the sweep does the rest."""
 
 
-def _send_led_to(feed: Feed, key: Any, replaced: bool) -> None:
+def _send_led_to(feed: Feed, key: Any, replaced: bool, new_file: str) -> None:
     """Send the rows whose picture a saved row decides: the stale ones, or all where they could not be marked."""
     field = feed.field
     using = router.db_for_write(field.model)
@@ -206,9 +216,7 @@ def _send_led_to(feed: Feed, key: Any, replaced: bool) -> None:
     except Exception:  # the database or the extractor fails; the sweep looks again
         logger.exception("visual search: what %s %s leads to", feed.model._meta.label, key)
         return
-    for some in batched(keys, MOST_SENT):
-        texts = [key_text(field.target_model, row, using) for row in some]
-        enqueue(embed, field.label, texts, **({"replaced": True} if replaced else {}))
+    _send_rows(field, keys, replaced, new_file)
 
 
 def _is_stale(field: EmbeddingField, key: Any, image_name: str) -> bool:

@@ -32,16 +32,19 @@ worker_process_shutdown.connect(close_pool, weak=False, dispatch_uid="django_vis
 
 
 @shared_task(name="django_visual_search.embed", ignore_result=True)
-def embed(label: str, keys: list[str], replaced: bool = False) -> None:
+def embed(label: str, keys: list[str], replaced: bool = False, new_file: str = "") -> None:
     """Embed the rows with these primary keys (of the model that has the picture) that are stale.
 
-    ``replaced``: all of them are marked as stale first, for their files may be new under the same name.
+    ``replaced``: all of them are marked as stale first, for their files may be new under the same name. ``new_file``:
+    the name under which one was stored for them; other rows may have had another file of that name.
     """
     field = get_field(label)
     using = router.db_for_write(field.model)
     rows = [key_from_text(field.target_model, key, using) for key in keys]
     if replaced:
         indexing.mark_stale(field, rows)
+    if new_file:
+        rows += indexing.mark_overwritten(field, new_file, rows)
     with contextlib.closing(indexing.embed(field, rows)) as outcomes:
         for outcome in outcomes:
             _log(label, outcome)

@@ -10,7 +10,7 @@ writes its vector unless the picture has changed meanwhile (``writes``); ``pipel
 from .claims import quarantine_lost
 from .pipeline import embed
 from .runs import Outcome
-from .stale import claimed, mark_stale, outdated, pending, pending_keys, stale
+from .stale import claimed, mark_overwritten, mark_stale, outdated, pending, pending_keys, stale
 from .sweeping import drop_needless_attempts, end_switch, sweep
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "drop_needless_attempts",
     "embed",
     "end_switch",
+    "mark_overwritten",
     "mark_stale",
     "outdated",
     "pending",

@@ -7,6 +7,7 @@ current vectors stale, for pictures replaced under the same name and for ``--for
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -25,6 +26,8 @@ from ..fields.keys import marked
 from ..models import IndexingAttempt
 from ..spaces import features
 from ..spaces.heads import wanted_embedding_key
+
+logger = logging.getLogger("django_visual_search")
 
 PAGE = 1000
 
@@ -122,3 +125,22 @@ def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None
     change_all(attempts, lambda found: found.delete())
     change_all(owners, lambda found: found.update(**{field.key_name: marked(field.key_name)}))
     features.forget_features(field, None if rows is None else keys)
+
+
+def mark_overwritten(field: EmbeddingField, name: str, rows: Iterable[Any]) -> list[Any]:
+    """Make stale what other rows' pictures of this name gave before it was stored for ``rows``; return their keys.
+
+    None where the storage gives each file a name of its own, as Django's do. Amazon's overwrites by default, so that a
+    product that is given a file of the same name as another's changes both.
+    """
+    try:
+        if field.image_field.storage.get_available_name(name) != name:
+            return []
+    except Exception as e:  # of a storage's own kind
+        logger.warning("visual search: %s: the storage can't say whether it overwrites %s: %s", field.label, name, e)
+        return []
+    others = all_rows(field.target_model, router.db_for_write(field.model)).filter(**{field.image_path: name})
+    keys = list(others.exclude(pk__in=list(rows)).values_list("pk", flat=True))
+    if keys:
+        mark_stale(field, keys)
+    return keys

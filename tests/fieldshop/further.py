@@ -30,6 +30,15 @@ pytestmark = pytest.mark.django_db
 LABEL = "fieldshop.Named.embedding"
 
 
+@pytest.fixture
+def eager():
+    """Run tasks in this process, as in a project without a broker."""
+    app.set_default()
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
+
+
 def key_of(row):
     return type(row)._base_manager.values_list("embedding_key", flat=True).get(pk=row.pk)
 
@@ -57,15 +66,24 @@ class TestStorages:
         embed_all("fieldshop.Busy.embedding")
         assert list(Busy.things.get().embedding) != before
 
-    def test_a_storage_that_overwrites_another_products_file(self):
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_a_storage_that_overwrites_another_products_file(self, shared, eager, django_capture_on_commit_callbacks):
         """https://github.com/jschneier/django-storages/issues/50"""
-        first, second = (Busy(image=picture_file(i, "same.jpg")) for i in range(2))
-        first.save()
-        embed_all("fieldshop.Busy.embedding")
-        second.save()
-        embed_all("fieldshop.Busy.embedding")
-        vectors = list(Busy.things.order_by("pk").values_list("embedding", flat=True))
-        assert vectors[0] == vectors[1]
+
+        def create(seed):
+            with django_capture_on_commit_callbacks(execute=True):
+                if shared:
+                    photo = models.Photo.objects.create(file=picture_file(seed, "same.jpg"))
+                    models.Page.objects.create(photo=photo)
+                else:
+                    Busy(image=picture_file(seed, "same.jpg")).save()
+
+        rows = models.PageCompanion.objects if shared else Busy.things
+        create(0)
+        before = list(rows.get().embedding)
+        create(1)
+        after = [list(vector) for vector in rows.values_list("embedding", flat=True)]
+        assert after[0] == after[1] != before
 
     def test_a_storage_in_memory(self, settings):
         """https://github.com/django/django/pull/15861"""
@@ -382,14 +400,7 @@ class TestDatabases:
 
 @pytest.mark.django_db(transaction=True)
 class TestAsync:
-    @pytest.fixture(autouse=True)
-    def eager(self):
-        app.set_default()
-        app.conf.task_always_eager = True
-        yield
-        app.conf.task_always_eager = False
-
-    def test_async_saves_send_their_work(self):
+    def test_async_saves_send_their_work(self, eager):
         """https://github.com/etianen/django-reversion/issues/943"""
 
         async def visit():
