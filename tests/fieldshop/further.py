@@ -391,7 +391,7 @@ class TestDatabases:
 
         def buy():
             row = Named.objects.create(image=picture_file(0))
-            Named.objects.create(pk=row.pk, image=picture_file(1), force_insert=True)
+            Named(pk=row.pk, image=picture_file(1)).save(force_insert=True)
 
         with django_capture_on_commit_callbacks() as callbacks, pytest.raises(IntegrityError):
             transaction.atomic(buy)()
