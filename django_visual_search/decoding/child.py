@@ -49,7 +49,7 @@ class DecodeSettings:
     cpu_seconds: float
     wall_seconds: float
     crop: tuple[float, float, float, float] | None = None
-    area: tuple[int, int, int, int] | None = None
+    area: images.Area | None = None
     """As for ``images.load``; the settings may change from one picture of a request to the next."""
     whole: bool = False
     """Answer with an ``images.load_whole`` picture instead, after its width and height (SIDES)."""

@@ -1,8 +1,9 @@
-"""The area of a picture that is embedded, as a *media fragment* after its name: ``a.jpg#xywh=160,120,320,240``.
+"""The area of a picture that is embedded, as a *media fragment* after its name.
 
-Entry functions: ``picture_name`` in SQL, ``split_area`` in Python. The area is left, top, width and height in pixels of
-the picture as shown. Only fields with ``crop`` have such names. As a part of the name it is a part of the vector's key,
-so that another area makes the vector stale.
+Entry functions: ``picture_name`` in SQL, ``split_area`` in Python. ``a.jpg#xywh=percent:25.00,0.00,50.00,40.00`` is left,
+top, width and height in percent of the picture as shown: there an editor marks an area, while the pixels that a library
+counts may be those before EXIF orientation. Only fields with ``crop`` have such names. As a part of the name the area is
+a part of the vector's key, so that another one makes the vector stale.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, F, TextField, Value, When
-from django.db.models.functions import Cast, Coalesce, Concat, Greatest
+from django.db.models import Case, DecimalField, F, TextField, Value, When
+from django.db.models.functions import Cast, Coalesce, Concat, Greatest, Round
 
 if TYPE_CHECKING:
     from .embedding import EmbeddingField
 
-Area = tuple[int, int, int, int]
+Area = tuple[float, float, float, float]
 
 CROP_SIDES = ("x", "y", "width", "height")
 """Ends of the names of the columns that ``crop`` names: the area's centre and its size."""
 
-FRAGMENT = "#xywh="
-NAMED = re.compile(rf"(.*){FRAGMENT}(\d+),(\d+),(\d+),(\d+)", re.DOTALL)
+FRAGMENT = "#xywh=percent:"
+NUMBER = r"(\d+\.\d\d)"
+NAMED = re.compile(rf"(.*){FRAGMENT}{','.join([NUMBER] * 4)}", re.DOTALL)
 
 
 def picture_name(field: EmbeddingField) -> Any:
@@ -32,14 +34,15 @@ def picture_name(field: EmbeddingField) -> Any:
     if not field.crop:
         return name
     x, y, width, height = field.crop_paths
-    numbers = [Greatest(F(centre) - F(side) / 2, 0) for centre, side in ((x, width), (y, height))] + [
-        F(width),
-        F(height),
-    ]
+    across, down = field.size_paths
+    left, top = Greatest(F(x) - F(width) / 2, 0), Greatest(F(y) - F(height) / 2, 0)
+    numbers = [_percent(left, across), _percent(top, down), _percent(F(width), across), _percent(F(height), down)]
     fragment: list[Any] = [Value(FRAGMENT)]
     for number in numbers:
         fragment += [Cast(number, text), Value(",")]
-    has_area = {f"{side}__isnull": False for side in (x, y)} | {f"{side}__gt": 0 for side in (width, height)}
+    has_area = {f"{side}__isnull": False for side in (x, y)} | {
+        f"{side}__gt": 0 for side in (width, height, across, down)
+    }
     area = Case(When(**has_area, then=Concat(*fragment[:-1], output_field=text)), default=Value(""), output_field=text)
     return Case(When(**{f"{field.image_path}__gt": ""}, then=Concat(name, area, output_field=text)), default=name)
 
@@ -55,5 +58,10 @@ def split_area(field: EmbeddingField, picture: str) -> tuple[str, Area | None]:
     if named is None:
         return picture, None
     name, *numbers = named.groups()
-    x, y, width, height = map(int, numbers)
+    x, y, width, height = map(float, numbers)
     return name, (x, y, width, height)
+
+
+def _percent(length: Any, side: str) -> Any:
+    # Without the cast PostgreSQL would divide whole numbers.
+    return Round(Cast(length, DecimalField(max_digits=20, decimal_places=4)) * 100 / F(side), precision=2)

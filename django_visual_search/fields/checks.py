@@ -32,7 +32,7 @@ FIELD_CHECKS = {
     "E008": "An index has the operator class of another metric.",
     "E021": "A primary key consists of several columns.",
     "E022": "A companion has columns that must be given, or inherits another model's table.",
-    "E028": "`crop` does not name the four columns of an area beside the image.",
+    "E028": "`crop` does not name the four columns of an area beside the image, or the image's size is not stored.",
     "E027": "A primary key is a date, time, float, decimal, boolean or binary.",
     "W001": "A field has no ANN index.",
     "W015": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
@@ -106,21 +106,21 @@ def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
 def _check_crop(field: EmbeddingField) -> list[checks.CheckMessage]:
     if field.crop is None:
         return []
-    model = field.image_field.model
-    numbers = {column.name for column in model._meta.fields if isinstance(column, models.IntegerField)}
-    if numbers >= set(field.crop_names):
-        return []
-    found = sorted(name.removesuffix("_x") for name in numbers if name.endswith("_x"))
-    found = [name for name in found if numbers >= {f"{name}_{side}" for side in CROP_SIDES}]
-    sides = ", ".join(f"'{field.crop}_{side}'" for side in CROP_SIDES)
-    return [
-        problem(
-            "E028",
-            f"'crop' is {field.crop!r}, and '{model.__name__}' has not all of the integer columns {sides}.",
-            f"They are an area's centre and size in pixels. {_here('crop', found)}",
-            field,
-        )
-    ]
+    image = field.image_field
+    name = image.model.__name__
+    numbers = {column.name for column in image.model._meta.fields if isinstance(column, models.IntegerField)}
+    if not numbers >= set(field.crop_names):
+        ends = [column.removesuffix("_x") for column in sorted(numbers) if column.endswith("_x")]
+        found = [end for end in ends if numbers >= {f"{end}_{side}" for side in CROP_SIDES}]
+        sides = ", ".join(f"'{field.crop}_{side}'" for side in CROP_SIDES)
+        message = f"'crop' is {field.crop!r}, and '{name}' has not all of the integer columns {sides}."
+        hint = f"They are an area's centre and size in pixels. {_here('crop', found)}"
+        return [problem("E028", message, hint, field)]
+    if not (image.width_field and image.height_field):
+        message = f"'crop' is {field.crop!r}, and '{name}.{image.name}' has no width_field and height_field."
+        hint = "The area is in pixels of that size: name integer columns in width_field and height_field."
+        return [problem("E028", message, hint, field)]
+    return []
 
 
 def _check_rows_are_made(field: EmbeddingField) -> list[checks.CheckMessage]:

@@ -82,7 +82,8 @@ class EmbeddingField(HalfVectorField):
     may share a picture (``"photo__file"``), or first over a one-to-one relation, which makes this model a companion
     (``"image__original"``, ``"page__photo__file"``).
     ``crop``: the area of the picture to embed, named by four columns beside it: ``"focal_point"`` stands for
-    ``focal_point_x`` and ``_y``, its centre, ``_width`` and ``_height``, in pixels; without one of them, all of it.
+    ``focal_point_x`` and ``_y``, its centre, ``_width`` and ``_height``, in pixels; without one of them, all of it. The
+    ImageField needs ``width_field`` and ``height_field``.
     ``product``: path from this model to the product that searches return; None means the row itself. Of several paths,
     a list or tuple, the first counts that leads somewhere: ``("image__product__parent", "image__product")`` finds the
     parents of variants. The path ``"self"`` is the row itself, as in ``("parent", "self")``.
@@ -221,8 +222,21 @@ class EmbeddingField(HalfVectorField):
     @property
     def crop_paths(self) -> tuple[str, ...]:
         """The paths to ``crop_names`` from ``target_model``."""
+        return self._beside_image(self.crop_names)
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """The names of the columns with the picture's width and height; of fields with ``crop``."""
+        return (self.image_field.width_field, self.image_field.height_field) if self.crop else ()
+
+    @property
+    def size_paths(self) -> tuple[str, ...]:
+        """The paths to ``size_names`` from ``target_model``."""
+        return self._beside_image(self.size_names)
+
+    def _beside_image(self, names: tuple[str, ...]) -> tuple[str, ...]:
         prefix = self.image_path.rpartition("__")[0]
-        return tuple(f"{prefix}__{name}" if prefix else name for name in self.crop_names)
+        return tuple(f"{prefix}__{name}" if prefix else name for name in names)
 
     @property
     def product_paths(self) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def feeds_of(field: EmbeddingField) -> tuple[Feed, ...]:
     feeds = [
         Feed(field, relation.model, (relation,), "__".join(names[:place])) for place, relation in enumerate(field.route)
     ]
-    beside = [image.model._meta.get_field(name) for name in field.crop_names]
+    beside = [image.model._meta.get_field(name) for name in (*field.crop_names, *field.size_names)]
     return (*feeds, Feed(field, image.model, (image, *beside), "__".join(names)))
 
 

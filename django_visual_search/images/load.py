@@ -44,7 +44,7 @@ VERSION = 1
 """Increased when the same bytes and options give other pixels; part of every extractor's key."""
 
 Photo = bytes | memoryview | BinaryIO
-Area = tuple[int, int, int, int]
+Area = tuple[float, float, float, float]
 
 OVERSAMPLE = 2  # decode at two to four times the final size, then filter down: draft() and box averages alone alias
 MIN_CONTENT = 0.05  # share of a side that a trim must leave; less is dust on an empty picture
@@ -61,8 +61,8 @@ def load(
     """Return a clean RGB picture of exactly ``size`` x ``size`` pixels.
 
     ``source``: as for ``read_picture``. ``crop`` is ``(x0, y0, x1, y1)``, fractions from 0 to 1 of the picture as
-    shown, after its EXIF orientation. ``area`` is a crop in pixels that may be outdated: (left, top, width, height); of
-    one that the picture doesn't have, or hardly, all of the picture is taken.
+    shown, after its EXIF orientation. ``area`` is a crop as (left, top, width, height) in percent, which may lie
+    outside: of one that the picture doesn't have, or hardly, all of the picture is taken.
 
     Raises only ImageRefused, whatever the bytes or the crop. Errors of the file's own ``read`` pass through: a storage
     that fails is not a bad picture. A ``size`` below 1 is a ValueError.
@@ -170,10 +170,11 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int, area: A
 
 def _region(area: Area, width: int, height: int, least: int) -> Box:
     """Return what a picture of that size has of the area, as fractions; all, where a side has less than ``least``."""
-    left, top, right, bottom = area[0], area[1], min(area[0] + area[2], width), min(area[1] + area[3], height)
-    if min(right - left, bottom - top) < least:
+    left, top = area[0] / 100, area[1] / 100
+    right, bottom = min(left + area[2] / 100, 1.0), min(top + area[3] / 100, 1.0)
+    if min((right - left) * width, (bottom - top) * height) < least:
         return 0.0, 0.0, 1.0, 1.0
-    return left / width, top / height, right / width, bottom / height
+    return left, top, right, bottom
 
 
 def _squared(picture: Image.Image, options: ImageOptions, size: int) -> Image.Image:

@@ -257,7 +257,11 @@ class CountingStorage(FileSystemStorage):
 class Photo(models.Model):
     """A picture of a library, as Wagtail's and django-filer's: pages choose one, many the same."""
 
-    file = models.ImageField(upload_to="library", storage=CountingStorage(), blank=True)
+    file = models.ImageField(
+        upload_to="library", storage=CountingStorage(), blank=True, width_field="width", height_field="height"
+    )
+    width = models.IntegerField(null=True, editable=False)
+    height = models.IntegerField(null=True, editable=False)
     focal_point_x = models.PositiveIntegerField(null=True, blank=True)
     focal_point_y = models.PositiveIntegerField(null=True, blank=True)
     focal_point_width = models.PositiveIntegerField(null=True, blank=True)

@@ -264,7 +264,7 @@ class TestArea:
         assert shared.stale() == {shared.rows[0].pk, shared.rows[2].pk}
         assert embed_all(PAGES).done == 2
         [key] = PageCompanion.objects.filter(page=shared.rows[0]).values_list("embedding_key", flat=True)
-        assert key.endswith(":library/p0.jpg#xywh=24,16,32,16")
+        assert key.endswith(":library/p0.jpg#xywh=percent:37.50,25.00,50.00,25.00")
         part = Image.open(photos[0].file.path).crop((24, 16, 56, 32))
         alone = io.BytesIO()
         part.save(alone, "PNG")

@@ -98,12 +98,18 @@ def shared(**options):
 
     class Set(models.Model):
         cover = models.ImageField()
+        focal_point_x = models.PositiveIntegerField()
+        focal_point_y = models.PositiveIntegerField()
+        focal_point_width = models.PositiveIntegerField()
+        focal_point_height = models.PositiveIntegerField()
 
         class Meta:
             app_label = "testshop"
 
     class Photo(models.Model):
-        file = models.ImageField()
+        file = models.ImageField(width_field="width", height_field="height")
+        width = models.IntegerField()
+        height = models.IntegerField()
         set = models.ForeignKey(Set, models.CASCADE)
         focal_point_x = models.PositiveIntegerField()
         focal_point_y = models.PositiveIntegerField()
@@ -207,6 +213,12 @@ class TestSource:
                 6, message, f"{SOURCE_HINT} Of this model, 'source' may be 'photo__file' or 'photo__set__cover'.", field
             )
         ]
+
+    def test_crop_of_a_picture_of_unknown_size(self):
+        field = shared(source="photo__set__cover", crop="focal_point")
+        message = "'crop' is 'focal_point', and 'Set.cover' has no width_field and height_field."
+        hint = "The area is in pixels of that size: name integer columns in width_field and height_field."
+        assert field.check() == [error(28, message, hint, field)]
 
     @pytest.mark.parametrize("crop", ["middle", "focal_point_x"])
     def test_crop(self, crop):

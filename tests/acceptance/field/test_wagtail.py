@@ -277,7 +277,7 @@ class TestWagtail:
         assert start[:2] == [[0, 0], [0, 0]]
         assert focused[:2] == [[2, 0], [1, 0]]
         assert {title for title in start[2] if start[2][title] != focused[2][title]} == {"product 0", "product 6"}
-        assert focused[2]["product 0"].endswith("#xywh=100,110,100,80")
+        assert focused[2]["product 0"].endswith("#xywh=percent:31.25,45.83,31.25,33.33")
         assert replaced[:2] == [[2, 0], [1, 0]]
         assert {title for title in start[2] if focused[2][title] != replaced[2][title]} == {"product 1", "product 7"}
         assert chosen[:2] == [[1, 0], [0, 0]], "of the draft nothing"
