@@ -1,9 +1,9 @@
 """The area of a picture that is embedded, as a *media fragment* after its name.
 
-Entry functions: ``picture_name`` in SQL, ``split_area`` in Python. ``a.jpg#xywh=percent:25.00,0.00,50.00,40.00`` is left,
-top, width and height in percent of the picture as shown: there an editor marks an area, while the pixels that a library
-counts may be those before EXIF orientation. Only fields with ``crop`` have such names. As a part of the name the area is
-a part of the vector's key, so that another one makes the vector stale.
+Entry functions: ``picture_name`` in SQL, ``split_area`` in Python. In ``a.jpg#xywh=percent:25.00,0.00,50.00,40.00`` it
+is left, top, width and height in percent of the picture as shown: there an editor marks an area, while the pixels that
+a library counts may be those before EXIF orientation. Only fields with ``crop`` have such names. As a part of the name
+the area is a part of the vector's key, so that another one makes the vector stale.
 """
 
 from __future__ import annotations

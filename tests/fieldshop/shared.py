@@ -274,6 +274,23 @@ class TestArea:
         whole = search.search_by_image(picture(0), PAGES, limit=1)
         assert whole[0].similarity < 0.99
 
+    def test_a_photo_that_lies_on_its_side(self):
+        """Its pixels are counted as they are stored; the area is marked on the picture as it is shown."""
+        stored, exif, file = Image.open(io.BytesIO(picture(3))).resize((64, 32)), Image.Exif(), io.BytesIO()
+        exif[0x112] = 6
+        stored.save(file, "JPEG", quality=95, exif=exif)
+        photo = Photo.objects.create(
+            file=ContentFile(file.getvalue(), "turned.jpg"),
+            **{"focal_point_x": 48, "focal_point_y": 8, "focal_point_width": 32, "focal_point_height": 16},
+        )
+        assert (photo.width, photo.height) == (64, 32)
+        Page.objects.create(photo=photo)
+        embed_all(PAGES)
+        shown, alone = stored.transpose(Image.Transpose.ROTATE_270), io.BytesIO()
+        assert shown.size == (32, 64)
+        shown.crop((16, 0, 32, 32)).save(alone, "PNG")
+        assert search.search_by_image(alone.getvalue(), PAGES)[0].similarity > 0.99
+
     @pytest.mark.parametrize(
         "area",
         [{"focal_point_x": 4000}, {"focal_point_width": 0}, {"focal_point_height": None}, {"focal_point_width": 3}],
