@@ -281,7 +281,10 @@ class TestArea:
         stored.save(file, "JPEG", quality=95, exif=exif)
         photo = Photo.objects.create(
             file=ContentFile(file.getvalue(), "turned.jpg"),
-            **{"focal_point_x": 48, "focal_point_y": 8, "focal_point_width": 32, "focal_point_height": 16},
+            focal_point_x=48,
+            focal_point_y=8,
+            focal_point_width=32,
+            focal_point_height=16,
         )
         assert (photo.width, photo.height) == (64, 32)
         Page.objects.create(photo=photo)
