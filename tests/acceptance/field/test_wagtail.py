@@ -83,6 +83,8 @@ image = Image.objects.get(title="image 0")
 for name in ("boss", "editor", "nobody"):
     said[name] = [one.title for one in similar_images(image, User.objects.get(username=name))]
 said["page"], said["image"] = first.pk, image.pk
+call_command("rebuild_references_index", verbosity=0)
+said["usage"] = image.get_usage().count()
 for name, options in {"check": {}, "makemigrations": {"check_changes": True, "dry_run": True}}.items():
     out = io.StringIO()
     call_command(name, stdout=out, stderr=out, **options)
@@ -244,6 +246,7 @@ class TestWagtail:
         assert len(said["editor"]) == 4
         assert said["nobody"] == []
         assert said["checks"] == []
+        assert said["usage"] == 2, "the two pages"
 
     def test_in_a_browser(self, said, address, browser):  # noqa: F811
         with opened(browser) as page:
