@@ -109,7 +109,8 @@ def product_thumbnails(model: type[Model], products: Iterable[Model]) -> dict[An
         if not left or field.product is None or _links_to_product(field):
             continue
         rows, path = with_product(field, all_rows(field.model).defer(field.name).order_by("pk"))
-        rows = rows.select_related(field.link.name) if field.link is not None else rows
+        way = (field.source or "").rpartition("__")[0]
+        rows = rows.select_related(way) if way else rows
         for row in rows.filter(**{f"{path}__in": left}).annotate(visual_key=F(path)):
             key = row.visual_key
             if key not in found and (url := thumbnail_of(picture_of(field, row), CELL_THUMBNAIL_SIDE * 2)):
@@ -195,7 +196,7 @@ class ProductSelect(AutocompleteMixin, forms.Select):
 
     def _picture(self, choice: str) -> str:
         product = self._product(choice)
-        return "" if product is None else product_thumbnails(type(product), [product]).get(product.pk, "")
+        return "" if product is None else product_thumbnails(product._meta.model, [product]).get(product.pk, "")
 
     @property
     def media(self) -> Any:

@@ -21,7 +21,7 @@ from ..models import RankingRule
 from ..ranking.reading import on_trial
 from ..search import SearchHit, SearchResults
 from ..search.answer import search_by_queries
-from ..storefront.cards import picture_of, thumbnail_of, title_of
+from ..storefront.cards import load_pictures, picture_of, thumbnail_of, title_of
 from ..storefront.handles import HandleExpired, read_handle
 from .hits import change_url, reason_names
 from .products import content_type_model, primary_key, visible_products
@@ -141,6 +141,7 @@ def _first(rows: Any) -> Model | None:
 
 def _hits(admin_site: Any, field: EmbeddingField, results: SearchResults, others: SearchResults) -> list[PreviewHit]:
     ranks = {hit.product.pk: hit.rank for hit in others}
+    load_pictures(field, results[:PREVIEWED])
     return [_hit(admin_site, field, hit, ranks.get(hit.product.pk)) for hit in results[:PREVIEWED]]
 
 

@@ -252,11 +252,11 @@ def _matching(product: Model, rules: list[RankingRule]) -> set[int]:
     conditions = {}
     for rule in rules:
         try:
-            rows = rows_with(type(product)._meta.concrete_model, rule.attribute, rule.value)
+            rows = rows_with(product._meta.concrete_model, rule.attribute, rule.value)
             conditions[f"rule_{rule.pk}"] = Exists(rows.filter(pk=OuterRef("pk")))
         except (LookupError, ValueError):  # the model has changed since
             continue
     if not conditions:
         return set()
-    row = all_rows(type(product)._meta.concrete_model).filter(pk=product.pk).values(**conditions).first() or {}
+    row = all_rows(product._meta.concrete_model).filter(pk=product.pk).values(**conditions).first() or {}
     return {int(name.removeprefix("rule_")) for name, matches in row.items() if matches}

@@ -109,9 +109,12 @@ def load_pictures(field: EmbeddingField, hits: Iterable[SearchHit], size: int = 
     shown = [(hit.row, hit.product) for hit in hits if hit.row is not None]
     rows = [row for row, _ in shown]
     link = field.link
-    if link is not None and field.product == link.name:
+    if link is not None and link.name in field.product_paths:
         for row, product in shown:
-            if isinstance(product, field.target_model) and not link.is_cached(row):
+            is_its_own = isinstance(product, field.target_model) and (
+                getattr(row, link.attname) == getattr(product, link.target_field.attname)
+            )
+            if is_its_own and not link.is_cached(row):
                 setattr(row, link.name, product)
     way = (field.source or "").split("__")[:-1]
     if field.route:

@@ -39,7 +39,7 @@ class StaffCard:
 
 def product_choice(product: Model) -> str:
     """Return how the form names a product: the content type of the model that searches find, and the primary key."""
-    model = fields_of_product(type(product))[0].product_model
+    model = fields_of_product(product._meta.model)[0].product_model
     return f"{ContentType.objects.get_for_model(model).pk}:{product.pk}"
 
 
