@@ -86,7 +86,7 @@ class TestStorages:
         assert after[0] == after[1] != before
 
     def test_a_storage_in_memory(self, settings):
-        """https://github.com/django/django/pull/15861"""
+        """https://github.com/openfun/joanie/issues/479"""
         settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
         made = fill(Named, 3)
         assert len(search.similar_to(made[0])) == 2
@@ -105,7 +105,7 @@ class TestInstances:
             assert feedback.record("purchase", lazy, results=search.similar_to(made[1]))
 
     def test_a_product_out_of_a_cache(self):
-        """https://github.com/Suor/django-cacheops/issues/384"""
+        """https://github.com/Suor/django-cacheops/issues/253"""
         made = fill(Named)
         cached = pickle.loads(pickle.dumps(Named.objects.get(pk=made[0].pk)))
         assert len(search.similar_to(cached)) == 5
@@ -273,7 +273,7 @@ class TestManagers:
 class TestModels:
     @pytest.mark.parametrize("label", ["Odd", "OddCompanion"])
     def test_names_that_need_quotes_and_keys_of_the_database(self, label):
-        """https://github.com/django/django/pull/6850"""
+        """https://github.com/radiac/django-tagulous/issues/60"""
         made = [Odd.objects.create(image=picture_file(i)) for i in range(4)]
         assert embed_all(f"fieldshop.{label}.embedding").done == 4
         hits = search.similar_to(made[0], field=f"fieldshop.{label}.embedding")
@@ -387,7 +387,7 @@ class TestDatabases:
         assert embed_all(LABEL).done == 1
 
     def test_a_transaction_that_is_rolled_back(self, django_capture_on_commit_callbacks):
-        """https://github.com/celery/celery/issues/5472"""
+        """https://github.com/letsrevel/revel-backend/issues/442"""
 
         def buy():
             row = Named.objects.create(image=picture_file(0))
