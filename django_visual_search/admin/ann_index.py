@@ -14,6 +14,7 @@ import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 
+from ..db.rows import all_rows
 from ..db.statements import ask, compile_query, execute_together, halfvec_text
 from ..fields import EmbeddingField
 from ..indexing import ann
@@ -85,7 +86,7 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
         cursor.execute(INDEXES, [table, declared])
         indexes = [IndexState(*row) for row in cursor.fetchall()]
     try:
-        rows, filtered = candidates(field, products(field, None))
+        rows, filtered = candidates(field, _catalogue(field))
         narrowing = compile_query(rows.values_list("pk"), connection.alias) if filtered else None
         answers, _ = ask(connection, facts_questions(field, connection, narrowing))
         facts = facts_from(answers)
@@ -94,6 +95,14 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
     except EmptyResultSet:  # the default manager shows nothing
         return AnnFacts(declared, indexes)
     return AnnFacts(declared, indexes, plan.exact, used, max(0, round(facts.rows)))
+
+
+def _catalogue(field: EmbeddingField) -> Any:
+    """Return the products that a search sees by default; all where their manager refuses outside of a shop's page."""
+    try:
+        return products(field, None)
+    except Exception:  # as django-scopes' do, by an exception of their own
+        return all_rows(field.product_model)
 
 
 def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
