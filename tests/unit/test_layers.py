@@ -8,6 +8,7 @@ PACKAGE = "django_visual_search"
 ROOT = Path(__file__).resolve().parents[2]
 
 ALONE = (
+    "contrib.wagtail",
     "extractors.build",
     "indexing.decoding.child",
     "learning.finetune.__main__",
@@ -16,7 +17,7 @@ ALONE = (
     "learning.finetune.run",
     "learning.finetune.training",
 )
-"""Only ever loaded in processes of their own."""
+"""Only ever loaded in processes of their own, or in shops on other packages."""
 
 FRAMEWORKS = {"django", "celery", "pgvector", "psycopg", "rest_framework"}
 RUNTIMES = ["tensorflow", "keras", "skimage", "sklearn", "scipy", "ai_edge_litert", "pi_heif"]
