@@ -174,7 +174,7 @@ class WagtailShop(Shop):
             (folder / "pictures" / f"{number}.jpg").write_bytes(picture(number))
         for path, text in docs.files(PAGE):
             self.append(path, text)
-        [template] = docs.blocks(PAGE, "django")
+        [template] = docs.blocks(PAGE, "html+django")
         self.write("home/templates/home/product_page.html", template)
         lines = docs.blocks(PAGE, "bash")[0].splitlines()
         self.command(lines[0])
