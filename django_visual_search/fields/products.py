@@ -105,7 +105,8 @@ def rows_of(field: EmbeddingField, rows: QuerySet[Any], product: Model) -> Query
     if len(paths) == len(stands) == 1:
         return rows.filter(**{key_path(paths[0]): product.pk})
     itself = QuerySet(field.product_model).filter(pk=product.pk)
-    keys = [Subquery(itself.values(key_path(tail))) if tail else product.pk for tail in stands]
+    # Django 6.1 compares with one that is limited only.
+    keys = [Subquery(itself.values(key_path(tail))[:1]) if tail else product.pk for tail in stands]
     # One condition for each path, because PostgreSQL uses no index for an OR over several tables.
     every = [QuerySet(field.model).filter(**{f"{key_path(path)}__in": keys}).order_by().values("pk") for path in paths]
     ways = [{key_path(path): key} for key in keys for path in paths]
