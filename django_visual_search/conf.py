@@ -151,6 +151,10 @@ def _are_text_fields(value: Any) -> bool:
     )
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(_is(str, name) for name in value)
+
+
 LONGEST_PERIOD = 366
 """Most that ``SESSION_DAYS`` may be."""
 
@@ -306,6 +310,11 @@ SETTINGS: dict[str, Setting] = {
         or_none(FUNCTION),
         "Function that takes the request and returns the visitor's IP address; `None` takes `REMOTE_ADDR`.",
         check="E018",
+    ),
+    "OSCAR_RETURN_STATUSES": Setting(
+        ["Returned"],
+        _of("a list of names, such as ['Returned']", _are_names),
+        "With `contrib.oscar`: statuses of an order or a line that mean that it came back; capitals don't matter.",
     ),
     # API
     "PAGE_DEPTH": Setting(100, whole_number(1), "Hits that the pages of one search reach.", check="E020"),

@@ -93,16 +93,17 @@ class ProductRowsAdmin(admin.ModelAdmin):
         changelist = super().get_changelist_instance(request)
         # As a list, so that the page shows the same row objects that get their products here.
         changelist.result_list = list(changelist.result_list)
-        self._load_products(request, changelist.result_list)
+        self.load_products(request, changelist.result_list)
         return changelist
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         row = super().get_object(request, *args, **kwargs)
         if row is not None:
-            self._load_products(request, [row])
+            self.load_products(request, [row])
         return row
 
-    def _load_products(self, request: HttpRequest, rows: list[Any]) -> None:
+    def load_products(self, request: HttpRequest, rows: list[Any]) -> None:
+        """Load the products that a page of rows name."""
         self.prepare(rows)
         keys = (key for row in rows for key in self.product_keys(row) if key)
         products = load_products(self.admin_site, request, keys)

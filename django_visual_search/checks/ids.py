@@ -36,6 +36,7 @@ CHECKS = {
     "W013": "A field has a text head for another space than the one that serves.",
     "W016": "`contrib.wagtail` comes after `wagtail.images` in `INSTALLED_APPS`, so that its template is hidden.",
     "W017": "`contrib.wagtail` is installed, and no embedding field finds Wagtail's images.",
+    "W014": "`contrib.oscar` comes after Oscar or this app in `INSTALLED_APPS`, so that its templates are hidden.",
 }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db.models import Model, prefetch_related_objects
 from django.db.models.fields.files import FieldFile
 from django.urls import NoReverseMatch, reverse
+from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
@@ -56,7 +58,8 @@ def cards(results: SearchResults, size: int = 240) -> list[Card]:
             str(hit.product.pk),
             title_of(hit.product),
             url_of(hit.product),
-            thumbnail_of(picture_of(field, hit.row), size),
+            # Made only where the template shows it, as a shop's own markup may not.
+            SimpleLazyObject(partial(thumbnail_of, picture_of(field, hit.row), size)),
         )
         for hit in results
     ]

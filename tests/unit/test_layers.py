@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ALONE = (
     "contrib.wagtail",
+    "contrib.oscar",
     "extractors.build",
     "indexing.decoding.child",
     "learning.finetune.__main__",

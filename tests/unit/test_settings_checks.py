@@ -61,6 +61,7 @@ FITTING = {
     "CLIENT_ADDRESS": [None, len, "tests.unit.test_settings_checks.configure"],
     "PAGE_DEPTH": [1],
     "PHOTO_SEARCHES_AT_ONCE": [1],
+    "OSCAR_RETURN_STATUSES": [[], ["Returned"], ("Returned", "Refunded")],
     "THROTTLE_RATES": [{}, {"photo": "1/s"}, {"similar": None, "feedback": "1000/day"}, {"photo": "9/h"}],
 }
 
@@ -107,6 +108,7 @@ BROKEN = {
     "CLIENT_ADDRESS": [1, "nowhere.address"],
     "PAGE_DEPTH": [*NO_WHOLE_NUMBERS, 0],
     "PHOTO_SEARCHES_AT_ONCE": [*NO_WHOLE_NUMBERS, 0],
+    "OSCAR_RETURN_STATUSES": ["Returned", [1], None],
     "THROTTLE_RATES": [
         {"foto": "1/s"},
         {"photo": "1"},
