@@ -249,6 +249,10 @@ def dashboard(made):
     seen["form"] = client.get(f"/dashboard/visual-search/rules/{made_rule.pk}/").content.decode().count("selected")
     seen["redirect"] = client.get(f"/dashboard/visual-search/products/{made['single7'].pk}/").url
     client.post(f"/dashboard/visual-search/rules/{made_rule.pk}/delete/")
+    group = {"kind": "hide", "attribute": "product_class", "value": made["single3"].product_class_id, "factor": 1.2}
+    client.post("/dashboard/visual-search/rules/create/", group)
+    seen["hidden"] = "single3" not in found(made["single0"])
+    client.post(f"/dashboard/visual-search/rules/{RankingRule.objects.get().pk}/delete/")
     seen["left"] = RankingRule.objects.count()
     return seen
 

@@ -17,7 +17,7 @@ CHOICE_FIELDS = ("object_id", "query_id")
 
 
 class RuleForm(forms.ModelForm):
-    object_id = forms.ModelChoiceField(queryset=None, label=_("Product"))
+    object_id = forms.ModelChoiceField(queryset=None, required=False, label=_("Product"))
     query_id = forms.ModelChoiceField(
         queryset=None,
         required=False,
@@ -27,7 +27,18 @@ class RuleForm(forms.ModelForm):
 
     class Meta:
         model = RankingRule
-        fields = ["kind", "object_id", "query_id", "slot", "factor", "starts_at", "ends_at", "note"]
+        fields = [
+            "kind",
+            "object_id",
+            "attribute",
+            "value",
+            "query_id",
+            "slot",
+            "factor",
+            "starts_at",
+            "ends_at",
+            "note",
+        ]
         widgets = {"starts_at": DateTimePickerInput(), "ends_at": DateTimePickerInput()}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -97,6 +97,7 @@ class TestOscar:
         assert staff["findability"] == ["blank"], "not the children of parents that are found"
         assert staff["refused"]
         assert staff["first"] == "single7"
+        assert staff["hidden"], "all of one product class"
         assert staff["left"] == 0
         assert staff["redirect"].startswith("/dashboard/catalogue/products/")
 
