@@ -129,7 +129,7 @@ class TestRow4:
             for shop in ("red", "blue"):
                 cursor.execute(f"CREATE SCHEMA {shop}")
                 for table in tables:
-                    cursor.execute(f"CREATE TABLE {shop}.{table} (LIKE public.{table} INCLUDING ALL)")
+                    cursor.execute(f'CREATE TABLE {shop}."{table}" (LIKE public."{table}" INCLUDING ALL)')
                 cursor.execute(f"INSERT INTO {shop}.django_content_type SELECT * FROM public.django_content_type")
         monkeypatch.setattr(router, "routers", [Router("tenants")])
         yield connection
