@@ -144,6 +144,19 @@ def _are_rates(value: Any) -> bool:
     )
 
 
+STOREFRONT_KEYS = {"FACETS": (list, tuple), "PRICE": str, "NEWEST": str}
+
+
+def _are_storefronts(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(model, str)
+        and isinstance(offer, dict)
+        and all(isinstance(entry, STOREFRONT_KEYS.get(key, ())) for key, entry in offer.items())  # type: ignore[arg-type]
+        and all(_is(str, path) for path in offer.get("FACETS", ()))
+        for model, offer in value.items()
+    )
+
+
 def _are_text_fields(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(model, str) and isinstance(paths, list | tuple) and paths and all(_is(str, path) for path in paths)
@@ -325,6 +338,15 @@ SETTINGS: dict[str, Setting] = {
     ),
     "HANDLE_SECONDS": Setting(
         1800, whole_number(1), "How long a photo's vectors are kept for further searches without a new upload."
+    ),
+    "STOREFRONT": Setting(
+        {},
+        _of(
+            "{'app.Model': {'FACETS': ['category', 'brand'], 'PRICE': 'price', 'NEWEST': 'created'}}, or some of these",
+            _are_storefronts,
+        ),
+        "For each product model, what photo search pages offer: `FACETS`, fields by whose values hits are counted and "
+        "filtered (`brand__country` leads over relations), and the fields to sort by, `PRICE` and `NEWEST`.",
     ),
     "PHOTO_SEARCHES_AT_ONCE": Setting(
         1, whole_number(1), "Photo searches that one process runs at the same time.", check="E020"

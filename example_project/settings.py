@@ -96,6 +96,7 @@ else:
 VISUAL_SEARCH = {
     "EXTRACTORS": {"default": EXTRACTOR},
     "VISIBLE": {"shop.Product": "example_project.shop.selectors.visible_products"},
+    "STOREFRONT": {"shop.Product": {"FACETS": ["category", "brand"], "PRICE": "price", "NEWEST": "created"}},
     "TEXT_FIELDS": {"shop.Product": ["name", "description", "category__name"]},
     "TEXT_LANGUAGE": "english",
     "MIN_CONFIDENCE": 0.5,

@@ -12,6 +12,8 @@ def test_it(browser, example):  # noqa: F811
 from __future__ import annotations
 
 import contextlib
+import importlib.resources
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -99,3 +101,27 @@ def shot(page, name, **options):
 def wider_than_the_window(page):
     """How many pixels a page would have to be scrolled sideways."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def violations(page):
+    """What axe-core (https://github.com/dequelabs/axe-core) finds on the page: a line for each rule that it breaks."""
+    if importlib.util.find_spec("axe_playwright_python") is None:
+        missing_service("axe-playwright-python, which brings axe-core, is not installed")
+    # Evaluated by the debugger, which a content security policy does not stop.
+    page.evaluate(importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+@contextlib.contextmanager
+def slow_line(page, kilobits=750, latency=40):
+    """Send and receive no faster than a slow mobile connection. ``latency``: milliseconds."""
+    session = page.context.new_cdp_session(page)
+    rate = kilobits * 1000 / 8
+    limits = {"offline": False, "latency": latency, "downloadThroughput": rate, "uploadThroughput": rate}
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", limits)
+    try:
+        yield
+    finally:
+        session.detach()

@@ -5,6 +5,7 @@ from example_project.settings import CELERY_BEAT_SCHEDULE, EXAMPLE_DIR, MIDDLEWA
 
 MIDDLEWARE = ["tests.strict_example.strict", *MIDDLEWARE]
 VISUAL_SEARCH["QUEUE"] = EXAMPLE_DIR.parent.name
+VISUAL_SEARCH["THROTTLE_RATES"] = {"photo": "600/min"}
 CELERY_BEAT_SCHEDULE["visual-search-sweep"] |= {"schedule": 1, "options": {"queue": VISUAL_SEARCH["QUEUE"]}}
 
 
@@ -13,7 +14,7 @@ def strict(get_response):
 
     def middleware(request):
         response = get_response(request)
-        response["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:"
+        response["Content-Security-Policy"] = "default-src 'self'"
         return response
 
     return middleware

@@ -35,6 +35,7 @@ from .settings import (
     check_values,
     check_visible,
 )
+from .storefront import check_handle_cache, check_storefront
 from .text import check_text_fields, check_text_head, check_text_language
 
 TAG = "visual_search"
@@ -44,6 +45,7 @@ def register() -> None:
     """Register the checks; call it once the apps are ready."""
     checks.register(check_project, TAG)
     checks.register(check_included_urls, TAG)
+    checks.register(check_handle_cache, TAG, deploy=True)
     checks.register(check_databases, TAG, checks.Tags.database)
 
 
@@ -53,6 +55,7 @@ def check_project(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMe
     messages = check_keys()
     if not messages:  # else the settings can't be read
         messages += check_values() + check_visible() + check_rankers() + check_proxy() + check_text_fields()
+        messages += check_storefront()
         for field in fields:
             messages += check_extractor(field) or [*check_dimensions(field), *check_runtime(field)]
     return [*_once(messages), *check_engines(fields), *check_own_tables(fields), *check_broker(), *check_pillow()]

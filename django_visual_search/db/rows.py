@@ -1,8 +1,9 @@
 """A shop's rows by Django's own querysets, and their primary keys as text.
 
-Entry functions: ``all_rows``, ``plain``, ``key_text`` and ``key_from_text``. Packages give models managers, querysets
-and keys of their own: django-modeltranslation's ``values_list`` gives columns in any order, django-safedelete adds its
-condition when the SQL is made, django-hashid-field's keys are objects. Our SQL is made from what Django itself gives.
+Entry functions: ``all_rows``, ``plain``, ``follow_path``, ``key_text`` and ``key_from_text``. Packages give models
+managers, querysets and keys of their own: django-modeltranslation's ``values_list`` gives columns in any order,
+django-safedelete adds its condition when the SQL is made, django-hashid-field's keys are objects. Our SQL is made from
+what Django itself gives.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import connections
-from django.db.models import Model, QuerySet
+from django.db.models import Field, Model, QuerySet
 from django.db.models.sql import Query
 
 INTEGERS = ("smallint", "integer", "bigint")
@@ -105,3 +106,18 @@ def key_reader(model: type[Model], using: str) -> Callable[[Any], Any]:
 def _converters(model: type[Model], using: str) -> list[Any]:
     connection, column = connections[using], model._meta.pk.cached_col
     return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+
+
+def follow_path(model: type[Model], path: str) -> tuple[Field[Any, Any], bool]:
+    """Return the last field of a path, ``brand__country``, and whether a relation on it leads to several rows.
+
+    Raise FieldDoesNotExist for a wrong path.
+    """
+    many = False
+    for name in path.split("__"):
+        if model is None:
+            raise FieldDoesNotExist(f"{path!r} continues after a field that is not a relation.")
+        found: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
+        many = many or bool(found.many_to_many or found.one_to_many)
+        model = found.related_model
+    return found, many

@@ -1,7 +1,7 @@
-"""Facets: how many of the hits have which category, brand or whatever else the viewset names.
+"""Facets: how many of the hits have which category, brand or whatever else the shop names.
 
-``count_facets`` counts. A *path* is a field (``category``, ``is_new``) or leads over relations to one
-(``brand__country``, ``tags__name``).
+``count_facets`` counts, ``narrowed`` filters. A *path* is a field (``category``, ``is_new``) or leads over relations to
+one (``brand__country``, ``tags__name``).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Field, Model, QuerySet
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
 
-from ..db.rows import all_rows
+from ..db.rows import all_rows, follow_path
 from ..fields import EmbeddingField
 from ..search.candidates import unlimited
 from ..search.results import Ranking
+from .visibility import all_of, is_rigid
 
 FacetValues = list[dict[str, Any]]
 
@@ -46,24 +47,46 @@ def count_facets(
     return counted
 
 
+def narrowed(within: QuerySet[Any], path: str, value: str) -> QuerySet[Any]:
+    """Return the products that have a facet's value, as a URL carries it: text, empty for none.
+
+    No products for a value that the field can't have. Raise FieldDoesNotExist for a wrong path.
+    """
+    last, many = follow_path(within.model, path)
+    try:
+        wanted = (last.target_field if last.is_relation else last).to_python(value) if value else None
+    except ValidationError:
+        return within.none()
+    condition = {f"{path}__isnull": True} if wanted is None else {path: wanted}
+    if many or is_rigid(within):
+        return all_of(within).filter(pk__in=all_rows(within.model).filter(**condition).values("pk"))
+    return within.filter(**condition)
+
+
+def facet_name(model: type[Model], path: str) -> str:
+    """Return what people call a facet. Raise FieldDoesNotExist for a wrong path."""
+    last, _ = follow_path(model, path)
+    return str(getattr(last, "verbose_name", None) or last.related_model._meta.verbose_name)
+
+
+def facet_label(model: type[Model], path: str, value: str) -> str:
+    """Return the name of a facet's value where no hit has it; the value itself where there is nothing to ask."""
+    last, _ = follow_path(model, path)
+    if not last.is_relation:
+        return str(dict(getattr(last, "flatchoices", ())).get(value, value))
+    try:
+        found = last.related_model._default_manager.filter(pk=value).first()
+    except (ValidationError, ValueError):
+        found = None
+    return value if found is None else str(found)
+
+
 def _columns(model: type[Model], path: str) -> tuple[Any, bool, tuple[str, ...]]:
     """Return a path's last field, whether a product has several values, and the related row's columns."""
-    last, many = _follow(model, path)
+    last, many = follow_path(model, path)
     if many or not last.is_relation:
         return last, many, ()
     return last, many, tuple(f"{path}__{column.attname}" for column in last.related_model._meta.concrete_fields)
-
-
-def _follow(model: type[Model], path: str) -> tuple[Field[Any, Any], bool]:
-    """Return the last field of a path, and whether a relation on it leads to several rows."""
-    many = False
-    for name in path.split("__"):
-        if model is None:
-            raise FieldDoesNotExist(f"{path!r} continues after a field that is not a relation.")
-        found: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
-        many = many or bool(found.many_to_many or found.one_to_many)
-        model = found.related_model
-    return found, many
 
 
 def _rows(within: QuerySet[Any], keys: list[Any], *paths: str) -> QuerySet[Any, Any]:

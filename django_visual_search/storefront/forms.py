@@ -13,6 +13,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
+from django.forms.utils import ErrorDict
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -22,6 +23,7 @@ from .. import images
 from ..decoding.photos import decode_photo
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
+from ..search.words import LONGEST_TEXT, understands_text
 from ..spaces.extractors import extractor_of
 
 
@@ -36,13 +38,52 @@ class PhotoSearchForm(forms.Form):
             "invalid": _("Choose a photo first."),
         },
     )
+    text = forms.CharField(required=False, max_length=LONGEST_TEXT)
+    crop_left, crop_top, crop_right, crop_bottom = (
+        forms.FloatField(required=False, min_value=0, max_value=100) for _edge in range(4)
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Add ``crop``: the part to search by, in fractions of the photo; None for all of it. Edges are percentages."""
+        data: dict[str, Any] = super().clean() or {}
+        edges = [data.get(f"crop_{edge}") for edge in CROP_EDGES]
+        data["crop"] = None
+        if any(edge is not None for edge in edges):
+            usual = (0.0, 0.0, 100.0, 100.0)
+            x0, y0, x1, y1 = (usual[i] / 100 if edge is None else edge / 100 for i, edge in enumerate(edges))
+            data["crop"] = (x0, y0, x1, y1)
+            if x0 >= x1 or y0 >= y1:
+                self.add_error(None, _("The left edge has to be left of the right one, and the top above the bottom."))
+        return data
+
+    def add_error_of_page(self, sentence: str, field: str | None = None) -> None:
+        """Add an error to a form that may not have been sent."""
+        if not self.is_bound:
+            self._errors: Any = ErrorDict()
+            self.cleaned_data: dict[str, Any] = {}
+        self.add_error(field, sentence)
+
+    @property
+    def crop_fields(self) -> list[Any]:
+        """Return label, name and value of the fields for the edges."""
+        labels = (_("Left"), _("Top"), _("Right"), _("Bottom"))
+        return [
+            (label, f"crop_{edge}", self[f"crop_{edge}"].value() or "")
+            for label, edge in zip(labels, CROP_EDGES, strict=True)
+        ]
 
 
-def photo_form_context(label: str, action: str | None = None) -> dict[str, Any]:
+CROP_EDGES = ("left", "top", "right", "bottom")
+
+
+def photo_form_context(
+    label: str, action: str | None = None, *, compact: bool = False, nonce: str = ""
+) -> dict[str, Any]:
     """Return the context of the form's template. ``label``: ``app.Model``; ``action``: the URL that takes the photo.
 
-    Raises LookupError for a model whose products have no embedding field, and ImproperlyConfigured without an action
-    in a project that doesn't include ``django_visual_search.urls``.
+    ``compact``: a button for a header instead of the whole form; ``nonce``: of the script's tag, for a CSP. Raises
+    LookupError for a model whose products have no embedding field, and ImproperlyConfigured without an action in a
+    project that doesn't include ``django_visual_search.urls``.
     """
     field = get_field(label)
     model = named_model(label)
@@ -52,7 +93,20 @@ def photo_form_context(label: str, action: str | None = None) -> dict[str, Any]:
         "form": PhotoSearchForm(),
         "action": photo_search_url(model) if action is None else action,
         "products": model._meta.verbose_name_plural,
+        "compact": compact,
+        "nonce": nonce,
+        "objects_url": _objects_url(field.product_model),
+        "takes_text": not compact and understands_text(field),
+        "most_bytes": images.ImageOptions().max_bytes,
     }
+
+
+def _objects_url(model: type[Model]) -> str:
+    """Return the URL that finds the objects in a photo; empty where the project doesn't include our URLs."""
+    try:
+        return reverse("visual_search:objects", args=[model._meta.app_label, model._meta.model_name])
+    except NoReverseMatch:
+        return ""
 
 
 def photo_search_field(label: str) -> EmbeddingField:

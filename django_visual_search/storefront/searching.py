@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -27,6 +27,7 @@ from ..search import SearchResults
 from ..search.candidates import catalogue_model
 from ..search.confidence import Confidence
 from ..search.results import Ranking
+from .facets import narrowed
 from .handles import read_handle
 from .visibility import rule_of, visible_within
 
@@ -91,18 +92,21 @@ def search_by_photo(
     within: Any = None,
     crop: tuple[float, float, float, float] | None = None,
     text: str | None = None,
+    facets: Mapping[str, str] | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
+    depth: int | None = None,
 ) -> SearchResults:
     """Return visible products that look like a photo. Call it in a ``gate.photo_slot()``: decoding takes memory.
 
-    ``within``: as for ``similar_items``. ``min_confidence``: by default ``MIN_CONFIDENCE``, once confidence was
-    learned and there is no ``text``. The other arguments and errors: as for ``search.search_by_image``.
+    ``within``: as for ``similar_items``. ``facets``: values, as text, that products have to have, by the path of their
+    field (``{"brand__country": "DE"}``). ``min_confidence``: by default ``MIN_CONFIDENCE``, once confidence was
+    learned and there is no ``text``; 0 for none. The other arguments and errors: as for ``search.search_by_image``.
     """
     started = time.perf_counter()
-    how: dict[str, Any] = {"limit": limit, "within": _allowed(label, request, within), "text": text}
+    how: dict[str, Any] = {"limit": limit, "within": allowed_products(label, request, within, facets), "text": text}
     how |= {"min_similarity": min_similarity, "min_confidence": _confident(label, text, min_confidence)}
-    results = search.search_by_image(photo, label, crop=crop, **how)
+    results = search.search_by_image(photo, label, crop=crop, depth=depth, **how)
     _log(results, started, request)
     return results
 
@@ -115,22 +119,27 @@ def search_by_handle(
     limit: int = 24,
     within: Any = None,
     text: str | None = None,
+    facets: Mapping[str, str] | None = None,
     min_similarity: float | None = None,
     min_confidence: float | None = None,
+    depth: int | None = None,
     options: Sequence[str] = (),
 ) -> SearchResults:
     """Return visible products that look like a photo that was searched by before: ``handles.handle_of`` its results.
 
     Nothing is decoded or embedded, so it needs no ``photo_slot``. ``options``: what else makes this another search than
-    the photo's first, such as a filter of ``within``: the same options are the same search in the log and in feedback.
+    the photo's first, beside ``text`` and ``facets``, such as a filter of ``within``. The same search by the same photo
+    is one search in the log and in feedback.
     Raises HandleExpired for a handle that doesn't hold. The other arguments and errors: as for ``search_by_photo``.
     """
     started = time.perf_counter()
     query = read_handle(handle, get_field(label), request)
-    how: dict[str, Any] = {"limit": limit, "within": _allowed(label, request, within), "text": text}
+    how: dict[str, Any] = {"limit": limit, "within": allowed_products(label, request, within, facets), "text": text}
     how |= {"min_similarity": min_similarity, "min_confidence": _confident(label, text, min_confidence)}
-    results = search.search_by_queries(query.queries, label, **how)
-    results.ranking = replace(results.ranking, search=query.search_id(*([text] if text else []), *options))
+    results = search.search_by_queries(query.queries, label, depth=depth, **how)
+    chosen = [f"text={text}"] if text else []
+    chosen += sorted(f"{path}={value}" for path, value in (facets or {}).items())
+    results.ranking = replace(results.ranking, search=query.search_id(*chosen, *options))
     _log(results, started, request)
     return results
 
@@ -149,25 +158,30 @@ def search_by_words(
     ``within``: as for ``similar_items``. The other arguments and errors: as for ``search.search_by_text``.
     """
     started = time.perf_counter()
-    allowed = _allowed(label, request, within)
-    results = search.search_by_text(text, label, limit=limit, within=allowed, min_similarity=min_similarity)
+    shown = allowed_products(label, request, within)
+    results = search.search_by_text(text, label, limit=limit, within=shown, min_similarity=min_similarity)
     _log(results, started, request)
     return results
 
 
-def _allowed(label: str, request: HttpRequest | None, within: Any) -> Any:
-    """Return the visible products of the label's model that are in ``within``."""
+def allowed_products(
+    label: str, request: HttpRequest | None, within: Any, facets: Mapping[str, str] | None = None
+) -> Any:
+    """Return the visible products of the label's model that are in ``within`` and have the facets' values."""
     field, model = get_field(label), named_model(label)
     if model is None or not issubclass(model, field.product_model):
         model = field.product_model
-    return visible_within(model, request, within)
+    found = visible_within(model, request, within)
+    for path, value in (facets or {}).items():
+        found = narrowed(found, path, value)
+    return found
 
 
 def _confident(label: str, text: str | None, min_confidence: float | None) -> float | None:
     """Return the least confidence of a photo's hits: that of the setting where none is asked for."""
     if min_confidence is None and text is None and Confidence(get_field(label)):
         return conf.MIN_CONFIDENCE  # type: ignore[no-any-return]
-    return min_confidence
+    return min_confidence or None
 
 
 def _nothing(label: str = "", query_id: str = "") -> SearchResults:

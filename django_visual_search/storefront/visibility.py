@@ -77,16 +77,21 @@ def visible_within(model: type[Model], request: HttpRequest | None, within: Any 
     if not isinstance(within, QuerySet):
         return within  # the search reports what is wrong with it
     allowed = visible(model, request) if rule_of(model) else model._default_manager.all()
-    if _is_rigid(within):
+    if is_rigid(within):
         return allowed.filter(pk__in=primary_keys(within))
     query = allowed.query
-    narrows = not is_plain(allowed) or query.where or query.extra_tables or _is_rigid(allowed)
+    narrows = not is_plain(allowed) or query.where or query.extra_tables or is_rigid(allowed)
     if not narrows and issubclass(within.model, model):
         return within
     return within.filter(pk__in=primary_keys(allowed))
 
 
-def _is_rigid(queryset: QuerySet[Any]) -> bool:
+def is_rigid(queryset: QuerySet[Any]) -> bool:
     """Return whether the queryset's order or parts decide which rows it has."""
     query = queryset.query
     return bool(query.is_sliced or query.combinator or query.distinct_fields)
+
+
+def all_of(within: QuerySet[Any]) -> QuerySet[Any]:
+    """Return a queryset of the same rows that can be narrowed."""
+    return within.model._default_manager.filter(pk__in=primary_keys(within)) if is_rigid(within) else within

@@ -107,9 +107,18 @@ def feedback_attributes(results: Any) -> SafeString:
 
 
 @register.inclusion_tag("visual_search/photo_search_form.html", takes_context=True)
-def photo_search_form(context: Any, model: str, *, action: str | None = None) -> dict[str, Any]:
-    """``{% photo_search_form "shop.Product" %}``: a form that sends a photo to the photo search page, or ``action``."""
-    return {"request": _request_of(context), **photo_form_context(model, action)}
+def photo_search_form(
+    context: Any, model: str, *, action: str | None = None, compact: bool = False, nonce: str = ""
+) -> dict[str, Any]:
+    """``{% photo_search_form "shop.Product" %}``: a form that sends a photo to the photo search page, or ``action``.
+
+    ``compact``: one button, for a header. ``nonce``: for a CSP that wants one on the form's script.
+    """
+    return {
+        "request": _request_of(context),
+        "csrf_token": context.get("csrf_token"),
+        **photo_form_context(model, action, compact=compact, nonce=nonce),
+    }
 
 
 @register.simple_tag

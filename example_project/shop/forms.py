@@ -42,15 +42,3 @@ class FilterForm(forms.Form):
         }
         products = products.filter(**{key: value for key, value in lookups.items() if value not in (None, "")})
         return products.order_by(filters["order"], "pk") if filters.get("order") else products
-
-
-class PhotoSearchForm(forms.Form):
-    # A FileField, because django_visual_search.images decides what a picture is: it takes HEIC and AVIF too
-    photo = forms.FileField(
-        label=_("Your photo"),
-        widget=forms.ClearableFileInput({"accept": "image/*"}),
-        error_messages={"required": _("Choose a photo first."), "empty": _("The file is empty. Choose a picture.")},
-    )
-    category = forms.ModelChoiceField(
-        Category.objects, label=_("Category"), required=False, to_field_name="slug", empty_label=_("All categories")
-    )

@@ -7,5 +7,5 @@ urlpatterns = [
     path("", views.product_list, name="products"),
     path("products/<slug:slug>/", views.product_detail, name="product"),
     path("products/<slug:slug>/buy/", views.buy, name="buy"),
-    path("photo-search/", views.photo_search, name="photo_search"),
+    path("photo-search/", views.PhotoSearch.as_view(), name="photo_search"),
 ]

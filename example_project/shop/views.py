@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from typing import Any, BinaryIO
-
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from django_visual_search import images, storefront
-from django_visual_search.extractors import ExtractorUnavailable
-from django_visual_search.gate import Busy, photo_slot
+from django_visual_search.views import PhotoSearchView
 
-from .forms import FilterForm, PhotoSearchForm
+from .forms import FilterForm
 from .models import Product
 from .ordering import SoldOut, buy_one
 from .selectors import visible_products
 
 PAGE = 24
-PREVIEW = images.ImageOptions(trim=False, fit="center-crop")
 
 
 @require_safe
@@ -58,40 +51,12 @@ def buy(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect(product)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-def photo_search(request: HttpRequest) -> HttpResponse:
-    if request.method != "POST":
-        return _photo_page(request, PhotoSearchForm(label_suffix=""))
-    form = PhotoSearchForm(request.POST, request.FILES, label_suffix="")
-    if not form.is_valid():
-        return _photo_page(request, form, status=422)
-    photo, within = form.cleaned_data["photo"], _with_brands()
-    if category := form.cleaned_data["category"]:
-        within = within.filter(category=category)
-    try:
-        with photo_slot():
-            results = storefront.search_by_photo(photo, "shop.Product", request, limit=PAGE, within=within)
-            preview = _preview(photo)
-    except (images.ImageRefused, Busy, ExtractorUnavailable) as error:
-        refusal = storefront.refusal_of(error)
-        form.add_error("photo" if isinstance(error, images.ImageRefused) else None, refusal.sentence)
-        response = _photo_page(request, form, status=refusal.page_status)
-        if refusal.retry_after:
-            response["Retry-After"] = str(refusal.retry_after)
-        return response
-    return _photo_page(request, form, results=results, preview=preview)
+class PhotoSearch(PhotoSearchView):
+    label = "shop.Product"
+    template_name = "shop/photo_search.html"
 
-
-def _photo_page(request: HttpRequest, form: PhotoSearchForm, status: int = 200, **found: Any) -> HttpResponse:
-    return render(request, "shop/photo_search.html", {"form": form, **found}, status=status)
-
-
-def _preview(photo: BinaryIO) -> str:
-    """Return the photo's middle as a data URL of a JPEG, whatever its format: few browsers show HEIC."""
-    photo.seek(0)
-    out = io.BytesIO()
-    images.load(photo, options=PREVIEW, size=360).save(out, "JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    def get_within(self) -> QuerySet[Product]:
+        return _with_brands()
 
 
 def _with_brands() -> QuerySet[Product]:

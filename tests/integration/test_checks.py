@@ -19,6 +19,7 @@ from django_visual_search.checks import extractors as extractor_checks
 from django_visual_search.checks import project as ours
 from django_visual_search.checks import settings as settings_checks
 from django_visual_search.checks.ids import CHECKS
+from django_visual_search.checks.storefront import check_handle_cache, check_storefront
 from django_visual_search.conf import SETTINGS
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
@@ -462,3 +463,19 @@ def test_a_head_that_contradicts_the_settings(settings):
     assert message.msg.startswith(
         f"The extractor that serves {LABEL} can't be constructed: The head one was learned for the features classic-"
     )
+
+
+def test_what_the_storefront_offers_exists(settings):
+    offer = {"FACETS": ["category", "colour", "tags__name"], "PRICE": "price", "NEWEST": "made"}
+    settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "STOREFRONT": {"testshop.Product": offer, "no.Such": {}}}
+    found = [(message.id, message.msg) for message in check_storefront()]
+    assert [check for check, _ in found] == ["visual_search.W018"] * 3
+    assert ["'colour'" in found[0][1], "'made'" in found[1][1], "'no.Such'" in found[2][1]] == [True] * 3
+
+
+def test_processes_share_the_cache_of_handles(settings):
+    alone = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    shared = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    for caches, ids in (({"default": alone}, ["visual_search.W019"]), ({"default": shared}, [])):
+        settings.CACHES = caches
+        assert [message.id for message in check_handle_cache()] == ids

@@ -206,8 +206,8 @@ def test_the_photo_page_has_a_heading_for_each_group(field, client, level):
     serve(field, calibration=identifying(level=level))
     address = reverse("visual_search:photo_search", args=["testshop", "product"])
     page = client.post(address, {"image": picture_file(3)}).content.decode()
-    headings = re.findall(r"<h2>(.*?)</h2>", page)
-    lists = page.split("<h2>")[1:]
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    lists = page.split("<h2")[1:]
     assert headings == (["This one", "Similar"] if level == -4 else ["Most like your photo"])
     assert [part.count("<li data-visual-search-hit") for part in lists] == ([1, COUNT - 1] if level == -4 else [COUNT])
     assert all("data-visual-search-token" in part for part in lists)
@@ -265,3 +265,19 @@ def test_pages_of_the_shop_use_the_setting(field, settings):
     assert len(search_by_photo(picture(0), "testshop.Product")) == COUNT
     settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "MIN_CONFIDENCE": 0.5}
     assert search_by_photo(picture(0), "testshop.Product").nothing_close
+
+
+def test_ways_out_where_nothing_is_close(field, settings, client):
+    serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
+    settings.VISUAL_SEARCH = {
+        **settings.VISUAL_SEARCH,
+        "MIN_CONFIDENCE": 0.5,
+        "VISIBLE": {"testshop.Product": "all"},
+        "STOREFRONT": {"testshop.Product": {"FACETS": ["is_published"]}},
+    }
+    found = client.post("/visual-search/photo/testshop/product/", {"image": picture_file(0)}).context["found"]
+    assert (len(found.results), found.results.nothing_close) == (0, True)
+    assert len(client.get(found.anything_url).context["results"]) == COUNT
+    (published,) = found.nearest
+    assert (published.name, published.count) == ("True", COUNT)
+    assert len(client.get(published.url).context["results"]) == COUNT

@@ -1,6 +1,5 @@
 """The photo search page, used as by a browser without scripts."""
 
-import base64
 import html
 import io
 import re
@@ -19,7 +18,7 @@ from django_visual_search.storefront import gate
 from django_visual_search.storefront.forms import preview
 
 from ..conftest import embed_all, picture, picture_file
-from ..testshop.models import Article, ArticleImage, Product
+from ..testshop.models import Article, ArticleImage, Category, Product
 
 pytestmark = pytest.mark.django_db
 
@@ -80,7 +79,8 @@ class TestForm:
         for page in (client.get(PAGE), send(client, picture(3))):
             assert not re.search(r"<style|style=| on\w+=|<script>|javascript:", text(page))
             assert re.findall(r"<script[^>]*>", text(page)) == [
-                '<script src="/static/django_visual_search/feedback.js" defer>'
+                '<script src="/static/django_visual_search/feedback.js" defer>',
+                '<script type="module" src="/static/django_visual_search/photo_search.js">',
             ]
 
     @pytest.mark.parametrize(
@@ -149,12 +149,10 @@ class TestResults:
         for i in (31, 35, 39):
             assert not set(keys(send(client, picture(i)))) & {str(product.pk) for product in shop[30:]}
 
-    def test_photo_is_shown_back_and_not_kept(self, shop, client, media):
+    def test_photo_is_not_kept(self, shop, client, media):
         before = sorted(path for path in media.rglob("*"))
         page = send(client, picture(7))
-        (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', text(page))
-        with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
-            assert shown.size == (360, 360)
+        assert "data:" not in text(page)  # a strict policy allows no such picture
         assert sorted(path for path in media.rglob("*")) == before
 
     def test_companions(self, client):
@@ -181,7 +179,81 @@ class TestResults:
         click = Feedback.objects.get(kind="click")
         assert (click.rank, click.query_kind) == (4, "photo")
         log = SearchLog.objects.get(pk=click.search)
-        assert (log.kind, log.results, log.query_id) == ("photo", 24, "")
+        assert (log.kind, log.results, log.query_id) == ("photo", 30, "")
+
+
+class TestFurtherSearches:
+    """By links and forms of the page, without the photo."""
+
+    @pytest.fixture
+    def offers(self, shop, settings):
+        """The shop with two categories and an offer of facets and orders, and the page of a photo."""
+        settings.VISUAL_SEARCH = {
+            **settings.VISUAL_SEARCH,
+            "STOREFRONT": {"testshop.Product": {"FACETS": ["category", "price"], "PRICE": "price", "NEWEST": "pk"}},
+        }
+        hats, mugs = (Category.objects.create(name=name) for name in ("Hats", "Mugs"))
+        Category.__str__ = lambda self: self.name
+        for i, product in enumerate(shop):
+            Product.objects.filter(pk=product.pk).update(category=hats if i % 3 else mugs, price=i % 2)
+        yield shop
+        del Category.__str__
+
+    def test_facets_orders_and_more(self, offers, client):
+        page = send(client, picture(7))
+        found = page.context["found"]
+        assert [facet.name for facet in found.facets] == ["Category", "Price"]
+        assert [(one.name, one.count) for one in found.facets[0].choices] == [("Hats", 20), ("Mugs", 10)]
+        hats = client.get(found.facets[0].choices[0].url)
+        whole = [str(hit.product.pk) for hit in client.get(found.more_url).context["results"]]
+        assert len(whole) == 30
+        assert keys(page) == whole[:24]
+        assert keys(hats) == [pk for pk in whole if Product.objects.get(pk=pk).category.name == "Hats"]
+        (chip,) = hats.context["found"].chips
+        assert (chip.name, [facet.name for facet in hats.context["found"].facets]) == ("Category: Hats", ["Price"])
+        assert keys(client.get(chip.url)) == keys(page)
+        dear = client.get(next(one.url for one in found.orders if one.value == "-price"))
+        prices = [hit.product.price for hit in dear.context["results"]]
+        assert prices == sorted(prices, reverse=True)
+        assert [hit.rank for hit in dear.context["results"]] == list(range(1, 25))
+
+    def test_a_search_is_logged_once_and_its_clicks_count(self, offers, client, rf):
+        page = send(client, picture(7))
+        for _again in range(2):
+            page = client.get(page.context["found"].more_url or page.context["found"].url)
+        log = SearchLog.objects.get(kind="photo")
+        token = html.unescape(re.search(r'data-visual-search-token="([^"]+)"', text(page))[1])
+        assert feedback.report(rf.get("/"), token, [("click", keys(page)[29])]).counted == 1
+        assert Feedback.objects.get(kind="click").search == log.pk
+
+    @pytest.mark.parametrize(
+        "wish", ["facet_category=x%00", "facet_category=99999", "sort=name", "pages=9999", "text=+"]
+    )
+    def test_odd_wishes(self, wish, offers, client):
+        url = send(client, picture(7)).context["found"].url
+        assert client.get(f"{url}&{wish}").status_code == 200
+
+    def test_expired(self, shop, client):
+        url = send(client, picture(7)).context["found"].url
+        cache.clear()
+        page = client.get(url)
+        assert (page.status_code, errors(page)) == (410, ["This search has expired. Send the photo again."])
+        assert "data-expired" in text(page)
+        assert 'type="file"' in text(page)
+
+    def test_a_part_of_the_photo(self, shop, client):
+        both = Image.new("RGB", (200, 100))
+        for i in range(2):
+            both.paste(Image.open(io.BytesIO(picture(7 + i))).resize((100, 100)), (100 * i, 0))
+        file = io.BytesIO()
+        both.save(file, "PNG")
+        for i, edges in enumerate([{"crop_right": "50"}, {"crop_left": "50.0"}]):
+            photo = SimpleUploadedFile("photo.png", file.getvalue())
+            page = client.post(PAGE, {"image": photo, **edges})
+            assert keys(page)[0] == str(shop[7 + i].pk)
+        photo = SimpleUploadedFile("photo.png", file.getvalue())
+        page = client.post(PAGE, {"image": photo, "crop_left": "60", "crop_right": "50"})
+        assert (page.status_code, len(errors(page))) == (422, 1)
 
 
 class TestRefused:

@@ -420,7 +420,13 @@ class TestPhotoSearchForm:
         assert page.count('type="file" name="image" accept="image/*"') == 2
         assert 'capture="environment"' in page
         assert "style=" not in page
-        assert "<script" not in page
+        assert page.count("<script") == page.count('<script type="module" src="') == 1
+
+    def test_compact(self, request_):
+        page = render('{% photo_search_form "testshop.Product" compact=True nonce="abc" %}', request_)
+        assert page.count('type="file"') == 1
+        assert 'photo_search.js" nonce="abc"></script>' in page
+        assert "crop" not in page
 
     def test_sends_elsewhere(self, request_):
         for label in ("testshop.Article", "testshop.PublishedProduct"):

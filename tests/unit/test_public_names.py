@@ -48,13 +48,15 @@ IMPORTS = {
     "django_visual_search.results": ["Ranking", "SearchHit", "SearchResults", "read_token"],
     "django_visual_search.search": [
         *("FoundObject", "ObjectResults", "SearchHit", "SearchResults", "TextUnavailable", "find_objects", "next_page"),
-        *("search_by_image", "search_by_text", "search_objects", "similar_to"),
+        *("search_by_image", "search_by_queries", "search_by_text", "search_objects", "similar_to"),
     ],
     "django_visual_search.storefront": [
-        *("refusal_of", "search_by_photo", "search_by_words", "similar_items", "visible_within"),
+        *("HandleExpired", "handle_of", "refusal_of", "search_by_handle", "search_by_photo", "search_by_words"),
+        *("similar_items", "visible_within"),
     ],
     "django_visual_search.tasks": ["aggregate", "check_findability", "embed", "sweep"],
     "django_visual_search.urls": ["app_name", "urlpatterns"],
+    "django_visual_search.views": ["PhotoSearchView"],
 }
 
 SETTINGS = [
@@ -71,6 +73,8 @@ SETTINGS = [
     "FEATURE_CACHE_ROWS",
     "FEEDBACK_DAYS",
     "FEEDBACK_WEIGHT",
+    "HANDLE_CACHE",
+    "HANDLE_SECONDS",
     "HALF_LIFE_DAYS",
     "LEASE_SECONDS",
     "LOG_SEARCHES",
@@ -89,6 +93,7 @@ SETTINGS = [
     "RANKING",
     "RANKING_DEPTH",
     "SESSION_DAYS",
+    "STOREFRONT",
     "SWEEP_SECONDS",
     "TEXT_FIELDS",
     "TEXT_LANGUAGE",
@@ -98,7 +103,11 @@ SETTINGS = [
     "VISIBLE",
 ]
 
-CHECKS = [*(f"E{number:03}" for number in range(1, 26)), *(f"W{number:03}" for number in range(1, 14))]
+CHECKS = [
+    *(f"E{number:03}" for number in range(1, 26)),
+    *(f"W{number:03}" for number in range(1, 14)),
+    *("W018", "W019"),
+]
 
 COMMANDS = [
     "aggregate_feedback",
@@ -115,7 +124,14 @@ COMMANDS = [
 TASKS = ["aggregate", "check_findability", "embed", "move_vectors", "sweep"]
 
 TEMPLATES = [
-    *("base.html", "cards.html", "photo_search.html", "photo_search_form.html", "similar_items.html"),
+    *(
+        "base.html",
+        "cards.html",
+        "photo_results.html",
+        "photo_search.html",
+        "photo_search_form.html",
+        "similar_items.html",
+    ),
     *("admin/change_list.html", "admin/dashboard.html", "admin/findability.html", "admin/neighbours.html"),
     *("admin/photo_page.html", "evaluation/report.html"),
 ]

@@ -1,0 +1,541 @@
+/* django-visual-search: makes a widget of the photo search form.
+
+   The photo is shown at once, made smaller here (which leaves out where it was taken), and searched by; hits appear in
+   place, at an address of their own. A part of the photo is cut out here too. Filters, words, order and more hits are
+   links and forms of the results, fetched and put in place. No dependency, nothing inline, no cookies; the photo stays
+   in this tab's session storage, so that it is still there after a product was looked at.
+
+   Pages are what the server sends to browsers without scripts; of them the element RESULTS is shown. A form on a page
+   without that element leads to the page that has it. */
+const RESULTS = "[data-visual-search-results]";
+const SIDE = 1024; // pixels of the photo that is sent
+const PART_SIDE = 512; // of a part of it
+const OBJECTS_SIDE = 448; // as the server's network sees it
+const MOST = 160_000; // bytes, two seconds of a slow line
+const QUALITIES = [0.85, 0.7, 0.55];
+const RETRIES = 2;
+const LONGEST_WAIT = 120; // seconds
+const MOMENT = 10; // seconds after which the server's reason is shown, too
+const LEAST = 6; // percent of the smallest part's sides
+const STEP = 2; // percent that an arrow key moves; five times as much with Shift
+const SURE = 0.4; // least score of an object
+const APART = 0.18; // of the photo's side
+const KEPT = "visual-search-photo";
+const WHOLE = [0, 0, 100, 100];
+const EDGES = ["left", "top", "right", "bottom"];
+
+const pause = (ms) => new Promise((go) => { setTimeout(go, ms); });
+
+function drawn(source, side, [left, top, right, bottom] = WHOLE) {
+  const x = source.width * left / 100, y = source.height * top / 100;
+  const width = source.width * (right - left) / 100, height = source.height * (bottom - top) / 100;
+  const scale = Math.min(1, side / Math.max(width, height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff"; // under what is transparent: JPEG has no alpha
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, x, y, width, height, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+async function jpeg(canvas) {
+  let blob = null;
+  for (const quality of QUALITIES) {
+    blob = await new Promise((made) => { canvas.toBlob(made, "image/jpeg", quality); });
+    if (blob && blob.size <= MOST) break;
+  }
+  return blob;
+}
+
+/* Put an element over a part of the photo. Not by logical properties: a photo isn't mirrored where the page is. */
+function spread({ style }, [left, top, right, bottom]) {
+  Object.assign(style, { left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%` });
+}
+
+/* Return the objects to tap: sure ones, whose middles are apart, for a finger hits no smaller target. */
+function distinct(objects) {
+  const taken = [];
+  for (const one of objects) {
+    const [left, top, right, bottom] = one.box;
+    const middle = [(left + right) / 2, (top + bottom) / 2];
+    const near = taken.some((other) => Math.hypot(middle[0] - other.middle[0], middle[1] - other.middle[1]) < APART);
+    if (one.score >= SURE && !near) taken.push({ ...one, middle });
+  }
+  return taken;
+}
+
+class Widget {
+  constructor(form) {
+    this.form = form;
+    this.results = form.classList.contains("visual-search-compact") ? null : document.querySelector(RESULTS);
+    this.stage = this.part("stage");
+    this.canvas = this.stage?.querySelector("canvas");
+    this.box = WHOLE;
+    this.kept = { handles: {} };
+    this.photo = null; // what is sent: a canvas, or a file that this browser can't decode
+    form.classList.add("visual-search-live");
+    this.results?.classList.add("visual-search-live");
+
+    form.addEventListener("submit", (event) => { event.preventDefault(); this.submitted(); });
+    for (const input of form.querySelectorAll("input[type=file]")) {
+      input.addEventListener("change", () => {
+        this.take(input.files[0]);
+        input.value = ""; // the same photo may be chosen again
+      });
+    }
+    this.part("cancel").addEventListener("click", () => this.cancel("cancelled"));
+    const ground = this.results ? form.closest(".visual-search-ask") || form : form;
+    for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+      ground.addEventListener(kind, (event) => this.dragged(event, ground));
+    }
+    if (this.stage) this.prepareStage();
+    if (this.results) this.prepareResults();
+  }
+
+  part(name) { return this.form.querySelector(`[data-part="${name}"]`); }
+  words(name) { return this.form.querySelector(`[data-say="${name}"]`).textContent; }
+
+  // What is going on, and what went wrong
+
+  say(name) {
+    this.part("status").textContent = name ? this.words(name) : "";
+  }
+
+  refuse(...sentences) {
+    this.say("");
+    const shown = sentences.map((sentence) => {
+      const p = document.createElement("p");
+      p.className = "visual-search-error";
+      p.setAttribute("role", "alert");
+      p.textContent = sentence;
+      return p;
+    });
+    this.part("alert").replaceChildren(...shown);
+  }
+
+  // The photo
+
+  async take(file) {
+    if (!file) return;
+    this.cancel();
+    this.refuse();
+    this.say("reading");
+    let bitmap = null;
+    try {
+      bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+    } catch {
+      // Not a picture, or of a format that this browser can't decode, such as HEIC; the server can.
+      if (!/\b(heic|heif|avif|tiff?)$/i.test(file.type) && !/\.(heic|heif|avif)$/i.test(file.name || "")) {
+        return this.refuse(this.words("format"));
+      }
+      if (file.size > Number(this.form.dataset.most)) return this.refuse(this.words("large"));
+    }
+    this.kept = { handles: {} };
+    this.photo = bitmap ? drawn(bitmap, SIDE) : file;
+    bitmap?.close();
+    this.show(WHOLE);
+    await this.search(this.form.action);
+    if (this.photo instanceof HTMLCanvasElement) this.findObjects();
+  }
+
+  submitted() {
+    const chosen = [...this.form.querySelectorAll("input[type=file]")].find((input) => input.files.length);
+    if (chosen) return this.take(chosen.files[0]);
+    if (this.photo) return this.search(this.form.action);
+    return this.refuse(this.words("choose"));
+  }
+
+  dragged(event, ground) {
+    if (![...event.dataTransfer.types].includes("Files")) return;
+    event.preventDefault();
+    ground.classList.toggle("visual-search-over", event.type === "dragenter" || event.type === "dragover");
+    if (event.type === "drop") this.take(event.dataTransfer.files[0]);
+  }
+
+  show(box) {
+    if (!this.stage) return;
+    const canvas = this.photo instanceof HTMLCanvasElement;
+    if (canvas) {
+      this.canvas.width = this.photo.width;
+      this.canvas.height = this.photo.height;
+      this.canvas.getContext("2d").drawImage(this.photo, 0, 0);
+    }
+    for (const dot of this.stage.querySelectorAll(".visual-search-object")) dot.remove();
+    this.stage.hidden = this.part("enlarge").hidden = !canvas;
+    this.part("hint").hidden = true;
+    this.form.querySelector(".visual-search-choice span").textContent = this.words("another");
+    this.form.closest(".visual-search")?.classList.add("visual-search-done");
+    this.setBox(box);
+  }
+
+  // Asking the server
+
+  async search(url) {
+    const body = new FormData(this.form);
+    for (const name of ["image", ...EDGES.map((edge) => `crop_${edge}`)]) body.delete(name);
+    const whole = this.box === WHOLE;
+    if (this.photo instanceof HTMLCanvasElement) {
+      body.set("image", await jpeg(whole ? this.photo : drawn(this.photo, PART_SIDE, this.box)), "photo.jpg");
+      if (!whole) EDGES.forEach((edge, i) => body.set(`crop_${edge}`, WHOLE[i])); // cut out already: search by all of it
+    } else {
+      body.set("image", this.photo, this.photo.name);
+    }
+    const page = await this.ask("POST", url, body);
+    if (!page) return;
+    const handle = new URL(page.url, location.href).searchParams.get("handle");
+    if (handle) this.kept.handles[handle] = this.box;
+    this.keep();
+    this.place(page, "push");
+  }
+
+  keep() {
+    if (!(this.photo instanceof HTMLCanvasElement)) return;
+    this.kept.image ||= this.photo.toDataURL("image/jpeg", QUALITIES[0]);
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify(this.kept));
+    } catch {
+      // Full, or switched off: the photo is gone with the page.
+    }
+  }
+
+  /* Return the page of results that the server answers with, or nothing where it refuses, which is said. */
+  async ask(method, url, body = null) {
+    this.cancel();
+    this.refuse();
+    const asked = this.asked = {};
+    this.wait(method === "POST");
+    for (let attempt = 0; ; attempt += 1) {
+      const answer = await this.send(asked, method, url, body);
+      if (this.asked !== asked) return null; // cancelled, or another search has begun
+      const after = Number(answer.retryAfter);
+      const said = [...(answer.page?.querySelectorAll("[data-visual-search-form] [role=alert]") || [])];
+      const reasons = [...new Set(said.map((one) => one.textContent))];
+      if ([429, 503].includes(answer.status) && after > 0 && after <= LONGEST_WAIT && attempt < RETRIES) {
+        this.say("busy");
+        if (after > MOMENT) this.refuse(...reasons);
+        await pause(after * 1000);
+        if (this.asked !== asked) return null;
+        continue;
+      }
+      this.settle();
+      const results = answer.page?.querySelector(RESULTS);
+      const found = results?.querySelector(".visual-search-found");
+      if (answer.status === 200 && found) return { results, url: found.dataset.url, title: answer.page.title };
+      if (answer.status === 410 && method === "GET" && this.photo) {
+        await this.search(this.address(url)); // the server forgot the photo; this browser has it
+        return null;
+      }
+      this.refuse(...(reasons.length ? reasons : [this.words(answer.status ? "failed" : "offline")]));
+      return null;
+    }
+  }
+
+  send(asked, method, url, body) {
+    return new Promise((done) => {
+      const request = asked.request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
+      const bar = this.form.querySelector("progress");
+      request.open(method, url);
+      request.upload.onprogress = (event) => { bar.value = event.loaded / event.total; };
+      request.upload.onload = () => { bar.removeAttribute("value"); this.say("searching"); };
+      request.onloadend = () => done({
+        status: request.status,
+        retryAfter: request.getResponseHeader("Retry-After"),
+        page: (request.getResponseHeader("Content-Type") || "").startsWith("text/html")
+          ? new DOMParser().parseFromString(request.responseText, "text/html") : null,
+      });
+      this.say(method === "POST" ? "sending" : "searching");
+      request.send(body);
+    });
+  }
+
+  wait(skeletons) {
+    this.part("progress").hidden = false;
+    if (!this.results) return;
+    this.before = [...this.results.childNodes];
+    this.results.setAttribute("aria-busy", "true");
+    if (!skeletons) return;
+    const list = document.createElement("ol");
+    list.className = "visual-search-cards visual-search-skeletons";
+    list.setAttribute("aria-hidden", "true");
+    list.append(...Array.from({ length: 8 }, () => document.createElement("li")));
+    this.results.replaceChildren(list);
+  }
+
+  settle() {
+    this.asked = null;
+    this.refuse();
+    this.part("progress").hidden = true;
+    if (!this.results) return;
+    this.results.removeAttribute("aria-busy");
+    if (this.before) this.results.replaceChildren(...this.before);
+    this.before = null;
+  }
+
+  cancel(word) {
+    const { asked } = this;
+    if (!asked) return;
+    this.asked = null;
+    asked.request.abort();
+    this.settle();
+    if (word) this.say(word);
+  }
+
+  // The results
+
+  /* Show a page of results; history: "push", "replace" or nothing. key: of the link that led to it, which gets the focus. */
+  place(page, history, key) {
+    if (!this.results) {
+      location.assign(page.url);
+      return;
+    }
+    this.results.replaceChildren(...page.results.childNodes);
+    document.title = page.title;
+    if (page.url && history) window.history[`${history}State`]({ visualSearch: true }, "", page.url);
+    if (this.stage?.contains(document.activeElement)) { // the next part is chosen there
+      this.say("found");
+      return;
+    }
+    const same = key && [...this.results.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
+    (same || this.results.querySelector("h2"))?.focus({ preventScroll: Boolean(same) });
+  }
+
+  /* Put only the new hits beside those that are shown, which stay as they are. */
+  append(page) {
+    const [lists, old] = [page.results, this.results].map((place) => place.querySelectorAll(".visual-search-cards"));
+    const into = old[old.length - 1], from = lists[lists.length - 1];
+    const fresh = [...from.children].slice(into.children.length);
+    for (const list of old) list.dataset.visualSearchToken = from.dataset.visualSearchToken || "";
+    into.append(...fresh);
+    const more = page.results.querySelector(".visual-search-more");
+    const shown = this.results.querySelector(".visual-search-more");
+    if (more) shown.replaceWith(more);
+    else shown.remove();
+    window.history.replaceState({ visualSearch: true }, "", page.url);
+    fresh[0]?.querySelector("a")?.focus();
+  }
+
+  async go(url, how, key) {
+    const page = await this.ask("GET", url);
+    if (!page) return;
+    const handle = new URL(page.url, location.href).searchParams.get("handle");
+    if (!this.photo) this.restore();
+    else if (handle in this.kept.handles) this.setBox(this.kept.handles[handle]);
+    if (how === "more") this.append(page);
+    else this.place(page, how, key);
+  }
+
+  /* Return the address of a search with the same words and filters by another photo. */
+  address(url) {
+    const found = new URL(url, location.href);
+    for (const name of ["handle", "pages"]) found.searchParams.delete(name);
+    return found.href;
+  }
+
+  prepareResults() {
+    this.results.addEventListener("click", (event) => {
+      const link = event.target.closest("a[data-visual-search-go], a[data-visual-search-way]");
+      if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      const { visualSearchWay: way } = link.dataset;
+      if (way === "part" && !this.stage.hidden) {
+        event.preventDefault();
+        this.enlarge(true);
+        this.part("box").focus();
+      } else if (way === "photo") {
+        event.preventDefault();
+        this.form.querySelector("input[type=file]").click();
+      } else if (!way) {
+        event.preventDefault();
+        this.go(link.href, link.dataset.visualSearchGo || "push", link.dataset.key);
+      }
+    });
+    const refine = (form, key) => {
+      const asked = new URLSearchParams(new FormData(form));
+      for (const [name, value] of [...asked]) if (!value && !name.startsWith("facet_")) asked.delete(name);
+      this.go(`${form.action}?${asked}`, "push", key);
+    };
+    this.results.addEventListener("submit", (event) => {
+      if (!event.target.matches("[data-visual-search-go]")) return;
+      event.preventDefault();
+      refine(event.target, event.target.elements.text && "text");
+    });
+    this.results.addEventListener("change", (event) => {
+      if (event.target.name === "sort") refine(event.target.form, "sort");
+    });
+    document.addEventListener("click", async (event) => { // a picture to search by, such as a sample
+      const link = event.target.closest("a[data-visual-search-photo]");
+      if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      try {
+        this.take(await (await fetch(link.dataset.visualSearchPhoto)).blob());
+      } catch {
+        location.assign(link.href);
+      }
+    });
+    window.addEventListener("popstate", () => {
+      if (new URL(location.href).searchParams.has("handle")) this.go(location.href, "");
+      else location.reload(); // before the first photo
+    });
+    window.addEventListener("paste", (event) => {
+      const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+      if (file) this.take(file);
+    });
+    this.restore();
+  }
+
+  /* Take the photo of this page's search from the tab's storage, after a way back from a product. */
+  async restore() {
+    const handle = new URL(location.href).searchParams.get("handle");
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(KEPT));
+      if (!handle || !(handle in kept.handles)) return;
+      const bytes = Uint8Array.from(atob(kept.image.split(",")[1]), (letter) => letter.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+      if (this.photo) return;
+      this.kept = kept;
+      this.photo = drawn(bitmap, SIDE);
+      const box = kept.handles[handle];
+      this.show(String(box) === String(WHOLE) ? WHOLE : box);
+      this.mark(kept.objects);
+      if ("expired" in this.results.dataset) this.search(this.address(location.href));
+    } catch {
+      // Nothing kept, or nothing that can be read
+    }
+  }
+
+  // The part of the photo
+
+  prepareStage() {
+    const box = this.part("box");
+    const fields = EDGES.map((edge) => this.form.elements[`crop_${edge}`]);
+    this.part("enlarge").addEventListener("click", (event) => {
+      this.enlarge(event.currentTarget.getAttribute("aria-pressed") !== "true");
+    });
+    fields.forEach((field) => field.addEventListener("change", () => {
+      const edges = fields.map((one, i) => (one.value === "" ? WHOLE[i] : Number(one.value)));
+      if (!this.photo || edges[0] >= edges[2] || edges[1] >= edges[3]) return;
+      this.setBox(edges);
+      this.cropped();
+    }));
+    this.stage.addEventListener("pointerdown", (event) => this.grab(event));
+    box.addEventListener("keydown", (event) => this.keyed(event));
+  }
+
+  enlarge(large) {
+    this.part("enlarge").setAttribute("aria-pressed", String(large));
+    this.form.classList.toggle("visual-search-large", large);
+  }
+
+  setBox(edges) {
+    const whole = edges.every((edge, i) => edge === WHOLE[i]);
+    this.box = whole ? WHOLE : edges;
+    if (!this.stage) return;
+    for (const name of ["box", "hole"]) spread(this.part(name), edges);
+    this.stage.classList.toggle("visual-search-cropped", !whole);
+    EDGES.forEach((edge, i) => { this.form.elements[`crop_${edge}`].value = whole ? "" : Math.round(edges[i]); });
+  }
+
+  cropped() {
+    clearTimeout(this.cropping);
+    this.search(this.address(location.href));
+  }
+
+  grab(event) {
+    if (event.button || event.target.closest(".visual-search-object button")) return;
+    event.preventDefault();
+    const area = this.canvas.getBoundingClientRect();
+    const at = ({ clientX, clientY }) => [
+      Math.min(100, Math.max(0, (clientX - area.left) / area.width * 100)),
+      Math.min(100, Math.max(0, (clientY - area.top) / area.height * 100)),
+    ];
+    const [startX, startY] = at(event);
+    const first = this.box, corner = event.target.dataset.corner;
+    const inside = first !== WHOLE && event.target === this.part("box");
+    event.target.focus?.();
+    const move = (now) => {
+      const [x, y] = at(now);
+      if (corner) this.setBox(this.stretched(first, corner, x, y));
+      else if (inside) this.setBox(this.shifted(first, x - startX, y - startY));
+      else if (Math.abs(x - startX) >= LEAST && Math.abs(y - startY) >= LEAST) { // a new box
+        this.setBox([Math.min(x, startX), Math.min(y, startY), Math.max(x, startX), Math.max(y, startY)]);
+      }
+    };
+    const end = () => {
+      this.stage.removeEventListener("pointermove", move);
+      if (String(this.box) !== String(first)) this.cropped();
+    };
+    this.stage.setPointerCapture(event.pointerId);
+    this.stage.addEventListener("pointermove", move);
+    this.stage.addEventListener("lostpointercapture", end, { once: true });
+  }
+
+  stretched([left, top, right, bottom], corner, x, y) {
+    const [side, end] = corner.split(" ");
+    return [
+      side === "left" ? Math.min(x, right - LEAST) : left,
+      end === "top" ? Math.min(y, bottom - LEAST) : top,
+      side === "right" ? Math.max(x, left + LEAST) : right,
+      end === "bottom" ? Math.max(y, top + LEAST) : bottom,
+    ];
+  }
+
+  shifted([left, top, right, bottom], x, y) {
+    const dx = Math.min(100 - right, Math.max(-left, x)), dy = Math.min(100 - bottom, Math.max(-top, y));
+    return [left + dx, top + dy, right + dx, bottom + dy];
+  }
+
+  keyed(event) {
+    const step = event.shiftKey ? 5 * STEP : STEP;
+    const arrows = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+    const { corner } = event.target.dataset;
+    const [left, top, right, bottom] = this.box;
+    if (event.key === "Escape") this.setBox(WHOLE);
+    else if (event.key in arrows) {
+      const [dx, dy] = arrows[event.key];
+      const inside = (value) => Math.min(100, Math.max(0, value));
+      const [x, y] = corner ? corner.split(" ").map((edge) => ({ left, top, right, bottom })[edge]) : [dx, dy];
+      this.setBox(corner ? this.stretched(this.box, corner, inside(x + dx), inside(y + dy)) : this.shifted(this.box, x, y));
+    } else return;
+    event.preventDefault();
+    clearTimeout(this.cropping);
+    this.cropping = setTimeout(() => this.cropped(), 250); // once the key rests
+  }
+
+  // The objects in the photo: found after the hits are shown, by a picture as small as the network needs
+
+  async findObjects() {
+    const { photo } = this, url = this.form.dataset.objects;
+    if (!url || !this.stage || !this.results) return;
+    const body = new FormData();
+    body.set("image", await jpeg(drawn(photo, OBJECTS_SIDE)), "photo.jpg");
+    const token = this.form.elements.csrfmiddlewaretoken?.value || "";
+    try {
+      const answer = await fetch(url, { method: "POST", body, headers: { "X-CSRFToken": token } });
+      if (!answer.ok || this.photo !== photo) return; // they are an extra
+      const { objects } = await answer.json();
+      this.kept.objects = objects.slice(0, -1); // the last is the whole photo
+      this.mark(this.kept.objects);
+      this.keep();
+    } catch {
+      // the connection is gone
+    }
+  }
+
+  mark(objects = []) {
+    for (const { box, name } of distinct(objects)) {
+      const edges = box.map((edge) => edge * 100);
+      const outline = document.createElement("div"), dot = document.createElement("button");
+      outline.className = "visual-search-object";
+      spread(outline, edges);
+      dot.type = "button";
+      dot.setAttribute("aria-label", name ? `${this.words("object")}: ${name}` : this.words("object"));
+      dot.addEventListener("click", () => { this.setBox(edges); this.cropped(); });
+      outline.append(dot);
+      this.stage.append(outline);
+    }
+  }
+}
+
+for (const form of document.querySelectorAll("[data-visual-search-form]")) new Widget(form);

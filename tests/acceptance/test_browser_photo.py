@@ -1,0 +1,343 @@
+"""The photo search widget in a real browser, under ``default-src 'self'``: the way from a photo to a product."""
+
+import io
+import re
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ..browser import DESKTOP, MOBILE, browser, opened, shot, slow_line, violations, wider_than_the_window  # noqa: F401
+from ..example import demo_shop  # noqa: F401
+
+APPS_PAGE = "/visual-search/photo/shop/product/"
+SHOPS_PAGE = "/photo-search/"
+HIT = ".visual-search-found [data-visual-search-product]"
+FILE = "main input[type=file]"
+LEAVING = r"ERR_ABORTED .*/(media|feedback|objects|static)/"  # still loading when the page was left; beacons continue
+NO_ICON = r"404 .*/favicon\.ico"
+SHIFTS = """window.shifts = 0; new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
+}).observe({type: "layout-shift", buffered: true})"""
+
+
+PHOTOS = """window.photos = []; const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (body) {
+    if (body instanceof FormData) window.photos.push(body.get("image"));
+    return send.call(this, body);
+}"""
+
+
+@pytest.fixture(scope="module")
+def shop(demo_shop):  # noqa: F811
+    demo_shop.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
+    with demo_shop.server() as demo_shop.address:
+        yield demo_shop
+
+
+def hits(page):
+    return page.locator(HIT).evaluate_all("hits => hits.map(hit => hit.dataset.visualSearchProduct)")
+
+
+def wait(page, expression):
+    """Wait until an expression is true. Playwright's own would evaluate it in the page, which the policy forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
+
+
+def settled(page):
+    """Wait until the results are those of the last search."""
+    wait(page, "!document.querySelector('[aria-busy]') && Boolean(document.querySelector('.visual-search-found h2'))")
+
+
+def sizes(page):
+    """Return the bytes of each photo that this page has sent; Playwright doesn't see what is in a form's blobs."""
+    return page.evaluate("photos.map(photo => photo.size)")
+
+
+def changed(page, do):
+    """Do something and wait until the hits have changed; return them."""
+    before = page.url
+    do()
+    wait(page, f"location.href !== {before!r}")
+    settled(page)
+    return hits(page)
+
+
+def large_photo(path):
+    """Return a photo as a telephone takes it: 12 megapixels with noise, lying on its side, with a place in its EXIF."""
+    with Image.open(path) as photo:
+        pixels = np.asarray(photo.convert("RGB").resize((3000, 4000)), np.int16)
+    pixels = pixels + np.random.default_rng(0).normal(0, 6, pixels.shape)
+    lying = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it back to the right
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 36.0)})
+    out = io.BytesIO()
+    lying.save(out, "JPEG", quality=90, exif=exif)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
+def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
+    mobile = viewport is MOBILE
+    path = SHOPS_PAGE if mobile != dark else APPS_PAGE
+    name = f"{'mobile' if mobile else 'desktop'}-{'dark' if dark else 'light'}"
+    options = {"has_touch": mobile, "is_mobile": mobile, "expected": [LEAVING, NO_ICON]}
+    with opened(browser, viewport, dark=dark, **options) as page:
+        page.add_init_script(SHIFTS)
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + path)
+        assert violations(page) == []
+        assert page.evaluate("window.shifts") < 0.02
+        shot(page, f"photo-{name}-0")
+        page.evaluate("window.shifts = 0")  # a picture of the whole page takes another window
+
+        # Album or camera: no step between the photo and its hits
+        chosen = page.locator(f"{FILE}[capture]") if mobile else page.get_by_label("Choose a photo")
+        chosen.set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        settled(page)
+        first, address = hits(page), page.url
+        assert len(first) == 24
+        assert "bac-019" in page.locator(HIT).first.get_attribute("href")
+        assert "handle=" in address
+        assert "Products like your photo" in page.title()
+        assert page.evaluate("document.activeElement.tagName") == "H2"
+        assert page.locator(HIT).first.bounding_box()["y"] + 150 < viewport["height"], "on the first screen"
+        page.locator(".visual-search-object button").first.wait_for()
+        assert page.evaluate("window.shifts") < 0.02
+        assert wider_than_the_window(page) == 0
+        assert violations(page) == []
+        shot(page, f"photo-{name}-1", full_page=False)
+
+        assert len(sizes(page)) == 1
+
+        # Facet, chip, order, words, more: no upload
+        category = page.locator(".visual-search-chip", has_text="Backpacks")
+        backpacks = changed(page, category.click)
+        assert page.locator(HIT).evaluate_all("hits => hits.every(hit => /bac-/.test(hit.href))")
+        page.get_by_label("Sort by").select_option("price")
+        page.wait_for_url(re.compile("sort=price"))
+        settled(page)
+        assert sorted(hits(page)) == sorted(backpacks)
+        assert page.evaluate("document.activeElement.name") == "sort"
+        changed(page, page.get_by_role("link", name="Remove Category: Backpacks").click)
+        words = page.locator(".visual-search-refine [name=text]")
+        words.fill("red")
+        red = changed(page, lambda: words.press("Enter"))
+        assert red != first
+        shot(page, f"photo-{name}-2", full_page=False)
+        for _step in range(4):
+            changed(page, page.go_back)
+        assert page.url == address
+        assert hits(page) == first
+        with page.expect_navigation():
+            page.go_back()  # before the photo
+        page.get_by_text("Choose a photo", exact=True).wait_for()
+        assert hits(page) == []
+        page.go_forward()
+        settled(page)
+        assert hits(page) == first
+        page.locator(".visual-search-stage canvas").wait_for()
+        more = page.get_by_role("link", name="More", exact=True)
+        seen = page.locator(HIT).first.element_handle()
+        assert changed(page, more.click)[:24] == first
+        assert len(hits(page)) == 48
+        assert seen.evaluate("hit => hit.isConnected"), "what was there stays"
+        assert len(sizes(page)) == 0, "since the page was loaded again"
+
+        # A part of the photo, by mouse or finger, and a thing in it
+        page.evaluate("scrollTo(0, 0)")
+        page.get_by_role("button", name="Choose a part").click()
+        corner = page.get_by_role("button", name="Top left corner").bounding_box()
+        x, y = corner["x"] + corner["width"] / 2, corner["y"] + corner["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 90, y + 90, steps=4)
+        part = changed(page, page.mouse.up)
+        assert part != first
+        assert float(page.locator("[name=crop_left]").input_value()) > 5
+        assert violations(page) == []
+        shot(page, f"photo-{name}-3", full_page=False)
+        thing = changed(page, page.locator(".visual-search-object button").first.click)
+        assert thing
+        assert len(sizes(page)) == 2
+        assert max(sizes(page)) < 160_000
+
+        # To a product, and back: the hits and the photo are there
+        with page.expect_navigation():
+            page.locator(HIT).first.click()
+        page.go_back()
+        assert hits(page) == thing
+        page.locator(".visual-search-cropped").wait_for()
+        assert sizes(page) == []
+
+
+def test_by_keyboard_alone(browser, shop):  # noqa: F811
+    with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+        page.goto(shop.address + SHOPS_PAGE)
+        page.locator(FILE).first.set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        settled(page)
+        first = hits(page)
+
+        def tab_to(selector):
+            for _step in range(80):
+                page.keyboard.press("Tab")
+                if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                    return
+            raise AssertionError(f"no way to {selector} by Tab")
+
+        page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+        tab_to("[data-corner='right bottom']")
+        part = changed(page, lambda: [page.keyboard.press("Shift+ArrowLeft") for _step in range(4)])
+        assert part != first
+        assert page.evaluate("document.activeElement.dataset.corner") == "right bottom", "the focus stays"
+        page.locator("[data-part=box]").focus()
+        assert changed(page, lambda: page.keyboard.press("Shift+ArrowRight"))
+        whole = changed(page, lambda: page.keyboard.press("Escape"))
+        assert whole == first
+        tab_to(".visual-search-chip")
+        changed(page, lambda: page.keyboard.press("Enter"))
+        tab_to(".visual-search-found [data-visual-search-product]")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert "/products/" in page.url
+
+
+def test_drop_paste_refused_and_busy(browser, shop):  # noqa: F811
+    photo = (shop.state / "photos" / "tea-004-table.jpg").read_bytes()
+    files = """([event, bytes, type, name]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], name, {type}));
+        const made = event === "paste" ? new ClipboardEvent(event, {clipboardData: data, bubbles: true})
+            : new DragEvent(event, {dataTransfer: data, bubbles: true, cancelable: true});
+        document.querySelector("main form").dispatchEvent(made);
+    }"""
+    with opened(
+        browser, MOBILE, expected=[LEAVING, NO_ICON, "status of (503|429|410)", "ERR_FAILED|ERR_ABORTED"]
+    ) as page:
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + APPS_PAGE)
+        page.evaluate(files, ["drop", list(b"a letter"), "text/plain", "letter.txt"])
+        assert "no picture" in page.get_by_role("alert").inner_text()
+        assert sizes(page) == []
+
+        # Busy twice, and the photo is sent again by itself
+        answers = [503, 429]
+
+        def busy(route):
+            if route.request.method == "POST" and answers:
+                return route.fulfill(status=answers.pop(0), headers={"Retry-After": "1"}, body="")
+            return route.continue_()
+
+        page.route("**" + APPS_PAGE, busy)
+        page.evaluate(files, ["drop", list(photo), "image/jpeg", "photo.jpg"])
+        page.get_by_text("Trying again").first.wait_for()
+        shot(page, "photo-busy")
+        settled(page)
+        assert len(sizes(page)) == 3
+        assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        # A third refusal is the last
+        answers[:] = [503, 503, 503]
+        page.evaluate(files, ["paste", list(photo), "image/png", "photo.png"])
+        page.get_by_role("alert").wait_for()
+        assert len(sizes(page)) == 6
+        assert page.locator(HIT).count() == 24, "the hits before are there again"
+        page.unroute("**" + APPS_PAGE)
+
+        # The server has forgotten the photo, and the browser sends it again with what was asked for
+        expired = [410]
+
+        def forgotten(route):
+            if route.request.method == "GET" and expired:
+                return route.fulfill(status=expired.pop(), content_type="text/html", body="<p>gone")
+            return route.continue_()
+
+        page.route("**" + APPS_PAGE + "?**", forgotten)
+        assert changed(page, page.locator(".visual-search-chip", has_text="Teapots").click)
+        assert len(sizes(page)) == 7
+        assert page.locator(HIT).evaluate_all("hits => hits.every(hit => /tea-/.test(hit.href))")
+        page.unroute("**" + APPS_PAGE + "?**")
+        before = page.locator(HIT).count()
+
+        # Cancelled while it is sent
+        page.route("**" + APPS_PAGE, lambda route: None)
+        page.evaluate(files, ["paste", list(photo), "image/png", "photo.png"])
+        page.get_by_role("button", name="Cancel").click()
+        assert page.get_by_role("status").inner_text() == "Cancelled."
+        assert page.locator(HIT).count() == before
+
+
+def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path, record_property):  # noqa: F811
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(large_photo(shop.state / "photos" / "tea-004-table.jpg"))
+    assert photo.stat().st_size > 2_500_000
+    with opened(browser, MOBILE, has_touch=True, is_mobile=True, expected=[LEAVING, NO_ICON]) as page:
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + APPS_PAGE)
+        page.evaluate("""() => {
+            const found = new MutationObserver(() => {
+                if (document.querySelector(".visual-search-found h2")) window.foundAt ||= performance.now();
+            });
+            found.observe(document.body, {childList: true, subtree: true});
+            document.addEventListener("change", () => { window.pickedAt = performance.now(); }, true);
+        }""")
+        with slow_line(page):
+            page.locator(FILE).first.set_input_files(photo)
+            wait(page, "window.foundAt > 0")
+        seconds = page.evaluate("(foundAt - pickedAt) / 1000")
+        record_property("seconds from the pick to the hits", seconds)
+        photo = page.evaluate("photos[0].arrayBuffer().then(bytes => [...new Uint8Array(bytes)])")
+        with Image.open(io.BytesIO(bytes(photo))) as small:
+            assert small.size == (768, 1024), "upright"
+            assert not small.getexif(), "nothing about where and when"
+        assert 40_000 < len(photo) < 160_000
+        assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        assert seconds < 3
+
+
+def test_without_scripts(browser, shop):  # noqa: F811
+    with opened(browser, MOBILE, java_script_enabled=False, expected=[NO_ICON]) as page:
+        page.goto(shop.address + APPS_PAGE)
+        page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        page.get_by_role("button", name="Search by photo").click()
+        first = hits(page)
+        assert len(first) == 24
+        shot(page, "photo-without-scripts")
+        page.locator(".visual-search-chip").first.click()
+        page.get_by_label("Sort by").select_option("price")
+        page.get_by_role("button", name="Show").click()
+        assert "sort=price" in page.url
+        page.go_back()
+        page.go_back()
+        page.get_by_role("link", name="More", exact=True).click()
+        assert hits(page)[:24] == first
+        page.get_by_text("Search by a part of the photo").click()
+        page.get_by_label("Left", exact=True).fill("60")
+        page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        page.get_by_role("button", name="Search by photo").click()
+        assert hits(page) != first
+
+
+def test_a_button_in_a_header_leads_to_the_page(browser, shop):  # noqa: F811
+    with opened(browser, MOBILE, expected=[LEAVING, NO_ICON]) as page:
+        page.goto(shop.address + "/")
+        with page.expect_navigation(url=re.compile("handle=")):
+            photo = shop.state / "photos" / "tea-004-table.jpg"
+            page.locator(".visual-search-compact [type=file]").set_input_files(photo)
+        assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        page.get_by_role("img", name="The photo you searched with").wait_for()
+
+
+def test_right_to_left(browser, shop):  # noqa: F811
+    with opened(browser, MOBILE, expected=[LEAVING, NO_ICON]) as page:
+        page.goto(shop.address + APPS_PAGE)
+        page.evaluate("document.documentElement.dir = 'rtl'")
+        page.locator(FILE).first.set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        settled(page)
+        assert wider_than_the_window(page) == 0
+        shot(page, "photo-right-to-left", full_page=False)
