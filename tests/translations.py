@@ -57,12 +57,19 @@ def compiled(path):
 
 
 def messages(found: Catalog):
-    """Return key -> message, without the header. A key is (context, text)."""
-    return {(one.context, one.id[0] if isinstance(one.id, tuple) else one.id): one for one in found if one.id}
+    """Return key -> translations, one for each plural form, without the header. A key is (context, text)."""
+    return {
+        (one.context, one.id[0] if one.pluralizable else one.id): list(one.string) if one.pluralizable else [one.string]
+        for one in found
+        if one.id
+    }
 
 
 def visible_texts(page):
-    """Return what a reader sees or hears of an HTML page: its texts, and attributes that are shown or read out."""
+    """Return what a reader sees or hears of an HTML page: its texts, and attributes that are shown or read out.
+
+    Parts that name a language of their own are left out.
+    """
     reader = Reader()
     reader.feed(page)
     return reader.found
@@ -71,22 +78,32 @@ def visible_texts(page):
 class Reader(HTMLParser):
     SPOKEN = {"alt", "aria-label", "aria-description", "data-help", "data-label", "placeholder", "title"}
     SILENT = {"code", "script", "style", "textarea"}
+    VOID = {"br", "hr", "img", "input", "link", "meta", "rect", "source"}
 
     def __init__(self):
         super().__init__()
-        self.found, self.silent = [], 0
+        self.found = []
+        self.open = []  # (tag, whether what is in it doesn't count)
 
     def handle_starttag(self, tag, attributes):
-        spoken = self.SPOKEN | ({"value"} if ("type", "submit") in attributes else set())
-        self.found += [value for name, value in attributes if name in spoken and value]
-        self.silent += tag in self.SILENT
+        given = dict(attributes)
+        silent = self.is_silent() or tag in self.SILENT or (tag != "html" and "lang" in given)
+        if tag not in self.VOID:
+            self.open.append((tag, silent))
+        if not silent:
+            spoken = self.SPOKEN | ({"value"} if given.get("type") == "submit" else set())
+            self.found += [given[name] for name in spoken & given.keys() if given[name]]
 
     def handle_endtag(self, tag):
-        self.silent -= tag in self.SILENT
+        while any(tag == one for one, _ in self.open) and self.open.pop()[0] != tag:
+            pass
 
     def handle_data(self, data):
-        if data.strip() and not self.silent:
+        if data.strip() and not self.is_silent():
             self.found.append(data.strip())
+
+    def is_silent(self):
+        return bool(self.open) and self.open[-1][1]
 
 
 def latin_words(texts, language):
@@ -95,13 +112,8 @@ def latin_words(texts, language):
     For languages of another script. Names of formats and programs are written so in all of them; labels of fields, such
     as ``app.Model.field``, and file names are left out.
     """
-    catalogues = [catalogue(path) for path in CATALOGUES if path.parts[-3] == language]
-    strings = [
-        string
-        for one in catalogues
-        for message in one
-        for string in (message.string if message.pluralizable else [message.string])
-    ]
+    found = [messages(catalogue(path)) for path in CATALOGUES if path.parts[-3] == language]
+    strings = [string for one in found for translations in one.values() for string in translations]
     usual = {word for string in strings for word in WORD.findall(string)}
     return [text for text in texts if set(WORD.findall(LABEL.sub("", text))) - usual]
 

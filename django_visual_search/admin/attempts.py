@@ -32,6 +32,7 @@ from ..fields.keys import split_key
 from ..fields.registry import get_field
 from ..indexing import mark_stale
 from ..indexing.publishing import enqueue
+from ..indexing.reasons import reason_in_words
 from ..indexing.stale import batched
 from ..indexing.status import picture_states
 from ..models import IndexingAttempt
@@ -140,7 +141,7 @@ class IndexingAttemptAdmin(RecordAdmin):
     search_fields = ["=object_id", "message"]
     ordering = ["-updated_at"]
     actions = ["retry"]
-    fields = ["product", "label", "image", "state", "code", "message", "attempts", "updated_at"]
+    fields = ["product", "label", "image", "state", "code", "sentence", "attempts", "updated_at"]
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may retry pictures: whoever may change attempts."""
@@ -207,10 +208,17 @@ class IndexingAttemptAdmin(RecordAdmin):
     def reason(self, row: IndexingAttempt) -> SafeString:
         return format_html(
             '<span class="visual-search-message">{} <code>{}</code><br><span class="quiet">{}</span></span>',
-            row.message,
+            reason_in_words(row.code, row.message),
             row.code,
             label_name(row.label),
         )
+
+    @admin.display(description=gettext_lazy("message"))
+    def sentence(self, row: IndexingAttempt) -> SafeString:
+        """Return why, and the message as it was stored where that has more to say."""
+        said = reason_in_words(row.code, row.message)
+        stored = format_html('<br><span class="quiet" lang="en" dir="ltr">{}</span>', row.message)
+        return format_html("{}{}", said, "" if said in (row.message, _(row.message)) else stored)
 
     @admin.display(description=gettext_lazy("picture"))
     def image(self, row: IndexingAttempt) -> str:

@@ -28,6 +28,7 @@ from ..fields.products import first_of, has_variants, key_path, product_pk, sear
 from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
 from ..spaces.heads import wanted_extractor_key
+from .reasons import reason_in_words
 from .stale import attempts_at, targets
 
 
@@ -187,12 +188,10 @@ def _reason(image: str, key: str | None, attempt: dict[str, Any] | None, extract
     tried = attempt["state"] if attempt else None
     if attempt and tried == IndexingAttempt.State.RUNNING:
         return gettext("It is being embedded now.")
-    if attempt and attempt["message"]:
+    if attempt and (said := reason_in_words(attempt["code"], attempt["message"])):
         if tried == IndexingAttempt.State.FAILED:
-            return gettext("The last attempt failed and will be repeated: %(message)s") % {
-                "message": attempt["message"]
-            }
-        return str(attempt["message"])
+            return gettext("The last attempt failed and will be repeated: %(message)s") % {"message": said}
+        return said
     if not image:
         return gettext("The picture was removed; its vector goes with the next sweep.")
     if key is None:

@@ -21,40 +21,36 @@ each_catalogue = pytest.mark.parametrize("path", translations.CATALOGUES, ids=re
 @each_catalogue
 def test_every_text_is_translated(path):
     """If this fails: docs/contributing/translations.md says how to bring the catalogues up to date."""
-    texts, found = translations.texts(path.parents[3]), translations.messages(translations.catalogue(path))
+    texts, catalogue = translations.texts(path.parents[3]), translations.catalogue(path)
+    found = translations.messages(catalogue)
     assert texts == set(found)
-    empty = [key for key, one in found.items() if not (all(one.string) if one.pluralizable else one.string)]
-    assert not empty
-    assert not [key for key, one in found.items() if one.fuzzy]
+    assert not [key for key, strings in found.items() if not all(strings)]
+    assert not [one.id for one in catalogue if one.fuzzy]
 
 
 @each_catalogue
 def test_placeholders(path):
-    for key, one in translations.messages(translations.catalogue(path)).items():
-        strings = one.string if one.pluralizable else (one.string,)
-        wanted = set(PLACEHOLDER.findall(one.id[-1] if one.pluralizable else one.id))
+    for one in translations.catalogue(path):
+        ids, strings = (one.id, one.string) if one.pluralizable else ([one.id], [one.string])
+        wanted = set(PLACEHOLDER.findall(ids[-1]))
         # "One picture" needs no number; the last form, for the most numbers, does.
-        assert set(PLACEHOLDER.findall(strings[-1])) == wanted, key
-        assert all(set(PLACEHOLDER.findall(string)) <= wanted for string in strings), key
+        assert set(PLACEHOLDER.findall(strings[-1])) == wanted, one.id
+        assert all(set(PLACEHOLDER.findall(string)) <= wanted for string in strings), one.id
 
 
 @each_catalogue
 def test_plural_forms(path):
-    found = translations.catalogue(path)
-    assert found.num_plurals == PLURALS[path.parts[-3]]
-    plurals = [one for one in found if one.id and one.pluralizable]
-    assert plurals
-    assert {len(one.string) for one in plurals} == {found.num_plurals}
+    catalogue = translations.catalogue(path)
+    assert catalogue.num_plurals == PLURALS[path.parts[-3]]
+    assert {len(one.string) for one in catalogue if one.id and one.pluralizable} == {catalogue.num_plurals}
 
 
 @each_catalogue
 def test_compiled_is_what_was_written(path):
     """If this fails: run ``python -m tests.translations``."""
-    written, compiled = (
-        translations.messages(one) for one in (translations.catalogue(path), translations.compiled(path))
-    )
-    assert {key: one.string for key, one in compiled.items()} == {key: one.string for key, one in written.items()}
-    assert translations.compiled(path).plural_expr == translations.catalogue(path).plural_expr
+    written, compiled = translations.catalogue(path), translations.compiled(path)
+    assert translations.messages(compiled) == translations.messages(written)
+    assert compiled.plural_expr == written.plural_expr
 
 
 def test_scripts_say_nothing():
