@@ -61,8 +61,8 @@ class Source:
         if kind is None or kind not in options.formats:
             raise ImageRefused(
                 "format",
-                gettext_noop("The file is not a picture in an accepted format. Save it as %(formats)s."),
-                {"formats": _either(options.formats)},
+                gettext_noop("The file is not a picture in an accepted format (%(formats)s). Save it in one of them."),
+                {"formats": ", ".join(options.formats)},
             )
         self.format = kind
         self.profile: bytes | None = None
@@ -214,11 +214,6 @@ def _digest(image: Image.Image) -> bytes:
     for y in range(0, image.height, rows):
         digest.update(image.crop((0, y, image.width, min(y + rows, image.height))).tobytes())
     return digest.digest()
-
-
-def _either(formats: tuple[str, ...]) -> str:
-    *first, last = formats
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 PLAIN = ("L", "RGB", "CMYK")

@@ -56,7 +56,7 @@ def test_a_failing_storage_is_no_bad_picture() -> None:
 def test_formats_are_an_allow_list() -> None:
     only = ImageOptions(formats=["JPEG"])  # type: ignore[arg-type]
     assert load(encode(quadrants()), size=16, options=only).size == (16, 16)
-    with pytest.raises(ImageRefused, match="Save it as JPEG") as refusal:
+    with pytest.raises(ImageRefused, match=r"\(JPEG\)") as refusal:
         load(encode(quadrants(), "PNG"), size=16, options=only)
     assert refusal.value.code == "format"
 
