@@ -106,15 +106,17 @@ class Reader(HTMLParser):
         return bool(self.open) and self.open[-1][1]
 
 
-def latin_words(texts, language):
+def latin_words(texts, language, others=()):
     """Return the texts with words in Latin letters that the language's own translations, ours and Django's, don't have.
 
     For languages of another script. Names of formats and programs are written so in all of them; labels of fields, such
-    as ``app.Model.field``, and file names are left out.
+    as ``app.Model.field``, and file names are left out, and the words of ``others``, such as the shop's own.
     """
     found = [messages(catalogue(path)) for path in CATALOGUES if path.parts[-3] == language]
     strings = [string for one in found for translations in one.values() for string in translations]
-    usual = {word for string in strings for word in WORD.findall(string)}
+    usual = {word for string in strings for word in WORD.findall(string)} | {
+        word for text in others for word in WORD.findall(text)
+    }
     return [text for text in texts if set(WORD.findall(LABEL.sub("", text))) - usual]
 
 
