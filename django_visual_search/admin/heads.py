@@ -34,6 +34,7 @@ from ..models import EmbeddingHead, IndexingRun, ServingSpace
 from ..spaces.serving import Space, forget_serving, serving
 from ..tasks import move_vectors
 from ..training import switching
+from ..training.head import about_in_words
 from .base import (
     BREADCRUMB_LIST,
     RELOAD_SECONDS,
@@ -169,7 +170,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
         """Return a table with a row for each task before and after, and a column for each metric."""
         rows = [
             (
-                f"{one.get('about', one['task'])}, {word}",
+                f"{about_in_words(one)} · {word}",
                 *(rounded(one[when][name], 3) for name in METRICS),
                 one[when]["queries"],
             )

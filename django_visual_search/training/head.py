@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from django.db import IntegrityError, router, transaction
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 from numpy.typing import NDArray
 
 from .. import images
@@ -283,11 +285,29 @@ def task_name(question: Question) -> str:
 
 
 def described(question: Question, several: bool) -> str:
-    """Return in words what a question is about."""
+    """Return in words what a question is about, as ``about_in_words`` translates them."""
     if question.split.task == SAME_LABEL:
-        return f"a picture of an unseen product finds the same {question.label}"
-    which = "an unseen product" if question.split.task == UNSEEN_PRODUCTS else "a product learned from"
-    return f"another picture of {which} finds it" if several else f"an altered view of {which} finds it"
+        return FINDS_SAME % {"label": question.label}
+    return FINDS_IT[question.split.task == UNSEEN_PRODUCTS, several]
+
+
+FINDS_SAME = _("a picture of an unseen product finds the same %(label)s")
+FINDS_IT = {
+    (True, True): _("another picture of an unseen product finds it"),
+    (True, False): _("an altered view of an unseen product finds it"),
+    (False, True): _("another picture of a product learned from finds it"),
+    (False, False): _("an altered view of a product learned from finds it"),
+}
+"""By whether the product is unseen, and whether products have several pictures."""
+
+
+def about_in_words(measured: dict[str, Any]) -> str:
+    """Return what a head's figures are about, in the current language; those of long ago as they were stored."""
+    about = str(measured.get("about", measured["task"]))
+    same = FINDS_SAME % {"label": ""}
+    if about.startswith(same):
+        return gettext(FINDS_SAME) % {"label": about.removeprefix(same)}
+    return gettext(about)
 
 
 def figures_table(metrics: Sequence[dict[str, Any]]) -> list[str]:

@@ -32,7 +32,7 @@ def test_list_and_page(client, head):
     assert "&lt;b&gt;one&lt;/b&gt;" in listed
     page = client.get(reverse("admin:django_visual_search_embeddinghead_change", args=[head.pk])).content.decode()
     for text in (
-        "unseen pictures, before",
+        "unseen pictures · before",
         "0.400",
         "0.600",
         "12 pictures",
