@@ -41,7 +41,7 @@ SHOP_ADMIN = "/admin/testshop/product/"
 SHOPS_OWN = [
     *("default", "Price", "Loud name", "Category", "Orders <none>", "Coupon & more"),
     *(
-        capfirst(name)
+        capfirst(str(name))
         for model in apps.get_app_config("testshop").get_models()
         for name in (model._meta.verbose_name, model._meta.verbose_name_plural)
     ),
