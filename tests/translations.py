@@ -121,7 +121,7 @@ def latin_words(texts, language, others=()):
 
 
 WORD = re.compile("[A-Za-z]{2,}")
-LABEL = re.compile(r"[\w/-]+(\.\w+)+")
+LABEL = re.compile(r"[\w/-]+(\.\w+)+|\w+(-\w+)*-[0-9a-f]{12}")
 
 
 def compile_all():

@@ -63,9 +63,8 @@ class SearchLogAdmin(RecordAdmin):
     ordering = ["-created_at"]
     fields = [
         *("created_at", "label", "kind", "surface", "query", "results", "best", "exact", "duration"),
-        *("extractor_key", "id"),
+        *("extractor_key", "number"),
     ]
-    readonly_fields = ["id"]
 
     def get_queryset(self, request: Any) -> Any:
         return super().get_queryset(request).defer("vector")
@@ -85,6 +84,11 @@ class SearchLogAdmin(RecordAdmin):
     @admin.display(description=_("searched by"), ordering="kind")
     def query(self, row: SearchLog) -> SafeString | str:
         return self.cell(row, 0, row.query_id or row.get_kind_display())
+
+    @admin.display(description=_("search"))
+    def number(self, row: SearchLog) -> str:
+        """Return the search's id, which its feedback has."""
+        return str(row.pk)
 
     @admin.display(description=_("best similarity"), ordering="best_similarity")
     def best(self, row: SearchLog) -> str:

@@ -43,7 +43,7 @@ class IndexingAttempt(models.Model):
         indexes = [models.Index(fields=["label", "state"], name="visual_search_attempt_state")]
 
     def __str__(self) -> str:
-        return f"{self.label} {self.object_id}: {self.state}"
+        return f"{self.label} {self.object_id}: {self.get_state_display()}"
 
 
 class IndexingRun(models.Model):

@@ -38,11 +38,12 @@ ADMIN = "/admin/django_visual_search/"
 PHOTO = "/visual-search/photo/testshop/product/"
 SHOP_ADMIN = "/admin/testshop/product/"
 
-DJANGOS_OWN = ["Search", "True", "False", "KB"]
+DJANGOS_OWN = ["Search", "True", "False", "KB", "Control", "Command", "Mac"]
 """What Django's admin does not translate: texts of icons, and in Chinese the units of sizes."""
 
 SHOPS_OWN = [
-    *("default", "Price", "Loud name", "Category", "Orders <none>", "Coupon & more"),
+    *("default", "Price", "Loud name", "Category", "Orders <none>", "Coupon & more", "Name", "Image", "Is published"),
+    *("corrupt", "storage", "worker_lost", "classic"),  # codes and aliases, for programs
     *(
         word
         for model in apps.get_app_config("testshop").get_models()
@@ -103,7 +104,9 @@ def shop(settings, monkeypatch):
     for run, values in (("sweep", {"finished_at": now}), ("command", {"total": 100})):
         times = {"started_at": now - timezone.timedelta(seconds=60), "updated_at": now}
         IndexingRun.objects.update_or_create({"done": 50, "failed": 1, **times, **values}, label=PRODUCTS, kind=run)
-    make_head("1", alias="classic")
+    head = make_head("1", alias="classic")
+    head.metrics[0]["about"] = "an altered view of an unseen product finds it"
+    head.save()
     return products
 
 
