@@ -39,6 +39,8 @@ CHECKS = {
     "W016": "`contrib.wagtail` comes after `wagtail.images` in `INSTALLED_APPS`, so that its template is hidden.",
     "W017": "`contrib.wagtail` is installed, and no embedding field finds Wagtail's images.",
     "W014": "`contrib.oscar` comes after Oscar or this app in `INSTALLED_APPS`, so that its templates are hidden.",
+    "W018": "`STOREFRONT` names a model or field that does not exist.",
+    "W019": "`HANDLE_CACHE` is no cache that processes share.",
 }
 
 
