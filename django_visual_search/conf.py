@@ -193,8 +193,15 @@ SETTINGS: dict[str, Setting] = {
     "THUMBNAIL": Setting(
         None,
         or_none(FUNCTION),
-        "Function that takes a picture and a size in pixels and returns the URL of a small version; `None` shows the "
-        "picture itself.",
+        "Function that takes a picture and a size in pixels and returns the URL of a small version, such as "
+        "`'django_visual_search.thumbnails.imagekit'`; `None` shows the picture itself.",
+    ),
+    "CARD": Setting(
+        None,
+        or_none(FUNCTION),
+        "Function that takes a product and the request and returns what its card says: a dictionary of `price`, "
+        "`sold_out` and `same`, of which any may be left out; `None` reads the product's own `price`, `is_sold_out` "
+        "and the like.",
     ),
     "QUEUE": Setting("visual_search", text("the name of a queue"), "Celery queue of this app's tasks."),
     # Indexing

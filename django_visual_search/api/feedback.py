@@ -1,13 +1,20 @@
-"""``POST feedback/``: what a shopper's browser reports about the hits of a search."""
+"""What a shopper's browser reports about the hits of a search.
+
+``POST feedback/`` takes the reports of a script, ``POST reactions/`` a button's on pages without scripts.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
+from django.template import loader
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from rest_framework import status
+from rest_framework.parsers import FormParser
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -77,3 +84,45 @@ class FeedbackView(APIView):
         if response.status_code >= 400:
             drain(request._request)
         return super().finalize_response(request, response, *args, **kwargs)
+
+
+REACTIONS = ("favourite", "skip")
+"""Names of a card's buttons, which are the kinds of their events."""
+
+
+class ReactionRenderer(TemplateHTMLRenderer):
+    """A page that says what became of the reaction, and leads back."""
+
+    template_name = "visual_search/reaction.html"
+
+    def get_exception_template(self, response: Response) -> Any:
+        return loader.get_template(self.template_name)
+
+    def get_template_context(self, data: Any, renderer_context: Any) -> dict[str, Any]:
+        return {**data, "back": page_before(renderer_context["request"]._request)}
+
+
+class ReactionView(FeedbackView):
+    """Takes the form around a list of cards: its token, and the button that was pressed, with the product's key.
+
+    Like the reports, it needs no CSRF token, so that pages with cards stay cacheable.
+    """
+
+    parser_classes = (FormParser,)
+    renderer_classes = (ReactionRenderer,)
+    schema = None
+
+    def post(self, request: Request) -> Response:
+        kind = next((kind for kind in REACTIONS if kind in request.data), "")
+        try:
+            feedback.report(request._request, request.data.get("token"), [(kind, request.data.get(kind, ""))])
+        except tuple(ERROR_CODES) as e:
+            raise Refused(str(e), ERROR_CODES[type(e)]) from e
+        return Response({"reaction": kind})
+
+
+def page_before(request: HttpRequest) -> str:
+    """Return the URL of the shop's page that sent the request; its first page where that is unknown."""
+    page = request.META.get("HTTP_REFERER", "")
+    known = url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure())
+    return page if known else "/"

@@ -41,6 +41,7 @@ CHECKS = {
     "W014": "`contrib.oscar` comes after Oscar or this app in `INSTALLED_APPS`, so that its templates are hidden.",
     "W018": "`STOREFRONT` names a model or field that does not exist.",
     "W019": "`HANDLE_CACHE` is no cache that processes share.",
+    "W020": "`THUMBNAIL` is not set: pages show the pictures as they were uploaded (with `check --deploy`).",
 }
 
 

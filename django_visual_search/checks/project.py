@@ -1,7 +1,8 @@
 """When each check runs, and on which fields and databases.
 
 Checks that ask a database (``W003`` to ``W005``, ``W009``, ``W012``, ``W013``, and ``W002`` where an exported model may
-be stored) run with ``migrate`` and with ``check --database default``.
+be stored) run with ``migrate`` and with ``check --database default``; ``W019`` and ``W020`` with ``check
+--deploy``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from .settings import (
     check_pillow,
     check_proxy,
     check_rankers,
+    check_thumbnail,
     check_values,
     check_visible,
 )
@@ -46,6 +48,7 @@ def register() -> None:
     checks.register(check_project, TAG)
     checks.register(check_included_urls, TAG)
     checks.register(check_handle_cache, TAG, deploy=True)
+    checks.register(check_thumbnail, TAG, deploy=True)
     checks.register(check_databases, TAG, checks.Tags.database)
 
 

@@ -16,7 +16,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
 
-from ..conf import DEFAULTS, SETTINGS, visible_function
+from ..conf import DEFAULTS, SETTINGS, conf, visible_function
 from ..fields.checks import problem
 from ..fields.registry import embedding_fields
 from ..ranking.rankers import load_ranker
@@ -124,6 +124,19 @@ def check_included_urls(app_configs: Any = None, **kwargs: Any) -> list[checks.C
             message = f"With DEBUG off, no {label} is shown: nobody has said which ones visitors may see."
             messages.append(problem("W008", message, hint))
     return messages
+
+
+def check_thumbnail(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Warn where cards and the admin would show the pictures as they were uploaded."""
+    if check_keys() or conf.THUMBNAIL is not None or not embedding_fields():
+        return []
+    message = "Cards and the admin's lists show the pictures as they were uploaded, however large they are."
+    hint = (
+        "Set VISUAL_SEARCH['THUMBNAIL'] to the function for the package that makes your thumbnails, such as "
+        "'django_visual_search.thumbnails.imagekit' (also: sorl, easy_thumbnails, pictures), or to one of your own "
+        "that takes a picture and a size in pixels and returns a URL."
+    )
+    return [problem("W020", message, hint)]
 
 
 def check_proxy() -> list[checks.CheckMessage]:

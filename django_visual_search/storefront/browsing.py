@@ -169,7 +169,7 @@ class Offered:
 
     @cached_property
     def cards(self) -> list[Card]:
-        return cards(self.results)
+        return cards(self.results, request=self.request)
 
     @property
     def same(self) -> list[Card]:

@@ -35,20 +35,23 @@ def similar_items(
 ) -> SafeString:
     """``{% similar_items product limit=8 within=… field=… min_similarity=… title=… %}``; empty without hits.
 
-    ``title``: the heading, by default "Similar items"; an empty one omits it. The template ``SIMILAR_ITEMS`` gets
-    ``cards``, ``results``, ``title``, ``product`` and ``request``.
+    ``title``: the heading, by default "Similar items"; an empty one omits it. The template ``SIMILAR_ITEMS`` gets the
+    page's context, and ``cards``, ``results``, ``title``, ``product`` and ``request``.
     """
     results = _similar_items(context, product, limit, within, field, min_similarity)
     if not results:
         return SafeString("")
+    request = _request_of(context)
     shown = {
-        "request": _request_of(context),
+        "request": request,
         "product": product,
         "title": gettext("Similar items") if title is None else title,
         "results": results,
-        "cards": cards.cards(results),
+        "cards": cards.cards(results, request=request, product=product),
     }
-    return context.template.engine.get_template(SIMILAR_ITEMS).render(context.new(shown))
+    with context.push(**shown):
+        rendered: SafeString = context.template.engine.get_template(SIMILAR_ITEMS).render(context)
+    return rendered
 
 
 @register.simple_tag(takes_context=True)
@@ -104,6 +107,18 @@ def staff_similar_items(
 def feedback_attributes(results: Any) -> SafeString:
     """``<ul {% feedback_attributes items %}>``: attributes of the element around the hits, for reports of clicks."""
     return cards.feedback_attributes(results)
+
+
+@register.simple_tag(takes_context=True)
+def get_cards(context: Any, results: Any, product: Any = None) -> list[cards.Card]:
+    """``{% get_cards items product as cards %}``: a card for each hit, for the shop's own markup."""
+    return cards.cards(results, request=_request_of(context), product=product) if results else []
+
+
+@register.simple_tag
+def reactions(results: Any) -> cards.Reactions | None:
+    """``{% reactions items as reactions %}``: the form of the cards' buttons, for pages without scripts."""
+    return cards.reactions(results)
 
 
 @register.inclusion_tag("visual_search/photo_search_form.html", takes_context=True)

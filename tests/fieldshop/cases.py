@@ -9,9 +9,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connections, router
 from django.utils import timezone
+from PIL import Image
 
 from django_visual_search import feedback, indexing, search
 from django_visual_search.evaluation.catalogue import catalogue_rows
@@ -24,6 +27,7 @@ from django_visual_search.models import Feedback, IndexingAttempt, RankingRule, 
 from django_visual_search.search.results import read_token
 from django_visual_search.spaces import serving
 from django_visual_search.spaces.heads import wanted_extractor_key
+from django_visual_search.storefront.cards import cards
 from django_visual_search.training.text import gather_texts
 
 from ..conftest import embed_all, picture, picture_file
@@ -406,3 +410,23 @@ class TestVariants:
         for asked, own in ((made[0], 0), (pictured, 0), (made[1], 1), (plain, 1), (made[2], 2)):
             assert {hit.product for hit in search.similar_to(asked)} == {*made} - {made[own]}
         assert search.search_by_image(picture(20), "fieldshop.Article")[0].product == made[0]
+
+
+class TestThumbnails:
+    @pytest.mark.parametrize("package", ["sorl", "easy_thumbnails", "imagekit", "pictures"])
+    def test_cards_are_light(self, package, settings):
+        """Each package makes two sizes of the picture, with its proportions kept."""
+        settings.VISUAL_SEARCH = {
+            **settings.VISUAL_SEARCH,
+            "THUMBNAIL": f"django_visual_search.thumbnails.{package}",
+        }
+        photos = [ContentFile(picture(i, size=1200), name=f"{package}.jpg") for i in range(2)]
+        made = [models.Pictured.objects.create(image=photo) for photo in photos]
+        embed_all("fieldshop.Pictured.embedding")
+        [card] = cards(search.similar_to(made[1]))
+        small, _, sharp, _ = card.srcset.replace(",", "").split()
+        assert small == card.thumbnail
+        for url, side in ((small, 240), (sharp, 480)):
+            with default_storage.open(url.removeprefix(settings.MEDIA_URL)) as file, Image.open(file) as shown:
+                assert side <= shown.width == shown.height <= 1.3 * side
+            assert default_storage.size(url.removeprefix(settings.MEDIA_URL)) < made[0].image.size

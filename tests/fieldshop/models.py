@@ -9,6 +9,7 @@ from django.contrib.postgres.functions import RandomUUID
 from django.core.files.storage import FileSystemStorage
 from django.db import models
 from hashid_field import HashidAutoField
+from pictures.models import PictureField
 from polymorphic.models import PolymorphicModel
 from safedelete.models import SafeDeleteModel
 from simple_history.models import HistoricalRecords
@@ -153,6 +154,16 @@ class Remembered(models.Model):
 
     class Meta:
         indexes = [EmbeddingIndex(fields=["embedding"], name="remembered_hnsw")]
+
+
+class Pictured(models.Model):
+    """One whose field makes smaller versions by itself."""
+
+    image = PictureField(upload_to="pictured")
+    embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
+
+    class Meta:
+        indexes = [EmbeddingIndex(fields=["embedding"], name="pictured_hnsw")]
 
 
 class Shelved(models.Model):

@@ -17,13 +17,18 @@ DATABASES["tenants"] = {
 INSTALLED_APPS = [
     "modeltranslation",
     *(app for app in INSTALLED_APPS if app != "tests.testshop"),
+    "easy_thumbnails",
+    "imagekit",
+    "pictures",
     "polymorphic",
     "simple_history",
+    "sorl.thumbnail",
     "tests.fieldshop",
 ]
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LANGUAGE_CODE = "en"
 HASHID_FIELD_SALT = "salt"
+PICTURES = {"PROCESSOR": "pictures.tasks._process_picture", "FILE_TYPES": ["WEBP"], "USE_PLACEHOLDERS": False}
 ROOT_URLCONF = "tests.fieldshop.urls"
 COLOURS = "tests.testshop.extractors.ColourExtractor"
 VISUAL_SEARCH = {

@@ -54,6 +54,7 @@ IMPORTS = {
         *("HandleExpired", "handle_of", "refusal_of", "search_by_handle", "search_by_photo", "search_by_words"),
         *("similar_items", "visible_within"),
     ],
+    "django_visual_search.thumbnails": ["easy_thumbnails", "imagekit", "pictures", "sorl"],
     "django_visual_search.tasks": ["aggregate", "check_findability", "embed", "sweep"],
     "django_visual_search.urls": ["app_name", "urlpatterns"],
     "django_visual_search.views": ["PhotoSearchView"],
@@ -62,6 +63,7 @@ IMPORTS = {
 SETTINGS = [
     "BATCH_SIZE",
     "CACHE_DIR",
+    "CARD",
     "CLIENT_ADDRESS",
     "DECODERS",
     "DECODE_MEMORY_MB",
@@ -106,7 +108,7 @@ SETTINGS = [
 CHECKS = [
     *(f"E{number:03}" for number in range(1, 26)),
     *(f"W{number:03}" for number in range(1, 14)),
-    *("W018", "W019"),
+    *("W018", "W019", "W020"),
 ]
 
 COMMANDS = [
@@ -126,6 +128,8 @@ TASKS = ["aggregate", "check_findability", "embed", "move_vectors", "sweep"]
 TEMPLATES = [
     *(
         "base.html",
+        "card.html",
+        "card_reactions.html",
         "cards.html",
         "photo_results.html",
         "photo_search.html",
@@ -137,7 +141,8 @@ TEMPLATES = [
 ]
 
 TAGS = [
-    *("feedback_attributes", "get_similar_items", "photo_search_form", "similar_items", "staff_similar_items"),
+    *("feedback_attributes", "get_cards", "get_similar_items", "photo_search_form", "reactions", "similar_items"),
+    "staff_similar_items",
     "visual_search_script",
 ]
 

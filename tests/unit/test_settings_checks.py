@@ -8,7 +8,13 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_visual_search.checks import project as ours
-from django_visual_search.checks.settings import check_included_urls, check_proxy, check_rankers, check_values
+from django_visual_search.checks.settings import (
+    check_included_urls,
+    check_proxy,
+    check_rankers,
+    check_thumbnail,
+    check_values,
+)
 from django_visual_search.conf import DEFAULTS, SETTINGS, settings_table
 from django_visual_search.ranking import feedback, merchandise, rankers
 
@@ -23,6 +29,7 @@ FITTING = {
     "VISIBLE": [{}, {"testshop.Product": len}],
     "THUMBNAIL": [None, len, "tests.unit.test_settings_checks.configure"],
     "STOREFRONT": [{}, {"testshop.Product": {"FACETS": ["category"], "PRICE": "price"}}, {"testshop.Product": {}}],
+    "CARD": [None, len, "tests.unit.test_settings_checks.configure"],
     "QUEUE": ["pictures"],
     "BATCH_SIZE": [1, 64],
     "MAX_ATTEMPTS": [1],
@@ -78,6 +85,7 @@ BROKEN = {
         {"testshop.Product": {"price": "price"}},
         {3: {}},
     ],
+    "CARD": [3, "nowhere.card"],
     "QUEUE": ["", None, 3],
     "BATCH_SIZE": [*NO_WHOLE_NUMBERS, 0],
     "MAX_ATTEMPTS": [*NO_WHOLE_NUMBERS, 0],
@@ -347,6 +355,15 @@ def test_rankers_are_checked_with_the_project(settings):
     configure(settings, RANKING=["nowhere.at_all"], FEEDBACK_WEIGHT=2)
     ids = [message.id for message in ours.check_project()]
     assert {"visual_search.E015", "visual_search.E016"} <= set(ids)
+
+
+class TestThumbnail:
+    def test_originals_are_served(self, settings):
+        [warning] = check_thumbnail()
+        assert warning.id == "visual_search.W020"
+        assert "'django_visual_search.thumbnails.imagekit'" in warning.hint
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "THUMBNAIL": "django_visual_search.thumbnails.sorl"}
+        assert check_thumbnail() == []
 
 
 class TestIncludedUrls:

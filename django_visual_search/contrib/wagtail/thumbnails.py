@@ -23,11 +23,11 @@ def rendition(picture: Any, size: int) -> str:
     return str(image.get_rendition(filter_spec(size)).url if isinstance(image, AbstractImage) else picture.url)
 
 
-def prepare(pictures: Sequence[Any], size: int) -> None:
-    """Read the renditions of all these pictures at once."""
+def prepare(pictures: Sequence[Any], *sizes: int) -> None:
+    """Read the renditions of all these pictures and sizes at once."""
     images = [picture.instance for picture in pictures if isinstance(picture.instance, AbstractImage)]
     if images:
-        made = images[0].get_rendition_model().objects.filter(filter_spec=filter_spec(size))
+        made = images[0].get_rendition_model().objects.filter(filter_spec__in=map(filter_spec, sizes))
         prefetch_related_objects(images, Prefetch("renditions", made, to_attr="prefetched_renditions"))
 
 

@@ -7,9 +7,10 @@
          <a href="..." data-visual-search-product="12">...</a>
          <button type="button" data-visual-search-dismiss="12">Not for me</button>
 
-   Buttons with data-visual-search-favourite and -cart report too; a dismissed hit is removed from the page. A hit
-   counts as seen once half of it was visible for a second. Nothing is reported about visitors who ask not to be tracked
-   (Global Privacy Control, Do Not Track). */
+   Buttons with data-visual-search-favourite and -cart report too, and links with -more report a click; a dismissed hit
+   is removed from the page. Buttons of a form with data-visual-search-reactions, which sends them on pages without
+   scripts, then don't send it. A hit counts as seen once half of it was visible for a second. Nothing is reported about
+   visitors who ask not to be tracked (Global Privacy Control, Do Not Track). */
 (() => {
   "use strict";
 
@@ -18,8 +19,13 @@
 
   const LIST = "[data-visual-search-token][data-visual-search-url]";
   const HIT = "[data-visual-search-product]";
-  const BUTTONS = { visualSearchDismiss: "skip", visualSearchFavourite: "favourite", visualSearchCart: "cart" };
-  const BUTTON = "[data-visual-search-dismiss], [data-visual-search-favourite], [data-visual-search-cart]";
+  const BUTTONS = {
+    visualSearchDismiss: "skip",
+    visualSearchFavourite: "favourite",
+    visualSearchCart: "cart",
+    visualSearchMore: "click",
+  };
+  const BUTTON = ["dismiss", "favourite", "cart", "more"].map((name) => `[data-visual-search-${name}]`).join();
   const SEEN = 1000; // milliseconds that a hit must be visible
   const BATCH = 3000; // milliseconds that impressions wait for others
   const MOST = 50; // events in one message
@@ -115,7 +121,8 @@
     if (!(event.target instanceof Element) || event.button > 1) return;
     const button = event.target.closest(BUTTON);
     if (button) {
-      if (event.button === 0) pressed(button);
+      if (event.button === 0 || "visualSearchMore" in button.dataset) pressed(button);
+      if (button.form?.hasAttribute("data-visual-search-reactions")) event.preventDefault();
       return;
     }
     const hit = event.target.closest(HIT);
@@ -130,6 +137,7 @@
       if (name in button.dataset) report(button, kind, button.dataset[name]);
     }
     flush();
+    if (button.hasAttribute("aria-pressed")) button.setAttribute("aria-pressed", "true");
     if ("visualSearchDismiss" in button.dataset) remove(button);
   }
 

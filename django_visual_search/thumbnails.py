@@ -1,0 +1,48 @@
+"""Ready values of ``VISUAL_SEARCH["THUMBNAIL"]``, one for each package that makes thumbnails.
+
+Each takes the picture of a product and a size in pixels, and returns the URL of a version that fits into a square of
+that size, with its proportions kept. The package itself is imported when the first thumbnail is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+QUALITY = 80
+
+
+def sorl(picture: Any, size: int) -> str:
+    """Return a thumbnail of sorl-thumbnail (``"sorl.thumbnail"`` in ``INSTALLED_APPS``)."""
+    from sorl.thumbnail import get_thumbnail
+
+    return str(get_thumbnail(picture, f"{size}x{size}", upscale=False, quality=QUALITY).url)
+
+
+def easy_thumbnails(picture: Any, size: int) -> str:
+    """Return a thumbnail of easy-thumbnails (``"easy_thumbnails"`` in ``INSTALLED_APPS``)."""
+    from easy_thumbnails.files import get_thumbnailer
+
+    return str(get_thumbnailer(picture).get_thumbnail({"size": (size, size), "quality": QUALITY}).url)
+
+
+def imagekit(picture: Any, size: int) -> str:
+    """Return a thumbnail of django-imagekit (``"imagekit"`` in ``INSTALLED_APPS``); needs no query."""
+    from imagekit import ImageSpec
+    from imagekit.cachefiles import ImageCacheFile
+    from imagekit.processors import ResizeToFit
+
+    class Thumbnail(ImageSpec):
+        processors = [ResizeToFit(size, size, upscale=False)]
+        format = "WEBP"
+        options = {"quality": QUALITY}
+
+    file = ImageCacheFile(Thumbnail(picture))
+    file.generate()  # unless it exists; imagekit itself only looks after generators that were registered
+    return str(file.url)
+
+
+def pictures(picture: Any, size: int) -> str:
+    """Return the smallest version that django-pictures has of a PictureField and that is as wide as ``size``."""
+    versions = next(iter(picture.aspect_ratios[None].values()))
+    wide = [width for width in versions if width >= size]
+    return str(versions[min(wide)].url if wide else versions[max(versions)].url)
