@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_filters",
     "drf_spectacular",
+    "imagekit",
     "rest_framework",
     "django_visual_search",
 ]
@@ -97,6 +98,8 @@ VISUAL_SEARCH = {
     "EXTRACTORS": {"default": EXTRACTOR},
     "VISIBLE": {"shop.Product": "example_project.shop.selectors.visible_products"},
     "STOREFRONT": {"shop.Product": {"FACETS": ["category", "brand"], "PRICE": "price", "NEWEST": "created"}},
+    "THUMBNAIL": "django_visual_search.thumbnails.imagekit",
+    "CARD": "example_project.shop.cards.card",
     "TEXT_FIELDS": {"shop.Product": ["name", "description", "category__name"]},
     "TEXT_LANGUAGE": "english",
     "MIN_CONFIDENCE": 0.5,

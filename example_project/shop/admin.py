@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from django_visual_search.admin import StaffPhotoForm, VisualSearchAdminMixin
+from django_visual_search.thumbnails import imagekit
 
 from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductImage
 
@@ -17,9 +18,8 @@ from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductI
 def _thumbnail(image: ImageFieldFile, side: int = 48) -> SafeString | str:
     if not image:
         return "-"
-    return format_html(
-        '<img class="visual-search-thumbnail" src="{}" alt="" width="{}" height="{}">', image.url, side, side
-    )
+    url = imagekit(image, 2 * side)
+    return format_html('<img class="visual-search-thumbnail" src="{}" alt="" width="{}" height="{}">', url, side, side)
 
 
 @admin.register(Category, Brand)

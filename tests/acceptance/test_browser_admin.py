@@ -78,7 +78,8 @@ print(tea.name)
 def shop(demo_shop):  # noqa: F811
     demo_shop.environment["DJANGO_SETTINGS_MODULE"] = "tests.strict_example"
     demo_shop.python(
-        "from django.contrib.auth.models import User; User.objects.create_superuser('staff', password='of the shop')"
+        "from django.contrib.auth.models import User; User.objects.create_superuser('staff', password='of the shop'); "
+        "from django_visual_search.models import *; IndexingRun.objects.filter(kind='findability').delete()"
     )
     with demo_shop.server() as demo_shop.address:
         yield demo_shop

@@ -132,14 +132,11 @@ class TestReporting:
                 setTimeout(() => {
                     list.innerHTML = html;
                     for (const hit of list.children) {
+                        const button = document.createElement('button');
                         const key = hit.querySelector('a').dataset.visualSearchProduct;
-                        hit.dataset.visualSearchHit = '';
-                        for (const name of ['dismiss', 'favourite', 'cart']) {
-                            const button = document.createElement('button');
-                            button.setAttribute(`data-visual-search-${name}`, key);
-                            button.textContent = name;
-                            hit.append(button);
-                        }
+                        button.setAttribute('data-visual-search-cart', key);
+                        button.textContent = 'cart';
+                        hit.append(button);
                     }
                 }, 300);
             }""")
@@ -177,6 +174,54 @@ class TestReporting:
             shot(page, "bought")
             (purchase,) = rows(shop, "purchase", count=1)
             assert (purchase["object_id"], purchase["rank"], purchase["query_kind"]) == (key, 5, "product")
+
+
+class TestCards:
+    """Heart, not for me, and more like this, under a strict policy."""
+
+    def test_with_scripts(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            weights = []
+            page.on("response", lambda answer: weights.append(int(answer.headers.get("content-length", 0))))
+            page.goto(shop.address + shop.product)
+            cards = page.locator("[data-visual-search-hit]")
+            weights.clear()  # the page and its product
+            for card in cards.all():
+                card.scroll_into_view_if_needed()
+            page.wait_for_load_state("networkidle")
+            assert 8 * 500 < sum(weights) <= 80_000
+            keys = offered(page)
+            heart = cards.nth(1).locator("button[name=favourite]")
+            heart.click()
+            assert heart.get_attribute("aria-pressed") == "true"
+            cards.nth(0).get_by_role("button", name="Not for me").press("Enter")
+            assert offered(page) == keys[1:]
+            assert page.evaluate("document.activeElement.value") == keys[1]
+            with page.expect_navigation():
+                cards.nth(2).get_by_text("More like this").click()
+            assert page.url.endswith("#visual-search-similar")
+            found = rows(shop, "click", "favourite", "skip", count=3)
+            reported = {(row["kind"], row["object_id"], row["rank"]) for row in found}
+            assert reported == {("favourite", keys[1], 2), ("skip", keys[0], 1), ("click", keys[3], 4)}
+
+    def test_without_scripts(self, browser, shop):  # noqa: F811
+        with opened(browser, MOBILE, java_script_enabled=False, expected=[LEAVING, NO_ICON]) as page:
+            page.goto(shop.address + shop.product)
+            keys = offered(page)
+            page.locator("[data-visual-search-hit]").nth(2).get_by_role("button", name="I like this").click()
+            page.get_by_role("heading", name="Thank you").wait_for()
+            shot(page, "reaction-mobile")
+            (favourite,) = rows(shop, "favourite", count=1)
+            assert (favourite["object_id"], favourite["rank"]) == (keys[2], 3)
+            page.get_by_text("Back to where you were").click()
+            assert page.url == shop.address + shop.product
+
+    def test_a_sample_photo_is_a_click_away(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING]) as page:
+            page.goto(f"{shop.address}/photo-search/")
+            shot(page, "photo-search-samples")
+            page.get_by_role("link", name="Teapots").click()
+            assert "tea-004" in page.locator(HIT).first.get_attribute("href")
 
 
 def test_clicks_on_hits_of_a_photo(browser, shop):  # noqa: F811

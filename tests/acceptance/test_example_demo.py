@@ -48,6 +48,52 @@ def test_demo_from_nothing(filled):
     assert without == 0
 
 
+FIRST_DAY = """
+from django_visual_search import search
+from django_visual_search.models import *
+from example_project.shop.models import *
+kinds = set(Feedback.objects.values_list("kind", flat=True))
+bought = Feedback.objects.filter(kind="purchase").exclude(query_kind="").count()
+mug = Product.objects.get(sku="MUG-004")
+reasons = {reason for hit in search.similar_to(mug) for reason in hit.reasons}
+lamp = search.similar_to(Product.objects.get(sku="LAM-002"))[0]
+print(sorted(kinds), bought, SearchLog.objects.count(), "feedback" in reasons, lamp.product.sku, lamp.reasons[-1])
+print(RankingRule.objects.count(), IndexingRun.objects.get(kind="findability").done, end=" ")
+print(Order.objects.filter(customer__username="ada").count())
+"""
+
+
+def test_the_first_day(filled, address):
+    """Shoppers came, staff made rules, a check ran; the printed login opens the admin."""
+    day, numbers = filled.python(FIRST_DAY).split("\n")
+    kinds = "['cart', 'click', 'favourite', 'impression', 'purchase', 'skip']"
+    assert day == f"{kinds} 3 48 True LAM-009 pinned"
+    assert numbers == "3 20 1"
+    name, password = re.search(r"for user (\S+) with password (\S+)", filled.drawn["output"]).groups()
+    login = "from django.contrib.auth import authenticate; "
+    login += f"print(authenticate(username={name!r}, password={password!r}).is_superuser)"
+    assert filled.python(login) == "True"
+
+
+ADMIN_LIST = """
+import re
+from django.contrib.auth.models import User
+from django.core.files.storage import default_storage
+from django.test import Client
+client = Client(headers={"host": "localhost"})
+client.force_login(User.objects.get(username="demo"))
+page = client.get("/admin/shop/product/").content.decode()
+pictures = re.findall(r'<img class="visual-search-thumbnail" src="/media/([^"]+)"', page)
+print(len(pictures), len(page) + sum(map(default_storage.size, pictures)))
+"""
+
+
+def test_the_admins_list_is_light(filled):
+    pictures, size = map(int, filled.python(ADMIN_LIST).split())
+    assert pictures == 50
+    assert size <= 200_000
+
+
 def test_no_two_products_look_alike(filled):
     """By thumbnails, because backdrops differ by a few shades, and so do JPEGs of the same product."""
     looks, names = [], []
@@ -98,6 +144,8 @@ def test_pages(filled, address):
     status, product = get(address + link)
     assert status == 200
     assert product.count('class="card"') == 8
+    assert product.count("data-visual-search-favourite") == 8
+    assert "similarity" not in product
     assert link not in product.split("Similar items")[1], "never itself"
     assert get(f"{address}/products/none/")[0] == 404
     media = re.search(r'src="(/media/[^"]+)"', product).group(1)

@@ -17,9 +17,10 @@ from django_visual_search.fields.registry import get_field
 from django_visual_search.models import EmbeddingHead, TextHead
 from django_visual_search.spaces.heads import key_of_space
 from django_visual_search.spaces.serving import serving
-from example_project.shop import filling
+from example_project.shop import filling, first_day
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import Drawing, Shot, write_all
+from example_project.shop.samples import photo_folder
 from example_project.shop.selectors import visible_products
 
 QUERIES = {"SNE-010": "table", "TEA-004": "table", "BAC-019": "room"}
@@ -33,8 +34,8 @@ LOCK = 20_240_613
 
 class Command(BaseCommand):
     help = (
-        "Draw a catalogue, learn a head from it, embed it, and search it by three photos. A second run only repeats "
-        "the searches."
+        "Draw a catalogue, learn a head from it, embed it, let a first day pass, and search it by three photos. "
+        "A second run only repeats the searches."
     )
 
     def handle(self, **options: Any) -> None:
@@ -54,17 +55,21 @@ class Command(BaseCommand):
         self._learn()
         call_command("reindex_embeddings", sync=True, stdout=self.stdout, stderr=self.stderr)
         self._learn_words()
+        self.stdout.write("Shoppers look around, staff make rules")
+        first_day.open_shop()
         found = self._search(photos)
         self.stdout.write(f"\nThe ranked hits as a picture: {SHEET}")
-        self.stdout.write(f"The three photos, to try in the shop: {next(iter(photos.values())).parent}")
+        self.stdout.write("The three photos are on the shop's page for photo search, to be clicked.")
         seconds = time.monotonic() - started
         self.stdout.write(f"Done in {seconds:.0f} s; {found} of {len(photos)} photos found their product first.\n\n")
         self.stdout.write("Open the shop:  python manage.py runserver   and then  http://127.0.0.1:8000/")
+        if settings.DEBUG:
+            name, password = first_day.admin_login()
+            self.stdout.write(f"The admin is at http://127.0.0.1:8000/admin/ for user {name} with password {password}")
 
     def _photos(self) -> dict[str, Path]:
         """Return the file of each photo by the SKU of its product."""
-        folder = Path(settings.MEDIA_ROOT).parent / "photos"
-        return {sku: folder / f"{sku.lower()}-{scene}.jpg" for sku, scene in QUERIES.items()}
+        return {sku: photo_folder() / f"{sku.lower()}-{scene}.jpg" for sku, scene in QUERIES.items()}
 
     def _draw(self, items: list[filling.Item], photos: dict[str, Path]) -> None:
         """Draw the products' pictures and the photos, which differ from them in background, light and viewpoint."""
