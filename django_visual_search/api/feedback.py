@@ -108,7 +108,7 @@ class ReactionView(FeedbackView):
     Like the reports, it needs no CSRF token, so that pages with cards stay cacheable.
     """
 
-    parser_classes = (FormParser,)
+    parser_classes: Any = (FormParser,)
     renderer_classes = (ReactionRenderer,)
     schema = None
 

@@ -70,7 +70,7 @@ class TestFound:
         assert links(response)[0] == products[3].pk
         page = response.content.decode()
         assert "1.000" in page
-        assert 'src="data:image/jpeg;base64,' in page
+        assert 'data-picture="data:image/jpeg;base64,' in page  # drawn by the script
         assert "6 hits" in page
         assert products[3].image.url in page
 
