@@ -15,6 +15,8 @@ from .models import Category
 
 SIDE = 160
 """Pixels of their pictures on a page."""
+SENT = 1024
+"""Pixels of what the photo search's script sends, as it does of a visitor's photo."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Sample:
     title: str
     url: str
     """Of the page that searches by the photo."""
+    photo: str
+    """URL of the photo, for the script that searches in place."""
     thumbnail: str
     sharp: str
     """The thumbnail for sharp screens."""
@@ -45,6 +49,7 @@ def samples() -> list[Sample]:
         Sample(
             names.get(skus[photo], photo.stem),
             reverse("shop:sample", args=[photo.stem]),
+            _thumbnail(photo, SENT),
             _thumbnail(photo, SIDE),
             _thumbnail(photo, 2 * SIDE),
         )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from django_visual_search import storefront
-from django_visual_search.gate import Busy, photo_slot
 from django_visual_search.views import PhotoSearchView
 
 from .forms import FilterForm
@@ -64,20 +63,19 @@ class PhotoSearch(PhotoSearchView):
         return _with_brands()
 
 
-@require_safe
-def sample(request: HttpRequest, name: str) -> HttpResponse:
-    """Search by one of the demo's own photos, and show what a visitor sees who sends it."""
-    file = next((file for file in sample_photos() if file.stem == name), None)
-    if file is None:
-        raise Http404(f"There is no sample {name}.")
-    try:
-        with file.open("rb") as photo, photo_slot(request=request):
-            results = storefront.search_by_photo(photo, PhotoSearch.label, request)
-    except Busy as busy:
-        messages.error(request, storefront.refusal_of(busy).sentence)
-        return redirect("shop:photo_search")
-    handle = storefront.handle_of(results, request)
-    return redirect(f"{reverse('shop:photo_search')}?{urlencode({'handle': handle})}")
+class SamplePhoto(PhotoSearch):
+    """The hits of one of the demo's own photos, as if a visitor had sent it."""
+
+    http_method_names = ["get", "head"]
+
+    def get_action(self) -> str:
+        return reverse("shop:photo_search")
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        file = next((file for file in sample_photos() if file.stem == kwargs["name"]), None)
+        if file is None:
+            raise Http404(f"There is no sample {kwargs['name']}.")
+        return self.answer_photo(file.read_bytes())
 
 
 def _with_brands() -> QuerySet[Product]:
