@@ -135,7 +135,7 @@ class TestKeys:
         settings.VISUAL_SEARCH = {"COLOURS": 3}
         (message,) = settings_checks.check_keys()
         assert message.msg == "VISUAL_SEARCH has the unknown key 'COLOURS'."
-        assert message.hint.startswith("The keys are EXTRACTORS, VISIBLE, THUMBNAIL, QUEUE, ")
+        assert message.hint.startswith("The keys are EXTRACTORS, VISIBLE, THUMBNAIL, CARD, QUEUE, ")
 
     def test_dictionaries_inside(self, settings):
         settings.VISUAL_SEARCH = {"EXTRACTORS": [], "VISIBLE": "shop.Product"}
