@@ -99,7 +99,7 @@ def test_this_project_is_silent_about_its_database():
 def test_every_id_is_declared_and_used():
     folder = Path(ours.__file__).parent
     used = {setting.check for setting in SETTINGS.values()}
-    for path in [*folder.glob("*.py"), folder.parent / "fields" / "checks.py"]:
+    for path in [*folder.glob("*.py"), folder.parent / "fields" / "checks.py", *folder.parent.glob("contrib/*/*.py")]:
         used |= set(re.findall(r'problem\(\s*"([EW]\d+)"', path.read_text()))
     assert used == set(CHECKS)
     assert [row[0] for row in checks_table()] == sorted(CHECKS)
