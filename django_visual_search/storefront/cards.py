@@ -93,14 +93,14 @@ class Card:
     @cached_property
     def thumbnail(self) -> str:
         """Return the URL of a small version of the picture that matched."""
-        return thumbnail_of(self._picture, self._size)
+        return thumbnail_of(self.picture, self._size)
 
     @cached_property
     def srcset(self) -> str:
         """Return the thumbnail in two sizes; empty without ``THUMBNAIL``, as there is only one picture then."""
         if conf.THUMBNAIL is None or not self.thumbnail:
             return ""
-        sharp = thumbnail_of(self._picture, 2 * self._size)
+        sharp = thumbnail_of(self.picture, 2 * self._size)
         if sharp in ("", self.thumbnail):
             return ""
         return f"{self.thumbnail} {self._size}w, {sharp} {2 * self._size}w"
@@ -127,7 +127,9 @@ class Card:
         return _or_nothing("reason", self.hit.product, self._what_is_the_same, "")
 
     @cached_property
-    def _picture(self) -> FieldFile | None:
+    def picture(self) -> FieldFile | None:
+        """Return the picture that matched. The first card that is asked reads what all cards of its list need."""
+
         def read() -> FieldFile | None:
             self._load()
             return picture_of(self._field, self.hit.row)

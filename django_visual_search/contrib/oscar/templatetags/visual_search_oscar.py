@@ -18,7 +18,7 @@ def as_product(card: Card) -> Any:
     A parent's pictures may be its children's, of which Oscar knows nothing: it would show the missing image.
     """
     product, row = card.hit.product, card.hit.row
-    if row is not None:
+    if row is not None and card.picture:
         picture = row.image
         product.primary_image = lambda: picture
     return product
