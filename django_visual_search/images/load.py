@@ -130,7 +130,7 @@ def read_picture(source: Photo, max_bytes: int) -> memoryview:
         file = BytesIO()
         while (left := max_bytes + 1 - file.tell()) > 0 and file.write(source.read(left)):
             pass  # a raw stream may return less than requested
-        # Not getbuffer(): from Python 3.13 on, collecting a file whose buffer is still in use ends in a line in the log.
+        # Not getbuffer(): from Python 3.13 on, collecting a file whose buffer is in use ends in a line in the log.
         data = memoryview(file.getvalue())
     if not data:
         raise ImageRefused("empty", gettext_noop("The file is empty. Choose a picture."))

@@ -198,7 +198,7 @@ API_HOOKS = [
     "visual_search_parameters",
 ]
 
-STATIC = ["admin.css", "admin_choice.js", "admin_photo.js", "feedback.js", "visual_search.css"]
+STATIC = ["admin.css", "admin_choice.js", "admin_photo.js", "feedback.js", "photo_search.js", "visual_search.css"]
 
 PACKAGE = Path(django_visual_search.__file__).parent
 
