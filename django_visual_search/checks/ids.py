@@ -26,8 +26,6 @@ CHECKS = {
     "W003": "A database lacks the extension `vector`.",
     "W004": "The extension `vector` is older than 0.8.4.",
     "W005": "A declared ANN index is absent from the database or invalid.",
-    "W018": "`STOREFRONT` names a model or field that does not exist.",
-    "W019": "`HANDLE_CACHE` is no cache that processes share.",
     "W006": "Celery's Redis transport has no socket timeout.",
     "W007": "Pillow is older than version 13.",
     "W008": "`django_visual_search.urls` is included, and `VISIBLE` leaves out a product model.",
