@@ -246,7 +246,7 @@ class TestWagtail:
         assert len(said["similar"]) == 11
         assert said["photo"] == [200, True]
         assert "product 11" not in said["html"], "not live"
-        assert said["html"].count(".fill-240x240.jpg") == 4
+        assert said["html"].count(".fill-240x240.jpg 240w") == 4
         assert said["queries"][0] == said["queries"][1]
         print(said["queries"])
         assert said["boss"][0] == said["editor"][0] == "image 1"
