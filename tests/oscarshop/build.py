@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import logging
@@ -17,7 +16,6 @@ from pathlib import Path
 import django
 from django.core.management import call_command
 
-gc.set_threshold(100_000)  # migrations make many classes, and looking for garbage takes a third of their time
 django.setup()
 
 import oscar  # noqa: E402
