@@ -112,14 +112,16 @@ class TestOscar:
             assert similar.locator("img").evaluate_all("all => all.every(one => one.complete && one.naturalWidth)")
             shot(page, f"oscar-product-{tone}")
             page.get_by_role("link", name="Search by photo").click()
+            for selector in ("input[type=file]", ".visual-search-lead", ".visual-search-note"):
+                assert contrast(page.evaluate(COLOURS, selector)) >= 4.5, selector
+            shot(page, f"oscar-form-{tone}")
             page.locator("input[type=file]").first.set_input_files(
                 {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo.read_bytes()}
             )
-            for selector in ("input[type=file]", ".visual-search-form button", ".visual-search-note"):
-                assert contrast(page.evaluate(COLOURS, selector)) >= 4.5, selector
-            page.locator(".visual-search-form button").click()
-            page.locator("article.product_pod").first.wait_for()
-            assert page.locator("[data-visual-search-product]").first.get_attribute("data-visual-search-product")
+            found = page.locator(".visual-search-found .visual-search-cards article.product_pod")
+            found.first.wait_for()
+            assert found.count() == len(VISIBLE) - 1, "without the deleted one"
+            assert "visual-search/photo/catalogue/product/" in page.url
             shot(page, f"oscar-photo-{tone}")
             if dark:
                 return
