@@ -48,7 +48,7 @@ def outcomes(tmp_path_factory):
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=False,
     )
     assert report.exists(), done.stdout + done.stderr
