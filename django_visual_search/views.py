@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from rest_framework.request import Request
@@ -28,7 +26,7 @@ from .storefront import HandleExpired, handle_of, search_by_handle, search_by_ph
 from .storefront.browsing import Offered, Wishes, read_wishes, sought
 from .storefront.forms import PhotoSearchForm, photo_form_context, photo_search_field, photo_search_url
 from .storefront.gate import photo_slot
-from .storefront.refusals import PHOTO_ERRORS, refusal_of
+from .storefront.refusals import PHOTO_ERRORS, Refusal, refusal_of, throttled
 from .storefront.uploads import drain, keep_in_memory
 
 
@@ -86,8 +84,7 @@ class PhotoSearchView(View):
         wishes = read_wishes(request.GET, self.field.product_model)
         if not wishes.handle:
             return self._page(PhotoSearchForm())
-        throttle, often = SimilarThrottle(), _("You have searched very often. Try again in a minute.")
-        return self._answer(PhotoSearchForm(), throttle, often, wishes, lambda: self._by_handle(wishes))
+        return self._answer(PhotoSearchForm(), SimilarThrottle(), wishes, lambda: self._by_handle(wishes))
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         form = PhotoSearchForm(request.POST, request.FILES)
@@ -106,21 +103,20 @@ class PhotoSearchView(View):
         crop: Box | None = None,
     ) -> HttpResponse:
         """Return the page of a photo's hits, or of why there are none. ``photo``: uploaded, or a file of the shop."""
-        asked, often = wishes or Wishes(), _("You have sent many photos. Try again in a minute.")
+        asked = wishes or Wishes()
         search = partial(self._by_photo, photo, crop, asked)
-        return self._answer(form or PhotoSearchForm(), PhotoThrottle(), often, asked, search)
+        return self._answer(form or PhotoSearchForm(), PhotoThrottle(), asked, search)
 
     def _answer(
         self,
         form: PhotoSearchForm,
         throttle: VisualSearchThrottle,
-        too_often: str,
         wishes: Wishes,
         search: Callable[[], SearchResults],
     ) -> HttpResponse:
-        if (wait := self._seconds_to_wait(throttle)) is not None:
-            form.add_error_of_page(too_often)
-            return self._page(form, status=429, retry_after=wait)
+        if (refusal := self._throttled(throttle)) is not None:
+            form.add_error_of_page(refusal.sentence)
+            return self._page(form, status=refusal.status, retry_after=refusal.retry_after)
         try:
             results = search()
         except (*PHOTO_ERRORS, TextUnavailable) as error:
@@ -170,14 +166,14 @@ class PhotoSearchView(View):
             patch_cache_control(response, private=True)
         return response
 
-    def _seconds_to_wait(self, throttle: VisualSearchThrottle) -> int | None:
+    def _throttled(self, throttle: VisualSearchThrottle) -> Refusal | None:
         """Return None where the visitor may search now."""
         api_request = Request(self.request)
         if user := getattr(self.request, "user", None):
             api_request.user = user
         if throttle.allow_request(api_request, None):
             return None
-        return math.ceil(throttle.wait() or 60)
+        return throttled(throttle.kind, throttle.wait())
 
 
 class ModelPhotoSearchView(PhotoSearchView):

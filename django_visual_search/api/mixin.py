@@ -27,6 +27,7 @@ from ..fields.registry import fields_of_product, search_field
 from ..search.words import understands_text
 from ..storefront.gate import photo_slot, refuse_when_full
 from ..storefront.handles import read_handle
+from ..storefront.refusals import throttled
 from ..storefront.uploads import drain, keep_in_memory
 from .answers import (
     CURSOR,
@@ -260,6 +261,14 @@ class VisualSearchMixin(Base):
     def get_throttles(self) -> list[Any]:
         ours = THROTTLES.get(self.action)
         return [*super().get_throttles(), *([ours()] if ours else [])]
+
+    def throttled(self, request: Request, wait: float | None) -> None:
+        ours = THROTTLES.get(self.action)
+        if ours is None:
+            super().throttled(request, wait)  # type: ignore[misc]
+        else:  # in the words of the photo search page
+            refusal = throttled(ours.kind, wait)
+            raise Refused(refusal.sentence, refusal.code, refusal.status, refusal.retry_after)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self._ignores_query_string:

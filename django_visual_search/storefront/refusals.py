@@ -1,8 +1,9 @@
-"""Why a photo search is refused, as pages and API report it: entry function ``refusal_of``."""
+"""Why a photo search is refused, as pages and API report it: entry functions ``refusal_of`` and ``throttled``."""
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 from django.db import Error as DatabaseFailure
@@ -53,6 +54,15 @@ def translated(error: ImageRefused) -> str:
     """Return why a picture is refused in the current language."""
     sentence = _(error.message)
     return sentence % error.values if error.values else sentence
+
+
+def throttled(kind: str, wait: float | None) -> Refusal:
+    """Return how to refuse a visitor beyond a rate. ``kind``: that of ``THROTTLE_RATES``; ``wait``: seconds, if known."""
+    many, often = (
+        _("You have sent many photos. Try again in a minute."),
+        _("You have searched very often. Try again in a minute."),
+    )
+    return Refusal(429, "throttled", many if kind == "photo" else often, math.ceil(wait or 60))
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -307,9 +307,10 @@ class TestRefused:
         assert "many photos" in errors(page)[0]
         assert keys(page) == []
         assert client.get(PAGE).status_code == 200
-        assert client.post("/visual-search/testshop/product/search-by-image/").status_code == 429, (
-            "together with the API"
-        )
+        answer = client.post("/visual-search/testshop/product/search-by-image/")
+        assert answer.status_code == 429, "together with the API"
+        assert answer.json() == {"detail": errors(page)[0], "code": "throttled"}
+        assert 1 <= int(answer["Retry-After"]) <= 60
 
     def test_extractor_that_does_not_run_here(self, shop, client, settings, caplog):
         extractor = {
