@@ -57,7 +57,7 @@ def translated(error: ImageRefused) -> str:
 
 
 def throttled(kind: str, wait: float | None) -> Refusal:
-    """Return how to refuse a visitor beyond a rate. ``kind``: that of ``THROTTLE_RATES``; ``wait``: seconds, if known."""
+    """Return how to refuse a visitor beyond a rate of ``THROTTLE_RATES``. ``wait``: seconds, if known."""
     many, often = (
         _("You have sent many photos. Try again in a minute."),
         _("You have searched very often. Try again in a minute."),
