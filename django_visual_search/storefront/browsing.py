@@ -18,6 +18,7 @@ from django.db.models import F, Model, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from .. import search
 from ..conf import conf
@@ -230,7 +231,7 @@ class Offered:
                 continue
             choices = [
                 Choice(
-                    _("None") if one["value"] is None else one["label"],
+                    pgettext("a facet's value", "None") if one["value"] is None else one["label"],
                     self.wishes.with_facet(path, _as_text(one["value"])).url(self.action),
                     f"{path}={_as_text(one['value'])}",
                     one["count"],
@@ -249,7 +250,11 @@ class Offered:
             chips.append(Choice(f"“{self.wishes.text}”", without.url(self.action), "text", chosen=True))
         for path, value in self.wishes.facets.items():
             labels = {_as_text(one["value"]): one["label"] for one in self._counts.get(path, ())}
-            name = (labels.get(value) or facet_label(self.model, path, value)) if value else _("None")
+            name = (
+                (labels.get(value) or facet_label(self.model, path, value))
+                if value
+                else pgettext("a facet's value", "None")
+            )
             url = self.wishes.with_facet(path, None).url(self.action)
             chips.append(Choice(f"{self._name(path)}: {name}", url, path, chosen=True))
         return chips

@@ -7,6 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.indexes import EmbeddingIndex
@@ -39,11 +40,11 @@ class Product(models.Model):
     name = models.CharField(max_length=160)
     slug = models.SlugField(max_length=180, unique=True)
     sku = models.CharField("SKU", max_length=40, unique=True)
-    category = models.ForeignKey(Category, models.PROTECT, related_name="products")
-    brand = models.ForeignKey(Brand, models.PROTECT, related_name="products")
+    category = models.ForeignKey(Category, models.PROTECT, verbose_name=_("category"), related_name="products")
+    brand = models.ForeignKey(Brand, models.PROTECT, verbose_name=_("brand"), related_name="products")
     price = models.DecimalField(max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
     stock = models.PositiveIntegerField(default=0)
-    colour = models.CharField(max_length=40, blank=True)
+    colour = models.CharField(_("colour"), max_length=40, blank=True)
     description = models.TextField(blank=True)
     image = models.ImageField(upload_to="products", max_length=200, blank=True)
     is_published = models.BooleanField("published", default=True)
@@ -52,6 +53,9 @@ class Product(models.Model):
     embedding = EmbeddingField(source="image", dimensions=256)
 
     class Meta:
+        # Shoppers meet these names, and those of category, brand and colour, on the page of photo search.
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
         ordering = ["-created", "-pk"]
         indexes = [
             models.Index(fields=["category", "price"], name="product_category_price"),

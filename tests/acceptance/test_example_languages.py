@@ -24,7 +24,7 @@ from example_project.shop.models import Brand, Category, Product
 # The shop's own data is English, so numbers stand for it.
 for model in (Brand, Category, Product):
     model.objects.update(name=Cast("pk", models.CharField()))
-Product.objects.update(description="", sku=Cast("pk", models.CharField()))
+Product.objects.update(description="", colour="1", sku=Cast("pk", models.CharField()))
 few, none = Product.objects.exclude(image="")[:2]
 Product.objects.filter(pk=few.pk).update(stock=2)
 Product.objects.filter(pk=none.pk).update(stock=0)
@@ -32,7 +32,7 @@ many = Product.objects.filter(stock__gt=5).exclude(pk__in=[few.pk, none.pk]).fir
 with many.image.open() as file:
     photo = file.read()
 client = Client(headers={"accept-language": LANGUAGE}, SERVER_NAME="localhost")
-send = lambda data, url="/photo-search/", name="photo": client.post(url, {name: SimpleUploadedFile("1.jpg", data)})
+send = lambda data, url="/photo-search/": client.post(url, {"image": SimpleUploadedFile("1.jpg", data)})
 pages = {
     url: client.get(url) for url in (
         "/", "/?page=2", "/?q=none", "/?min_price=none", "/photo-search/", "/visual-search/photo/shop/product/",
@@ -41,7 +41,7 @@ pages = {
 }
 pages |= {
     "found": send(photo), "refused": send(b"none"), "empty": send(b""),
-    "the app's": send(photo, "/visual-search/photo/shop/product/", "image"),
+    "the app's": send(photo, "/visual-search/photo/shop/product/"),
     "bought": client.post(many.get_absolute_url() + "buy/", follow=True),
     "sold out": client.post(none.get_absolute_url() + "buy/", follow=True),
 }
@@ -73,9 +73,8 @@ def test_right_to_left(browser, shop):  # noqa: F811
                 ):
                     page.goto(address + path)
                     if name in ("photo", "app"):
-                        page.locator("input[type=file]").first.set_input_files(photo)
-                        page.locator("main button").first.click()
-                        page.locator("[data-visual-search-product]").first.wait_for()
+                        page.locator("#visual-search-photo input[type=file]").first.set_input_files(photo)
+                        page.locator(".visual-search-results [data-visual-search-product]").first.wait_for()
                     look(page, f"ar-{name}-{width}")
                 page.goto(f"{address}/admin/login/?next=/admin/django_visual_search/dashboard/")
                 page.fill("#id_username", "staff")
