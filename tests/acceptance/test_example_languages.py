@@ -13,6 +13,9 @@ LEAVING = r"ERR_ABORTED .*/(media|feedback)/"
 NO_ICON = r"404 .*/favicon\.ico"
 DJANGO = r"inline style .*(static/admin|/change/|/add/)"
 
+SAMPLES = ["tea-004-table", "bac-019-room", "sne-010-table"]
+"""Names of the photos, which their products name no more."""
+
 WALK = """
 import io, json
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -108,6 +111,6 @@ def test_no_english_is_left(language, catalogue, direction, shop):
     left = {}
     for name, (_, page) in pages.items():
         assert f'<html lang="{language}" dir="{direction}">' in page, name
-        if found := latin_words(visible_texts(page), catalogue):
+        if found := latin_words(visible_texts(page), catalogue, SAMPLES):
             left[name] = found
     assert not left
