@@ -102,7 +102,7 @@ def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
         chosen.set_input_files(shop.state / "photos" / "bac-019-room.jpg")
         settled(page)
         first, address = hits(page), page.url
-        assert len(first) == 24
+        assert len(first) > 12, "with a head, those of which it is confident"
         assert "bac-019" in page.locator(HIT).first.get_attribute("href")
         assert "handle=" in address
         assert "Products like your photo" in page.title()
@@ -117,20 +117,26 @@ def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
         assert len(sizes(page)) == 1
 
         # Facet, chip, order, words, more: no upload
-        category = page.locator(".visual-search-chip", has_text="Backpacks")
-        backpacks = changed(page, category.click)
-        assert page.locator(HIT).evaluate_all("hits => hits.every(hit => /bac-/.test(hit.href))")
+        chip = page.locator(".visual-search-chip").first
+        *brand, count = chip.inner_text().split()
+        narrowed = changed(page, chip.click)
+        assert len(narrowed) == int(count)
         page.get_by_label("Sort by").select_option("price")
         page.wait_for_url(re.compile("sort=price"))
         settled(page)
-        assert sorted(hits(page)) == sorted(backpacks)
+        assert sorted(hits(page)) == sorted(narrowed)
         assert page.evaluate("document.activeElement.name") == "sort"
-        changed(page, page.get_by_role("link", name="Remove Category: Backpacks").click)
+        changed(page, page.get_by_role("link", name=re.compile(f"^Remove .*{' '.join(brand)}")).click)
         words = page.locator(".visual-search-refine [name=text]")
         words.fill("red")
         red = changed(page, lambda: words.press("Enter"))
         assert red != first
         shot(page, f"photo-{name}-2", full_page=False)
+        more = page.get_by_role("link", name="More", exact=True)
+        seen = page.locator(HIT).first.element_handle()
+        assert changed(page, more.click)[:24] == red
+        assert len(hits(page)) == 48
+        assert seen.evaluate("hit => hit.isConnected"), "what was there stays"
         for _step in range(4):
             changed(page, page.go_back)
         assert page.url == address
@@ -143,11 +149,6 @@ def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
         settled(page)
         assert hits(page) == first
         page.locator(".visual-search-stage canvas").wait_for()
-        more = page.get_by_role("link", name="More", exact=True)
-        seen = page.locator(HIT).first.element_handle()
-        assert changed(page, more.click)[:24] == first
-        assert len(hits(page)) == 48
-        assert seen.evaluate("hit => hit.isConnected"), "what was there stays"
         assert len(sizes(page)) == 0, "since the page was loaded again"
 
         # A part of the photo, by mouse or finger, and a thing in it
@@ -241,12 +242,13 @@ def test_drop_paste_refused_and_busy(browser, shop):  # noqa: F811
         settled(page)
         assert len(sizes(page)) == 3
         assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        found = page.locator(HIT).count()
         # A third refusal is the last
         answers[:] = [503, 503, 503]
         page.evaluate(files, ["paste", list(photo), "image/png", "photo.png"])
         page.get_by_role("alert").wait_for()
         assert len(sizes(page)) == 6
-        assert page.locator(HIT).count() == 24, "the hits before are there again"
+        assert page.locator(HIT).count() == found, "the hits before are there again"
         page.unroute("**" + APPS_PAGE)
 
         # The server has forgotten the photo, and the browser sends it again with what was asked for
@@ -258,9 +260,10 @@ def test_drop_paste_refused_and_busy(browser, shop):  # noqa: F811
             return route.continue_()
 
         page.route("**" + APPS_PAGE + "?**", forgotten)
-        assert changed(page, page.locator(".visual-search-chip", has_text="Teapots").click)
+        chip = page.locator(".visual-search-chip").first
+        count = int(chip.inner_text().split()[-1])
+        assert len(changed(page, chip.click)) == count
         assert len(sizes(page)) == 7
-        assert page.locator(HIT).evaluate_all("hits => hits.every(hit => /tea-/.test(hit.href))")
         page.unroute("**" + APPS_PAGE + "?**")
         before = page.locator(HIT).count()
 
@@ -306,7 +309,7 @@ def test_without_scripts(browser, shop):  # noqa: F811
         page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "bac-019-room.jpg")
         page.get_by_role("button", name="Search by photo").click()
         first = hits(page)
-        assert len(first) == 24
+        assert len(first) > 12
         shot(page, "photo-without-scripts")
         page.locator(".visual-search-chip").first.click()
         page.get_by_label("Sort by").select_option("price")
@@ -314,8 +317,13 @@ def test_without_scripts(browser, shop):  # noqa: F811
         page.wait_for_url(re.compile("sort=price"))
         page.go_back()
         page.go_back()
+        page.locator(".visual-search-refine [name=text]").fill("red")
+        page.get_by_role("button", name="Show").click()
+        page.wait_for_url(re.compile("text=red"))
+        red = hits(page)
         page.get_by_role("link", name="More", exact=True).click()
-        assert hits(page)[:24] == first
+        page.wait_for_url(re.compile("pages=2"))
+        assert hits(page)[:24] == red
         page.get_by_text("Search by a part of the photo").click()
         page.get_by_label("Left", exact=True).fill("60")
         page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "bac-019-room.jpg")
