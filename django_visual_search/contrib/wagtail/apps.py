@@ -6,6 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.core import checks
+from django.utils.translation import gettext_lazy as _
 
 from ...fields.checks import problem
 
@@ -13,7 +14,7 @@ from ...fields.checks import problem
 class WagtailVisualSearchConfig(AppConfig):
     name = "django_visual_search.contrib.wagtail"
     label = "visual_search_wagtail"
-    verbose_name = "Visual search in Wagtail"
+    verbose_name = _("Visual search in Wagtail")
 
     def ready(self) -> None:
         checks.register(check_order_of_apps, "visual_search")
