@@ -26,7 +26,9 @@ def easy_thumbnails(picture: Any, size: int) -> str:
 
 
 def imagekit(picture: Any, size: int) -> str:
-    """Return a thumbnail of django-imagekit (``"imagekit"`` in ``INSTALLED_APPS``); needs no query."""
+    """Return a thumbnail of django-imagekit (``"imagekit"`` in ``INSTALLED_APPS``), or the original where there is none
+    yet, or never will be, as of a picture that can't be read; needs no query.
+    """
     from imagekit import ImageSpec
     from imagekit.cachefiles import ImageCacheFile
     from imagekit.processors import ResizeToFit
@@ -38,7 +40,7 @@ def imagekit(picture: Any, size: int) -> str:
 
     file = ImageCacheFile(Thumbnail(picture))
     file.generate()  # unless it exists; imagekit itself only looks after generators that were registered
-    return str(file.url)
+    return str((file if file.cachefile_backend.exists(file) else picture).url)
 
 
 def pictures(picture: Any, size: int) -> str:

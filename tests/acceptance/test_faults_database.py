@@ -23,7 +23,7 @@ from django_visual_search.models import IndexingAttempt
 
 from ..conftest import embed_all
 from ..processes import shop, until  # noqa: F401
-from ..testshop.faulty import numbered
+from ..testshop.faulty import make_alike
 from ..testshop.models import Product
 
 LABEL = "testshop.Product.embedding"
@@ -32,10 +32,8 @@ ROWS = 2200  # enough for the command to drop the index and build it again
 
 MAKE = """
 import django; django.setup()
-from tests.testshop.models import Product
-from tests.testshop.faulty import numbered
-name = Product._meta.get_field("image").storage.save("products/one.png", numbered(1))
-Product.objects.bulk_create(Product(name=str(n), image=name) for n in range({rows}))
+from tests.testshop.faulty import make_alike
+make_alike({rows})
 """
 LOOK = """
 import django; django.setup()
@@ -55,9 +53,7 @@ def index(shop):  # noqa: F811
 
 
 def many(rows=ROWS):
-    """Products that share one picture: many rows, few files."""
-    name = Product._meta.get_field("image").storage.save("products/one.png", numbered(1))
-    return Product.objects.bulk_create(Product(name=str(number), image=name) for number in range(rows))
+    return make_alike(rows)
 
 
 def embedded():
@@ -246,7 +242,7 @@ def test_two_reindexes_at_once(shop, index):  # noqa: F811
 
 
 def test_a_reindex_waits_for_what_a_killed_process_had_begun(shop):  # noqa: F811
-    shop.configure(delay=0.02)
+    shop.configure(delay=0.02, LEASE_SECONDS=10)  # longer than a process takes to start
     many(64)
     killed = shop.command(*REINDEX)
     until(lambda: shop.calls, 30, "the first batch")
