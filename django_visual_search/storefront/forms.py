@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from dataclasses import replace
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseFailure
 from django.db.models import Model
 from django.forms.utils import ErrorDict
 from django.urls import NoReverseMatch, reverse
@@ -25,6 +27,8 @@ from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
 from ..search.words import LONGEST_TEXT, understands_text
 from ..spaces.extractors import extractor_of
+
+logger = logging.getLogger("django_visual_search")
 
 
 class PhotoSearchForm(forms.Form):
@@ -96,9 +100,18 @@ def photo_form_context(
         "compact": compact,
         "nonce": nonce,
         "objects_url": _objects_url(field.product_model),
-        "takes_text": not compact and understands_text(field),
+        "takes_text": not compact and _takes_text(field),
         "most_bytes": images.ImageOptions().max_bytes,
     }
+
+
+def _takes_text(field: EmbeddingField) -> bool:
+    """Return whether the form asks for words, too; not while the database is away, when it shows the reason instead."""
+    try:
+        return understands_text(field)
+    except DatabaseFailure as e:
+        logger.warning("visual search: the form asks for no words: %s: %s", type(e).__name__, e)
+        return False
 
 
 def _objects_url(model: type[Model]) -> str:
