@@ -75,7 +75,7 @@ class TestSimilar:
         assert answer["exact"] is True
         assert answer["extractor"].startswith("colour-")
         assert answer["next"] is None
-        assert set(answer) == {"next", "token", "notice", "exact", "extractor", "facets", "results"}
+        assert set(answer) == {"next", "token", "handle", "notice", "exact", "extractor", "facets", "results"}
 
     def test_four_queries_and_one_for_each_facet(self, client, settings, django_assert_max_num_queries):
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LOG_SEARCHES": False}  # written after the response
