@@ -10,8 +10,8 @@ from ...browser import browser, opened  # noqa: F401
 CSS = Path(__file__).resolve().parents[3] / "django_visual_search/static/django_visual_search/visual_search.css"
 PAGE = """<!doctype html><style>{css}</style><body style="background:{ground};color:{ink}">
 <form class="visual-search-form"><p class="visual-search-error">No.</p>
-<label class="visual-search-choice">Choose <input type="file"></label><button>Search</button></form>
-<section class="visual-search-similar"><ul class="visual-search-cards"><li><a href="x">
+<label class="visual-search-choice">Choose <input type="file"></label><button class="visual-search-send">Search</button></form>
+<section class="visual-search-similar"><ul class="visual-search-cards"><li><a href="x" data-visual-search-product="1">
 <span class="visual-search-picture"></span><span class="visual-search-title">Chair</span></a></li></ul></section>"""
 COLOURS = """selector => {
     let element = document.querySelector(selector), style = getComputedStyle(element), ground = style.backgroundColor
@@ -33,7 +33,7 @@ def contrast(colours):
 @pytest.mark.parametrize("dark", [True, False])
 @pytest.mark.parametrize(("ground", "ink"), [("#ffffff", "#222222"), ("#111111", "#eeeeee")])
 def test_a_shops_page_decides(browser, dark, ground, ink):  # noqa: F811
-    with opened(browser, dark=dark) as page:
+    with opened(browser, dark=dark, java_script_enabled=False) as page:  # with scripts, no file input is seen
         page.set_content(PAGE.format(css=CSS.read_text(), ground=ground, ink=ink))
         shown = {
             selector: page.evaluate(COLOURS, selector)
