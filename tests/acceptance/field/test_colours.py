@@ -10,7 +10,8 @@ from ...browser import browser, opened  # noqa: F401
 CSS = Path(__file__).resolve().parents[3] / "django_visual_search/static/django_visual_search/visual_search.css"
 PAGE = """<!doctype html><style>{css}</style><body style="background:{ground};color:{ink}">
 <form class="visual-search-form"><p class="visual-search-error">No.</p>
-<label class="visual-search-choice">Choose <input type="file"></label><button class="visual-search-send">Search</button></form>
+<label class="visual-search-choice">Choose <input type="file"></label>
+<button class="visual-search-send">Search</button></form>
 <section class="visual-search-similar"><ul class="visual-search-cards"><li><a href="x" data-visual-search-product="1">
 <span class="visual-search-picture"></span><span class="visual-search-title">Chair</span></a></li></ul></section>"""
 COLOURS = """selector => {
