@@ -35,6 +35,11 @@ class Product(models.Model):
     image = models.ImageField(upload_to="products")
 """
 
+CARD = """
+def card(product, request):
+    return {"price": f"{product.pk} EUR", "sold_out": False}
+"""
+
 FILL = """
 from django.core.files import File
 from shop.models import Product
@@ -46,7 +51,10 @@ for number in {numbers}:
 
 VISIT = """
 from django.test import Client, RequestFactory
-from shop import views
+from django_visual_search.views import PhotoSearchView
+
+class PhotoSearch(PhotoSearchView):
+    label = "shop.Product"
 
 visitor = Client(headers={"host": "localhost", "x-real-ip": "203.0.113.5"})
 similar = visitor.get("/visual-search/shop/product/1/similar/?limit=5").json()
@@ -55,9 +63,10 @@ with open("photo.jpg", "rb") as photo:
     page = visitor.post("/visual-search/photo/shop/product/", {"image": photo})
 print("page", page.status_code, "product 3" in page.content.decode())
 with open("photo.jpg", "rb") as photo:
-    request = RequestFactory(headers={"x-real-ip": "203.0.113.5"}).post("/", {"image": photo})
-views.render = lambda request, template, context: context["results"][0].product
-print("view", views.photo_search(request))
+    request = RequestFactory(headers={"host": "localhost", "x-real-ip": "203.0.113.5"}).post("/", {"image": photo})
+request._dont_enforce_csrf_checks = True
+page = PhotoSearch.as_view()(request)
+print("view", page.status_code, "product 3" in page.content.decode())
 """
 
 
@@ -234,11 +243,13 @@ class TestStrangersShop:
             for path, text in docs.files(docs.FOLDER / f"howto/{page}.md"):
                 if path == "proj/settings.py":
                     shop.configure(text)
+                elif path == "shop/cards.py":  # with columns that this shop has
+                    shop.write(path, CARD)
                 else:
                     shop.append(path, text.replace("filter(is_published=True)", "all()"))
         assert shop.command("python manage.py check") == NO_ISSUES
         shop.take_photo(3)
-        assert shop.shell(VISIT).splitlines() == ["similar 5 1", "page 200 True", "view product 3"]
+        assert shop.shell(VISIT).splitlines() == ["similar 5 1", "page 200 True", "view 200 True"]
 
     def test_with_a_network(self, shop):
         for path in (WEIGHTS, GROCERY):
