@@ -199,7 +199,7 @@ def field_name(field: EmbeddingField) -> str:
 
 
 def label_name(label: str) -> str:
-    """Return the field of that label in words; the label where there is no such field any more."""
+    """Return the field of that label in words; the label itself if the field no longer exists."""
     try:
         return field_name(get_field(label))
     except LookupError:

@@ -1,4 +1,4 @@
-"""Learned heads: their figures, what they find beside what serves, and *Switch* and *Roll back* by button.
+"""Learned heads: their figures, their hits beside those of the serving space, and the buttons *Switch* and *Roll back*.
 
 ``better_heads`` says which head waits to serve, by the rule of ``switch_embedding``. A switch is announced here, and
 ``tasks.move_vectors`` moves the vectors; searches go on meanwhile. Whoever may change heads may switch.
@@ -53,7 +53,7 @@ UNAVAILABLE = (ExtractorUnavailable, ImproperlyConfigured)
 
 @dataclass(frozen=True)
 class Serves:
-    """What serves a field, what served before, and how far a switch is."""
+    """The space that serves a field, the one before it, and the state of a switch between them."""
 
     field: EmbeddingField
     row: ServingSpace | None
@@ -80,7 +80,7 @@ class Serves:
 
 
 def serves(field: EmbeddingField) -> Serves:
-    """Return what serves a field now, by two or three small queries."""
+    """Return the serving space of a field and the state of its switch. Two or three small queries."""
     using = router.db_for_write(field.model)
     row = (
         ServingSpace.objects.using(using)

@@ -226,7 +226,7 @@ def choice_label(product: Model) -> str:
 
 
 def page_of(request: HttpRequest) -> int:
-    """Return the page of choices that the request names. Raise ValidationError for what is no page."""
+    """Return the page of choices that the request names. Raise ValidationError if it isn't a page's number."""
     number = request.GET.get("page", "1")
     if not NUMBER.fullmatch(number):
         raise ValidationError(gettext("This page does not exist."))
