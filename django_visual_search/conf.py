@@ -194,7 +194,7 @@ SETTINGS: dict[str, Setting] = {
         None,
         or_none(FUNCTION),
         "Function that takes a picture and a size in pixels and returns the URL of a small version, such as "
-        "`'django_visual_search.thumbnails.imagekit'`; `None` shows the picture itself.",
+        "`'django_visual_search.contrib.thumbnails.imagekit'`; `None` shows the picture itself.",
     ),
     "CARD": Setting(
         None,

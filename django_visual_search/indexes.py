@@ -1,5 +1,5 @@
 """The public place of ``EmbeddingIndex``."""
 
-from .fields.indexes import EmbeddingIndex
+from .fields.embedding import EmbeddingIndex
 
 __all__ = ["EmbeddingIndex"]

@@ -98,7 +98,7 @@ VISUAL_SEARCH = {
     "EXTRACTORS": {"default": EXTRACTOR},
     "VISIBLE": {"shop.Product": "example_project.shop.selectors.visible_products"},
     "STOREFRONT": {"shop.Product": {"FACETS": ["category", "brand"], "PRICE": "price", "NEWEST": "created"}},
-    "THUMBNAIL": "django_visual_search.thumbnails.imagekit",
+    "THUMBNAIL": "django_visual_search.contrib.thumbnails.imagekit",
     "CARD": "example_project.shop.cards.card",
     "TEXT_FIELDS": {"shop.Product": ["name", "description", "category__name"]},
     "TEXT_LANGUAGE": "english",

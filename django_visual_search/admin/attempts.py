@@ -32,9 +32,8 @@ from ..fields.keys import split_key
 from ..fields.registry import get_field
 from ..indexing import mark_stale
 from ..indexing.publishing import enqueue
-from ..indexing.reasons import reason_in_words
 from ..indexing.stale import batched
-from ..indexing.status import picture_states
+from ..indexing.status import picture_states, reason_in_words
 from ..models import IndexingAttempt
 from ..tasks import embed
 from .base import FieldFilter, RecordAdmin, label_name

@@ -27,7 +27,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from ..fields.areas import file_name
+from ..fields.keys import file_name
 from ..fields.registry import fields_of_product, get_field
 from ..findability import (
     Reason,

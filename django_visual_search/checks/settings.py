@@ -133,8 +133,8 @@ def check_thumbnail(app_configs: Any = None, **kwargs: Any) -> list[checks.Check
     message = "Cards and the admin's lists show the pictures as they were uploaded, however large they are."
     hint = (
         "Set VISUAL_SEARCH['THUMBNAIL'] to the function for the package that makes your thumbnails, such as "
-        "'django_visual_search.thumbnails.imagekit' (also: sorl, easy_thumbnails, pictures), or to one of your own "
-        "that takes a picture and a size in pixels and returns a URL."
+        "'django_visual_search.contrib.thumbnails.imagekit' (or sorl, easy_thumbnails, pictures, oscar, wagtail), or "
+        "to one of your own that takes a picture and a size in pixels and returns a URL."
     )
     return [problem("W020", message, hint)]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..db.rows import all_rows
 from ..fields import EmbeddingField
-from ..fields.areas import picture_name
+from ..fields.keys import picture_name
 from ..indexing.status import product_of_picture
 from ..learning.splits import Indices
 from ..search.candidates import primary_keys

@@ -24,7 +24,7 @@ from ..decoding.decoder import Decoded, DecoderLost
 from ..decoding.pool import get_pool
 from ..extractors import ExtractorSpec
 from ..fields import EmbeddingField
-from ..fields.areas import split_area
+from ..fields.keys import split_area
 from ..images import ImageRefused
 
 BATCHES_AHEAD = 2

@@ -23,7 +23,7 @@ from ..decoding.decoder import DecoderLost
 from ..decoding.photos import decode_photo
 from ..extractors import Extractor
 from ..fields import EmbeddingField
-from ..fields.areas import file_name
+from ..fields.keys import file_name
 from ..fields.products import with_product
 from ..learning.calibration import Calibration, brier, calibration_error
 from ..learning.metrics import PerQuery

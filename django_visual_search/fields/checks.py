@@ -5,18 +5,15 @@ Entry functions: ``check_embedding_field``, and ``problem``, which builds the me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, models, router
 from pgvector.django import HnswIndex, IvfflatIndex
 
-from .areas import CROP_SIDES
-from .indexes import OPCLASSES
-
-if TYPE_CHECKING:
-    from .embedding import EmbeddingField
+from .embedding import OPCLASSES, SELF, EmbeddingField
+from .keys import CROP_SIDES
 
 MAX_INDEXED_DIMENSIONS = 4000  # pgvector: halfvec may be indexed up to 4,000 dimensions
 
@@ -37,7 +34,7 @@ FIELD_CHECKS = {
     "W001": "A field has no ANN index.",
     "W015": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
 }
-"""The ids of these checks; ``checks.ids`` has the others."""
+"""The ids of these checks; ``checks.CHECKS`` has the others."""
 
 
 def problem(check: str, message: str, hint: str, obj: Any = None) -> checks.CheckMessage:
@@ -134,10 +131,6 @@ def _check_rows_are_made(field: EmbeddingField) -> list[checks.CheckMessage]:
     message = f"Rows of '{field.model.__name__}' are made by nobody: '{name}' is a foreign key, which many may share."
     hint = f"For one vector of each picture, made for you, make '{name}' a OneToOneField, best with primary_key=True."
     return [problem("W015", message, hint, field)]
-
-
-SELF = "self"
-"""The path of ``product`` to the row itself."""
 
 
 def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:

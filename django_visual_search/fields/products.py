@@ -14,8 +14,7 @@ from django.db.models import Case, F, Model, Q, QuerySet, Subquery, When
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce
 
-from .checks import SELF
-from .embedding import EmbeddingField
+from .embedding import SELF, EmbeddingField
 
 PRODUCT = "visual_product"
 """Name of the annotation with the primary key of a row's product."""

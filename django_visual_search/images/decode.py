@@ -13,10 +13,18 @@ from typing import Any
 
 from PIL import Image
 
-from .formats import BrokenError, exif_orientation, gif_size, jpeg_essentials, png_essentials, sniff, webp_size
+from .formats import (
+    BrokenError,
+    exif_orientation,
+    gif_size,
+    jpeg_essentials,
+    png_essentials,
+    safe_profile,
+    sniff,
+    webp_size,
+)
 from .heif import check_heif
 from .options import Box, ImageOptions, ImageRefused, check_pixels, check_size, gettext_noop
-from .profiles import safe_profile
 
 # The plugin is called directly: Image.open would let other plugins see the bytes, adopt a phone's JPEG as MPO (several
 # pictures), and warn about pixels by its own global limit.

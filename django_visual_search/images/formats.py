@@ -10,6 +10,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from .options import ImageRefused, gettext_noop
+
 MAX_PROFILE = 4 * 2**20  # bytes; press profiles have up to 3 MB
 MAX_PARTS = 100_000  # chunks or blocks; a picture of 20 MB in PNG chunks of 4 kB has 5,000
 MAX_JPEG_SEGMENTS = 4_000  # before the first scan; an ICC profile takes at most 255
@@ -185,3 +187,35 @@ def exif_orientation(exif: bytes | None) -> int:
     except struct.error:
         pass
     return 1
+
+
+MAX_TAGS = 100  # as LittleCMS
+MAX_STAGES = 16
+FLOAT_PIPELINES = {f"{a}2{b}{n}".encode() for a, b in ("DB", "BD") for n in range(4)}
+UNUSED = b"\0\0\0\0"
+
+
+def safe_profile(profile: bytes | None) -> bytes | None:
+    """Return the profile without its floating-point pipelines; None where it is too long or broken.
+
+    LittleCMS would prefer them and run all their stages for each of 36,000 colours, however often these name the same
+    data. Every profile has a table or a matrix as well, which browsers use. Raises ImageRefused for a pipeline of so
+    many stages that it was made to hurt.
+    """
+    if profile is None or len(profile) > MAX_PROFILE or len(profile) < 132:
+        return None
+    (count,) = struct.unpack_from(">L", profile, 128)
+    if count > MAX_TAGS:
+        return None
+    safe = bytearray(profile)
+    for entry in range(132, min(132 + 12 * count, len(profile) - 11), 12):
+        name, start, _ = struct.unpack_from(">4sLL", profile, entry)
+        pipeline = profile[start : start + 4] == b"mpet"
+        if pipeline and int.from_bytes(profile[start + 12 : start + 16], "big") > MAX_STAGES:
+            raise ImageRefused(
+                "profile",
+                gettext_noop("The picture's colour profile would take too long to apply. Save the picture in sRGB."),
+            )
+        if pipeline or name in FLOAT_PIPELINES:
+            safe[entry : entry + 4] = UNUSED
+    return bytes(safe)

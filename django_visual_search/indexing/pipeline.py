@@ -27,8 +27,7 @@ from ..decoding.decoder import Decoded, DecoderLost
 from ..decoding.pool import get_pool
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
-from ..fields.areas import file_name, split_area
-from ..fields.keys import is_marked, split_key
+from ..fields.keys import file_name, is_marked, split_area, split_key
 from ..images import ImageRefused
 from ..spaces.heads import wanted_extractor
 from . import claims

@@ -18,11 +18,9 @@ from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from ..conf import conf
-from ..db.locks import change_all
-from ..db.rows import all_rows, key_text
+from ..db.rows import all_rows, change_all, key_text
 from ..fields import EmbeddingField
-from ..fields.areas import picture_name
-from ..fields.keys import marked
+from ..fields.keys import marked, picture_name
 from ..models import IndexingAttempt
 from ..spaces import features
 from ..spaces.heads import wanted_embedding_key

@@ -17,18 +17,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models, router
 from django.db.models import Case, Exists, F, Model, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast, Concat, JSONObject
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from ..db.rows import all_rows
 from ..fields import EmbeddingField
-from ..fields.checks import SELF
+from ..fields.embedding import SELF
 from ..fields.keys import split_key
 from ..fields.products import first_of, has_variants, key_path, product_pk, searched_pk, with_product
 from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
 from ..spaces.heads import wanted_extractor_key
-from .reasons import reason_in_words
 from .stale import attempts_at, targets
 
 
@@ -220,3 +219,47 @@ def has_picture(fields: Iterable[EmbeddingField], states: list[State], *, code: 
         rows = picture_states(field).filter(visual_product=searched_pk(field, OuterRef), visual_state__in=states)
         found |= Q(Exists(rows.filter(visual_tried__in=_tried(field, code=code)) if code else rows))
     return found
+
+
+ATTEMPT_REASONS = {
+    "empty": gettext_noop("The file is empty. Choose a picture."),
+    "too_large": gettext_noop("The file is too large. Save the picture smaller or at a lower quality."),
+    "format": gettext_noop("The file is not a picture in an accepted format. Save it as JPEG."),
+    "heic": gettext_noop(
+        "HEIC photos can't be read here. Send the photo as JPEG, or have django-visual-search[heic] installed."
+    ),
+    "corrupt": gettext_noop("The picture is truncated or broken. Save or photograph it again."),
+    "pixels": gettext_noop(
+        "The picture is too large to decode. Scale it down, for example to 2000 pixels on the longest side."
+    ),
+    "side": gettext_noop(
+        "The picture is too small, too large or too thin. Use one that is larger, or nearer to a square."
+    ),
+    "memory": gettext_noop("There was not enough memory for the picture. Scale it down and try again."),
+    "time": gettext_noop("Decoding this picture takes too long. Save it again, or smaller."),
+    "profile": gettext_noop("The picture's colour profile would take too long to apply. Save the picture in sRGB."),
+    "decode_time": gettext_noop("Decoding this picture took too long and was stopped."),
+    "decode_crash": gettext_noop(
+        "The process that decoded this picture was ended, as where the machine has too little memory."
+    ),
+    "unsafe_name": gettext_noop("The storage refuses the picture's name."),
+    "missing_file": gettext_noop("The storage does not have the picture's file."),
+    "storage": gettext_noop("The storage failed."),
+    "extractor": gettext_noop("The extractor failed on this picture."),
+    "worker_lost": gettext_noop("Each attempt ended with its worker lost. Replace the picture, or retry it."),
+}
+"""By the attempt's code. Attempts keep their message in English, with figures and words of other programs."""
+
+
+def reason_in_words(code: str, message: str) -> str:
+    """Return the attempt's message; in another language its translation, or else what its code means.
+
+    Where neither is translated, the message as it is.
+    """
+    if not message:
+        return ""
+    said = gettext(message)
+    if said == message and code in ATTEMPT_REASONS:
+        general = gettext(ATTEMPT_REASONS[code])
+        return message if general == ATTEMPT_REASONS[code] else general
+    return said

@@ -19,7 +19,7 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
-from ..db.locks import change_free
+from ..db.rows import change_free
 from ..db.statements import cache_key
 from ..extractors import ExtractorUnavailable
 from ..extractors.backbone import BackboneExtractor

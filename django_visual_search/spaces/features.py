@@ -16,8 +16,7 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 
 from ..conf import conf
-from ..db.locks import change_all, change_free
-from ..db.rows import all_rows, key_text
+from ..db.rows import all_rows, change_all, change_free, key_text
 from ..db.statements import compile_query
 from ..fields import EmbeddingField
 from ..fields.keys import is_marked

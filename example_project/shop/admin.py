@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from django_visual_search.admin import StaffPhotoForm, VisualSearchAdminMixin
-from django_visual_search.thumbnails import imagekit
+from django_visual_search.contrib.thumbnails import imagekit
 
 from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductImage
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.files.images import ImageFile
 from django.urls import reverse
 
-from django_visual_search.thumbnails import imagekit
+from django_visual_search.contrib.thumbnails import imagekit
 
 from .models import Category
 

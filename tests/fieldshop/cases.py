@@ -418,7 +418,7 @@ class TestThumbnails:
         """Each package makes two sizes of the picture, with its proportions kept."""
         settings.VISUAL_SEARCH = {
             **settings.VISUAL_SEARCH,
-            "THUMBNAIL": f"django_visual_search.thumbnails.{package}",
+            "THUMBNAIL": f"django_visual_search.contrib.thumbnails.{package}",
         }
         photos = [ContentFile(picture(i, size=1200), name=f"{package}.jpg") for i in range(2)]
         made = [models.Pictured.objects.create(image=photo) for photo in photos]

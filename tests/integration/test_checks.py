@@ -18,7 +18,7 @@ from django_visual_search.checks import database as database_checks
 from django_visual_search.checks import extractors as extractor_checks
 from django_visual_search.checks import project as ours
 from django_visual_search.checks import settings as settings_checks
-from django_visual_search.checks.ids import CHECKS
+from django_visual_search.checks.__init__ import CHECKS
 from django_visual_search.checks.storefront import check_handle_cache, check_storefront
 from django_visual_search.conf import SETTINGS
 from django_visual_search.extractors import ExtractorSpec

@@ -31,9 +31,9 @@ from oscar.apps.checkout.signals import post_checkout  # noqa: E402
 from oscar.core.loading import get_model  # noqa: E402
 
 from django_visual_search import search  # noqa: E402
+from django_visual_search.contrib import thumbnails  # noqa: E402
 from django_visual_search.contrib.oscar.apps import hiding  # noqa: E402
-from django_visual_search.contrib.oscar.products import public  # noqa: E402
-from django_visual_search.contrib.oscar.thumbnails import thumbnail  # noqa: E402
+from django_visual_search.contrib.oscar.models import public  # noqa: E402
 from django_visual_search.models import Feedback, RankingRule  # noqa: E402
 from example_project.shop.drawing.catalogue import catalogue  # noqa: E402
 from example_project.shop.drawing.scenes import studio  # noqa: E402
@@ -255,13 +255,13 @@ def dashboard(made):
     return seen
 
 
-def thumbnails(product):
+def thumbnail_urls(product):
     """Return the URL of a thumbnail by each of Oscar's thumbnailers."""
     picture = product.images.first().original
     urls = []
     for name in ("SorlThumbnail", "EasyThumbnails"):
         with override_settings(OSCAR_THUMBNAILER=f"oscar.core.thumbnails.{name}"):
-            urls.append(thumbnail(picture, 80))
+            urls.append(thumbnails.oscar(picture, 80))
     return urls
 
 
@@ -288,7 +288,7 @@ def main():
     seen["pages"] = pages(made, Client(headers={"user-agent": "visitor"}))
     seen["events"] = buy(made)
     seen["dashboard"] = dashboard(made)
-    seen["thumbnails"] = thumbnails(made["single1"])
+    seen["thumbnails"] = thumbnail_urls(made["single1"])
     seen["checks"] = checked()
     seen["seconds"] = SECONDS
     seen["urls"] = {name: product.get_absolute_url() for name, product in made.items() if product.pk}

@@ -188,7 +188,7 @@ class TestArchitecture:
     def test_every_package_is_there(self):
         listed = {name.rstrip("/") for packages, *_ in self.rows("Packages") for name in packages}
         children = {path.stem for path in docs.FOLDER.parent.iterdir() if path.suffix in ("", ".py")}
-        apart = {"__init__", "__pycache__", "apps", "docs", "gate", "indexes", "migrations", "results", "thumbnails"}
+        apart = {"__init__", "__pycache__", "apps", "docs", "gate", "indexes", "migrations", "results"}
         assert listed == children - {*apart, "static", "templates", "locale"}
 
     def test_where_to_start_reading_exists(self):

@@ -54,7 +54,7 @@ IMPORTS = {
         *("HandleExpired", "handle_of", "refusal_of", "search_by_handle", "search_by_photo", "search_by_words"),
         *("similar_items", "visible_within"),
     ],
-    "django_visual_search.thumbnails": ["easy_thumbnails", "imagekit", "pictures", "sorl"],
+    "django_visual_search.contrib.thumbnails": ["easy_thumbnails", "imagekit", "oscar", "pictures", "sorl", "wagtail"],
     "django_visual_search.tasks": ["aggregate", "check_findability", "embed", "sweep"],
     "django_visual_search.urls": ["app_name", "urlpatterns"],
     "django_visual_search.views": ["PhotoSearchView"],

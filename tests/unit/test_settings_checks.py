@@ -361,8 +361,8 @@ class TestThumbnail:
     def test_originals_are_served(self, settings):
         [warning] = check_thumbnail()
         assert warning.id == "visual_search.W020"
-        assert "'django_visual_search.thumbnails.imagekit'" in warning.hint
-        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "THUMBNAIL": "django_visual_search.thumbnails.sorl"}
+        assert "'django_visual_search.contrib.thumbnails.imagekit'" in warning.hint
+        settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "THUMBNAIL": "django_visual_search.contrib.thumbnails.sorl"}
         assert check_thumbnail() == []
 
 

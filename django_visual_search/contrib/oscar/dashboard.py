@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse, reverse_lazy
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views import generic
+from oscar.core.loading import get_model
+from oscar.forms.widgets import DateTimePickerInput, RemoteSelect
 
 from ...admin.dashboard import DashboardAdmin
 from ...admin.findability import FindabilityAdmin
 from ...admin.rules import RankingRuleAdmin
 from ...models import Dashboard, Findability, RankingRule
 from .apps import NAMESPACE
-from .forms import RuleForm
 
 SITE = AdminSite(NAMESPACE)
 RULES = reverse_lazy(f"{NAMESPACE}:visual-search-rules")
@@ -67,6 +71,52 @@ class RuleListView(generic.ListView):
         admin.load_products(self.request, rules)
         shown = [(rule, admin.hit(rule), admin.rule(rule), admin.query(rule), admin.when(rule)) for rule in rules]
         return {**context, "rules": shown, "title": RULES_TITLE}
+
+
+PRODUCT_CHOICES = ("object_id", "query_id")
+
+
+class RuleForm(forms.ModelForm):
+    """Products are chosen as everywhere in Oscar's dashboard."""
+
+    object_id = forms.ModelChoiceField(queryset=None, required=False, label=gettext_lazy("Product"))
+    query_id = forms.ModelChoiceField(
+        queryset=None,
+        required=False,
+        label=gettext_lazy("Only for"),
+        help_text=gettext_lazy("Apply only to the similar items of this product; empty for every search."),
+    )
+
+    class Meta:
+        model = RankingRule
+        fields = [
+            "kind",
+            "object_id",
+            "attribute",
+            "value",
+            "query_id",
+            "slot",
+            "factor",
+            "starts_at",
+            "ends_at",
+            "note",
+        ]
+        widgets = {"starts_at": DateTimePickerInput(), "ends_at": DateTimePickerInput()}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in PRODUCT_CHOICES:
+            field: Any = self.fields[name]
+            field.widget = RemoteSelect(lookup_url=reverse_lazy("dashboard:catalogue-product-lookup"))
+            field.widget.is_required = field.required
+            field.queryset = get_model("catalogue", "Product").objects.browsable_dashboard()
+
+    def clean(self) -> dict[str, Any]:
+        """Put keys as text in place of the chosen products, which are what the rule's columns have."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        self.instance.content_type = ContentType.objects.get_for_model(get_model("catalogue", "Product"))
+        chosen = {name: cleaned[name] for name in PRODUCT_CHOICES if name in cleaned}
+        return cleaned | {name: str(product.pk) if product else "" for name, product in chosen.items()}
 
 
 class RuleFormView:

@@ -33,7 +33,7 @@ def check_order_of_apps(app_configs: Any = None, **kwargs: Any) -> list[checks.C
 
 def check_images_are_found(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
     """Report that no embedding field finds the project's images."""
-    from .similar import field_of_images, image_model
+    from .panels import field_of_images, image_model
 
     if field_of_images() is not None:
         return []

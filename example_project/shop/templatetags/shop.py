@@ -7,7 +7,7 @@ from django.db.models.fields.files import ImageFieldFile
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from django_visual_search.thumbnails import imagekit
+from django_visual_search.contrib.thumbnails import imagekit
 
 from ..samples import Sample, samples
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 
-from ..similar import field_of_images, similar_images
+from ..panels import field_of_images, similar_images
 
 register = template.Library()
 

@@ -6,7 +6,10 @@ that size, with its proportions kept. The package itself is imported when the fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from django.db.models import Prefetch, prefetch_related_objects
 
 QUALITY = 80
 
@@ -48,3 +51,36 @@ def pictures(picture: Any, size: int) -> str:
     versions = next(iter(picture.aspect_ratios[None].values()))
     wide = [width for width in versions if width >= size]
     return str(versions[min(wide)].url if wide else versions[max(versions)].url)
+
+
+def oscar(picture: Any, size: int) -> str:
+    """Return a thumbnail of the thumbnailer that django-oscar uses."""
+    from oscar.core.thumbnails import get_thumbnailer
+
+    return str(get_thumbnailer().generate_thumbnail(picture, size=f"{size}x{size}", upscale=False).url)
+
+
+def wagtail(picture: Any, size: int) -> str:
+    """Return a Wagtail image's rendition, a square cropped around the focal point; of another picture, the original."""
+    return str(picture.instance.get_rendition(_filter_spec(size)).url if _is_wagtails(picture) else picture.url)
+
+
+def _prepare_renditions(pictures: Sequence[Any], *sizes: int) -> None:
+    """Read the renditions of all these pictures and sizes at once."""
+    images = [picture.instance for picture in pictures if _is_wagtails(picture)]
+    if images:
+        made = images[0].get_rendition_model().objects.filter(filter_spec__in=map(_filter_spec, sizes))
+        prefetch_related_objects(images, Prefetch("renditions", made, to_attr="prefetched_renditions"))
+
+
+wagtail.prepare = _prepare_renditions  # type: ignore[attr-defined]
+
+
+def _filter_spec(size: int) -> str:
+    return f"fill-{size}x{size}"
+
+
+def _is_wagtails(picture: Any) -> bool:
+    from wagtail.images.models import AbstractImage
+
+    return isinstance(picture.instance, AbstractImage)
