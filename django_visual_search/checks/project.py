@@ -26,6 +26,13 @@ from .extractors import (
     check_runtime_and_store,
     check_serving,
 )
+from .products import (
+    check_handle_cache,
+    check_storefront,
+    check_text_fields,
+    check_text_head,
+    check_text_language,
+)
 from .settings import (
     check_broker,
     check_included_urls,
@@ -37,8 +44,6 @@ from .settings import (
     check_values,
     check_visible,
 )
-from .storefront import check_handle_cache, check_storefront
-from .text import check_text_fields, check_text_head, check_text_language
 
 TAG = "visual_search"
 

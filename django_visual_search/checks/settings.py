@@ -16,7 +16,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
 
-from ..conf import DEFAULTS, SETTINGS, conf, visible_function
+from ..conf import DEFAULTS, SETTINGS, conf
+from ..conf.rules import visible_function
 from ..fields.checks import problem
 from ..fields.registry import embedding_fields
 from ..ranking.rankers import load_ranker

@@ -23,7 +23,8 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
-from ..conf import LONGEST_PERIOD, conf
+from ..conf import conf
+from ..conf.rules import LONGEST_PERIOD
 
 logger = logging.getLogger("django_visual_search")
 

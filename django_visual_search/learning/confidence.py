@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .calibration import Calibration, calibrate
+from .folds import TrainingPlan, take
 from .identification import Found, found_products, learn_identification
 from .labels import Floats, Grouping, Labels, Values, grouping
 from .lda import HeadSettings
-from .selection import SIMILARITIES_AT_ONCE, Embed, TrainingPlan, learned_embed, take
+from .selection import SIMILARITIES_AT_ONCE, Embed, learned_embed
 from .splits import Indices, Split, unseen_pictures
 
 SEED_STEP = 1000

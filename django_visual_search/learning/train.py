@@ -18,26 +18,21 @@ from ..extractors.base import l2_normalise
 from ..extractors.heads import LinearHead
 from .calibration import Calibration
 from .confidence import learn_confidence
-from .labels import Labels, one_blas_thread
-from .lda import HeadLearner, HeadSettings, LearnedHead, Moments, learn_reduced_head, principal_axes, projected
-from .metrics import Metrics, PerQuery, concatenate
-from .selection import (
+from .folds import (
     CHOICE_DRAWS,
-    Embed,
     Fold,
     Question,
     TrainingPlan,
-    Tried,
     answerable_folds,
     check_arrays,
-    choose_settings,
     draws_of,
-    embed_by,
-    measure,
     seen_by_all,
     take,
-    unchanged,
 )
+from .labels import Labels, one_blas_thread
+from .lda import HeadLearner, HeadSettings, LearnedHead, Moments, learn_reduced_head, principal_axes, projected
+from .metrics import Metrics, PerQuery, concatenate
+from .selection import Embed, Tried, choose_settings, embed_by, measure, unchanged
 from .splits import UNSEEN_PICTURES, Indices, Split
 
 

@@ -14,7 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Manager, Model, QuerySet
 from django.http import HttpRequest
 
-from ..conf import conf, visible_function
+from ..conf import conf
+from ..conf.rules import visible_function
 from ..db.rows import is_plain
 from ..search.candidates import primary_keys
 

@@ -25,8 +25,8 @@ from ..extractors.tuned import TunedExtractor
 from ..fields import EmbeddingField
 from ..learning.finetune import finetune
 from ..learning.finetune.options import FinetuneOptions, Tuned
+from ..learning.folds import Fold, Question, TrainingPlan, held_out, take
 from ..learning.lda import learn_reduced_head
-from ..learning.selection import Fold, Question, TrainingPlan, held_out, take
 from ..learning.splits import SAME_LABEL, UNSEEN_PRODUCTS, Split, unseen_pictures, unseen_products
 from ..learning.train import TrainedHead
 from ..models import Artifact

@@ -25,8 +25,8 @@ from ..evaluation.text import aligned
 from ..extractors.backbone import BackboneExtractor
 from ..fields import EmbeddingField
 from ..learning.confidence import draw_strangers
+from ..learning.folds import Fold, Question, TrainingPlan
 from ..learning.lda import HeadSettings
-from ..learning.selection import Fold, Question, TrainingPlan
 from ..learning.serialise import head_bytes, sha256_hex
 from ..learning.splits import SAME_LABEL, UNSEEN_PRODUCTS
 from ..learning.train import TrainedHead, train_head

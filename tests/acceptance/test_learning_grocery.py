@@ -12,9 +12,10 @@ import pytest
 
 from django_visual_search.extractors import DirectoryStore
 from django_visual_search.extractors.base import l2_normalise
+from django_visual_search.learning.folds import TrainingPlan
 from django_visual_search.learning.labels import one_blas_thread
 from django_visual_search.learning.lda import HeadSettings, learn_head
-from django_visual_search.learning.selection import TrainingPlan, embed_by, measure
+from django_visual_search.learning.selection import embed_by, measure
 from django_visual_search.learning.splits import unseen_pictures
 from django_visual_search.learning.train import train_head
 

@@ -37,8 +37,9 @@ from django_visual_search.extractors.heads import orthonormal
 from django_visual_search.extractors.keras import KerasExtractor
 from django_visual_search.learning.calibration import brier, calibration_error
 from django_visual_search.learning.confidence import draw_strangers
+from django_visual_search.learning.folds import TrainingPlan
 from django_visual_search.learning.lda import HeadSettings, learn_head
-from django_visual_search.learning.selection import Embed, TrainingPlan, embed_by, measure
+from django_visual_search.learning.selection import Embed, embed_by, measure
 from django_visual_search.learning.splits import Split, near_duplicates, unseen_pictures, unseen_products
 from django_visual_search.learning.train import train_head
 

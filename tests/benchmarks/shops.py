@@ -26,7 +26,8 @@ from django_visual_search import images
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor
 from django_visual_search.extractors.looks import descriptors_of
 from django_visual_search.learning.augment import altered_views
-from django_visual_search.learning.selection import TrainingPlan, embed_by
+from django_visual_search.learning.folds import TrainingPlan
+from django_visual_search.learning.selection import embed_by
 from django_visual_search.learning.splits import near_duplicates
 from django_visual_search.learning.train import TrainedHead, train_head
 

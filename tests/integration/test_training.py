@@ -18,9 +18,9 @@ from django_visual_search import search
 from django_visual_search.evaluation.catalogue import Catalogue, usual_labels
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor
 from django_visual_search.fields.registry import get_field
-from django_visual_search.learning import selection
+from django_visual_search.learning import folds
 from django_visual_search.learning.augment import altered_views
-from django_visual_search.learning.selection import held_out
+from django_visual_search.learning.folds import held_out
 from django_visual_search.management import progress
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
 from django_visual_search.spaces.extractors import extractor_of
@@ -61,7 +61,7 @@ def as_file(image, name):
 @pytest.fixture(autouse=True)
 def extractors(settings, monkeypatch):
     settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
-    monkeypatch.setattr(selection, "MOST_DRAWS", 1)  # so few pictures would be held out five times over
+    monkeypatch.setattr(folds, "MOST_DRAWS", 1)  # so few pictures would be held out five times over
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.learning import confidence, train
 from django_visual_search.learning.calibration import calibrate
 from django_visual_search.learning.confidence import first_hits
+from django_visual_search.learning.folds import TrainingPlan, take
 from django_visual_search.learning.lda import (
     HeadLearner,
     HeadSettings,
@@ -18,7 +19,7 @@ from django_visual_search.learning.lda import (
     principal_axes,
 )
 from django_visual_search.learning.metrics import evaluate
-from django_visual_search.learning.selection import TrainingPlan, embed_by, take
+from django_visual_search.learning.selection import embed_by
 from django_visual_search.learning.splits import unseen_pictures
 from django_visual_search.learning.train import train_head
 

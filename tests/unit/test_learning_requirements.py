@@ -27,7 +27,7 @@ from django_visual_search.learning.calibration import Calibration, calibrate
 from django_visual_search.learning.calibration import ConfidenceCurve
 from django_visual_search.learning.labels import INSTALL_SCIKIT_LEARN, missing_scikit_learn
 from django_visual_search.learning.lda import HeadSettings, learn_head
-from django_visual_search.learning.selection import TrainingPlan
+from django_visual_search.learning.folds import TrainingPlan
 from django_visual_search.learning.splits import near_duplicates, unseen_pictures
 from django_visual_search.learning.train import train_head
 

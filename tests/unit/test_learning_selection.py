@@ -9,19 +9,10 @@ from hypothesis import strategies as st
 
 from django_visual_search.extractors.base import l2_normalise
 from django_visual_search.extractors.heads import LinearHead
-from django_visual_search.learning import selection
+from django_visual_search.learning import folds, selection
+from django_visual_search.learning.folds import TrainingPlan, answerable, answerable_folds, draws_of, folds_of, take
 from django_visual_search.learning.lda import learn_head
-from django_visual_search.learning.selection import (
-    TrainingPlan,
-    answerable,
-    answerable_folds,
-    choose_settings,
-    draws_of,
-    embed_by,
-    folds_of,
-    measure,
-    take,
-)
+from django_visual_search.learning.selection import choose_settings, embed_by, measure
 from django_visual_search.learning.splits import Split, unseen_pictures, unseen_products
 
 
@@ -119,7 +110,7 @@ def test_queries_are_drawn_from_those_with_something_to_find():
     assert measure(features, labels, split, l2_normalise).mean().left_out == 300
 
 
-def folds(labels, plan, plain=None, seed=0):
+def held_out_folds(labels, plan, plain=None, seed=0):
     found = folds_of(labels, np.arange(len(labels["product"])), plan, None, plain, seed, [])
     return answerable_folds(found, labels, None)
 
@@ -127,15 +118,15 @@ def folds(labels, plan, plain=None, seed=0):
 def test_settings_that_suit_the_shop_are_chosen():
     features, numbers = shop()
     labels, plan = {"product": numbers}, TrainingPlan(8, "product", share=0.4)
-    parts = folds(labels, plan)
+    parts = held_out_folds(labels, plan)
     assert [fold.split.task for fold in parts] == ["unseen pictures", "unseen products"]
     chosen, tried = choose_settings(features, labels, plan, parts, l2_normalise(features))
     for one in tried:
         expected = [(metric.recall[1] + metric.mean_average_precision) / 2 for metric in one.metrics]
         assert one.objective == pytest.approx(np.mean(expected))
         assert len(one.metrics) == 2
-    assert {one.settings.shrinkage for one in tried} == set(selection.SHRINKAGES)
-    assert {one.settings.residual for one in tried} == set(selection.RESIDUALS)
+    assert {one.settings.shrinkage for one in tried} == set(folds.SHRINKAGES)
+    assert {one.settings.residual for one in tried} == set(folds.RESIDUALS)
     assert chosen == max(tried, key=lambda one: one.rank).settings
     # Each of the figures is that of a head learned from that split's pictures alone.
     split, one = parts[0].split, tried[3]
@@ -148,7 +139,7 @@ def test_a_misleading_label_is_given_no_weight():
     features, numbers = shop()
     labels = {"product": numbers, "shelf": np.random.default_rng(1).integers(0, 4, len(numbers))}
     plan = TrainingPlan(8, "product", share=0.4, weights={"shelf": (5.0, 0.0)})
-    chosen, _ = choose_settings(features, labels, plan, folds(labels, plan), l2_normalise(features))
+    chosen, _ = choose_settings(features, labels, plan, held_out_folds(labels, plan), l2_normalise(features))
     assert chosen.weights["shelf"] == 0
 
 
@@ -170,7 +161,7 @@ def single_shop(products=240, views=120):
 def test_a_named_label_is_what_right_means_and_products_stay_findable():
     features, labels, plain = single_shop()
     plan = TrainingPlan(22, "product", aims=["kind"])
-    parts = folds(labels, plan, plain)
+    parts = held_out_folds(labels, plan, plain)
     [fold] = parts
     assert [(one.label, one.aim, one.split.task) for one in fold.questions] == [
         ("product", False, "unseen products"),
@@ -191,7 +182,7 @@ def test_a_named_label_is_what_right_means_and_products_stay_findable():
     assert best.objective == max(one.objective for one in tried if one.shortfall == best.shortfall)
     # Another label that is named changes the mixture.
     both = replace(plan, aims=["kind", "colour"])
-    mixed, _ = choose_settings(features, labels, both, folds(labels, both, plain), untrained)
+    mixed, _ = choose_settings(features, labels, both, held_out_folds(labels, both, plain), untrained)
     assert mixed.weights["colour"] >= 0.3
 
 
@@ -200,7 +191,7 @@ def test_few_queries_are_pooled_from_several_draws():
     plan = TrainingPlan(8, "product", aims=["kind"])
     draws = draws_of(labels, np.arange(60), plan, None, plain, 0, [])
     assert not plain[draws[0][0].split.held_out].any()
-    assert len(draws) == selection.MOST_DRAWS
+    assert len(draws) == folds.MOST_DRAWS
     held = {tuple(draw[-1].split.held_out.tolist()) for draw in draws}
     assert len(held) > 1
     assert len(draws_of(labels, np.arange(60), replace(plan, draws=1), None, plain, 0, [])) == 1
@@ -212,7 +203,7 @@ def test_nothing_to_choose_by_is_refused():
     with pytest.raises(ValueError, match="no settings or no held-out pictures"):
         choose_settings(features, labels, plan, [], features)
     with pytest.raises(ValueError, match="no settings or no held-out pictures"):
-        choose_settings(features, labels, replace(plan, shrinkages=()), folds(labels, plan), features)
+        choose_settings(features, labels, replace(plan, shrinkages=()), held_out_folds(labels, plan), features)
     with pytest.raises(ValueError, match="There are 3 target labels for 32 pictures"):
         measure(features, numbers[:3], unseen_pictures(numbers), l2_normalise)
     with pytest.raises(ValueError, match="No query has anything right"):

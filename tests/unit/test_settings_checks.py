@@ -51,7 +51,7 @@ FITTING = {
     "DETECTOR": [
         None,
         checks.Error,
-        "django_visual_search.conf.why_no_detector",
+        "django_visual_search.conf.rules.why_no_detector",
         {"MODEL": __file__, "LABELS": __file__},
     ],
     "TEXT_FIELDS": [{}, {"testshop.Product": ["name", "category__name"]}, {"testshop.Article": ("title",)}],

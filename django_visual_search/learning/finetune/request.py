@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...extractors.export import Recipe, picture_size
+from ..folds import answerable
 from ..labels import Labels, Values, grouping
-from ..selection import answerable
 from ..splits import Indices, Split
 from .options import FinetuneOptions
 

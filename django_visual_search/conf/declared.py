@@ -1,34 +1,30 @@
-"""The settings: one dictionary, ``VISUAL_SEARCH``, read lazily over the defaults declared here.
-
-``conf.NAME`` is a setting's value. ``SETTINGS`` declares each one once: default, rule, sentence. The system checks and
-the documentation's table come from it.
-"""
+"""Each setting, declared once: default, rule and sentence; the checks and the table of the documentation read them."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import math
 import os
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
-from django.dispatch import receiver
-from django.utils.module_loading import import_string
-
-
-class SettingRule(NamedTuple):
-    """The values that a setting may have."""
-
-    words: str
-    """Completes the sentence "Write …"."""
-    fault: Callable[[Any], str | None]
-    """None for a value that fits; otherwise what is wrong with it, empty where ``words`` say so."""
+from .rules import (
+    FUNCTION,
+    LONGEST_PERIOD,
+    POSITIVE,
+    RATES,
+    SWITCH,
+    SettingRule,
+    are_names,
+    are_rates,
+    are_storefronts,
+    are_text_fields,
+    instance_of,
+    number,
+    or_none,
+    rule_of,
+    text,
+    whole_number,
+    why_no_detector,
+)
 
 
 @dataclass(frozen=True)
@@ -41,150 +37,16 @@ class Setting:
     """Id of the system check that reports a value against the rule."""
 
 
-def whole_number(least: int, most: int | None = None) -> SettingRule:
-    words = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
-    return _of(words, lambda value: _is(int, value) and least <= value <= (most or math.inf))
-
-
-def number(words: str, fits: Callable[[float], bool]) -> SettingRule:
-    return _of(
-        f"a number {words}", lambda value: _is(int | float, value) and -math.inf < value < math.inf and fits(value)
-    )
-
-
-def text(words: str, pattern: str = ".+") -> SettingRule:
-    return _of(words, lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)))
-
-
-def or_none(rule: SettingRule) -> SettingRule:
-    return SettingRule(f"{rule.words}, or None", lambda value: None if value is None else rule.fault(value))
-
-
-def _is(kind: Any, value: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _of(words: str, fits: Callable[[Any], bool]) -> SettingRule:
-    return SettingRule(words, lambda value: None if fits(value) else "")
-
-
-def _instance(words: str, noun: str, *types: type) -> SettingRule:
-    def fault(value: Any) -> str | None:
-        return None if isinstance(value, types) else f"it is a {type(value).__name__}, not a {noun}"
-
-    return SettingRule(words, fault)
-
-
-def why_not_callable(value: Any) -> str | None:
-    """Return why ``value`` is neither a callable nor the dotted path of one, or None. Imports the path's module."""
-    if callable(value):
-        return None
-    if not isinstance(value, str):
-        return "it is neither a dotted path nor a callable"
-    try:
-        found = import_string(value)
-    except Exception as e:  # the module may fail in any way
-        return f"{type(e).__name__}: {e}"
-    return None if callable(found) else "it is not callable"
-
-
-def why_no_detector(value: Any) -> str | None:
-    """Return why ``value`` is neither a callable, as ``why_not_callable`` says, nor the files of a model, or None."""
-    if not isinstance(value, dict):
-        return why_not_callable(value)
-    if unknown := sorted(value.keys() - {"MODEL", "LABELS", "LEAST_SCORE"}, key=str):
-        return f"it has the unknown key {unknown[0]!r}"
-    for key in ("MODEL", "LABELS"):
-        if not isinstance(value.get(key), str | os.PathLike):
-            return f"its {key!r} is not the path of a file"
-        if not os.path.isfile(value[key]):
-            return f"there is no file {os.fspath(value[key])!r}"
-    least = value.get("LEAST_SCORE", 0)
-    return None if _is(int | float, least) and 0 <= least <= 1 else "its 'LEAST_SCORE' is not a number from 0 to 1"
-
-
-def visible_function(model: Any, entry: Any) -> Callable[[Any], Any]:
-    """Return the function of the request that an entry of ``VISIBLE`` for this model stands for.
-
-    ``entry``: a function, its dotted path, or the name of a method of the model's managers or their querysets, which is
-    called with the request if it has a parameter ``request``. Raises ImproperlyConfigured for what is none of these.
-    """
-    if callable(entry):
-        return entry
-    if not isinstance(entry, str):
-        raise ImproperlyConfigured("it is neither a function, nor its dotted path, nor the name of a manager's method")
-    if "." in entry:
-        try:
-            found = import_string(entry)
-        except Exception as e:  # the module may fail in any way
-            raise ImproperlyConfigured(f"{type(e).__name__}: {e}") from e
-        if not callable(found):
-            raise ImproperlyConfigured("it is not callable")
-        return found
-    managers = [model._default_manager, *model._meta.managers]
-    for owner in (*managers, *(manager.all() for manager in managers)):
-        if callable(getattr(owner, entry, None)):
-            return functools.partial(_call_by_name, owner, entry)
-    raise ImproperlyConfigured(f"the managers of {model._meta.label} have no method of that name")
-
-
-def _call_by_name(owner: Any, name: str, request: Any) -> Any:
-    method = getattr(owner, name)
-    return method(request=request) if "request" in inspect.signature(method).parameters else method()
-
-
-RATES = {"similar": "240/min", "photo": "30/min", "text": "120/min", "feedback": "120/min"}
-RATE = re.compile(r"[1-9][0-9]*/(s|sec|second|m|min|minute|h|hour|d|day)")
-
-
-def _are_rates(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        kind in RATES and (rate is None or (isinstance(rate, str) and RATE.fullmatch(rate)))
-        for kind, rate in value.items()
-    )
-
-
-STOREFRONT_KEYS = {"FACETS": (list, tuple), "PRICE": str, "NEWEST": str}
-
-
-def _are_storefronts(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(model, str)
-        and isinstance(offer, dict)
-        and all(isinstance(entry, STOREFRONT_KEYS.get(key, ())) for key, entry in offer.items())  # type: ignore[arg-type]
-        and all(_is(str, path) for path in offer.get("FACETS", ()))
-        for model, offer in value.items()
-    )
-
-
-def _are_text_fields(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(model, str) and isinstance(paths, list | tuple) and paths and all(_is(str, path) for path in paths)
-        for model, paths in value.items()
-    )
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(_is(str, name) for name in value)
-
-
-LONGEST_PERIOD = 366
-"""Most that ``SESSION_DAYS`` may be."""
-
-SWITCH = _of("True or False", lambda value: value in (True, False))  # 1 and 0 too, as environments give them
-FUNCTION = SettingRule("a function or its dotted path", why_not_callable)
-POSITIVE = number("above 0", lambda value: value > 0)
-
 SETTINGS: dict[str, Setting] = {
     "EXTRACTORS": Setting(
         {"default": {"BACKEND": "django_visual_search.extractors.lite.EfficientNetLiteExtractor"}},
-        _instance("{'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}", "dictionary", dict),
+        instance_of("{'default': {'BACKEND': 'path.to.Extractor', 'OPTIONS': {...}}}", "dictionary", dict),
         "Extractors by alias: the dotted path of a class, and the arguments it is constructed with.",
         check="E009",
     ),
     "VISIBLE": Setting(
         {},
-        _instance("{'app.Model': 'path.to.function'}", "dictionary", dict),
+        instance_of("{'app.Model': 'path.to.function'}", "dictionary", dict),
         "For each product model, which products a visitor may see: a function that takes the request and returns a "
         "queryset, its dotted path, or the name of a method of the model's manager or queryset (`'published'`; `'all'` "
         "if all are public). With `DEBUG` off, products of a model without an entry are not shown.",
@@ -241,7 +103,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "CACHE_DIR": Setting(
         None,
-        or_none(_instance("the path of a folder", "path", str, os.PathLike)),
+        or_none(instance_of("the path of a folder", "path", str, os.PathLike)),
         "Folder for copies of exported models on this machine; `None` takes a folder in the user's cache directory.",
     ),
     # Search
@@ -273,7 +135,7 @@ SETTINGS: dict[str, Setting] = {
     # Text
     "TEXT_FIELDS": Setting(
         {},
-        _of("{'app.Model': ['name', 'description', 'category__name']}", _are_text_fields),
+        rule_of("{'app.Model': ['name', 'description', 'category__name']}", are_text_fields),
         "For each product model, the fields that searches by text read and text heads learn from, the name first.",
     ),
     "TEXT_LANGUAGE": Setting(
@@ -295,7 +157,7 @@ SETTINGS: dict[str, Setting] = {
     # Ranking
     "RANKING": Setting(
         ["django_visual_search.ranking.feedback", "django_visual_search.ranking.merchandise"],
-        _instance(
+        instance_of(
             'a list of dotted paths of functions, such as ["django_visual_search.ranking.feedback"], or [] for none',
             "list",
             list,
@@ -333,7 +195,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "OSCAR_RETURN_STATUSES": Setting(
         ["Returned"],
-        _of("a list of names, such as ['Returned']", _are_names),
+        rule_of("a list of names, such as ['Returned']", are_names),
         "With `contrib.oscar`: statuses of an order or a line that mean that it came back; capitals don't matter.",
     ),
     # API
@@ -348,9 +210,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "STOREFRONT": Setting(
         {},
-        _of(
+        rule_of(
             "{'app.Model': {'FACETS': ['category', 'brand'], 'PRICE': 'price', 'NEWEST': 'created'}}, or some of these",
-            _are_storefronts,
+            are_storefronts,
         ),
         "For each product model, what photo search pages offer: `FACETS`, fields by whose values hits are counted and "
         "filtered (`brand__country` leads over relations), and the fields to sort by, `PRICE` and `NEWEST`.",
@@ -360,7 +222,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "THROTTLE_RATES": Setting(
         RATES,
-        _of(f"rates such as '30/min', or None for no limit, for any of: {', '.join(RATES)}", _are_rates),
+        rule_of(f"rates such as '30/min', or None for no limit, for any of: {', '.join(RATES)}", are_rates),
         "Requests per visitor, by kind; a kind left out keeps its default.",
         check="E019",
     ),
@@ -372,36 +234,3 @@ DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.
 def settings_table() -> list[tuple[str, str, str]]:
     """Return a row for each setting: name, default as Python code, sentence."""
     return [(name, repr(setting.default), setting.sentence) for name, setting in SETTINGS.items()]
-
-
-class Settings:
-    """Attribute access to ``settings.VISUAL_SEARCH`` over ``DEFAULTS``."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in DEFAULTS:
-            raise AttributeError(name)
-        user = getattr(settings, "VISUAL_SEARCH", {})
-        if not isinstance(user, dict):
-            raise ImproperlyConfigured("VISUAL_SEARCH must be a dictionary.")
-        unknown = sorted(set(user) - set(DEFAULTS))
-        if unknown:
-            raise ImproperlyConfigured(
-                f"VISUAL_SEARCH has unknown keys: {', '.join(unknown)}. Its keys are {', '.join(sorted(DEFAULTS))}."
-            )
-        value = user.get(name, DEFAULTS[name])
-        self.__dict__[name] = value
-        return value
-
-    @property
-    def decoders(self) -> int:
-        """Number of decoder processes."""
-        return self.DECODERS or min(4, os.cpu_count() or 1)
-
-
-conf = Settings()
-
-
-@receiver(setting_changed)
-def reset_settings(*, setting: str, **kwargs: Any) -> None:
-    if setting == "VISUAL_SEARCH":
-        conf.__dict__.clear()
