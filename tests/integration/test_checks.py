@@ -19,7 +19,7 @@ from django_visual_search.checks import extractors as extractor_checks
 from django_visual_search.checks import project as ours
 from django_visual_search.checks import settings as settings_checks
 from django_visual_search.checks.__init__ import CHECKS
-from django_visual_search.checks.storefront import check_handle_cache, check_storefront
+from django_visual_search.checks.products import check_handle_cache, check_storefront
 from django_visual_search.conf import SETTINGS
 from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
@@ -470,7 +470,7 @@ def test_what_the_storefront_offers_exists(settings):
     settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "STOREFRONT": {"testshop.Product": offer, "no.Such": {}}}
     found = [(message.id, message.msg) for message in check_storefront()]
     assert [check for check, _ in found] == ["visual_search.W018"] * 3
-    assert ["'colour'" in found[0][1], "'made'" in found[1][1], "'no.Such'" in found[2][1]] == [True] * 3
+    assert ["'no.Such'" in found[0][1], "'colour'" in found[1][1], "'made'" in found[2][1]] == [True] * 3
 
 
 def test_processes_share_the_cache_of_handles(settings):

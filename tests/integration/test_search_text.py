@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 
 from django_visual_search import search, storefront
-from django_visual_search.checks.text import check_text_fields, check_text_head, check_text_language
+from django_visual_search.checks.products import check_text_fields, check_text_head, check_text_language
 from django_visual_search.extractors import Extractor
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import SearchLog, TextHead

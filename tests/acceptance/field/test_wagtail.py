@@ -66,7 +66,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django_visual_search import search
 from django_visual_search.contrib.wagtail.apps import check_images_are_found
-from django_visual_search.contrib.wagtail.similar import similar_images
+from django_visual_search.contrib.wagtail.panels import similar_images
 from home.models import ProductPage
 from wagtail.images.models import Image
 
