@@ -31,7 +31,7 @@ from .indexing.publishing import enqueue
 from .indexing.stale import batched
 from .models import RankingRule
 from .search.planning import forget_facts
-from .spaces.heads import wanted_embedding_key
+from .spaces.heads import serving_embedding_key
 from .tasks import embed
 
 logger = logging.getLogger("django_visual_search")
@@ -178,7 +178,7 @@ def _shows_current(field: EmbeddingField, instance: models.Model, created: bool)
     if not isinstance(instance, field.model) or field.key_name in instance.get_deferred_fields():
         return False
     try:
-        return bool(getattr(instance, field.key_name) == wanted_embedding_key(field, image.name, at_any_age=True))
+        return bool(getattr(instance, field.key_name) == serving_embedding_key(field, image.name, at_any_age=True))
     except Exception:
         # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
         logger.exception("visual search: the extractor of %s", field.label)
@@ -232,7 +232,7 @@ def _is_stale(field: EmbeddingField, key: Any, image_name: str) -> bool:
         _, found = execute_together(connection, [_BRIEFLY, (_key_lookup(field, connection.alias), (pk,))])
         if not found and field.link is None:
             return False  # a parent's row without the child that has the vector
-        return (found[0][0] if found else None) != (wanted_embedding_key(field, image_name) if image_name else None)
+        return (found[0][0] if found else None) != (serving_embedding_key(field, image_name) if image_name else None)
     except Exception:  # the database or the extractor fails: the worker reports it
         logger.exception("visual search: %s of %s", field.label, key)
         return True

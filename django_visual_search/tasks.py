@@ -20,7 +20,7 @@ from .decoding.pool import close_pool
 from .extractors import ExtractorUnavailable
 from .feedback.privacy import purge_some
 from .fields.registry import embedding_fields, get_field
-from .spaces.serving import forget_serving
+from .spaces.live import forget_live_spaces
 
 logger = logging.getLogger("django_visual_search")
 
@@ -93,7 +93,7 @@ def move_vectors(label: str, seconds: float = 0.0) -> None:
     field = get_field(label)
     if seconds > 0:
         time.sleep(seconds + 0.1)  # until every process searches both spaces
-    forget_serving()
+    forget_live_spaces()
     with contextlib.suppress(CommandError):  # pictures without a vector: the page names them
         call_command("reindex_embeddings", label, sync=True, stdout=io.StringIO(), stderr=io.StringIO())
     indexing.end_switch(field)

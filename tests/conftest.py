@@ -18,7 +18,7 @@ from django_visual_search import indexing
 from django_visual_search.feedback import searches
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search import merging, planning
-from django_visual_search.spaces import heads, serving, text
+from django_visual_search.spaces import heads, live, text
 
 from . import parallel
 
@@ -69,7 +69,7 @@ def media(settings, tmp_path):
 @pytest.fixture(autouse=True)
 def empty_caches():
     """Keep what one test read from the database from the next."""
-    serving.forget_serving()
+    live.forget_live_spaces()
     heads.forget_heads()
     text.forget_text_heads()
     merging.forget_counts()

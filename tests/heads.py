@@ -10,7 +10,7 @@ from django_visual_search.learning.serialise import head_bytes, sha256_hex
 from django_visual_search.models import EmbeddingHead
 from django_visual_search.spaces.extractors import get_extractor
 from django_visual_search.spaces.heads import key_of_space
-from django_visual_search.spaces.serving import serving
+from django_visual_search.spaces.live import live_spaces
 
 LABEL = "testshop.Product.embedding"
 CLASSIC = "django_visual_search.extractors.classic.ClassicExtractor"
@@ -36,7 +36,7 @@ def make_head(name, *, before=0.4, after=0.6, seed=1, label=LABEL, alias="defaul
         "dimensions": field.dimensions,
         "data": data,
         "sha256": sha256_hex(data),
-        "baseline_key": key_of_space(field, serving(field).wanted),
+        "baseline_key": key_of_space(field, live_spaces(field).serving),
         "metrics": [{**figures, "before": {**FIGURES, "mAP": before}, "after": {**FIGURES, "mAP": after}}],
     }
     return EmbeddingHead.objects.create(name=name, **{**values, **columns})

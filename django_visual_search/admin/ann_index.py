@@ -21,7 +21,7 @@ from ..indexing import ann
 from ..search.candidates import candidates, embedded, products
 from ..search.planning import facts_from, facts_questions, make_plan
 from ..search.sql import OPERATORS
-from ..spaces.heads import wanted_extractor_key
+from ..spaces.heads import serving_extractor_key
 
 TYPICAL_LIMIT = 24
 """Hits of the search that is planned."""
@@ -107,7 +107,7 @@ def _catalogue(field: EmbeddingField) -> Any:
 
 def _index_used(field: EmbeddingField, rows: Any, plan: Any, connection: Any) -> str:
     """Return the index in PostgreSQL's plan of the search, under a search's settings; empty where there is none."""
-    rows = embedded(field, rows, wanted_extractor_key(field), None)
+    rows = embedded(field, rows, serving_extractor_key(field), None)
     allowed, params = compile_query(rows.values_list("pk", field.name), connection.alias)
     width = field.dimensions or 1
     query = halfvec_text(np.full(width, width**-0.5))

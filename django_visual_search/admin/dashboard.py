@@ -30,7 +30,7 @@ from ..fields import EmbeddingField
 from ..fields.registry import embedding_fields
 from ..indexing.status import NO_PICTURE, State, picture_states
 from ..models import Dashboard, EmbeddingHead, Feedback, IndexingAttempt, IndexingRun, ServingSpace
-from ..spaces.heads import wanted_extractor, wanted_extractor_key
+from ..spaces.heads import serving_extractor, serving_extractor_key
 from .ann_index import AnnFacts, ann_facts
 from .base import RELOAD_SECONDS, PageAdmin, RunProgress, cached_if_slow, field_name
 from .heads import better_heads, serves
@@ -167,7 +167,7 @@ def field_figures(field: EmbeddingField) -> FieldFigures:
     counts: dict[str, int] = dict.fromkeys(State, 0)
     key, problem, without_picture, ann = "", "", 0, None
     try:
-        key = wanted_extractor_key(field)
+        key = serving_extractor_key(field)
         problem = _problem(field)
         counted = dict(cached_if_slow(f"counts.{field.label}.{key}", partial(_count_states, field)))
         without_picture = counted.pop(NO_PICTURE, 0)
@@ -192,7 +192,7 @@ def field_figures(field: EmbeddingField) -> FieldFigures:
 def _problem(field: EmbeddingField) -> str:
     """Return why the extractor can't run here; empty where it can."""
     try:
-        return wanted_extractor(field).missing() or ""
+        return serving_extractor(field).missing() or ""
     except ExtractorUnavailable as e:
         return str(e)
 

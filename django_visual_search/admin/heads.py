@@ -31,7 +31,7 @@ from ..fields.registry import get_field
 from ..indexing import pending
 from ..indexing.publishing import in_background
 from ..models import EmbeddingHead, IndexingRun, ServingSpace
-from ..spaces.serving import Space, forget_serving, serving
+from ..spaces.live import Space, forget_live_spaces, live_spaces
 from ..tasks import move_vectors
 from ..training import switching
 from ..training.head import about_in_words
@@ -252,7 +252,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         space = Space(head.extractor, head.pk, head.key)
         try:
-            problem = "" if space == serving(field).wanted else why_not(field, head) or ""
+            problem = "" if space == live_spaces(field).serving else why_not(field, head) or ""
             if request.method == "POST" and (not problem or "force" in request.POST):
                 return self._moving(request, field, switching.announce(field, space), head.name)
         except (switching.SwitchRefused, *UNAVAILABLE) as e:
@@ -287,7 +287,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
         field = _field_or_404(label)
         if not self.has_view_permission(request):
             raise PermissionDenied
-        forget_serving()
+        forget_live_spaces()
         now = serves(field)
         return self._page(
             request,

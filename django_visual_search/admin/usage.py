@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from ..conf import conf
 from ..feedback.figures import Responses, Searches, Usage, csv_rows, usage
 from ..models import EmbeddingHead, RankingRule, SearchLog
-from ..spaces.heads import wanted_extractor_key
+from ..spaces.heads import serving_extractor_key
 from .base import cached_if_slow
 from .rules import rule_name
 
@@ -103,7 +103,7 @@ def _space_names(keys: list[str], fields: list[Any]) -> list[tuple[str, str]]:
     if not keys:
         return []
     heads = dict(EmbeddingHead.objects.filter(key__in=keys).values_list("key", "name"))
-    now = {wanted_extractor_key(field, at_any_age=True) for field in fields}
+    now = {serving_extractor_key(field, at_any_age=True) for field in fields}
     named = []
     for key in keys:
         name = heads.get(key) or _("no head (%(key)s)") % {"key": key or "?"}

@@ -15,7 +15,7 @@ from ..fields.checks import problem
 from ..models import ServingSpace
 from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space
-from ..spaces.serving import serving
+from ..spaces.live import live_spaces
 
 
 def check_extractor(field: EmbeddingField) -> list[checks.CheckMessage]:
@@ -101,7 +101,7 @@ def check_serving(field: EmbeddingField, alias: str) -> list[checks.CheckMessage
         return []  # before the first migrate
     hint = "Until the settings are mended, photo searches and indexing fail, or reach only some of the products."
     messages = []
-    for space in serving(field).live:
+    for space in live_spaces(field).all:
         try:
             extractor_of_space(field, space)
         except (ExtractorUnavailable, ImproperlyConfigured) as e:

@@ -17,7 +17,7 @@ from ..fields import EmbeddingField
 from ..fields.checks import problem
 from ..models import TextHead
 from ..search.fulltext import text_path_fault, text_paths
-from ..spaces.heads import wanted_extractor_key
+from ..spaces.heads import serving_extractor_key
 
 PROCESS_CACHES = ("django.core.cache.backends.locmem.LocMemCache", "django.core.cache.backends.dummy.DummyCache")
 """Caches of which every process has its own, or none."""
@@ -106,7 +106,7 @@ def check_text_head(field: EmbeddingField, alias: str) -> list[checks.CheckMessa
     try:
         heads = TextHead.objects.using(router.db_for_write(field.model)).filter(label=field.label)
         keys = list(heads.order_by("-pk").values_list("space_key", flat=True))
-        wanted = wanted_extractor_key(field) if keys else ""
+        wanted = serving_extractor_key(field) if keys else ""
     except (DatabaseError, ImproperlyConfigured):  # not migrated yet, or reported by another check
         return []
     if not keys or wanted in keys:

@@ -24,7 +24,7 @@ from ..db.rows import all_rows
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.registry import get_field
-from ..spaces.heads import wanted_extractor
+from ..spaces.heads import serving_extractor
 from .altered import DEPTH
 from .figures import Confusion, Evaluation, Latency, Reliability, RobustnessCurve, TaskFigures
 from .gallery import SHOWN_HITS
@@ -123,7 +123,7 @@ def _confusion(table: Confusion) -> dict[str, Any]:
 
 def _worst(field: EmbeddingField, e: Evaluation) -> list[dict[str, Any]]:
     names = [name for query in e.worst for name in (query.image, *(hit.image for hit in query.hits))]
-    small = thumbnails(field, names, wanted_extractor(field).spec, THUMBNAIL_SIDE)
+    small = thumbnails(field, names, serving_extractor(field).spec, THUMBNAIL_SIDE)
     urls = {name: _data_url(encoded(picture, "JPEG", THUMBNAIL_QUALITY)) for name, picture in small.items()}
     titles = _titles(
         field, {product for query in e.worst for product in (query.product, *(h.product for h in query.hits))}

@@ -31,8 +31,8 @@ from ..models import EmbeddingHead
 from ..search.candidates import candidates, embedded, fetch, products
 from ..search.nearest import nearest
 from ..search.query import Query
-from ..spaces.heads import wanted_extractor
-from ..spaces.serving import serving
+from ..spaces.heads import serving_extractor
+from ..spaces.live import live_spaces
 from .altered import robustness, search_by_views
 from .catalogue import Indices, draw_sample, pictures_each
 from .figures import ANN_K, AnnRecall, Evaluation, Latency, Reliability, ServingHead, TaskFigures
@@ -79,7 +79,7 @@ def evaluate_field(
     Raises LookupError for an unknown label, ValueError where no picture has a vector in the serving space, and
     ExtractorUnavailable where the extractor can't run here.
     """
-    space, extractor = serving(field).wanted, wanted_extractor(field)
+    space, extractor = live_spaces(field).serving, serving_extractor(field)
     head = _head(field, space.head)
     kind = None if head is None else next(iter(head.summary.get("labels", ())), None)
     read = list(dict.fromkeys([*labels, *([kind] if kind else [])]))

@@ -23,7 +23,7 @@ from ..fields.products import with_product
 from ..search.candidates import primary_keys
 from ..spaces import features
 from ..spaces.heads import extractor_of_space, key_of_space
-from ..spaces.serving import Space, serving
+from ..spaces.live import Space, live_spaces
 from .space import unit
 
 PICTURES = 400
@@ -59,7 +59,7 @@ def side_by_side(
     using = router.db_for_write(field.model)
     rows, product = with_product(field, all_rows(field.model, using))
     rows = rows.filter(
-        in_space(field.key_name, key_of_space(field, serving(field).wanted)),
+        in_space(field.key_name, key_of_space(field, live_spaces(field).serving)),
         **{f"{field.name}__isnull": False, f"{product}__in": primary_keys(within)},
     )
     target = f"{field.link.name}__pk" if field.link else "pk"

@@ -29,7 +29,7 @@ from ..learning.augment import alter
 from ..models import FindabilityFinding, IndexingRun
 from ..search.nearest import nearest
 from ..search.query import Query
-from ..spaces.heads import wanted_extractor
+from ..spaces.heads import serving_extractor
 
 CHECK_LIMIT = 2000
 """Products of one check, which takes some minutes. Earlier findings about other products stay."""
@@ -65,7 +65,7 @@ def check(
     each time. ``show`` gets the number of products processed, and of all. Raise ExtractorUnavailable where the
     extractor can't run.
     """
-    extractor = wanted_extractor(field)
+    extractor = serving_extractor(field)
     gallery = load_gallery(field, extractor.spec.key)
     by_product = _rows_by_product(gallery)
     first_rows = [rows[0] for rows in by_product.values()]

@@ -27,7 +27,7 @@ from ..fields.products import searches_itself
 from ..fields.registry import embedding_fields, fields_of_product
 from ..indexing.status import LABELS, State, has_picture, statuses
 from ..models import FindabilityFinding, IndexingRun, ServingSpace
-from ..spaces.heads import wanted_extractor
+from ..spaces.heads import serving_extractor
 from .check import TOP
 
 
@@ -158,7 +158,7 @@ def _spaces(fields: Sequence[Any]) -> set[str]:
     keys = set()
     for field in fields:
         try:
-            keys.add(wanted_extractor(field).spec.key)
+            keys.add(serving_extractor(field).spec.key)
         except (ExtractorUnavailable, ImproperlyConfigured):
             continue
     return keys

@@ -29,7 +29,7 @@ from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.keys import file_name, is_marked, split_area, split_key
 from ..images import ImageRefused
-from ..spaces.heads import wanted_extractor
+from ..spaces.heads import serving_extractor
 from . import claims
 from .claims import Claim, Lease, Picture
 from .embedder import EmbeddedBatch, Embedder
@@ -107,7 +107,7 @@ class _Pipeline:
 
     def __init__(self, field: EmbeddingField) -> None:
         self.field = field
-        self.embedder = Embedder(field, wanted_extractor(field))
+        self.embedder = Embedder(field, serving_extractor(field))
         self.lease = Lease(field)
         self.decoding: list[Batch] = []
         self.inferring: list[Batch] = []

@@ -23,7 +23,7 @@ from ..fields import EmbeddingField
 from ..fields.keys import marked, picture_name
 from ..models import IndexingAttempt
 from ..spaces import features
-from ..spaces.heads import wanted_embedding_key
+from ..spaces.heads import serving_embedding_key
 
 logger = logging.getLogger("django_visual_search")
 
@@ -37,7 +37,7 @@ def targets(field: EmbeddingField) -> QuerySet[Any]:
     vector should have).
     """
     rows = all_rows(field.target_model, router.db_for_write(field.model)).annotate(visual_image=picture_name(field))
-    wanted = Concat(Value(wanted_embedding_key(field, "")), F("visual_image"), output_field=models.TextField())
+    wanted = Concat(Value(serving_embedding_key(field, "")), F("visual_image"), output_field=models.TextField())
     return rows.annotate(visual_wanted=wanted)
 
 

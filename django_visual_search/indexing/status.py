@@ -27,7 +27,7 @@ from ..fields.keys import split_key
 from ..fields.products import first_of, has_variants, key_path, product_pk, searched_pk, with_product
 from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
-from ..spaces.heads import wanted_extractor_key
+from ..spaces.heads import serving_extractor_key
 from .stale import attempts_at, targets
 
 
@@ -147,7 +147,7 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
                 status.counts[State.STALE] += 1
                 status.reasons.setdefault(State.STALE, str(e))
             continue
-        extractor_key = wanted_extractor_key(field)
+        extractor_key = serving_extractor_key(field)
         values = rows.values_list("visual_product", "visual_state", "visual_image", "visual_key", "visual_attempt")
         for product, state, image, key, attempt in values:
             for one in asked[product]:

@@ -29,7 +29,7 @@ from ..models import EmbeddingHead, IndexingAttempt, IndexingRun, ServingSpace
 from ..spaces import features
 from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space
-from ..spaces.serving import Space, forget_serving
+from ..spaces.live import Space, forget_live_spaces
 from .ann import rebuild_lost
 from .claims import quarantine_lost
 from .pipeline import embed
@@ -99,7 +99,7 @@ def end_switch(field: EmbeddingField) -> bool:
         heads = EmbeddingHead.objects.using(using)
         if row.previous_head_id and row.previous_head_id != row.head_id:
             heads.filter(pk=row.previous_head_id).update(state=EmbeddingHead.State.RETIRED)
-    forget_serving()
+    forget_live_spaces()
     return True
 
 

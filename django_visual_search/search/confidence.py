@@ -17,7 +17,7 @@ from ..fields import EmbeddingField
 from ..learning.calibration import Calibration, margins
 from ..ranking.types import Candidate
 from ..spaces.heads import StoredHead, stored_head
-from ..spaces.serving import Space, serving
+from ..spaces.live import Space, live_spaces
 
 
 class Confidence:
@@ -38,7 +38,7 @@ class Confidence:
         self.field = field
         self.blank = blank
         self.using = using = using or router.db_for_read(field.model)
-        spaces = serving(field, using=using).live if live is None else live
+        spaces = live_spaces(field, using=using).all if live is None else live
         heads = [stored_head(using, space.head, space.key) for space in spaces if space.head is not None]
         self.by_key: dict[str, StoredHead] = {head.key: head for head in heads if head.calibration is not None}
 

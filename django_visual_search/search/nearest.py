@@ -28,7 +28,7 @@ from ..ranking.reading import (
     rules_statement,
 )
 from ..ranking.types import Candidate, Ranker, Rule
-from ..spaces import serving
+from ..spaces import live
 from . import planning
 from .candidates import database_of, listed
 from .merging import merge, rows_by_space
@@ -54,7 +54,7 @@ class Found:
     rules: tuple[Rule, ...] = ()
     query_id: str = ""
     """The primary key of the product asked about, as text."""
-    live: tuple[serving.Space, ...] = ()
+    live: tuple[live.Space, ...] = ()
     """The live spaces of the field."""
 
 
@@ -101,7 +101,7 @@ def _nearest(
     except EmptyResultSet:
         rows, narrowed = None, False
     questions = facts_questions(field, connection, rows if narrowed else None)
-    questions["serving"] = serving.memory, serving.serving_statement(field)
+    questions["spaces"] = live.memory, live.live_spaces_statement(field)
     if "rules" in needs:
         questions["rules"] = planning.memory, rules_statement(field)
     if "evidence" in needs:
@@ -110,7 +110,7 @@ def _nearest(
         questions["stored"] = None, compile_query(query, connection.alias)
     answers, sent = ask(connection, questions)
 
-    spaces = serving.serving_from(field, answers["serving"])
+    spaces = live.live_spaces_from(field, answers["spaces"])
     if isinstance(query, QuerySet):
         if answers["stored"] and answers["stored"][0][2] is not None:
             exclude = key_reader(field.product_model, connection.alias)(answers["stored"][0][2])
@@ -121,7 +121,7 @@ def _nearest(
     asked = query_id if toward is None else ""
     if not query or rows is None:
         key = query[0].extractor_key if query else ""
-        return Found([], True, extractor_key=key, query_id=query_id, live=spaces.live)
+        return Found([], True, extractor_key=key, query_id=query_id, live=spaces.all)
 
     rules = rules_from(field, answers["rules"], asked, connection.alias) if "rules" in needs else ()
     if not rules:
@@ -133,7 +133,7 @@ def _nearest(
         hidden = {rule.product_pk for rule in rules if rule.kind == "hide" and not rule.attribute}
         limit = max(limit, conf.RANKING_DEPTH) + len(hidden)
 
-    plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.also is not None)
+    plan = make_plan(limit, facts_from(answers), grouped=field.product is not None, mixed=spaces.other is not None)
     pins = [*(rule.product_pk for rule in rules if rule.kind == "pin"), *named]
     how: dict[str, Any] = {"limit": limit, "exclude": exclude, "pins": pins, "needs": needs, "rules": rules}
     of_product = exclude is not None and toward is None
@@ -164,7 +164,7 @@ def _nearest(
     candidates = (
         rankings[0] if len(query) == 1 else merge(rankings, rows_by_space(field, connection.alias), limit, pins)
     )
-    partial = len(query) < len(spaces.live)
+    partial = len(query) < len(spaces.all)
     return Found(
         candidates,
         exact and not partial,
@@ -173,7 +173,7 @@ def _nearest(
         query[0].vector,
         rules,
         query_id,
-        spaces.live,
+        spaces.all,
     )
 
 

@@ -34,7 +34,7 @@ from ..fields.products import rows_of, with_product
 from ..spaces import features
 from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space, key_of_space
-from ..spaces.serving import Serving, remembered, serving
+from ..spaces.live import LiveSpaces, live_spaces, remembered_spaces
 from .detection import WHOLE, objects_in, whole_photo
 
 logger = logging.getLogger("django_visual_search")
@@ -121,7 +121,7 @@ def _live_extractors(field: EmbeddingField, using: str | None = None) -> tuple[l
     connection = connections[using or router.db_for_read(field.model)]
     was_closed = connection.connection is None
     extractors, problems = [], []
-    for space in serving(field, using=connection.alias).live:
+    for space in live_spaces(field, using=connection.alias).all:
         try:
             extractor = extractor_of_space(field, space, connection.alias)
             if advice := extractor.export_needed():
@@ -201,11 +201,11 @@ def loaded_query(field: EmbeddingField, product: Model, using: str) -> Query | N
         return None
     # An attribute that was never set would cost a query of its own.
     vector, key = product.__dict__.get(field.attname), product.__dict__.get(field.key_name)
-    spaces = remembered(field, using)
-    if vector is None or not key or spaces is None or spaces.also is not None:
+    spaces = remembered_spaces(field, using)
+    if vector is None or not key or spaces is None or spaces.other is not None:
         return None
     extractor_key, _ = split_key(key)
-    return Query(vector, extractor_key) if extractor_key == key_of_space(field, spaces.wanted) else None
+    return Query(vector, extractor_key) if extractor_key == key_of_space(field, spaces.serving) else None
 
 
 def stored_picture(field: EmbeddingField, instance: Model) -> QuerySet[Any]:
@@ -226,7 +226,7 @@ def stored_picture(field: EmbeddingField, instance: Model) -> QuerySet[Any]:
     return rows.values_list(field.name, field.key_name, product, target)[:1]
 
 
-def stored_queries(field: EmbeddingField, answer: Answer, spaces: Serving, connection: Any) -> list[Query]:
+def stored_queries(field: EmbeddingField, answer: Answer, spaces: LiveSpaces, connection: Any) -> list[Query]:
     """Return the queries of a ``stored_picture``: its own vector, then one for the other live space.
 
     That one comes from kept features. Where none are kept, only the space of its vector is searched, which is logged
@@ -237,7 +237,7 @@ def stored_queries(field: EmbeddingField, answer: Answer, spaces: Serving, conne
         return []
     own, image = split_key(key)
     queries = [Query(field.from_db_value(vector, None, connection), own)]
-    live = {} if spaces.also is None else {key_of_space(field, space): space for space in spaces.live}
+    live = {} if spaces.other is None else {key_of_space(field, space): space for space in spaces.all}
     for other in [space for extractor_key, space in live.items() if own in live and extractor_key != own]:
         try:
             queries += _from_kept_features(field, extractor_of_space(field, other), str(object_id), image)

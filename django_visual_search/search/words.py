@@ -23,7 +23,7 @@ from ..fields.keys import split_key
 from ..fields.products import with_product
 from ..ranking.types import Candidate
 from ..spaces.heads import extractor_of_space, key_of_space
-from ..spaces.serving import serving
+from ..spaces.live import live_spaces
 from ..spaces.text import PlacedText, placed_text, text_heads
 from .candidates import database_of
 from .fulltext import full_text_matches, text_paths
@@ -84,7 +84,7 @@ def understands_text(field: EmbeddingField) -> bool:
     if text_paths(field.product_model):
         return True
     learned = text_heads(field)
-    for space in serving(field).live:
+    for space in live_spaces(field).all:
         with contextlib.suppress(ExtractorUnavailable):  # the search itself says so
             if key_of_space(field, space) in learned or extractor_of_space(field, space).has_text_tower:
                 return True
@@ -127,7 +127,7 @@ def standing_queries(field: EmbeddingField, words: Words) -> list[Query]:
     for vector, key in rows.values_list(field.name, field.key_name):
         if key:
             by_key.setdefault(split_key(key)[0], []).append(vector)
-    live = [key_of_space(field, space) for space in serving(field).live]
+    live = [key_of_space(field, space) for space in live_spaces(field).all]
     return [
         Query(l2_normalise(np.mean(np.stack(by_key[key]), axis=0, keepdims=True))[0], key)
         for key in live

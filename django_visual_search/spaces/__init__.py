@@ -1,7 +1,7 @@
 """Spaces: the extractor and the head that make a field's vectors, and what the database keeps of both.
 
-Entry function: ``heads.wanted_extractor``. Vectors can be compared within a *space*: that of an extractor, or of an
+Entry function: ``heads.serving_extractor``. Vectors can be compared within a *space*: that of an extractor, or of an
 extractor with a learned *head*. A space in which a field's vectors may be is *live*: one, or two during a switch; new
-vectors are made in the *wanted* one. *Artifacts* are exported models in the database; *features* are a backbone's
+vectors are made in the *serving* one. *Artifacts* are exported models in the database; *features* are a backbone's
 numbers for a picture, kept for other heads.
 """

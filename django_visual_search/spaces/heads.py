@@ -1,6 +1,6 @@
 """From a space to the extractor, with its learned head, that makes the space's vectors.
 
-Entry functions: ``wanted_extractor`` and ``extractor_of_space``. Heads are rows of ``models.EmbeddingHead``.
+Entry functions: ``serving_extractor`` and ``extractor_of_space``. Heads are rows of ``models.EmbeddingHead``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..learning.calibration import Calibration
 from ..learning.serialise import head_from
 from ..models import EmbeddingHead
 from .extractors import DatabaseStore, get_extractor
-from .serving import Space, serving
+from .live import Space, live_spaces
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class StoredHead:
         return self.calibration is not None and bool(self.calibration.categories)
 
 
-def wanted_extractor(field: EmbeddingField) -> Extractor:
+def serving_extractor(field: EmbeddingField) -> Extractor:
     """Return the extractor that makes this field's vectors now (``serving``). Raises as ``extractor_of_space``."""
-    return extractor_of_space(field, serving(field).wanted)
+    return extractor_of_space(field, live_spaces(field).serving)
 
 
 def key_of_space(field: EmbeddingField, space: Space) -> str:
@@ -56,14 +56,14 @@ def key_of_space(field: EmbeddingField, space: Space) -> str:
     return space.key or get_extractor(space.extractor, field.dimensions).spec.key
 
 
-def wanted_extractor_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
+def serving_extractor_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
     """Return the extractor key that this field's vectors should have now; ``at_any_age``: see ``serving``."""
-    return key_of_space(field, serving(field, at_any_age=at_any_age).wanted)
+    return key_of_space(field, live_spaces(field, at_any_age=at_any_age).serving)
 
 
-def wanted_embedding_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
+def serving_embedding_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
     """Return the key that the vector of this picture should have now; ``at_any_age``: see ``serving``."""
-    return embedding_key(wanted_extractor_key(field, at_any_age=at_any_age), image_name)
+    return embedding_key(serving_extractor_key(field, at_any_age=at_any_age), image_name)
 
 
 def extractor_of_space(field: EmbeddingField, space: Space, using: str | None = None) -> Extractor:

@@ -23,11 +23,11 @@ from ..learning.serialise import text_head_from
 from ..learning.text import TextProjection
 from ..models import TextHead
 from .heads import extractor_of_space, key_of_space
-from .serving import KNOWN_SECONDS, serving
+from .live import REMEMBERED_SECONDS, live_spaces
 
 logger = logging.getLogger("django_visual_search")
 
-memory = Memory(KNOWN_SECONDS)
+memory = Memory(REMEMBERED_SECONDS)
 """Answers to ``text_heads_statement``."""
 
 
@@ -59,7 +59,7 @@ def placed_text(field: EmbeddingField, text: str) -> TextPlaces:
     using = router.db_for_read(field.model)
     ids = text_heads(field)
     found, learned = {}, False
-    for space in serving(field).live:
+    for space in live_spaces(field).all:
         try:
             key = key_of_space(field, space)
             if key in ids:
@@ -82,7 +82,7 @@ def placed_text(field: EmbeddingField, text: str) -> TextPlaces:
 
 
 def text_heads(field: EmbeddingField) -> dict[str, int]:
-    """Return the primary key of the latest text head of each space, by extractor key; remembered for KNOWN_SECONDS."""
+    """Return the primary key of each space's latest text head, by extractor key; remembered for REMEMBERED_SECONDS."""
     connection = connections[router.db_for_read(field.model)]
     answers, _ = ask(connection, {"text heads": (memory, text_heads_statement(field))})
     return dict(answers["text heads"])

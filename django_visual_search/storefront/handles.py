@@ -21,7 +21,7 @@ from ..fields import EmbeddingField
 from ..search import SearchResults
 from ..search.query import Query
 from ..spaces.heads import key_of_space
-from ..spaces.serving import serving
+from ..spaces.live import live_spaces
 
 logger = logging.getLogger("django_visual_search")
 
@@ -81,7 +81,7 @@ def read_handle(handle: str, field: EmbeddingField, request: Any = None) -> Phot
         kept = None
     if kept is None or kept["field"] != field.label or kept["visitor"] != _visitor(request):
         raise HandleExpired("Its vectors are gone, or of another field or visitor.")
-    live = {key_of_space(field, space) for space in serving(field).live}
+    live = {key_of_space(field, space) for space in live_spaces(field).all}
     queries = [
         Query(np.frombuffer(vector, np.float32), key, blank) for key, blank, vector in kept["queries"] if key in live
     ]

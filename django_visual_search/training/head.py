@@ -33,7 +33,7 @@ from ..learning.train import TrainedHead, train_head
 from ..models import EmbeddingHead
 from ..spaces.extractors import get_extractor
 from ..spaces.heads import backbone_of, extractor_of_space
-from ..spaces.serving import serving
+from ..spaces.live import live_spaces
 from .features import catalogue_features, view_features
 from .supervision import LIKED, PRODUCT, Supervision
 
@@ -56,7 +56,7 @@ def backbone_for(field: EmbeddingField, alias: str | None = None) -> Backbone:
     """
     if alias is not None:
         return Backbone(alias, backbone_of(get_extractor(alias, field.dimensions), {}, field.dimensions), {})
-    space = serving(field).wanted
+    space = live_spaces(field).serving
     base, columns = get_extractor(space.extractor, field.dimensions), {}
     if space.head is not None:
         row = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
@@ -86,7 +86,7 @@ def baseline(field: EmbeddingField, backbone: BackboneExtractor, given: Supervis
 
     Raises ImproperlyConfigured and ExtractorUnavailable where the serving extractor can't run.
     """
-    space = serving(field).wanted
+    space = live_spaces(field).serving
     now = extractor_of_space(field, space)
     if not isinstance(now, BackboneExtractor):
         now = backbone_of(now, {}, field.dimensions)  # raises, saying why

@@ -18,13 +18,13 @@ from ..db.rows import all_rows
 from ..evaluation.space import SPACE_LIMIT, measure_space
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
-from ..spaces import serving
+from ..spaces import live
 from ..spaces.heads import extractor_of_space, key_of_space
-from ..spaces.serving import Space
+from ..spaces.live import Space
 
 GRACE = 1.5
-"""Times ``serving.KNOWN_SECONDS``: the time from the announcement of a switch to the first moved vector, so that every
-process searches both spaces by then. A catalogue without any vector has none to move, and waits for nothing."""
+"""Times ``live.REMEMBERED_SECONDS``: the time from the announcement of a switch to the first moved vector. Every process
+searches both spaces by then. A catalogue without any vector has none to move, and waits for nothing."""
 
 
 class SwitchRefused(ValueError):  # noqa: N818 - as images.ImageRefused
@@ -57,7 +57,7 @@ def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lamb
         return _worse_head(field, EmbeddingHead.objects.using(router.db_for_write(field.model)).get(pk=space.head))
     say(f"measuring what serves now and {space.extractor} with up to {SPACE_LIMIT} pictures")
     figures = []
-    now = serving.serving(field).wanted
+    now = live.live_spaces(field).serving
     for one in (now, space):
         measured = measure_space(field, extractor_of_space(field, one))
         for task, metrics in measured.items():
@@ -78,7 +78,7 @@ def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lamb
 
 
 def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
-    now = key_of_space(field, serving.serving(field).wanted)
+    now = key_of_space(field, live.live_spaces(field).serving)
     if not head.metrics:
         return f"{head.name} was never measured: nothing could be held out when it was learned."
     if head.baseline_key != now:
@@ -146,9 +146,9 @@ def _mean(head: EmbeddingHead, when: str) -> float:
 def announce(field: EmbeddingField, space: Space) -> float:
     """Let ``space`` serve. Return the seconds until vectors may move, 0 or less if they may already.
 
-    Every process notices within ``serving.KNOWN_SECONDS``. Vectors are moved by whatever embeds pictures: workers, the
-    sweep, ``reindex_embeddings``. Calling it again for the same space changes nothing. Raises SwitchRefused while
-    another switch is unfinished, ExtractorUnavailable and ImproperlyConfigured where the space's extractor can't run.
+    Every process notices within ``live.REMEMBERED_SECONDS``. Workers, the sweep and ``reindex_embeddings`` move the
+    vectors. Calling it again for the same space changes nothing. Raises SwitchRefused while another switch is
+    unfinished, ExtractorUnavailable and ImproperlyConfigured where the space's extractor can't run.
     """
     extractor_of_space(field, space)  # fails here rather than in every worker
     with transaction.atomic(using=router.db_for_write(field.model)):
@@ -199,13 +199,13 @@ def _save(field: EmbeddingField, row: ServingSpace) -> None:
     row.changed_at = _now(using)
     row.effective_at = row.changed_at
     if all_rows(field.model, using).filter(**{f"{field.attname}__isnull": False}).exists():
-        row.effective_at += datetime.timedelta(seconds=GRACE * serving.KNOWN_SECONDS)
+        row.effective_at += datetime.timedelta(seconds=GRACE * live.REMEMBERED_SECONDS)
     row.finished_at = None
     row.save(using=using)
     EmbeddingHead.objects.using(using).filter(pk__in=[pk for pk in (row.head_id,) if pk]).update(
         state=EmbeddingHead.State.SERVING
     )
-    serving.forget_serving()
+    live.forget_live_spaces()
 
 
 def _is(row: ServingSpace, space: Space) -> bool:

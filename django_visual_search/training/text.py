@@ -24,7 +24,7 @@ from ..learning.serialise import sha256_hex, text_head_bytes
 from ..learning.text import TrainedText
 from ..models import TextHead
 from ..search.fulltext import field_at, output_of, text_path_fault, text_paths
-from ..spaces.heads import wanted_extractor_key
+from ..spaces.heads import serving_extractor_key
 from ..spaces.text import forget_text_heads
 from .supervision import USUAL_LABELS
 
@@ -53,7 +53,7 @@ def gather_texts(field: EmbeddingField, most: int) -> GatheredTexts:
     Raises ValueError where no field has texts, or no picture a vector in that space.
     """
     paths = _paths(field)
-    key = wanted_extractor_key(field)
+    key = serving_extractor_key(field)
     rows, product = with_product(field, all_rows(field.model, router.db_for_read(field.model)))
     rows = rows.filter(in_space(field.key_name, key), **{f"{field.name}__isnull": False})
     rows = rows.exclude(**{f"{product}__isnull": True})

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django_visual_search import indexing
 from django_visual_search.models import IndexingAttempt
 from django_visual_search.fields.registry import get_field
-from django_visual_search.spaces.heads import wanted_embedding_key
+from django_visual_search.spaces.heads import serving_embedding_key
 from example_project.shop.models import Product
 field = get_field("shop.Product.embedding")
 stale, missing, refused, quarantined = Product.objects.order_by("-created", "-pk")[1:5]
@@ -33,7 +33,7 @@ for row, state, message in (
     (quarantined, "quarantined", "Each of 3 attempts to embed this picture ended with its worker lost."),
 ):
     IndexingAttempt.objects.create(
-        label=field.label, object_id=row.pk, key=wanted_embedding_key(field, row.image.name), token=uuid.uuid4(),
+        label=field.label, object_id=row.pk, key=serving_embedding_key(field, row.image.name), token=uuid.uuid4(),
         state=state, code="corrupt", message=message, leased_until=timezone.now(), attempts=3,
     )
 print(stale.pk, missing.pk)

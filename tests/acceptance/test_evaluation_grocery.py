@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django_visual_search.evaluation import OTHER_PICTURES, evaluate_field, measure_space
 from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason, check, unfindable_products
-from django_visual_search.spaces.heads import wanted_extractor
+from django_visual_search.spaces.heads import serving_extractor
 
 from .. import grocery
 from ..conftest import embed_all
@@ -50,7 +50,7 @@ def shop(media):
 
 def test_real_photos(shop, tmp_path):
     evaluation = evaluate_field(shop, labels=["category"], **FEW)
-    measured = measure_space(shop, wanted_extractor(shop))
+    measured = measure_space(shop, serving_extractor(shop))
     # Stored and newly embedded vectors are the same, and so are their figures.
     served = evaluation.tasks[0].overall
     assert evaluation.tasks[0].name == OTHER_PICTURES

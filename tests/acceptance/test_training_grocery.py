@@ -12,8 +12,8 @@ from django_visual_search.evaluation import OTHER_PICTURES, measure_space
 from django_visual_search.fields.registry import get_field
 from django_visual_search.learning import confidence
 from django_visual_search.models import Artifact, EmbeddingHead
-from django_visual_search.spaces.heads import backbone_of, extractor_of_space, wanted_extractor
-from django_visual_search.spaces.serving import serving
+from django_visual_search.spaces.heads import backbone_of, extractor_of_space, serving_extractor
+from django_visual_search.spaces.live import live_spaces
 from django_visual_search.training import switching
 
 from .. import grocery
@@ -95,7 +95,7 @@ def test_a_network_is_fine_tuned_serves_and_is_rolled_back(media):
     fill(media, range(0, 80, 8), 12)
     embed_all(LABEL)
     field = get_field(LABEL)
-    before = measure_space(field, wanted_extractor(field))[OTHER_PICTURES]
+    before = measure_space(field, serving_extractor(field))[OTHER_PICTURES]
     said = run("train_embedding", LABEL, method="finetune", labels="", epochs=3, once=True, name="tuned")
     head = EmbeddingHead.objects.get()
     assert head.method == EmbeddingHead.Method.FINETUNE
@@ -113,9 +113,9 @@ def test_a_network_is_fine_tuned_serves_and_is_rolled_back(media):
     run("switch_embedding", "tuned", force=True, sync=True)
     keys = {key.partition(":")[0] for key in ArticleImageEmbedding.objects.values_list("embedding_key", flat=True)}
     assert keys == {head.key}
-    extractor = wanted_extractor(field)
+    extractor = serving_extractor(field)
     assert extractor.features_key == head.features_key
-    tuned = backbone_of(extractor_of_space(field, serving(field).wanted), head.backbone, field.dimensions)
+    tuned = backbone_of(extractor_of_space(field, live_spaces(field).serving), head.backbone, field.dimensions)
     assert tuned.width == 1280 + 1201  # and the looks beside it
     grey = np.asarray(Image.new("RGB", (224, 224), "grey"))[None]
     assert extractor(grey).shape == (1, field.dimensions)
@@ -150,4 +150,4 @@ def test_one_picture_a_product_is_enough_to_fine_tune_the_default_network(media,
     assert head.summary["finetuning"]["task"] == "same label"
     assert head.summary["finetuning"]["export_cosine"] > 1 - 1e-4
     run("switch_embedding", "tuned", force=True, sync=True)
-    assert wanted_extractor(get_field(LABEL)).spec.key == head.key
+    assert serving_extractor(get_field(LABEL)).spec.key == head.key

@@ -25,8 +25,8 @@ from django_visual_search.findability.report import Reason, unfindable_products
 from django_visual_search.indexing import ann, status
 from django_visual_search.models import Feedback, IndexingAttempt, RankingRule, ServingSpace
 from django_visual_search.search.results import read_token
-from django_visual_search.spaces import serving
-from django_visual_search.spaces.heads import wanted_extractor_key
+from django_visual_search.spaces import live
+from django_visual_search.spaces.heads import serving_extractor_key
 from django_visual_search.storefront.cards import cards
 from django_visual_search.training.text import gather_texts
 
@@ -151,17 +151,17 @@ class TestRow4:
         RankingRule.objects.create(kind="hide", content_type=kind, object_id=str(made["red"][1].pk))
         now, moved = timezone.now(), {"extractor": "other", "previous_extractor": "default"}
         ServingSpace.objects.create(label="fieldshop.Named.embedding", changed_at=now, effective_at=now, **moved)
-        serving.forget_serving()
+        live.forget_live_spaces()
         field = get_field("fieldshop.Named")
         for _ in range(2):
             tenants.set_schema("red")
-            assert [space.extractor for space in serving.serving(field).live] == ["other", "default"]
+            assert [space.extractor for space in live.live_spaces(field).all] == ["other", "default"]
             assert indexing.stale(field).count() == 6
             hidden = [hit.product.pk for hit in search.similar_to(made["red"][0], limit=5)]
             assert len(hidden) == 4
             assert made["red"][1].pk not in hidden
             tenants.set_schema("blue")
-            assert [space.extractor for space in serving.serving(field).live] == ["default"]
+            assert [space.extractor for space in live.live_spaces(field).all] == ["default"]
             assert indexing.stale(field).count() == 0
             assert len(search.similar_to(made["blue"][0], limit=5)) == 5
 
@@ -350,7 +350,7 @@ class TestVariants:
 
     def test_at_most_three_queries_and_an_index_for_each_way(self, wares, django_assert_max_num_queries):
         for name in ("a", "a1", "b1"):
-            serving.forget_serving()
+            live.forget_live_spaces()
             child = models.Ware.objects.get(pk=wares[name].pk)
             with django_assert_max_num_queries(3):
                 assert self.names(child)
@@ -397,7 +397,7 @@ class TestVariants:
         rows = catalogue_rows(field).values_list("visual_product", flat=True)
         assert sorted(rows) == sorted(wares[name].pk for name in ("a", "a", "b", "c", "e", "e"))
         assert set(gather_texts(field, 10).products) == {wares[name].pk for name in ("a", "b", "c", "e")}
-        gallery = load_gallery(field, wanted_extractor_key(field))
+        gallery = load_gallery(field, serving_extractor_key(field))
         assert ann_recall(field, gallery, np.arange(len(gallery))).recall == 1
 
     def test_a_model_that_is_product_and_variant(self):

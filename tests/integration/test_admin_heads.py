@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import EmbeddingHead, ServingSpace
-from django_visual_search.spaces.serving import forget_serving, serving
+from django_visual_search.spaces.live import forget_live_spaces, live_spaces
 from django_visual_search.training import switching
 
 from ..conftest import embed_all, picture_file
@@ -128,7 +128,7 @@ class TestSwitch:
     @pytest.mark.django_db(transaction=True)
     def test_to_a_head_and_back_without_celery(self, client, head, products):
         client.force_login(staff())
-        before = serving(get_field(LABEL)).wanted
+        before = live_spaces(get_field(LABEL)).serving
         response = client.post(address("switch", head.pk))
         assert response.url == address("switching", LABEL)
         page = self.until_moved(client)
@@ -138,8 +138,8 @@ class TestSwitch:
         assert client.get(address("roll_back", LABEL)).status_code == 200
         client.post(address("roll_back", LABEL))
         self.until_moved(client)
-        forget_serving()
-        assert serving(get_field(LABEL)).wanted == before
+        forget_live_spaces()
+        assert live_spaces(get_field(LABEL)).serving == before
         assert head.key not in {
             key.partition(":")[0] for key in Product.objects.values_list("embedding_key", flat=True)
         }

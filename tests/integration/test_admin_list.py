@@ -16,7 +16,7 @@ from django_visual_search import indexing
 from django_visual_search.admin import VisualSearchAdminMixin, attempts
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing.status import State
-from django_visual_search.spaces.serving import serving
+from django_visual_search.spaces.live import live_spaces
 
 from ..conftest import embed_all, picture_file
 from ..processes import REDIS, closed_port, need, shop, until  # noqa: F401
@@ -92,7 +92,7 @@ class TestColumn:
             return [query["sql"] for query in captured]
 
         Product.objects.create(name="A", image=picture_file(0))
-        serving(get_field("testshop.Product"))  # cached for a while
+        live_spaces(get_field("testshop.Product"))  # cached for a while
         few = queries()
         Product.objects.bulk_create(Product(name=str(n), image=f"{n}.jpg") for n in range(60))
         many = queries()

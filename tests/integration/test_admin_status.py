@@ -10,8 +10,8 @@ from django_visual_search.admin.hits import badge
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing.status import ProductStatus, State, in_state, statuses
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.spaces.heads import wanted_embedding_key
-from django_visual_search.spaces.serving import serving
+from django_visual_search.spaces.heads import serving_embedding_key
+from django_visual_search.spaces.live import live_spaces
 
 from ..conftest import embed_all, picture_file
 from ..testshop.models import (
@@ -38,7 +38,7 @@ def attempt(label, row, image, state, message="why", **values):
     return IndexingAttempt.objects.create(
         label=label,
         object_id=str(row.pk),
-        key=wanted_embedding_key(get_field(label), image.name),
+        key=serving_embedding_key(get_field(label), image.name),
         token=uuid.uuid4(),
         state=state,
         message=message,
@@ -218,7 +218,7 @@ def test_one_query_for_a_page(django_assert_num_queries):
     for seed in range(20):
         Product.objects.create(name=str(seed), image=picture_file(seed) if seed % 3 else "")
     keys = list(Product.objects.values_list("pk", flat=True))
-    serving(get_field(PRODUCTS))  # cached for a while
+    live_spaces(get_field(PRODUCTS))  # cached for a while
     with django_assert_num_queries(1):
         found = statuses(Product, keys)
     with django_assert_num_queries(0):
@@ -230,7 +230,7 @@ def test_one_query_for_a_page(django_assert_num_queries):
 def test_the_filter_agrees_with_the_column(model):
     """Every product is in the list of its own status only."""
     label = PRODUCTS if model is Product else PICTURES
-    key = wanted_embedding_key(get_field(label), "")
+    key = serving_embedding_key(get_field(label), "")
     rows = []
     for n, states in enumerate(
         [[], [None], ["current"], ["stale"], ["missing"], ["refused"], ["quarantined"], ["removed"]]
@@ -280,7 +280,7 @@ def test_the_filter_agrees_with_the_column(model):
 def test_a_misconfigured_extractor_leaves_the_list_usable(product, settings):
     settings.VISUAL_SEARCH = {"EXTRACTORS": {"default": {"BACKEND": "no.such.Extractor"}}}
     with pytest.raises(ImproperlyConfigured):
-        wanted_embedding_key(get_field(PRODUCTS), "x")
+        serving_embedding_key(get_field(PRODUCTS), "x")
     assert "EXTRACTORS" in status(product).reason
 
 

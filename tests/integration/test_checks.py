@@ -25,7 +25,7 @@ from django_visual_search.extractors import ExtractorSpec
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.fields.registry import embedding_fields, get_field
 from django_visual_search.models import ServingSpace
-from django_visual_search.spaces import serving
+from django_visual_search.spaces import live
 from django_visual_search.spaces.extractors import DatabaseStore
 
 from ..heads import EXTRACTORS, LABEL, make_head
@@ -446,7 +446,7 @@ class TestPillow:
 def test_a_head_that_contradicts_the_settings(settings):
     settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
     now, head = timezone.now(), make_head("one")
-    serving.forget_serving()
+    live.forget_live_spaces()
     ServingSpace.objects.create(
         label=LABEL,
         extractor="default",

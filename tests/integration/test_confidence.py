@@ -18,7 +18,7 @@ from django_visual_search.learning.calibration import Calibration, ConfidenceCur
 from django_visual_search.models import ServingSpace
 from django_visual_search.results import read_token
 from django_visual_search.search.confidence import Confidence, ConfidenceUnknown
-from django_visual_search.spaces import serving
+from django_visual_search.spaces import live
 from django_visual_search.storefront import search_by_photo
 from django_visual_search.training import switching
 
@@ -113,9 +113,9 @@ def test_during_a_switch_hits_without_a_calibration_are_kept(field):
     embed_all()
     serve(field, calibration=calibration())
     ServingSpace.objects.update(finished_at=None)
-    serving.forget_serving()
+    live.forget_live_spaces()
     old = Product.objects.get(name="3")
-    tight = serving.serving(field).also
+    tight = live.live_spaces(field).other
     assert tight is not None
     assert len(Confidence(field).by_key) == 1
     assert len(search.similar_to(old, limit=COUNT, min_confidence=0.0)) == COUNT - 1

@@ -26,8 +26,8 @@ from django_visual_search.models import EmbeddingHead, ServingSpace
 from django_visual_search.search import search_by_image
 from django_visual_search.search.nearest import nearest
 from django_visual_search.search.planning import forget_facts
-from django_visual_search.spaces import heads, serving
-from django_visual_search.spaces.heads import wanted_extractor
+from django_visual_search.spaces import heads, live
+from django_visual_search.spaces.heads import serving_extractor
 
 from ..conftest import embed_all, picture_file
 from ..testshop.models import DIMENSIONS, ArticleImageEmbedding, Category, Product
@@ -39,10 +39,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    serving.forget_serving()
+    live.forget_live_spaces()
     forget_facts()
     yield
-    serving.forget_serving()
+    live.forget_live_spaces()
     heads.forget_heads()
 
 
@@ -183,7 +183,7 @@ class TestFigures:
         columns = {"name": names, "image": names, "price": [0] * len(names), "is_published": [True] * len(names)}
         field = get_field(PRODUCTS)
         fill(field, vectors, columns=columns)
-        gallery = load_gallery(field, wanted_extractor(field).spec.key)
+        gallery = load_gallery(field, serving_extractor(field).spec.key)
         np.testing.assert_allclose(gallery.vectors, vectors, atol=1e-3)
         rows = np.arange(0, 4000, 200)
         settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "EXACT_ROWS": 5000}
@@ -230,7 +230,7 @@ class TestFigures:
 
     def test_a_gallery_beyond_what_fits_is_a_sample(self):
         shop_of([2] * 5)
-        gallery = load_gallery(get_field(PICTURES), wanted_extractor(get_field(PICTURES)).spec.key, limit=6)
+        gallery = load_gallery(get_field(PICTURES), serving_extractor(get_field(PICTURES)).spec.key, limit=6)
         assert (len(gallery), gallery.drawn_from, gallery.complete) == (6, 10, False)
         evaluation = evaluate(get_field(PICTURES), gallery_limit=6)
         assert "rankings are among a sample of 6" in " ".join(report_lines(evaluation))
@@ -281,9 +281,9 @@ def head(settings):
     now = timezone.now()
     moved = {"changed_at": now, "effective_at": now, "finished_at": now}
     ServingSpace.objects.create(label=PICTURES, extractor="default", head=row, previous_extractor="default", **moved)
-    serving.forget_serving()
+    live.forget_live_spaces()
     heads.forget_heads()
-    assert wanted_extractor(field).spec.key == row.key
+    assert serving_extractor(field).spec.key == row.key
     return row
 
 

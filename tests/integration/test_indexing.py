@@ -13,7 +13,7 @@ from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import claims
 from django_visual_search.indexing.claims import Lease, Picture
 from django_visual_search.models import IndexingAttempt
-from django_visual_search.spaces.heads import wanted_embedding_key, wanted_extractor_key
+from django_visual_search.spaces.heads import serving_embedding_key, serving_extractor_key
 
 from ..conftest import embed_all, picture, picture_file
 from ..testshop.models import (
@@ -62,7 +62,7 @@ class TestEveryShape:
         assert not indexing.stale(field).exists()
         vector, key = owner.values_list("embedding", "embedding_key").get()
         assert len(vector) == 48
-        assert key == wanted_embedding_key(field, image_of(row).name)
+        assert key == serving_embedding_key(field, image_of(row).name)
         assert not IndexingAttempt.objects.exists()
 
     def test_a_replaced_picture_is_stale(self, label):
@@ -96,7 +96,7 @@ class TestEveryShape:
         image.save(name.rpartition("/")[2], ContentFile(picture(2)))
         assert image.name == name
         key = owner.values_list("embedding_key", flat=True).get()
-        assert split_key(key)[0] == wanted_extractor_key(get_field(label)), "still searchable"
+        assert split_key(key)[0] == serving_extractor_key(get_field(label)), "still searchable"
         assert embed_all(label).done == 1
         assert owner.values_list("embedding", flat=True).get() != before
 
@@ -168,7 +168,7 @@ def test_a_sweep_leaves_settled_attempts_to_the_database(django_assert_max_num_q
         IndexingAttempt(
             label=field.label,
             object_id=str(product.pk),
-            key=wanted_embedding_key(field, product.image.name),
+            key=serving_embedding_key(field, product.image.name),
             token=uuid.uuid4(),
             state=IndexingAttempt.State.REFUSED,
             leased_until=timezone.now(),
@@ -201,7 +201,7 @@ def test_a_claim_is_renewed_while_its_batch_waits(settings):
     settings.VISUAL_SEARCH = {**settings.VISUAL_SEARCH, "LEASE_SECONDS": 0.6}
     field = get_field("testshop.Product")
     product = Product.objects.create(image=picture_file(1))
-    key = wanted_embedding_key(field, product.image.name)
+    key = serving_embedding_key(field, product.image.name)
     picture = Picture(str(product.pk), product.image.name, key)
     claimed = claims.claim(field, [picture], str(uuid.uuid4()))
     lease = Lease(field)

@@ -17,7 +17,7 @@ from django_visual_search.extractors import ExtractorUnavailable, keras
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search import query
 from django_visual_search.search.results import read_token
-from django_visual_search.spaces import serving
+from django_visual_search.spaces import live
 from django_visual_search.spaces.extractors import DatabaseStore, extractor_of
 
 from ..conftest import embed_all, picture, picture_file
@@ -411,12 +411,12 @@ class TestPhotoBeforeSQL:
         assert embedded == [(0, True)]
 
     def test_a_connection_that_was_opened_for_it_is_closed(self, embedded):
-        serving.forget_serving()
+        live.forget_live_spaces()
         connection.close()
         assert search.search_by_image(picture(7), "testshop.Product", limit=1)
         assert embedded == [(1, False)]
 
     def test_the_shops_own_stays_open(self, embedded):
-        serving.forget_serving()
+        live.forget_live_spaces()
         assert search.search_by_image(picture(7), "testshop.Product", limit=1)
         assert embedded == [(1, True)]

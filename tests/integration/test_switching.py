@@ -19,8 +19,8 @@ from django_visual_search.indexing.sweeping import prune_features
 from django_visual_search.models import EmbeddingHead, PictureFeatures, ServingSpace
 from django_visual_search.search import nearest, planning, query
 from django_visual_search.search import results as search_results
-from django_visual_search.spaces import serving
-from django_visual_search.spaces.heads import extractor_of_space, wanted_extractor_key
+from django_visual_search.spaces import live
+from django_visual_search.spaces.heads import extractor_of_space, serving_extractor_key
 from django_visual_search.training import switching
 
 from ..conftest import embed_all, picture, picture_file
@@ -78,7 +78,7 @@ def half_way(field, products):
 class TestHeads:
     def test_switch_and_rollback_decode_nothing(self, field, products, media):
         first = answers()
-        before = wanted_extractor_key(field)
+        before = serving_extractor_key(field)
         head = make_head("one")
         shutil.rmtree(media)
         said = run("one")
@@ -139,7 +139,7 @@ class TestPicturesWithoutAVector:
         with pytest.raises(CommandError, match=r"had a vector before and have none in this space, .*: 1\.") as failed:
             run("one")
         assert failed.value.returncode == 1
-        assert serving.serving(field).also is None
+        assert live.live_spaces(field).other is None
         assert not search.similar_to(product, limit=3)
         assert run("--rollback", LABEL).endswith("had no vector before either.\n")
         assert len(search.similar_to(Product.objects.get(name="3"), limit=3)) == 3
@@ -163,12 +163,12 @@ class TestHalfWay:
     @pytest.fixture
     def spaces(self, field, products):
         """(old, new) extractor, half of the products moved."""
-        old = extractor_of_space(field, serving.serving(field).wanted)
+        old = extractor_of_space(field, live.live_spaces(field).serving)
         head = make_head("one")
         switching.announce(field, switching.space_named(field, "one"))
         half_way(field, products)
         assert keys() == {old.spec.key: COUNT // 2, head.key: COUNT // 2}
-        return old, extractor_of_space(field, serving.serving(field).wanted)
+        return old, extractor_of_space(field, live.live_spaces(field).serving)
 
     def test_every_product_is_found_by_its_picture(self, spaces):
         for i in range(COUNT):
@@ -277,7 +277,7 @@ class TestHalfWay:
         assert f"{LABEL}: one serves already." in said
         assert f"{COUNT // 2} of {COUNT} pictures to embed" in said
         assert keys() == {spaces[1].spec.key: COUNT}
-        assert serving.serving(get_field(LABEL)).also is None
+        assert live.live_spaces(get_field(LABEL)).other is None
 
     def test_the_sweep_goes_on_and_ends_it(self, spaces):
         embed_all()
@@ -311,10 +311,10 @@ class TestHalfWay:
 
 class TestExtractors:
     def test_to_another_extractor_and_back_from_kept_features(self, field, products, media):
-        first, before = answers(), wanted_extractor_key(field)
+        first, before = answers(), serving_extractor_key(field)
         run("tight", LABEL, force=True)
         assert before not in keys()
-        assert keys() == {wanted_extractor_key(field): COUNT}
+        assert keys() == {serving_extractor_key(field): COUNT}
         shutil.rmtree(media)
         run(rollback=True, target=LABEL)
         assert keys() == {before: COUNT}
@@ -326,7 +326,7 @@ class TestExtractors:
         fresh = run("tight", LABEL, force=True) and search.similar_to(Product.objects.get(name="3"), limit=8)
         hits = search.similar_to(product, limit=8)
         assert [hit.product for hit in hits] == [hit.product for hit in fresh]
-        assert hits.extractor_key == wanted_extractor_key(field)
+        assert hits.extractor_key == serving_extractor_key(field)
 
     def test_a_product_with_nothing_near_it_costs_three_queries(self, products, django_assert_max_num_queries):
         planning.forget_facts()
@@ -414,7 +414,7 @@ class TestRefused:
         said = run("tight", LABEL)
         assert "measuring what serves now and tight with up to 1000 pictures" in said
         assert said.count("altered views") == 2
-        assert keys() == {wanted_extractor_key(field): COUNT}
+        assert keys() == {serving_extractor_key(field): COUNT}
 
     def test_unknown(self, field, products):
         make_head("one")
@@ -572,9 +572,9 @@ def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypat
     embed_all()
     Product.objects.filter(name__startswith="x").update(is_published=False)
     planning.forget_facts()
-    old, head = wanted_extractor_key(field), make_head("one")
+    old, head = serving_extractor_key(field), make_head("one")
     spaces = [
-        extractor_of_space(field, s) for s in (serving.serving(field).wanted, switching.space_named(field, "one"))
+        extractor_of_space(field, s) for s in (live.live_spaces(field).serving, switching.space_named(field, "one"))
     ]
     vectors = {extractor.spec.key: vectors_of(extractor) for extractor in spaces}
     assert set(vectors) == {old, head.key}
@@ -607,11 +607,11 @@ def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypat
     assert client.asked > 50
     Product.objects.update(embedding=None, embedding_key=None)
     PictureFeatures.objects.all().delete()
-    serving.forget_serving()
+    live.forget_live_spaces()
     assert embed_all().done == COUNT + extra
     monkeypatch.setattr(switching, "GRACE", 0)  # nobody else searches any more
     run(rollback=True, target=LABEL)
-    serving.forget_serving()
+    live.forget_live_spaces()
     assert answers(range(4)) == switched
 
 

@@ -24,7 +24,7 @@ from django_visual_search.learning.folds import held_out
 from django_visual_search.management import progress
 from django_visual_search.models import EmbeddingHead, Evidence, PictureFeatures
 from django_visual_search.spaces.extractors import extractor_of
-from django_visual_search.spaces.heads import wanted_extractor
+from django_visual_search.spaces.heads import serving_extractor
 from django_visual_search.training import switching
 from django_visual_search.training.finetuning import Finetuning
 from django_visual_search.training.head import Backbone, plan_for
@@ -105,7 +105,7 @@ def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
     assert head.baseline_key == extractor_of(get_field(ARTICLES)).spec.key
     monkeypatch.setattr(switching, "GRACE", 0)
     call_command("switch_embedding", head.name, sync=True, force=True, stdout=io.StringIO(), stderr=io.StringIO())
-    assert wanted_extractor(get_field(ARTICLES)).spec.key == head.key
+    assert serving_extractor(get_field(ARTICLES)).spec.key == head.key
     hits = search.search_by_image(as_file(base_picture(3), "x.jpg"), ARTICLES, limit=3)
     assert hits[0].product == articles[3]
     assert hits.extractor_key == head.key
@@ -337,7 +337,7 @@ def test_companions_get_their_vectors_by_the_head(articles, monkeypatch):
     keys = {key.partition(":")[0] for key in ArticleImageEmbedding.objects.values_list("embedding_key", flat=True)}
     assert keys == {head.key}
     features = dict(kept().values_list("object_id", "features"))
-    extractor = wanted_extractor(get_field(ARTICLES))
+    extractor = serving_extractor(get_field(ARTICLES))
     for row in ArticleImageEmbedding.objects.all():
         vector = extractor.project(np.frombuffer(bytes(features[str(row.pk)]), "<f2")[None])[0]
         np.testing.assert_allclose(row.embedding, vector, atol=1e-3)

@@ -17,7 +17,7 @@ from ...fields import EmbeddingField
 from ...fields.registry import get_field, only_field
 from ...models import EmbeddingHead
 from ...spaces.heads import key_of_space
-from ...spaces.serving import Space, forget_serving, serving
+from ...spaces.live import Space, forget_live_spaces, live_spaces
 from ...training import switching
 from .. import DatabaseCommand
 
@@ -65,7 +65,7 @@ class Command(DatabaseCommand):
         return _field(label)
 
     def _check(self, field: EmbeddingField, target: str, space: Space, force: bool) -> None:
-        if space == serving(field).wanted:
+        if space == live_spaces(field).serving:
             self.stdout.write(f"{field.label}: {target} serves already.")
         elif not force and (why := switching.worse(field, space, self.stdout.write)):
             raise switching.SwitchRefused(f"{why} To switch all the same: --force.")
@@ -75,7 +75,7 @@ class Command(DatabaseCommand):
         if seconds > 0:
             self.stdout.write(f"Waiting {seconds:.0f} s, until every process searches both spaces.")
             time.sleep(seconds + 0.1)
-        forget_serving()
+        forget_live_spaces()
 
     def _move(self, field: EmbeddingField, sync: bool, batch_size: int) -> None:
         failed = False
@@ -92,7 +92,7 @@ class Command(DatabaseCommand):
             if e.returncode != 1:
                 raise
             failed = True
-        if indexing.end_switch(field) or serving(field).also is None:
+        if indexing.end_switch(field) or live_spaces(field).other is None:
             self.stdout.write(
                 f"{field.label}: switched. To go back: manage.py switch_embedding --rollback {field.label}"
             )

@@ -16,7 +16,7 @@ from django_visual_search import search
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import EmbeddingHead, TextHead
 from django_visual_search.spaces.heads import key_of_space
-from django_visual_search.spaces.serving import serving
+from django_visual_search.spaces.live import live_spaces
 from example_project.shop import filling, first_day
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import Drawing, Shot, write_all
@@ -88,7 +88,7 @@ class Command(BaseCommand):
     def _learn_words(self) -> None:
         """Learn what the products' names look like in the space that serves, for searches by text, once."""
         field = get_field(FIELD)
-        space = key_of_space(field, serving(field).wanted)
+        space = key_of_space(field, live_spaces(field).serving)
         if not TextHead.objects.filter(label=FIELD, space_key=space).exists():
             call_command("train_embedding", FIELD, text=True, stdout=self.stdout, stderr=self.stderr)
 

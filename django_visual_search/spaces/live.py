@@ -1,7 +1,8 @@
-"""Which vector space a field's vectors are made and searched in, and how a process comes to know when that changes.
+"""The vector spaces that a field's vectors are in, and how every process learns that they change.
 
-Entry function: ``serving``. A *switch* to another space is announced first, so that every process knows of it before
-the first vector moves; until the last one has moved, two spaces are *live*.
+Entry function: ``live_spaces``. The *serving* space is the one in which new vectors are made. A *switch* to another is
+announced first, so that every process knows of it before the first vector moves; until the last one has moved, both are
+*live*.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from ..db.statements import Answer, Memory, Statement, ask
 from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
 
-KNOWN_SECONDS = 10.0
+REMEMBERED_SECONDS = 10.0
 """How long a process goes on with what it knows. A switch moves the first vector only later than that."""
 
-memory = Memory(KNOWN_SECONDS)
-"""Answers to ``serving_statement``."""
+memory = Memory(REMEMBERED_SECONDS)
+"""Answers to ``live_spaces_statement``."""
 
 
 @dataclass(frozen=True)
@@ -33,40 +34,40 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Serving:
+class LiveSpaces:
     """The spaces of one field."""
 
-    wanted: Space
-    """Vectors are made in it."""
-    also: Space | None = None
+    serving: Space
+    """New vectors are made in it."""
+    other: Space | None = None
     """Until every vector has moved, the other space that rows may be in."""
 
     @property
-    def live(self) -> tuple[Space, ...]:
+    def all(self) -> tuple[Space, ...]:
         """The spaces that a search asks."""
-        return (self.wanted,) if self.also is None else (self.wanted, self.also)
+        return (self.serving,) if self.other is None else (self.serving, self.other)
 
 
-def serving(field: EmbeddingField, *, at_any_age: bool = False, using: str | None = None) -> Serving:
-    """Return the field's spaces, which this process remembers for KNOWN_SECONDS.
+def live_spaces(field: EmbeddingField, *, at_any_age: bool = False, using: str | None = None) -> LiveSpaces:
+    """Return the field's spaces, which this process remembers for REMEMBERED_SECONDS.
 
     ``at_any_age``: however long ago they were read, for callers who must not wait for the database; the settings'
     extractor if they never were.
     """
-    connection, statement = connections[using or router.db_for_read(field.model)], serving_statement(field)
+    connection, statement = connections[using or router.db_for_read(field.model)], live_spaces_statement(field)
     if at_any_age:
-        return serving_from(field, memory.get(connection, statement, at_any_age=True) or [])
-    answers, _ = ask(connection, {"serving": (memory, statement)})
-    return serving_from(field, answers["serving"])
+        return live_spaces_from(field, memory.get(connection, statement, at_any_age=True) or [])
+    answers, _ = ask(connection, {"spaces": (memory, statement)})
+    return live_spaces_from(field, answers["spaces"])
 
 
-def remembered(field: EmbeddingField, using: str) -> Serving | None:
+def remembered_spaces(field: EmbeddingField, using: str) -> LiveSpaces | None:
     """Return the field's remembered spaces, or None if they are unknown or too old."""
-    answer = memory.get(connections[using], serving_statement(field))
-    return None if answer is None else serving_from(field, answer)
+    answer = memory.get(connections[using], live_spaces_statement(field))
+    return None if answer is None else live_spaces_from(field, answer)
 
 
-def serving_statement(field: EmbeddingField) -> Statement:
+def live_spaces_statement(field: EmbeddingField) -> Statement:
     """Return SQL that reads the field's spaces, by the database's clock."""
     table, heads = ServingSpace._meta.db_table, EmbeddingHead._meta.db_table
     sql = (
@@ -78,16 +79,16 @@ def serving_statement(field: EmbeddingField) -> Statement:
     return sql, (field.label,)
 
 
-def serving_from(field: EmbeddingField, answer: Answer) -> Serving:
-    """Return what an answer to ``serving_statement`` says."""
+def live_spaces_from(field: EmbeddingField, answer: Answer) -> LiveSpaces:
+    """Return what an answer to ``live_spaces_statement`` says."""
     for *spaces, effective, finished in answer:
         new, old = Space(*spaces[:3]), Space(*spaces[3:])
         if finished:
-            return Serving(new)
-        return Serving(new, old) if effective else Serving(old, new)
-    return Serving(Space(field.extractor))
+            return LiveSpaces(new)
+        return LiveSpaces(new, old) if effective else LiveSpaces(old, new)
+    return LiveSpaces(Space(field.extractor))
 
 
-def forget_serving() -> None:
+def forget_live_spaces() -> None:
     """Ask the database again, as after a switch."""
     memory.forget()
