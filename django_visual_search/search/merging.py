@@ -14,7 +14,7 @@ from ..fields.keys import SEPARATOR
 from ..ranking.types import Candidate
 
 # No fixed time: counts are kept 20 times as long as counting took, and a small shop's vectors move within a second.
-memory = Memory(seconds=0, times=20.0)
+counts_memory = Memory(seconds=0, times=20.0)
 """Counts of ``rows_by_space``."""
 
 
@@ -57,10 +57,10 @@ def rows_by_space(field: EmbeddingField, using: str) -> dict[str, int]:
         f"SELECT split_part({key}, %s, 1), count(*) FROM {quote(opts.db_table)} "
         f"WHERE {quote(field.column)} IS NOT NULL GROUP BY 1"
     )
-    answers, _ = ask(connection, {"rows": (memory, (sql, (SEPARATOR,)))})
+    answers, _ = ask(connection, {"rows": (counts_memory, (sql, (SEPARATOR,)))})
     return dict(answers["rows"])
 
 
 def forget_counts() -> None:
     """Count again."""
-    memory.forget()
+    counts_memory.forget()

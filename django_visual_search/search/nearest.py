@@ -101,11 +101,11 @@ def _nearest(
     except EmptyResultSet:
         rows, narrowed = None, False
     questions = facts_questions(field, connection, rows if narrowed else None)
-    questions["spaces"] = live.memory, live.live_spaces_statement(field)
+    questions["spaces"] = live.spaces_memory, live.live_spaces_statement(field)
     if "rules" in needs:
-        questions["rules"] = planning.memory, rules_statement(field)
+        questions["rules"] = planning.facts_memory, rules_statement(field)
     if "evidence" in needs:
-        questions["evidence"] = planning.memory, evidence_statement(field)
+        questions["evidence"] = planning.facts_memory, evidence_statement(field)
     if isinstance(query, QuerySet):
         questions["stored"] = None, compile_query(query, connection.alias)
     answers, sent = ask(connection, questions)

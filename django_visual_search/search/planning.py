@@ -28,7 +28,7 @@ EXACT_ROWS = 5000
 ROWS_PER_EF = 10
 
 # An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
-memory = Memory(seconds=10.0)
+facts_memory = Memory(seconds=10.0)
 """Facts, and what else a search reads before it plans: rules, and whether there is evidence."""
 
 # Of a partitioned table, PostgreSQL counts the partitions.
@@ -101,11 +101,11 @@ def facts_questions(
     quote = connection.ops.quote_name
     names = quote(field.model._meta.db_table), quote(field.product_model._meta.db_table)
     questions: dict[str, tuple[Memory | None, Statement]] = {
-        "facts": (memory, (FACTS, (names[0], field.column, *names)))
+        "facts": (facts_memory, (FACTS, (names[0], field.column, *names)))
     }
     if narrowing is not None:
         sql, params = narrowing
-        questions["expected"] = memory, (f"EXPLAIN (FORMAT JSON) {sql}", params)
+        questions["expected"] = facts_memory, (f"EXPLAIN (FORMAT JSON) {sql}", params)
     return questions
 
 
@@ -121,7 +121,7 @@ def facts_from(answers: dict[str, Answer]) -> Facts:
 
 def forget_facts() -> None:
     """Look at the tables again, as after an index was built; and at the rules."""
-    memory.forget()
+    facts_memory.forget()
 
 
 def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -> Plan:

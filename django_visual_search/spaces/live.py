@@ -18,7 +18,7 @@ from ..models import EmbeddingHead, ServingSpace
 REMEMBERED_SECONDS = 10.0
 """How long a process goes on with what it knows. A switch moves the first vector only later than that."""
 
-memory = Memory(REMEMBERED_SECONDS)
+spaces_memory = Memory(REMEMBERED_SECONDS)
 """Answers to ``live_spaces_statement``."""
 
 
@@ -56,14 +56,14 @@ def live_spaces(field: EmbeddingField, *, at_any_age: bool = False, using: str |
     """
     connection, statement = connections[using or router.db_for_read(field.model)], live_spaces_statement(field)
     if at_any_age:
-        return live_spaces_from(field, memory.get(connection, statement, at_any_age=True) or [])
-    answers, _ = ask(connection, {"spaces": (memory, statement)})
+        return live_spaces_from(field, spaces_memory.get(connection, statement, at_any_age=True) or [])
+    answers, _ = ask(connection, {"spaces": (spaces_memory, statement)})
     return live_spaces_from(field, answers["spaces"])
 
 
 def remembered_spaces(field: EmbeddingField, using: str) -> LiveSpaces | None:
     """Return the field's remembered spaces, or None if they are unknown or too old."""
-    answer = memory.get(connections[using], live_spaces_statement(field))
+    answer = spaces_memory.get(connections[using], live_spaces_statement(field))
     return None if answer is None else live_spaces_from(field, answer)
 
 
@@ -91,4 +91,4 @@ def live_spaces_from(field: EmbeddingField, answer: Answer) -> LiveSpaces:
 
 def forget_live_spaces() -> None:
     """Ask the database again, as after a switch."""
-    memory.forget()
+    spaces_memory.forget()

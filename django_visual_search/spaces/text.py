@@ -27,7 +27,7 @@ from .live import REMEMBERED_SECONDS, live_spaces
 
 logger = logging.getLogger("django_visual_search")
 
-memory = Memory(REMEMBERED_SECONDS)
+text_heads_memory = Memory(REMEMBERED_SECONDS)
 """Answers to ``text_heads_statement``."""
 
 
@@ -84,7 +84,7 @@ def placed_text(field: EmbeddingField, text: str) -> TextPlaces:
 def text_heads(field: EmbeddingField) -> dict[str, int]:
     """Return the primary key of each space's latest text head, by extractor key; remembered for REMEMBERED_SECONDS."""
     connection = connections[router.db_for_read(field.model)]
-    answers, _ = ask(connection, {"text heads": (memory, text_heads_statement(field))})
+    answers, _ = ask(connection, {"text heads": (text_heads_memory, text_heads_statement(field))})
     return dict(answers["text heads"])
 
 
@@ -95,7 +95,7 @@ def text_heads_statement(field: EmbeddingField) -> Statement:
 
 def forget_text_heads() -> None:
     """Ask the database again, as after a text head was learned."""
-    memory.forget()
+    text_heads_memory.forget()
     _stored_text_head.cache_clear()
 
 

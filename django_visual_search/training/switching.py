@@ -23,8 +23,8 @@ from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.live import Space
 
 GRACE = 1.5
-"""Times ``live.REMEMBERED_SECONDS``: the time from the announcement of a switch to the first moved vector. Every process
-searches both spaces by then. A catalogue without any vector has none to move, and waits for nothing."""
+"""Times ``live.REMEMBERED_SECONDS``: the time from the announcement of a switch to the first moved vector. By then
+every process searches both spaces. A catalogue without any vector has none to move, and waits for nothing."""
 
 
 class SwitchRefused(ValueError):  # noqa: N818 - as images.ImageRefused

@@ -68,7 +68,7 @@ def test_is_remembered_for_a_while(field, monkeypatch, django_assert_num_queries
         live.live_spaces(field)
     row(make_head("one"), known=True)
     assert live.live_spaces(field).other is None
-    monkeypatch.setattr(live.memory, "seconds", -1)
+    monkeypatch.setattr(live.spaces_memory, "seconds", -1)
     assert live.live_spaces(field).other is not None
 
 

@@ -110,7 +110,7 @@ class TestAtOnce:
         forget_facts()
         self.shop = shop
         assert self.first() == 1
-        assert len(planning.memory)
+        assert len(planning.facts_memory)
         yield
         forget_facts()
 
@@ -134,7 +134,7 @@ class TestAtOnce:
         with transaction.atomic():
             rule("hide", object_id=str(self.shop[1].pk)).save()
             assert self.first() == 2
-            assert not len(planning.memory)
+            assert not len(planning.facts_memory)
             transaction.set_rollback(True)
         assert self.first() == 1
 
@@ -143,8 +143,8 @@ class TestAtOnce:
             rule("hide", object_id=str(self.shop[1].pk)).save()
             with ThreadPoolExecutor(1) as others:
                 assert others.submit(self.first_elsewhere).result() == 1
-            assert len(planning.memory)
-        assert not len(planning.memory)
+            assert len(planning.facts_memory)
+        assert not len(planning.facts_memory)
         assert self.first() == 2
 
     def first_elsewhere(self):
