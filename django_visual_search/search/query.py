@@ -17,7 +17,7 @@ from django.db import connections, router
 from django.db.models import Model, QuerySet
 from django.views.decorators.debug import sensitive_variables
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from .. import images
 from ..conf import conf
@@ -169,9 +169,9 @@ def is_blank(pixels: NDArray[np.uint8], options: images.ImageOptions) -> bool:
     counted as that. What confidence learns of drawn strangers holds for most blanks, this for all. Not asked of
     ``ClassicExtractor``, which compares colours: the file of a plain tile or swatch is a fair question there.
     """
-    shown = (pixels != np.array(options.background, np.uint8)).any(axis=2)
-    content = pixels[shown.any(axis=1)][:, shown.any(axis=0)]
-    return not content.size or float(content.std(axis=(0, 1)).max()) < BLANK_DEVIATION
+    picture = Image.fromarray(pixels)
+    content = ImageChops.difference(picture, Image.new("RGB", picture.size, options.background)).getbbox()
+    return content is None or max(ImageStat.Stat(picture.crop(content)).stddev) < BLANK_DEVIATION
 
 
 def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[str, NDArray[np.float16]]) -> Any:
