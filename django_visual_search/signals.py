@@ -111,7 +111,7 @@ def embed_after_commit(
         marked = replaced and _mark_stale(feed, instance)
         if replaced or not _shows_current(field, instance, created):
             work = functools.partial(
-                _send, field, instance.pk, image_name, created or replaced, replaced and not marked, new_file
+                _send_embedding, field, instance.pk, image_name, created or replaced, replaced and not marked, new_file
             )
             after_commit(work, using)
     if stored - saved:
@@ -185,7 +185,9 @@ def _shows_current(field: EmbeddingField, instance: models.Model, created: bool)
         return False
 
 
-def _send(field: EmbeddingField, key: Any, image_name: str, stale: bool, replaced: bool, new_file: str) -> None:
+def _send_embedding(
+    field: EmbeddingField, key: Any, image_name: str, stale: bool, replaced: bool, new_file: str
+) -> None:
     if stale or _is_stale(field, key, image_name):
         _send_rows(field, [key], replaced, new_file)
 

@@ -47,7 +47,7 @@ def embed(label: str, keys: list[str], replaced: bool = False, new_file: str = "
         rows += indexing.mark_overwritten(field, new_file, rows)
     with contextlib.closing(indexing.embed(field, rows)) as outcomes:
         for outcome in outcomes:
-            _log(label, outcome)
+            _log_outcome(label, outcome)
 
 
 @shared_task(name="django_visual_search.sweep", ignore_result=True)
@@ -55,7 +55,7 @@ def sweep() -> None:
     """Embed what is stale in every field, then count new feedback; for Celery beat, every ``SWEEP_SECONDS``."""
     for field in embedding_fields():
         try:
-            _log(field.label, indexing.sweep(field, seconds=LONGEST_SWEEP * conf.SWEEP_SECONDS))
+            _log_outcome(field.label, indexing.sweep(field, seconds=LONGEST_SWEEP * conf.SWEEP_SECONDS))
         except (ExtractorUnavailable, ImproperlyConfigured) as e:
             # Another field may have an extractor that runs here.
             logger.error("visual search: %s can't be embedded here: %s", field.label, e)
@@ -99,6 +99,6 @@ def move_vectors(label: str, seconds: float = 0.0) -> None:
     indexing.end_switch(field)
 
 
-def _log(label: str, outcome: indexing.Outcome) -> None:
+def _log_outcome(label: str, outcome: indexing.Outcome) -> None:
     if outcome.without_vector:
         logger.warning("visual search: %s: %s", label, outcome)

@@ -74,7 +74,7 @@ def empty_caches():
     text.forget_text_heads()
     merging.forget_counts()
     planning.forget_facts()
-    searches._rows().clear()  # they are written at the end of a request, which a test may not have
+    searches._waiting_rows().clear()  # they are written at the end of a request, which a test may not have
 
 
 def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:

@@ -86,7 +86,7 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
         cursor.execute(INDEXES, [table, declared])
         indexes = [IndexState(*row) for row in cursor.fetchall()]
     try:
-        rows, filtered = candidates(field, _catalogue(field))
+        rows, filtered = candidates(field, _searchable_products(field))
         narrowing = compile_query(rows.values_list("pk"), connection.alias) if filtered else None
         answers, _ = ask(connection, facts_questions(field, connection, narrowing))
         facts = facts_from(answers)
@@ -97,7 +97,7 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
     return AnnFacts(declared, indexes, plan.exact, used, max(0, round(facts.rows)))
 
 
-def _catalogue(field: EmbeddingField) -> Any:
+def _searchable_products(field: EmbeddingField) -> Any:
     """Return the products that a search sees by default; all where their manager refuses outside of a shop's page."""
     try:
         return products(field, None)

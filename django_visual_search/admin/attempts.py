@@ -42,7 +42,7 @@ from .products import ProductKey, primary_key
 
 MARKED_TOGETHER = 500
 """Pictures that one statement marks."""
-MOST_SENT = 2000
+MOST_RESENT = 2000
 """Pictures of one request that go to the queue: pictures that a shop saves meanwhile wait behind them."""
 
 
@@ -57,7 +57,7 @@ class Resent:
     """Primary keys by the field's label, of the first ``batches.MOST_LISTED`` pictures."""
 
 
-def embed_again(groups: Iterable[tuple[EmbeddingField, list[Any]]], *, most: int = MOST_SENT) -> Resent:
+def embed_again(groups: Iterable[tuple[EmbeddingField, list[Any]]], *, most: int = MOST_RESENT) -> Resent:
     """Mark pictures as stale, with new attempts, and send the first ``most`` of them to the workers.
 
     ``groups``: a field and primary keys of its pictures, any number of times. Inside a transaction the pictures are
@@ -74,16 +74,16 @@ def embed_again(groups: Iterable[tuple[EmbeddingField, list[Any]]], *, most: int
         listed += [key_text(field.target_model, key, using) for key in keys[:room]]
         first = [str(key) for key in keys[: max(most - result.sent, 0)]]
         if connections[using].in_atomic_block:
-            transaction.on_commit(partial(_send, field, first), using=using, robust=True)
+            transaction.on_commit(partial(_send_again, field, first), using=using, robust=True)
             result.sent += len(first)
         else:
-            sent = _send(field, first)
+            sent = _send_again(field, first)
             result.sent += sent
             result.refused_by_broker = result.refused_by_broker or sent < len(first)
     return result
 
 
-def _send(field: EmbeddingField, keys: list[str]) -> int:
+def _send_again(field: EmbeddingField, keys: list[str]) -> int:
     """Return how many pictures the broker took."""
     sent = 0
     for batch in batched(keys, conf.BATCH_SIZE):

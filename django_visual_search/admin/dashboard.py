@@ -168,7 +168,7 @@ def field_figures(field: EmbeddingField) -> FieldFigures:
     key, problem, without_picture, ann = "", "", 0, None
     try:
         key = serving_extractor_key(field)
-        problem = _problem(field)
+        problem = _extractor_problem(field)
         counted = dict(cached_if_slow(f"counts.{field.label}.{key}", partial(_count_states, field)))
         without_picture = counted.pop(NO_PICTURE, 0)
         counts.update(counted)
@@ -189,7 +189,7 @@ def field_figures(field: EmbeddingField) -> FieldFigures:
     )
 
 
-def _problem(field: EmbeddingField) -> str:
+def _extractor_problem(field: EmbeddingField) -> str:
     """Return why the extractor can't run here; empty where it can."""
     try:
         return serving_extractor(field).missing() or ""
@@ -240,7 +240,7 @@ def feedback_plot(today: datetime.date | None = None) -> FeedbackPlot:
     shown = sum(count for (kind, _), count in counts.items() if kind == Feedback.Kind.IMPRESSION)
     days = [first + datetime.timedelta(days=n) for n in range(DAYS)]
     rows = [
-        _row(kind, label, [(day, counts.get((kind, day), 0)) for day in days], shown)
+        _plot_row(kind, label, [(day, counts.get((kind, day), 0)) for day in days], shown)
         for kind, label in Feedback.Kind.choices
     ]
     return FeedbackPlot(rows, first, last)
@@ -257,7 +257,7 @@ def _count_events(first: datetime.date, last: datetime.date) -> dict[tuple[str, 
     return {(kind, day): count for kind, day, count in counted}
 
 
-def _row(kind: str, label: Any, counts: list[tuple[datetime.date, int]], shown: int) -> PlotRow:
+def _plot_row(kind: str, label: Any, counts: list[tuple[datetime.date, int]], shown: int) -> PlotRow:
     total, most = sum(count for _, count in counts), max(count for _, count in counts)
     share = 100 * total / shown if shown and kind != Feedback.Kind.IMPRESSION else None
     return PlotRow(kind, label, total, most, share, bars_of(counts))

@@ -37,7 +37,7 @@ from ..search import SearchHit, SearchResults
 from ..storefront.cards import load_pictures, picture_of, thumbnail_of, title_of
 from ..storefront.merchandising import rule_links
 
-REASONS: dict[str, Any] = {
+STAFF_REASONS: dict[str, Any] = {
     "feedback": _("liked by shoppers"),
     "disliked": _("disliked by shoppers"),
     "pinned": _("pinned"),
@@ -132,7 +132,7 @@ def _staff_hit(
 
 def reason_names(reasons: Iterable[str]) -> list[Any]:
     """Return the reasons in words, but that a hit looks like the query."""
-    return [REASONS.get(reason, reason) for reason in reasons if reason != VISUAL]
+    return [STAFF_REASONS.get(reason, reason) for reason in reasons if reason != VISUAL]
 
 
 def change_url(admin_site: Any, product: Model, model: type[Model] | None = None) -> str:

@@ -61,7 +61,7 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         form = model_admin.visual_search_form({}, {})
         form.errors.clear()
         form.add_error("photo", str(refused.detail["detail"]))  # type: ignore[call-overload, index]
-        response = _page(request, model_admin, form, NOTHING, {}, refused.status_code)
+        response = _page_response(request, model_admin, form, NOTHING, {}, refused.status_code)
     if response.status_code >= 400:
         drain(request)
     return response
@@ -90,14 +90,14 @@ def _photo_response(request: HttpRequest, model_admin: Any, field: EmbeddingFiel
         form = model_admin.visual_search_form(initial=request.GET.dict())
         sent = request.GET
         if key := request.GET.get("product"):
-            found |= _by_product(model_admin, request, key, field)
-    response = _page(request, model_admin, form, found, sent, status)
+            found |= _found_by_product(model_admin, request, key, field)
+    response = _page_response(request, model_admin, form, found, sent, status)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
     return response
 
 
-def _page(
+def _page_response(
     request: HttpRequest, model_admin: Any, form: Any, found: dict[str, Any], sent: Any, status: int
 ) -> HttpResponse:
     context = _context(model_admin, request, form, found, sent)
@@ -121,7 +121,7 @@ def _by_photo(model_admin: Any, request: HttpRequest, form: StaffPhotoForm, fiel
     return {"results": results, "milliseconds": milliseconds, "preview": shown, "cropped": crop, "handle": handle}
 
 
-def _by_product(model_admin: Any, request: HttpRequest, key: str, field: EmbeddingField) -> dict[str, Any]:
+def _found_by_product(model_admin: Any, request: HttpRequest, key: str, field: EmbeddingField) -> dict[str, Any]:
     product = model_admin.get_object(request, unquote(key))
     if product is None:
         raise Http404(f"There is no {model_admin.model._meta.verbose_name} {key!r}.")
@@ -173,7 +173,7 @@ def _context(
 # The form
 
 
-def _percent(label: Any, default: int) -> forms.IntegerField:
+def _percent_field(label: Any, default: int) -> forms.IntegerField:
     attributes = {"placeholder": default, "min": 0, "max": 100}
     return forms.IntegerField(
         label=label, required=False, min_value=0, max_value=100, widget=forms.NumberInput(attributes)
@@ -192,10 +192,10 @@ class StaffPhotoForm(forms.Form):
             "invalid": _("Choose a photo first."),
         },
     )
-    left = _percent(_("Left"), 0)
-    top = _percent(_("Top"), 0)
-    right = _percent(_("Right"), 100)
-    bottom = _percent(_("Bottom"), 100)
+    left = _percent_field(_("Left"), 0)
+    top = _percent_field(_("Top"), 0)
+    right = _percent_field(_("Right"), 100)
+    bottom = _percent_field(_("Bottom"), 100)
     limit = forms.TypedChoiceField(
         label=_("Hits"),
         coerce=int,

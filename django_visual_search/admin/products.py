@@ -153,13 +153,13 @@ def split_choice(choice: str) -> tuple[type[Model] | None, str]:
     """Return the product's model and key as text; None in place of the model where the text is not a choice."""
     number, _colon, key = choice.partition(":")
     try:
-        model = content_type_model(int(number)) if NUMBER.fullmatch(number) else None
+        model = content_type_model(int(number)) if PAGE_NUMBER.fullmatch(number) else None
     except ContentType.DoesNotExist:
         model = None
     return (model if model in choice_models() else None), key
 
 
-NUMBER = re.compile("[0-9]{1,9}")
+PAGE_NUMBER = re.compile("[0-9]{1,9}")
 """Python refuses to read thousands of digits, and no content type or page has more."""
 
 
@@ -225,10 +225,10 @@ def choice_label(product: Model) -> str:
     return name if len(choice_models()) == 1 else f"{name} ({product._meta.verbose_name})"
 
 
-def page_of(request: HttpRequest) -> int:
+def page_number(request: HttpRequest) -> int:
     """Return the page of choices that the request names. Raise ValidationError if it isn't a page's number."""
     number = request.GET.get("page", "1")
-    if not NUMBER.fullmatch(number):
+    if not PAGE_NUMBER.fullmatch(number):
         raise ValidationError(gettext("This page does not exist."))
     return min(max(int(number), 1), 1000)
 

@@ -31,7 +31,7 @@ from .products import (
     choice_of,
     content_type_model,
     may_view,
-    page_of,
+    page_number,
     product_choices,
     search_rows,
     split_choice,
@@ -225,7 +225,7 @@ def choices_view(model_admin: Any, request: HttpRequest) -> JsonResponse:
         raise PermissionDenied
     term = request.GET.get("term", "").replace("\0", "").strip()
     try:
-        number = page_of(request)
+        number = page_number(request)
     except ValidationError as e:
         return JsonResponse({"detail": e.message}, status=400)
     results, more = product_choices(model_admin.admin_site, request, term, number)

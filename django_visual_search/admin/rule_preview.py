@@ -53,7 +53,7 @@ class PreviewHit:
 
 
 @dataclass(frozen=True)
-class Preview:
+class RulePreview:
     """``before`` without the rule, ``after`` with it: the similar items of ``query``; empty, a photo's hits."""
 
     query: str
@@ -66,7 +66,7 @@ class Preview:
         return [(one.title, one.url) for one in self.before] != [(one.title, one.url) for one in self.after]
 
 
-def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule, photo: str = "") -> Preview | None:
+def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule, photo: str = "") -> RulePreview | None:
     """Return what a rule does to the similar items of its query product, else to those that it probably changes.
 
     ``photo``: the handle of the photo whose hits staff look at; a rule for every search is shown with those, while the
@@ -77,7 +77,7 @@ def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule, photo
     fields = fields_of_product(model) if model else []
     if model is None or not fields:
         return None
-    field, within = _searched(admin_site, request, model, fields[0])
+    field, within = _searched_by_staff(admin_site, request, model, fields[0])
     sent = _photo_query(photo, field, request) if photo and not rule.query_id else None
     query = None if sent else _query_product(rule, model, field, within)
 
@@ -92,7 +92,7 @@ def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule, photo
         before = found()
     with on_trial(rule):
         after = found()
-    return Preview(
+    return RulePreview(
         "" if query is None else title_of(query),
         "" if query is None else change_url(admin_site, query),
         _hits(admin_site, field, before, after),
@@ -108,7 +108,7 @@ def _photo_query(handle: str, field: EmbeddingField, request: HttpRequest) -> li
         return []
 
 
-def _searched(
+def _searched_by_staff(
     admin_site: Any, request: HttpRequest, model: type[Model], field: EmbeddingField
 ) -> tuple[EmbeddingField, Any]:
     """Return the field and the products of staff's own searches, where the model's admin has them."""
@@ -120,21 +120,21 @@ def _searched(
 def _query_product(rule: RankingRule, model: type[Model], field: EmbeddingField, within: Any) -> Model | None:
     """Return the product whose similar items the rule changes; for every search, a neighbour of what it is about."""
     if rule.query_id:
-        return _first(within.filter(pk=primary_key(model, rule.query_id)))
+        return _first_row(within.filter(pk=primary_key(model, rule.query_id)))
     if rule.object_id:
-        named = _first(within.filter(pk=primary_key(model, rule.object_id)))
+        named = _first_row(within.filter(pk=primary_key(model, rule.object_id)))
     else:
         group = rows_with(model, rule.attribute, rule.value).values("pk")
         rows, path = with_product(field, all_rows(field.model).filter(**{f"{field.name}__isnull": False}))
         embedded = rows.values(path)
-        return _first(within.filter(pk__in=group).filter(pk__in=embedded).order_by("pk"))
+        return _first_row(within.filter(pk__in=group).filter(pk__in=embedded).order_by("pk"))
     if named is None:
         return None
     nearest = search.similar_to(named, limit=1, within=within, field=field.label, ranking=False)
     return nearest[0].product if nearest else None
 
 
-def _first(rows: Any) -> Model | None:
+def _first_row(rows: Any) -> Model | None:
     found: Model | None = rows.first()
     return found
 

@@ -45,13 +45,13 @@ HAS_SPECTACULAR = "drf_spectacular" in settings.INSTALLED_APPS
 def described_as(schema: dict[str, Any]) -> Decorator:
     """Return a decorator that gives a serializer field its OpenAPI schema; it does nothing without drf-spectacular."""
     if not HAS_SPECTACULAR:
-        return unchanged
+        return undecorated
     from drf_spectacular.utils import extend_schema_field
 
     return extend_schema_field(schema)
 
 
-def unchanged(decorated: Any) -> Any:
+def undecorated(decorated: Any) -> Any:
     return decorated
 
 

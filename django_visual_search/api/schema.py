@@ -21,7 +21,7 @@ from .inputs import (
     PhotoUpload,
     ReportSerializer,
     TextSearch,
-    unchanged,
+    undecorated,
 )
 
 
@@ -30,7 +30,7 @@ class PageOfHits(PageSerializer):
 
 
 @functools.cache
-def page_of(product: type[serializers.BaseSerializer], name: str) -> type[serializers.Serializer]:
+def page_schema(product: type[serializers.BaseSerializer], name: str) -> type[serializers.Serializer]:
     """Return a PageSerializer with ``results``: hits whose ``product`` has the given serializer."""
     hit = type(f"{name}HitSerializer", (HitSerializer,), {"product": product(), "__doc__": HitSerializer.__doc__})
     results = {"results": hit(many=True), "__doc__": PageSerializer.__doc__}
@@ -43,20 +43,20 @@ class PhotoPageOfHits(PageSerializer):
 
 @functools.cache
 def photo_page_of(product: Any, name: str) -> type[serializers.Serializer]:
-    """Return ``page_of`` with ``objects``: as many pages, each with its object."""
-    page = page_of(product, name)
+    """Return ``page_schema`` with ``objects``: as many pages, each with its object."""
+    page = page_schema(product, name)
     one = type(f"{name}ObjectHitsSerializer", (ObjectSerializer, page), {"__doc__": ObjectSerializer.__doc__})
     objects = one(many=True, required=False, help_text="With `objects`: a page of hits for each object in the photo.")
     return type(f"{name}PhotoHitsSerializer", (page,), {"objects": objects, "__doc__": PageSerializer.__doc__})
 
 
-similar_described: Decorator = unchanged
-objects_described: Decorator = unchanged
-photo_search_described: Decorator = unchanged
-photo_page_described: Decorator = unchanged
-text_search_described: Decorator = unchanged
-feedback_described: Decorator = unchanged
-default_views_described: Decorator = unchanged
+similar_described: Decorator = undecorated
+objects_described: Decorator = undecorated
+photo_search_described: Decorator = undecorated
+photo_page_described: Decorator = undecorated
+text_search_described: Decorator = undecorated
+feedback_described: Decorator = undecorated
+default_views_described: Decorator = undecorated
 
 if HAS_SPECTACULAR:
     from drf_spectacular.extensions import OpenApiSerializerExtension
@@ -78,7 +78,7 @@ if HAS_SPECTACULAR:
             return auto_schema._map_serializer(page(), direction, bypass_extensions=True)
 
         def _page(self, auto_schema: Any, direction: Any) -> type[serializers.Serializer]:
-            return page_of(*self._product(auto_schema, direction))
+            return page_schema(*self._product(auto_schema, direction))
 
         def _product(self, auto_schema: Any, direction: Any) -> tuple[Any, str]:
             serializer = auto_schema.view.get_serializer([], many=True).child

@@ -20,7 +20,7 @@ from .rules import (
     instance_of,
     number,
     or_none,
-    rule_of,
+    rule_where,
     text,
     whole_number,
     why_no_detector,
@@ -135,7 +135,7 @@ SETTINGS: dict[str, Setting] = {
     # Text
     "TEXT_FIELDS": Setting(
         {},
-        rule_of("{'app.Model': ['name', 'description', 'category__name']}", are_text_fields),
+        rule_where("{'app.Model': ['name', 'description', 'category__name']}", are_text_fields),
         "For each product model, the fields that searches by text read and text heads learn from, the name first.",
     ),
     "TEXT_LANGUAGE": Setting(
@@ -195,7 +195,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "OSCAR_RETURN_STATUSES": Setting(
         ["Returned"],
-        rule_of("a list of names, such as ['Returned']", are_names),
+        rule_where("a list of names, such as ['Returned']", are_names),
         "With `contrib.oscar`: statuses of an order or a line that mean that it came back; capitals don't matter.",
     ),
     # API
@@ -210,7 +210,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "STOREFRONT": Setting(
         {},
-        rule_of(
+        rule_where(
             "{'app.Model': {'FACETS': ['category', 'brand'], 'PRICE': 'price', 'NEWEST': 'created'}}, or some of these",
             are_storefronts,
         ),
@@ -222,7 +222,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "THROTTLE_RATES": Setting(
         RATES,
-        rule_of(f"rates such as '30/min', or None for no limit, for any of: {', '.join(RATES)}", are_rates),
+        rule_where(f"rates such as '30/min', or None for no limit, for any of: {', '.join(RATES)}", are_rates),
         "Requests per visitor, by kind; a kind left out keeps its default.",
         check="E019",
     ),

@@ -25,28 +25,28 @@ class SettingRule(NamedTuple):
 
 def whole_number(least: int, most: int | None = None) -> SettingRule:
     words = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
-    return rule_of(words, lambda value: _is(int, value) and least <= value <= (most or math.inf))
+    return rule_where(words, lambda value: _is_a(int, value) and least <= value <= (most or math.inf))
 
 
 def number(words: str, fits: Callable[[float], bool]) -> SettingRule:
-    return rule_of(
-        f"a number {words}", lambda value: _is(int | float, value) and -math.inf < value < math.inf and fits(value)
+    return rule_where(
+        f"a number {words}", lambda value: _is_a(int | float, value) and -math.inf < value < math.inf and fits(value)
     )
 
 
 def text(words: str, pattern: str = ".+") -> SettingRule:
-    return rule_of(words, lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)))
+    return rule_where(words, lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)))
 
 
 def or_none(rule: SettingRule) -> SettingRule:
     return SettingRule(f"{rule.words}, or None", lambda value: None if value is None else rule.fault(value))
 
 
-def _is(kind: Any, value: Any) -> bool:
+def _is_a(kind: Any, value: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def rule_of(words: str, fits: Callable[[Any], bool]) -> SettingRule:
+def rule_where(words: str, fits: Callable[[Any], bool]) -> SettingRule:
     return SettingRule(words, lambda value: None if fits(value) else "")
 
 
@@ -82,7 +82,7 @@ def why_no_detector(value: Any) -> str | None:
         if not os.path.isfile(value[key]):
             return f"there is no file {os.fspath(value[key])!r}"
     least = value.get("LEAST_SCORE", 0)
-    return None if _is(int | float, least) and 0 <= least <= 1 else "its 'LEAST_SCORE' is not a number from 0 to 1"
+    return None if _is_a(int | float, least) and 0 <= least <= 1 else "its 'LEAST_SCORE' is not a number from 0 to 1"
 
 
 def visible_function(model: Any, entry: Any) -> Callable[[Any], Any]:
@@ -134,25 +134,25 @@ def are_storefronts(value: Any) -> bool:
         isinstance(model, str)
         and isinstance(offer, dict)
         and all(isinstance(entry, STOREFRONT_KEYS.get(key, ())) for key, entry in offer.items())  # type: ignore[arg-type]
-        and all(_is(str, path) for path in offer.get("FACETS", ()))
+        and all(_is_a(str, path) for path in offer.get("FACETS", ()))
         for model, offer in value.items()
     )
 
 
 def are_text_fields(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(model, str) and isinstance(paths, list | tuple) and paths and all(_is(str, path) for path in paths)
+        isinstance(model, str) and isinstance(paths, list | tuple) and paths and all(_is_a(str, path) for path in paths)
         for model, paths in value.items()
     )
 
 
 def are_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(_is(str, name) for name in value)
+    return isinstance(value, list | tuple) and all(_is_a(str, name) for name in value)
 
 
 LONGEST_PERIOD = 366
 """Most that ``SESSION_DAYS`` may be."""
 
-SWITCH = rule_of("True or False", lambda value: value in (True, False))  # 1 and 0 too, as environments give them
+SWITCH = rule_where("True or False", lambda value: value in (True, False))  # 1 and 0 too, as environments give them
 FUNCTION = SettingRule("a function or its dotted path", why_not_callable)
 POSITIVE = number("above 0", lambda value: value > 0)

@@ -124,12 +124,12 @@ def follow_path(model: type[Model], path: str) -> tuple[Field[Any, Any], bool]:
     return found, many
 
 
-PAGE = 1000
+LOCKED_TOGETHER = 1000
 
 Change = Callable[[QuerySet[Any]], Any]
 
 
-def change_free(rows: QuerySet[Any], change: Change, *, page: int = PAGE) -> list[Any]:
+def change_free(rows: QuerySet[Any], change: Change, *, page: int = LOCKED_TOGETHER) -> list[Any]:
     """Change rows in the order of their keys, page by page; return the keys of those that someone else has locked.
 
     ``change`` gets a queryset of rows that are locked for it.
@@ -149,7 +149,7 @@ def change_free(rows: QuerySet[Any], change: Change, *, page: int = PAGE) -> lis
     return left
 
 
-def change_all(rows: QuerySet[Any], change: Change, *, page: int = PAGE) -> None:
+def change_all(rows: QuerySet[Any], change: Change, *, page: int = LOCKED_TOGETHER) -> None:
     """Change rows as ``change_free``, and then each of those that are left once its lock is free.
 
     Inside a transaction that is after its end, which alone gives back what is locked.

@@ -28,7 +28,7 @@ from .. import images
 from ..images.options import gettext_noop
 
 HEADER = struct.Struct(">cQ")
-SIDES = struct.Struct(">II")
+SIZE = struct.Struct(">II")
 SETTINGS, PICTURE, END = b"s", b"p", b"e"
 FINISHED, PIXELS, REFUSED = b".", b"+", b"-"
 READY = b"."
@@ -107,7 +107,7 @@ def decode(data: bytes, settings: DecodeSettings, *, fresh: bool) -> tuple[bytes
     try:
         if settings.whole:
             picture = images.load_whole(data, options=settings.options, size=settings.size)
-            return PIXELS, SIDES.pack(*picture.size) + picture.tobytes()
+            return PIXELS, SIZE.pack(*picture.size) + picture.tobytes()
         picture = images.load(
             data, options=settings.options, crop=settings.crop, area=settings.area, size=settings.size
         )

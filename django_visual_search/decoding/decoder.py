@@ -27,7 +27,7 @@ from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..images import Area, ImageOptions, ImageRefused
 from ..images.options import gettext_noop
-from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIDES, TOO_MUCH_MEMORY, DecodeSettings
+from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIZE, TOO_MUCH_MEMORY, DecodeSettings
 from .pipes import Pipes, SilentError
 
 Decoded = NDArray[np.uint8] | Exception
@@ -39,7 +39,7 @@ ReadPicture = Callable[[], PictureFile]
 CPU_SHARE = 0.75
 """Processor time that a picture may take, as a share of ``DECODE_SECONDS``: less than that, so that the limit on the
 clock means that the machine was busy. The dearest pictures that ``images`` accepts take half a second."""
-GRACE = 1.0
+STOP_GRACE = 1.0
 """Seconds after its own limit at which a decoding process is taken for dead, as when somebody stopped it."""
 START_SECONDS = 30
 
@@ -178,7 +178,7 @@ class _Exchange:
         Raises OSError or EOFError where the process has ended.
         """
         self.pipes = pipes
-        pipes.patience, pipes.visitor = self.settings.wall_seconds + GRACE, self.visitor
+        pipes.patience, pipes.visitor = self.settings.wall_seconds + STOP_GRACE, self.visitor
         waiting: list[tuple[bytes, PictureFile]] = [(SETTINGS, pickle.dumps(self.settings))]
         area: Area | None = None
         for i in self.which:
@@ -245,8 +245,8 @@ def _await_start(decoder: Decoder) -> None:
 def _answer(kind: bytes, body: bytes, settings: DecodeSettings) -> Decoded:
     if kind == PIXELS:
         width = height = settings.size
-        if settings.whole and len(body) > SIDES.size:
-            (width, height), body = SIDES.unpack_from(body), body[SIDES.size :]
+        if settings.whole and len(body) > SIZE.size:
+            (width, height), body = SIZE.unpack_from(body), body[SIZE.size :]
         if len(body) != 3 * width * height or max(width, height) > 2 * settings.size:
             raise EOFError("Not a picture of the size that was asked for.")
         return np.frombuffer(body, np.uint8).reshape(height, width, 3)
@@ -287,7 +287,7 @@ def _crash(status: int | None) -> Decoded:
 
 
 _running: set[Decoder] = set()
-_inherited: list[Decoder] = []
+_inherited_decoders: list[Decoder] = []
 
 
 @atexit.register
@@ -300,7 +300,7 @@ def stop_decoders() -> None:
 def _leave_decoders_to_parent() -> None:
     for decoder in _running:
         decoder.disown()
-        _inherited.append(decoder)  # kept: the process is the parent's, so nothing may clean up after it
+        _inherited_decoders.append(decoder)  # kept: the process is the parent's, so nothing may clean up after it
     _running.clear()
 
 

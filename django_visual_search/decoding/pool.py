@@ -61,7 +61,7 @@ class DecoderPool:
         decoder = self._idle.get()
         settings = decode_settings(spec.images, spec.input_size, PATIENCE * conf.DECODE_SECONDS)
         try:
-            reads = [functools.partial(_read, storage, name, spec.images.max_bytes + 1) for name in names]
+            reads = [functools.partial(_read_file, storage, name, spec.images.max_bytes + 1) for name in names]
             return decoder.decode(reads, settings, areas=areas)
         finally:
             self._idle.put(decoder)
@@ -76,7 +76,7 @@ class DecoderPool:
             decoder.stop()
 
 
-def _read(storage: Any, name: str, limit: int) -> bytes:
+def _read_file(storage: Any, name: str, limit: int) -> bytes:
     """Return a file's bytes, ``limit`` of them at most."""
     with storage.open(name, "rb") as file:
         data: bytes = file.read(min(FIRST_BYTES, limit))
@@ -87,7 +87,7 @@ def _read(storage: Any, name: str, limit: int) -> bytes:
 
 _pool: DecoderPool | None = None
 _lock = threading.Lock()
-_inherited: list[DecoderPool] = []
+_inherited_pools: list[DecoderPool] = []
 
 
 def get_pool() -> DecoderPool:
@@ -113,7 +113,7 @@ def _leave_pool_to_parent() -> None:
     global _pool, _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
     if _pool is not None:
-        _inherited.append(_pool)  # kept: its threads are the parent's, so nothing may clean up after them
+        _inherited_pools.append(_pool)  # kept: its threads are the parent's, so nothing may clean up after them
         _pool = None
 
 

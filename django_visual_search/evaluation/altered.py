@@ -66,7 +66,7 @@ def search_by_views(
             if rank != 1:
                 hits = [
                     RankedHit(
-                        picture_name(field, hit.row),
+                        stored_picture_name(field, hit.row),
                         str(hit.product.pk),
                         hit.similarity,
                         str(hit.product.pk) == product,
@@ -79,7 +79,7 @@ def search_by_views(
     return np.array(queries, np.intp), evaluate_lists(rankings, right), poor
 
 
-def picture_name(field: EmbeddingField, row: Any) -> str:
+def stored_picture_name(field: EmbeddingField, row: Any) -> str:
     """Return the name in its storage of the picture that a row's vector was made from."""
     for name in str(field.source).split("__"):
         row = getattr(row, name)
@@ -134,21 +134,21 @@ def robustness(
             about,
             list(STRENGTHS),
             ["unaltered", *(words(strength) for strength in STRENGTHS[1:])],
-            {k: [float(np.mean(np.array(ranks[_key(name, s)]) <= k)) for s in STRENGTHS] for k in ROBUSTNESS_KS},
-            [float(np.mean(cosines[_key(name, s)])) for s in STRENGTHS],
+            {k: [float(np.mean(np.array(ranks[_cache_key(name, s)]) <= k)) for s in STRENGTHS] for k in ROBUSTNESS_KS},
+            [float(np.mean(cosines[_cache_key(name, s)])) for s in STRENGTHS],
         )
         for name, (words, about) in ALTERATION_WORDS.items()
     ]
 
 
-def _key(name: str, strength: float) -> tuple[str, float]:
+def _cache_key(name: str, strength: float) -> tuple[str, float]:
     """Return the key of an alteration; strength 0 is the same picture for all of them."""
     return (name if strength else "", strength)
 
 
 def _views(picture: Image.Image, spec: ExtractorSpec, seed: list[int]) -> Iterator[tuple[tuple[str, float], bytes]]:
-    yield _key("", 0.0), as_photo(picture, spec)
+    yield _cache_key("", 0.0), as_photo(picture, spec)
     for number, name in enumerate(ALTERATION_WORDS):
         for strength in STRENGTHS[1:]:
             # Compression is an alteration too: as_photo must not add to it.
-            yield _key(name, strength), as_photo(alter(picture, name.lower(), strength, [*seed, number]), spec)
+            yield _cache_key(name, strength), as_photo(alter(picture, name.lower(), strength, [*seed, number]), spec)

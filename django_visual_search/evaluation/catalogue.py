@@ -77,16 +77,20 @@ def read_catalogue(
     _check_paths(embedding, labels)
     pictures = catalogue_rows(embedding, within)
     if limit is None or pictures.count() <= limit:
-        return _catalogue(embedding, labels, pictures.order_by("pk").values_list(*_columns(embedding)).iterator())
+        return _build_catalogue(
+            embedding, labels, pictures.order_by("pk").values_list(*_column_names(embedding)).iterator()
+        )
     # A picture without a product is drawn by itself.
-    pictures = pictures.annotate(visual_group=Coalesce(_text("visual_product"), _text("pk", "picture ")))
+    pictures = pictures.annotate(visual_group=Coalesce(_as_text("visual_product"), _as_text("pk", "picture ")))
     counted = pictures.order_by().values("visual_group").annotate(visual_count=Count("pk"))
     too_large = list(counted.filter(visual_count__gt=limit).values_list("visual_group", flat=True))
-    pictures = pictures.exclude(visual_group__in=too_large).order_by(_drawn("visual_group", seed), "visual_group")
-    rows = list(pictures.values_list(*_columns(embedding), "visual_group")[: limit + 1])
+    pictures = pictures.exclude(visual_group__in=too_large).order_by(
+        _random_order("visual_group", seed), "visual_group"
+    )
+    rows = list(pictures.values_list(*_column_names(embedding), "visual_group")[: limit + 1])
     if len(rows) > limit:  # the last product may have been cut
         rows = [row for row in rows if row[-1] != rows[-1][-1]]
-    return _catalogue(embedding, labels, sorted(row[:-1] for row in rows))
+    return _build_catalogue(embedding, labels, sorted(row[:-1] for row in rows))
 
 
 def sample_catalogue(
@@ -100,17 +104,17 @@ def sample_catalogue(
     _check_limit(limit)
     _check_paths(embedding, labels)
     pictures = catalogue_rows(embedding, within).filter(visual_product__isnull=False)
-    columns = _columns(embedding)
+    columns = _column_names(embedding)
     if pictures.count() <= limit:
-        return _catalogue(embedding, labels, pictures.order_by("pk").values_list(*columns).iterator())
-    place = Window(RowNumber(), partition_by="visual_product", order_by=[_drawn("pk", seed), F("pk").asc()])
+        return _build_catalogue(embedding, labels, pictures.order_by("pk").values_list(*columns).iterator())
+    place = Window(RowNumber(), partition_by="visual_product", order_by=[_random_order("pk", seed), F("pk").asc()])
     pictures = pictures.annotate(visual_place=place, visual_count=Window(Count("pk"), partition_by="visual_product"))
     in_turn = Greatest("visual_place", Value(FEWEST_OF_PRODUCT))
-    pictures = pictures.order_by(in_turn, _drawn("visual_product", seed), "visual_product", "visual_place")
+    pictures = pictures.order_by(in_turn, _random_order("visual_product", seed), "visual_product", "visual_place")
     rows = list(pictures.values_list(*columns, "visual_place", "visual_count")[:limit])
     if len(rows) > 1 and rows[-1][-2] == 1 < rows[-1][-1]:  # one picture of a product that has others
         rows.pop()
-    return _catalogue(embedding, labels, sorted(row[:-2] for row in rows))
+    return _build_catalogue(embedding, labels, sorted(row[:-2] for row in rows))
 
 
 def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[Any]:
@@ -125,31 +129,33 @@ def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[An
     return rows
 
 
-def _columns(embedding: EmbeddingField) -> tuple[str, str, str]:
+def _column_names(embedding: EmbeddingField) -> tuple[str, str, str]:
     return "pk", "visual_image", "visual_product"
 
 
-def _drawn(name: str, seed: int) -> MD5:
+def _random_order(name: str, seed: int) -> MD5:
     """Return an expression that orders a column's values randomly but reproducibly for a given seed."""
-    return MD5(_text(name, f"{seed} "))
+    return MD5(_as_text(name, f"{seed} "))
 
 
-def _text(name: str, prefix: str = "") -> Any:
+def _as_text(name: str, prefix: str = "") -> Any:
     text = Cast(name, TextField())
     return Concat(Value(prefix, TextField()), text) if prefix else text
 
 
-def _catalogue(embedding: EmbeddingField, labels: Sequence[str], rows: Iterable[tuple[Any, str, Any]]) -> Catalogue:
+def _build_catalogue(
+    embedding: EmbeddingField, labels: Sequence[str], rows: Iterable[tuple[Any, str, Any]]
+) -> Catalogue:
     keys, images, products = [list(column) for column in zip(*rows, strict=True)] or ([], [], [])
     found = Catalogue(keys, images, ["" if product is None else str(product) for product in products])
     if labels:
-        named = _labels(embedding, labels, list(dict.fromkeys(products)))
+        named = _labels_of_products(embedding, labels, list(dict.fromkeys(products)))
         for place, path in enumerate(labels):
             found.labels[path] = [named[product][place] if product in named else "" for product in products]
     return found
 
 
-def _labels(embedding: EmbeddingField, labels: Sequence[str], products: list[Any]) -> dict[Any, list[str]]:
+def _labels_of_products(embedding: EmbeddingField, labels: Sequence[str], products: list[Any]) -> dict[Any, list[str]]:
     """Return the labels of each product, by its primary key."""
     rows = all_rows(embedding.product_model, router.db_for_read(embedding.model)).order_by("pk")
     found: dict[Any, list[str]] = {}
@@ -225,15 +231,15 @@ def usual_labels(model: type[Model], names: Sequence[str] = ("category",)) -> li
 
 def paths_of(model: type[Model], labels: Sequence[str]) -> list[str]:
     """Return the paths to read for these labels: each one, and for a relation also the related object's name."""
-    return [path for label in labels for path in (label, _named(model, label)) if path]
+    return [path for label in labels for path in (label, _name_path(model, label)) if path]
 
 
 def labels_by_name(model: type[Model], catalogue: Catalogue, labels: Sequence[str]) -> dict[str, list[str]]:
     """Return by label a name for each picture, "" for none. Two objects of one name stay two."""
-    return {label: _names(catalogue, label, _named(model, label)) for label in labels}
+    return {label: _label_names(catalogue, label, _name_path(model, label)) for label in labels}
 
 
-def _names(catalogue: Catalogue, label: str, named: str | None) -> list[str]:
+def _label_names(catalogue: Catalogue, label: str, named: str | None) -> list[str]:
     keys = catalogue.labels[label]
     if named is None:
         return keys
@@ -247,7 +253,7 @@ def _names(catalogue: Catalogue, label: str, named: str | None) -> list[str]:
     ]
 
 
-def _named(model: type[Model], path: str) -> str | None:
+def _name_path(model: type[Model], path: str) -> str | None:
     """Return the path to the name of the object that ``path`` leads to; None for a column or a nameless object."""
     at: Any = model
     for part in path.split("__"):

@@ -29,7 +29,7 @@ from .altered import DEPTH
 from .figures import Confusion, Evaluation, Latency, Reliability, RobustnessCurve, TaskFigures
 from .gallery import SHOWN_HITS
 from .pictures import encoded, thumbnails
-from .space import described
+from .space import described_task
 from .text import MEASURE_NAMES, caveats, held_out_rows
 
 THUMBNAIL_SIDE = 120
@@ -61,7 +61,7 @@ def _section(name: str, evaluation: Evaluation) -> dict[str, Any]:
         "name": name,
         "caveats": list(caveats(e)),
         "tiles": _tiles(e),
-        "tasks": [_task(f"{name}-task{i}", task) for i, task in enumerate(e.tasks)],
+        "tasks": [_task_context(f"{name}-task{i}", task) for i, task in enumerate(e.tasks)],
         "held_out": held_out_rows(e.learned) if e.learned else [],
         "robustness": [(curve, _safe(robustness_plot(f"{name}-{curve.alteration}", curve))) for curve in e.robustness],
         "latency": _safe(latency_plot(f"{name}-latency", e.latency)) if e.latency else "",
@@ -84,9 +84,9 @@ def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _task(name: str, task: TaskFigures) -> dict[str, Any]:
+def _task_context(name: str, task: TaskFigures) -> dict[str, Any]:
     rows = [
-        (label, value, _figures(metrics))
+        (label, value, _figure_cells(metrics))
         for label, values in task.by_label.items()
         for value, metrics in values.items()
     ]
@@ -98,15 +98,15 @@ def _task(name: str, task: TaskFigures) -> dict[str, Any]:
             plots.append((label, len(poorest) < len(values), _safe(bars_plot(f"{name}-{i}", bars, "R@1"))))
     return {
         "name": task.name,
-        "about": described(task.name),
-        "all": _figures(task.overall),
+        "about": described_task(task.name),
+        "all": _figure_cells(task.overall),
         "left_out": task.overall.left_out,
         "rows": rows,
         "plots": plots,
     }
 
 
-def _figures(metrics: Any) -> list[str]:
+def _figure_cells(metrics: Any) -> list[str]:
     values = metrics.as_dict()
     return [*(f"{values[name]:.3f}" for name in MEASURE_NAMES), str(metrics.queries)]
 

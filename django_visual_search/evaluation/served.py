@@ -48,7 +48,7 @@ from .gallery import (
     worst,
 )
 from .pictures import Unreadable
-from .space import ALTERED_VIEWS, OTHER_PICTURES, described, same_label
+from .space import ALTERED_VIEWS, OTHER_PICTURES, described_task, same_label
 
 QUERY_LIMIT = 500
 ROBUSTNESS_PICTURES = 60
@@ -95,7 +95,7 @@ def evaluate_field(
     shuffled = np.random.default_rng(seed).permutation(rows)
     unreadable, tasks, wrong = Unreadable(), [], []
     if (found := other_pictures(gallery, rows)) is not None:
-        tasks.append(_task(OTHER_PICTURES, gallery, labels, *found))
+        tasks.append(_measure_task(OTHER_PICTURES, gallery, labels, *found))
         wrong += worst(gallery, *found)
     single = rows[pictures_each(gallery.catalogue.products)[rows] == 1]
     if len(single):
@@ -106,11 +106,11 @@ def evaluate_field(
         )
         _note(unreadable, missing, single)
         if len(queries):
-            tasks.append(_task(ALTERED_VIEWS, gallery, labels, queries, per_query))
+            tasks.append(_measure_task(ALTERED_VIEWS, gallery, labels, queries, per_query))
             wrong += poor
     for label in labels:
         if (found := same_labelled(gallery, rows, label)) is not None:
-            tasks.append(_task(same_label(label), gallery, labels, *found))
+            tasks.append(_measure_task(same_label(label), gallery, labels, *found))
     few = np.sort(shuffled[:robustness_pictures])
     missing = Unreadable()
     curves = robustness(
@@ -143,10 +143,12 @@ def evaluate_field(
     )
 
 
-def _task(name: str, gallery: Gallery, labels: Sequence[str], queries: Indices, per_query: PerQuery) -> TaskFigures:
+def _measure_task(
+    name: str, gallery: Gallery, labels: Sequence[str], queries: Indices, per_query: PerQuery
+) -> TaskFigures:
     values = gallery.catalogue.labels
     figures = {label: by_label(per_query, [values[label][row] for row in queries]) for label in labels}
-    return TaskFigures(name, described(name), per_query.mean(), figures)
+    return TaskFigures(name, described_task(name), per_query.mean(), figures)
 
 
 def _note(unreadable: Unreadable, missing: Unreadable, rows: Indices) -> None:

@@ -71,21 +71,22 @@ def side_by_side(
     if len(both) < 2:
         return [], len(both)
     products = [row[3] for row, _features in both]
-    now = unit(np.array([_numbers(row[2]) for row, _features in both]))
+    now = unit(np.array([_as_array(row[2]) for row, _features in both]))
     then = unit(extractor.project(np.stack([one for _row, one in both])))
     first = list(dict.fromkeys(products))[:queries]
     places = [products.index(product) for product in first]
     return [
-        Beside(products[i], _nearest(now, i, products, hits), _nearest(then, i, products, hits)) for i in places
+        Beside(products[i], _nearest_products(now, i, products, hits), _nearest_products(then, i, products, hits))
+        for i in places
     ], len(both)
 
 
-def _numbers(vector: Any) -> Any:
+def _as_array(vector: Any) -> Any:
     # pgvector returns lists from 0.5 on, and objects of its own before.
     return vector.to_list() if hasattr(vector, "to_list") else vector
 
 
-def _nearest(vectors: NDArray[Any], place: int, products: list[Any], hits: int) -> list[Any]:
+def _nearest_products(vectors: NDArray[Any], place: int, products: list[Any], hits: int) -> list[Any]:
     """Return the products nearest to the one at ``place``, each once, without itself."""
     order = np.argsort(-(vectors @ vectors[place]), kind="stable")
     ranked = dict.fromkeys(products[i] for i in order)

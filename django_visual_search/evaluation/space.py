@@ -38,7 +38,7 @@ def same_label(path: str) -> str:
     return f"same {path}"
 
 
-def described(task: str) -> str:
+def described_task(task: str) -> str:
     """Describe a task in one sentence."""
     if task == OTHER_PICTURES:
         return (
@@ -69,8 +69,8 @@ def rank(
     equal ones are right, "" never is. ``hidden``: by query, its own row in ``vectors``, which it can't find. ``apart``:
     products by query and by picture; a query can't find pictures of its own product then.
     """
-    numbers, ids = _numbers(right, of)
-    own = None if apart is None else _numbers(*apart)
+    numbers, ids = _number_texts(right, of)
+    own = None if apart is None else _number_texts(*apart)
     full = np.asarray(vectors, np.float32)
     step = max(1, RANKED_AT_ONCE // max(1, len(full)))
     parts = []
@@ -87,7 +87,7 @@ def rank(
     return concatenate(parts)
 
 
-def _numbers(
+def _number_texts(
     first: Sequence[str] | NDArray[Any], second: Sequence[str] | NDArray[Any]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Assign numbers to both, equal ones to equal texts, -1 to ""."""

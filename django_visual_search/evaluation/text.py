@@ -30,9 +30,11 @@ def report_lines(evaluation: Evaluation) -> Iterator[str]:
         yield ""
         yield f"{task.name.capitalize()} ({task.overall.queries} queries)"
         yield from wrap(task.about, LINE_WIDTH)
-        rows = [["all", *_figures(task.overall)]]
+        rows = [["all", *_figure_columns(task.overall)]]
         for label, values in task.by_label.items():
-            rows += [[f"{label} {value}", *_figures(metrics)] for value, metrics in list(values.items())[:MOST_LABELS]]
+            rows += [
+                [f"{label} {value}", *_figure_columns(metrics)] for value, metrics in list(values.items())[:MOST_LABELS]
+            ]
             if len(values) > MOST_LABELS:
                 rows.append([f"{len(values) - MOST_LABELS} more in the report", *[""] * (len(MEASURE_NAMES) + 1)])
         yield from aligned(["", *MEASURE_NAMES, "queries"], rows)
@@ -119,6 +121,6 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     ]
 
 
-def _figures(metrics: Metrics) -> list[str]:
+def _figure_columns(metrics: Metrics) -> list[str]:
     values = metrics.as_dict()
     return [*(f"{values[name]:.3f}" for name in MEASURE_NAMES), str(metrics.queries)]

@@ -17,12 +17,12 @@ from typing import Any
 
 from . import efficientnet
 from .efficientnet import ConvolutionLayer
-from .export import WHOLE, picture_size
+from .export import WHOLE_VIEW, picture_size
 
 STALLED_SECONDS = 20
 """A download of weights is given up if nothing comes for so long."""
 
-SEED = 0
+EXPORT_SEED = 0
 """Seed of the random weights of ``weights=None``."""
 
 
@@ -47,14 +47,14 @@ def prepare() -> None:
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
-    keras.utils.set_random_seed(SEED)
+    keras.utils.set_random_seed(EXPORT_SEED)
 
 
 def backbone(recipe: dict[str, Any], size: int) -> tuple[Any, Callable[[Any], Any]]:
     """Return a recipe's Keras model for pictures of that size, and its application's preprocessing of floats to 255."""
     import keras
 
-    if network := efficientnet.network_of(recipe["application"]):
+    if network := efficientnet.application_network(recipe["application"]):
         model = efficientnet_lite(efficientnet.published_layers(network), size)
         return model, lambda pictures: (pictures - efficientnet.OFFSET) / efficientnet.SCALE
     application = getattr(keras.applications, recipe["application"])
@@ -95,7 +95,7 @@ def efficientnet_lite(layers: Sequence[ConvolutionLayer], size: int) -> Any:
     return model
 
 
-def cut_views(pictures: Any, size: int, views: Sequence[str]) -> Any:
+def cut_views_in_keras(pictures: Any, size: int, views: Sequence[str]) -> Any:
     """Return the views of pictures: ``(b, s, s, 3)`` to ``(views * b, size, size, 3)``, view by view."""
     import keras
 
@@ -134,14 +134,18 @@ def pooled(model: Any, preprocess_input: Callable[[Any], Any], pictures: Any, vi
     """Return the features of pictures, floats to 255, the mean over the views: ``(b, s, s, 3)`` to ``(b, f)``."""
     import keras
 
-    found = model(preprocess_input(cut_views(pictures, model.input_shape[1], views)), training=False)
+    found = model(preprocess_input(cut_views_in_keras(pictures, model.input_shape[1], views)), training=False)
     if len(views) == 1:
         return found
     return keras.ops.mean(keras.ops.reshape(found, (len(views), -1, found.shape[-1])), axis=0)
 
 
 def flatbuffer(
-    model: Any, preprocess_input: Callable[[Any], Any], size: int, quantise: str | None, views: Sequence[str] = WHOLE
+    model: Any,
+    preprocess_input: Callable[[Any], Any],
+    size: int,
+    quantise: str | None,
+    views: Sequence[str] = WHOLE_VIEW,
 ) -> bytes:
     """Return a model of one picture, uint8 ``(1, s, s, 3)`` RGB, to its features; the preprocessing is inside."""
     import keras

@@ -100,7 +100,7 @@ def colour_histogram(colour: NDArray[np.int32], grid: int, bins: ColourBins) -> 
 
 
 @functools.cache
-def _uniform() -> NDArray[np.int32]:
+def _uniform_patterns() -> NDArray[np.int32]:
     codes = np.arange(256)
     changes = np.array([int(code ^ (code >> 1 | (code & 1) << 7)).bit_count() for code in codes])
     table = np.full(256, PATTERNS - 1, np.int32)
@@ -122,7 +122,7 @@ def binary_patterns(grey: Floats, scales: int = 3) -> Floats:
         for bit, (dy, dx) in enumerate([(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]):
             neighbour = grey[1 + dy : side - 1 + dy, 1 + dx : side - 1 + dx]
             code |= (neighbour > centre).view(np.uint8) << np.uint8(bit)
-        counts = np.bincount(_uniform()[code].ravel(), minlength=PATTERNS)
+        counts = np.bincount(_uniform_patterns()[code].ravel(), minlength=PATTERNS)
         histograms.append(counts / counts.sum())
         even = grey[: side // 2 * 2, : side // 2 * 2]
         grey = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
@@ -148,22 +148,22 @@ def edge_orientations(grey: Floats, grid: int, bins: int) -> Floats:
     return energy.astype(np.float32)
 
 
-VERSION = 1
+DESCRIPTOR_VERSION = 1
 """Raised whenever the same pixels give other features; part of every key."""
 
 SHARES = {"colour": 0.50, "layout": 0.12, "texture": 0.25, "shape": 0.13}
 """Share of each block in the cosine of two pictures. Colour to texture as found best on the grocery photos with even
 labels; those hardly reward layout and shape, which serve shops whose kinds differ by them."""
 
-WIDTH = 1201
+DESCRIPTOR_WIDTH = 1201
 """Features a picture: 456 + 440 + 177 + 128 in that order."""
 
-SMALLEST = 32
+SMALLEST_PICTURE = 32
 
 
 def identity() -> tuple[object, ...]:
     """Return all that ``describe`` depends on."""
-    return (VERSION, sorted(SHARES.items()))
+    return (DESCRIPTOR_VERSION, sorted(SHARES.items()))
 
 
 class ClassicExtractor(BackboneExtractor):
@@ -187,14 +187,14 @@ class ClassicExtractor(BackboneExtractor):
         artifacts: ArtifactStore | None = None,
         images: dict[str, Any] | None = None,
     ) -> None:
-        if input_size < SMALLEST:
-            raise ValueError(f"input_size must be {SMALLEST} pixels or more, not {input_size}.")
+        if input_size < SMALLEST_PICTURE:
+            raise ValueError(f"input_size must be {SMALLEST_PICTURE} pixels or more, not {input_size}.")
         self.input_size = input_size
         super().__init__(dimensions=dimensions, artifacts=artifacts, images=images)
 
     @property
     def width(self) -> int:
-        return WIDTH
+        return DESCRIPTOR_WIDTH
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -66,7 +66,7 @@ NETWORKS = {
     ),
 }
 
-WIDTH = 1280
+FEATURES_WIDTH = 1280
 """Features of every EfficientNet-Lite."""
 
 
@@ -99,7 +99,7 @@ def application(network: str) -> str:
     return f"EfficientNet{network.capitalize()}"
 
 
-def network_of(application: str) -> str | None:
+def application_network(application: str) -> str | None:
     """Return the network of NETWORKS with that name as an application, or None if Keras has the application."""
     return next((network for network in NETWORKS if f"EfficientNet{network.capitalize()}" == application), None)
 

@@ -42,7 +42,7 @@ ALTERNATIVES = (
 )
 
 
-WHOLE = ("whole",)
+WHOLE_VIEW = ("whole",)
 VIEWS = ("whole", "whole-mirrored", "centre", "centre-mirrored")
 """Parts of a picture that a network may look at: the picture's features are the mean over its views.
 
@@ -67,7 +67,7 @@ class Recipe:
     pooling: str
     quantise: str | None
     kwargs: dict[str, Any] = field(default_factory=dict)
-    views: tuple[str, ...] = WHOLE
+    views: tuple[str, ...] = WHOLE_VIEW
     """Some of VIEWS."""
 
     @property

@@ -30,7 +30,7 @@ def private_folder(folder: Path) -> Path:
 
 def check_folder(folder: Path) -> None:
     """Raise ExtractorUnavailable for a folder that another user than its owner and root may have made or may change."""
-    problem = _problem(folder.absolute()) or _problem(folder.resolve())
+    problem = _folder_problem(folder.absolute()) or _folder_problem(folder.resolve())
     if problem:
         raise ExtractorUnavailable(
             f"Models are not kept in {folder}, for another user could put their own there: {problem}. Name a folder of "
@@ -38,7 +38,7 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _problem(folder: Path) -> str | None:
+def _folder_problem(folder: Path) -> str | None:
     if folder.exists() and _is_open(folder):
         return "everybody may write into it"
     # In a folder like /tmp anybody may make the next one, or a link in its place.

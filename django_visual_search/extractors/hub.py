@@ -25,13 +25,13 @@ from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest, l
 from .keras import RETRY_SECONDS
 from .looks import LOOKS, NetworkExtractor
 
-EXPORT_VERSION = 1
+HUB_EXPORT_VERSION = 1
 """Raised whenever ``build_hub`` makes other towers of the same preset; part of their names and of keys."""
 
-WEIGHTS = "model.weights.h5"
+WEIGHTS_FILE = "model.weights.h5"
 """The file of a preset's folder that has the weights."""
 
-INSTALL = (
+INSTALL_KERAS_HUB = (
     "KerasHub, which makes the towers of {}, is not installed here: install django-visual-search[keras-hub] on one "
     "machine that shares the database, and run `manage.py reindex_embeddings` (or any worker) there once."
 )
@@ -77,8 +77,9 @@ class KerasHubExtractor(NetworkExtractor):
             weights_sha256 and not re.fullmatch("[0-9a-fA-F]{64}", weights_sha256)
         ):
             raise ValueError(
-                f"With a preset's folder, weights_sha256 must be the sha256 of its {WEIGHTS}, 64 hexadecimal digits: "
-                f"it identifies the vector space. A preset with a name takes none. The preset is {self.preset!r}."
+                f"With a preset's folder, weights_sha256 must be the sha256 of its {WEIGHTS_FILE}, 64 hexadecimal "
+                "digits: it identifies the vector space. A preset with a name takes none. The preset is "
+                f"{self.preset!r}."
             )
         self.weights_sha256 = weights_sha256 and weights_sha256.lower()
         ending = re.search(r"_(\d{3,4})$", self.preset)
@@ -95,7 +96,7 @@ class KerasHubExtractor(NetworkExtractor):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return (EXPORT_VERSION, self.weights_sha256 or self.preset, self.input_size, self.quantise)
+        return (HUB_EXPORT_VERSION, self.weights_sha256 or self.preset, self.input_size, self.quantise)
 
     @property
     def artifact(self) -> str:
@@ -117,7 +118,7 @@ class KerasHubExtractor(NetworkExtractor):
         tokens = np.stack([self._tokenizer()(text) for text in texts])
         said = l2_normalise(self._tower("text.tflite")(tokens))
         if self.looks:  # a text says nothing of the descriptor's numbers
-            said = np.concatenate([said, np.zeros((len(said), classic.WIDTH), np.float32)], axis=1)
+            said = np.concatenate([said, np.zeros((len(said), classic.DESCRIPTOR_WIDTH), np.float32)], axis=1)
         return self.project(said.astype(np.float16))
 
     def _tower(self, file: str) -> litert.Flatbuffer:
@@ -157,7 +158,7 @@ class KerasHubExtractor(NetworkExtractor):
         if problem := self._export_problem():
             raise ExtractorUnavailable(problem)
         if self.weights_sha256:
-            export.check_weights(Path(self.preset, WEIGHTS), self.weights_sha256)
+            export.check_weights(Path(self.preset, WEIGHTS_FILE), self.weights_sha256)
         with tempfile.TemporaryDirectory(prefix="django-visual-search-") as folder:
             output = Path(folder, "model.tflite")
             request = {"preset": self.preset, "input_size": self.input_size, "quantise": self.quantise}
@@ -169,9 +170,9 @@ class KerasHubExtractor(NetworkExtractor):
 
     def _export_problem(self) -> str | None:
         if any(find_spec(package) is None for package in ("keras_hub", "keras", "tensorflow")):
-            return INSTALL.format(self.preset)
-        if self.weights_sha256 and not Path(self.preset, WEIGHTS).is_file():
-            return f"There is no file {WEIGHTS} in {self.preset}: put the preset's folder there."
+            return INSTALL_KERAS_HUB.format(self.preset)
+        if self.weights_sha256 and not Path(self.preset, WEIGHTS_FILE).is_file():
+            return f"There is no file {WEIGHTS_FILE} in {self.preset}: put the preset's folder there."
         return None
 
     def _store(self) -> ArtifactStore:

@@ -136,7 +136,7 @@ class KerasExtractor(NetworkExtractor):
         pooling: str = "avg",
         threads: int | None = None,
         quantise: str | None = None,
-        views: Sequence[str] = export.WHOLE,
+        views: Sequence[str] = export.WHOLE_VIEW,
         looks: float = LOOKS,
         *,
         dimensions: int | None = None,
@@ -177,7 +177,7 @@ class KerasExtractor(NetworkExtractor):
         # Weights by content, so that moving the file changes nothing.
         weights = recipe.weights_sha256 or recipe.weights or "random"
         kwargs = json.dumps(recipe.kwargs, sort_keys=True)
-        views = () if recipe.views == export.WHOLE else recipe.views
+        views = () if recipe.views == export.WHOLE_VIEW else recipe.views
         size, pooling = recipe.input_size, recipe.pooling
         return (EXPORT_VERSION, recipe.application, kwargs, weights, size, pooling, recipe.quantise, *views)
 

@@ -22,7 +22,7 @@ from .flatbuffer import FEATURES, WRITER_VERSION, write_flatbuffer
 from .folders import check_folder
 from .looks import LOOKS, NetworkExtractor
 
-SMALLEST = 32
+SMALLEST_INPUT = 32
 """Side of the smallest pictures in pixels: below it the last map would have no middle."""
 
 
@@ -47,7 +47,7 @@ class EfficientNetLiteExtractor(NetworkExtractor):
         network: str = "lite0",
         input_size: int | None = None,
         threads: int | None = None,
-        views: Sequence[str] = export.WHOLE,
+        views: Sequence[str] = export.WHOLE_VIEW,
         looks: float = LOOKS,
         *,
         dimensions: int | None = None,
@@ -56,8 +56,8 @@ class EfficientNetLiteExtractor(NetworkExtractor):
     ) -> None:
         if network not in efficientnet.NETWORKS:
             raise ValueError(f"network must be one of {', '.join(efficientnet.NETWORKS)}, not {network!r}.")
-        if input_size is not None and input_size < SMALLEST:
-            raise ValueError(f"input_size must be {SMALLEST} pixels or more, not {input_size}.")
+        if input_size is not None and input_size < SMALLEST_INPUT:
+            raise ValueError(f"input_size must be {SMALLEST_INPUT} pixels or more, not {input_size}.")
         self.network = network
         self.seen_size = input_size or efficientnet.NETWORKS[network].input_size
         """Side in pixels of what the network sees: of one view."""
@@ -70,11 +70,11 @@ class EfficientNetLiteExtractor(NetworkExtractor):
 
     @property
     def network_width(self) -> int:
-        return efficientnet.WIDTH
+        return efficientnet.FEATURES_WIDTH
 
     @property
     def identity(self) -> tuple[object, ...]:
-        views = () if self.views == export.WHOLE else self.views
+        views = () if self.views == export.WHOLE_VIEW else self.views
         return (WRITER_VERSION, efficientnet.NETWORKS[self.network].sha256, self.seen_size, *views)
 
     @property

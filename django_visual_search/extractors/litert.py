@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .base import ExtractorUnavailable
 
-INSTALL = (
+INSTALL_LITERT = (
     "LiteRT is not installed here: pip install ai-edge-litert (it belongs to the base install of django-visual-search)."
 )
 
@@ -67,7 +67,7 @@ def without_notice() -> Iterator[None]:
 
 def runtime_problem() -> str | None:
     """Return why no flatbuffer can be run here, or None. Imports nothing."""
-    return None if find_spec("ai_edge_litert") else INSTALL
+    return None if find_spec("ai_edge_litert") else INSTALL_LITERT
 
 
 class Flatbuffer:
@@ -97,9 +97,9 @@ class Flatbuffer:
             interpreters = self._loaded(at_once) if at_once > 1 else self._loaded(1, self.threads)
             features = np.empty((len(images), interpreters[0].width), np.float32)
             turns = iter(range(len(images)))  # the thread that is free takes the next
-            helping = [self._helper().submit(_run, one, images, turns, features) for one in interpreters[1:]]
+            helping = [self._helper().submit(_run_turns, one, images, turns, features) for one in interpreters[1:]]
             try:
-                _run(interpreters[0], images, turns, features)
+                _run_turns(interpreters[0], images, turns, features)
             finally:
                 wait(helping)
             for helper in helping:
@@ -164,7 +164,7 @@ def load_interpreter(path: Path, content: bytes, threads: int, advice: str) -> A
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as e:
-        raise ExtractorUnavailable(INSTALL) from e
+        raise ExtractorUnavailable(INSTALL_LITERT) from e
     try:
         with without_notice():
             interpreter = Interpreter(model_content=content, num_threads=threads)
@@ -186,7 +186,7 @@ class _Loaded:
     width: int
 
 
-def _run(loaded: _Loaded, images: NDArray[Any], turns: Iterable[int], features: NDArray[np.float32]) -> None:
+def _run_turns(loaded: _Loaded, images: NDArray[Any], turns: Iterable[int], features: NDArray[np.float32]) -> None:
     for i in turns:
         loaded.interpreter.set_tensor(loaded.source, images[i : i + 1])
         loaded.interpreter.invoke()  # without the GIL

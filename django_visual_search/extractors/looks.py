@@ -27,7 +27,7 @@ LOOKS = 0.42
 SHARE = 3 / 16
 """Share of a field's dimensions that the descriptor gets before a head is learned; the network gets the others."""
 
-SMALLEST = 48
+SMALLEST_LOOKS = 48
 """Least side in pixels to which a picture is reduced for the descriptor, which finds as much on few pixels."""
 
 BASES = Path(__file__).parent / "bases"
@@ -71,7 +71,7 @@ class NetworkExtractor(BackboneExtractor):
 
     @property
     def width(self) -> int | None:
-        return self.network_width and self.network_width + (classic.WIDTH if self.looks else 0)
+        return self.network_width and self.network_width + (classic.DESCRIPTOR_WIDTH if self.looks else 0)
 
     @property
     def beside(self) -> tuple[object, ...]:
@@ -92,7 +92,7 @@ class NetworkExtractor(BackboneExtractor):
         return (seed, BASES_VERSION, self.basis) if self.looks or self.basis else seed
 
     def projection(self, width: int, dimensions: int) -> LinearHead:
-        described = classic.WIDTH if self.looks else 0
+        described = classic.DESCRIPTOR_WIDTH if self.looks else 0
         own = round(dimensions * SHARE) if described else 0
         return _projection(self.basis, width - described, dimensions - own, described, own)
 
@@ -127,7 +127,7 @@ def _centre() -> NDArray[np.float32]:
 
 def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a picture scaled down to means of squares of pixels, as large as leave a side of SMALLEST or more."""
-    factor = len(picture) // SMALLEST
+    factor = len(picture) // SMALLEST_LOOKS
     return np.asarray(Image.fromarray(picture).reduce(factor)) if factor > 1 else picture
 
 

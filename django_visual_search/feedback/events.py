@@ -179,7 +179,7 @@ def make_event(
         rule=showing.rule,
         session=session,
         network=network,
-        digest=_digest(kind, model, object_id, showing, session, reference),
+        digest=_event_digest(kind, model, object_id, showing, session, reference),
     )
 
 
@@ -188,7 +188,7 @@ def reference_digests(kind: str, model: type[models.Model], object_id: str, refe
 
     Order numbers can be guessed, so these are HMACs: without the key nobody finds the event of an order.
     """
-    text = _joined(kind, model._meta.label_lower, object_id, reference)
+    text = _join_parts(kind, model._meta.label_lower, object_id, reference)
     return [
         salted_hmac("django_visual_search.feedback.reference", text, secret, algorithm="sha256").hexdigest()
         for secret in [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
@@ -200,7 +200,7 @@ def is_recorded(kind: str, model: type[models.Model], object_id: str, reference:
     return Feedback.objects.filter(digest__in=reference_digests(kind, model, object_id, reference)).exists()
 
 
-def _digest(
+def _event_digest(
     kind: str, model: type[models.Model], object_id: str, showing: Showing, session: str, reference: str | None
 ) -> str:
     """Return the digest of a reference, or of what one session did with one product of one query.
@@ -211,10 +211,10 @@ def _digest(
     if reference is not None:
         return reference_digests(kind, model, object_id, reference)[0]
     parts = [kind, model._meta.label_lower, object_id, showing.query_kind, showing.query_id]
-    return hashlib.sha256(_joined(*parts, session or uuid.uuid4().hex).encode()).hexdigest()
+    return hashlib.sha256(_join_parts(*parts, session or uuid.uuid4().hex).encode()).hexdigest()
 
 
-def _joined(*parts: str) -> str:
+def _join_parts(*parts: str) -> str:
     return "\0".join(parts)
 
 

@@ -79,7 +79,7 @@ def personal_data(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
                 "best_similarity": row.best_similarity,
                 "milliseconds": row.milliseconds,
                 "field": row.label,
-                "vector": _numbers(row.vector),
+                "vector": _vector_numbers(row.vector),
                 "session": row.session,
             }
             for row in searches
@@ -87,7 +87,7 @@ def personal_data(sessions: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _numbers(vector: Any) -> list[float] | None:
+def _vector_numbers(vector: Any) -> list[float] | None:
     # pgvector returns lists from 0.5 on, and objects of its own before.
     return vector.to_list() if hasattr(vector, "to_list") else vector
 

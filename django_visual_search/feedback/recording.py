@@ -40,7 +40,7 @@ from .events import (
     store_of_visitor,
 )
 from .sessions import (
-    network_of,
+    ip_network_of,
     session_of,
     session_of_user,
     sessions_between,
@@ -86,7 +86,7 @@ def record(
     error is logged, and False returned. (Only where the shop's transaction itself is lost is the error raised.) Raise
     ValueError for an unknown kind, for a product that no visual search finds and for one that ``results`` did not show.
     """
-    model, object_id = _named(product)
+    model, object_id = _name_product(product)
     if kind not in Kind.values:
         raise ValueError(f"There is no kind of event {kind!r}; the kinds are {', '.join(Kind.values)}.")
     if session is not None and not re.fullmatch(r"[0-9a-f]{64}", session):
@@ -136,9 +136,9 @@ def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Repor
     NotOffered or BadEvent, which are ValueErrors.
     """
     offer, shown_at = read_offer(token)
-    pairs = [_checked(pair) for pair in _list(events)]
+    pairs = [_checked_pair(pair) for pair in _list(events)]
     # The search's period, so that a token sent again in the next period doesn't count twice.
-    session, network = session_of(request, shown_at), network_of(request, shown_at)
+    session, network = session_of(request, shown_at), ip_network_of(request, shown_at)
     at = timezone.now()
 
     def make(kind: str, object_id: str, showing: Showing) -> Feedback:
@@ -160,18 +160,18 @@ def report(request: Any, token: str, events: Iterable[tuple[str, str]]) -> Repor
 # Helpers of record
 
 
-def _named(product: Any) -> tuple[type[models.Model], str]:
-    """Return the concrete model and, as text, the primary key of the product that searches find (``_searched``)."""
+def _name_product(product: Any) -> tuple[type[models.Model], str]:
+    """Return the concrete model and, as text, the key of the product that searches find (``_searched_product``)."""
     fields = fields_of_product(product._meta.model) if isinstance(product, models.Model) else []
     if not fields:
         raise ValueError(f"{product!r} is not of a model with an EmbeddingField, so no visual search finds it.")
     model = fields[0].product_model._meta.concrete_model
     if getattr(product, model._meta.pk.attname) is None:
         raise ValueError(f"{product!r} has no primary key; record it after it is saved and before it is deleted.")
-    return model, stored_id(model, str(_searched(fields[0], product)), router.db_for_read(model))
+    return model, stored_id(model, str(_searched_product(fields[0], product)), router.db_for_read(model))
 
 
-def _searched(field: EmbeddingField, product: models.Model) -> Any:
+def _searched_product(field: EmbeddingField, product: models.Model) -> Any:
     """Return the primary key of the product that searches find for this one: a variant's parent may be that.
 
     Where the database fails, its own: an order is worth more than its event.
@@ -194,7 +194,7 @@ def _showing(model: type[models.Model], object_id: str, query: models.Model | No
         return Offer(results.ranking if isinstance(results, SearchResults) else results).showing_of(object_id)
     if query is None:
         return None
-    query_model, query_id = _named(query)
+    query_model, query_id = _name_product(query)
     if query_model is not model:
         raise ValueError(f"A {model._meta.label} is not among the similar items of {query!r}.")
     return Showing(query_kind="product", query_id=query_id)
@@ -272,7 +272,7 @@ def _list(events: Any) -> list[Any]:
     return listed
 
 
-def _checked(pair: Any) -> tuple[str, str]:
+def _checked_pair(pair: Any) -> tuple[str, str]:
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         raise BadEvent("An event is a kind and the primary key of a product.")
     kind, product = pair

@@ -53,7 +53,7 @@ def log_search(results: SearchResults, milliseconds: float, request: Any = None,
     if request is None:
         _write([(row, None)])
         return
-    rows = _rows()
+    rows = _waiting_rows()
     rows.append((row, request))
     if len(rows) >= MOST_WAITING:
         _write_waiting()
@@ -62,7 +62,7 @@ def log_search(results: SearchResults, milliseconds: float, request: Any = None,
 @receiver(request_finished, dispatch_uid="django_visual_search.write_searches")
 def write_searches(**kwargs: Any) -> None:
     """Write the searches of the request that ends on this thread."""
-    if _rows():
+    if _waiting_rows():
         _write_waiting()
         # Django has already closed its connections; writing reopened one. Inside a transaction it stays open, for
         # example when a test client makes the request.
@@ -71,7 +71,7 @@ def write_searches(**kwargs: Any) -> None:
                 connection.close_if_unusable_or_obsolete()
 
 
-def _rows() -> list[tuple[SearchLog, Any]]:
+def _waiting_rows() -> list[tuple[SearchLog, Any]]:
     if not hasattr(_waiting, "rows"):
         _waiting.rows = []
     rows: list[tuple[SearchLog, Any]] = _waiting.rows
@@ -79,8 +79,8 @@ def _rows() -> list[tuple[SearchLog, Any]]:
 
 
 def _write_waiting() -> None:
-    rows = list(_rows())
-    _rows().clear()
+    rows = list(_waiting_rows())
+    _waiting_rows().clear()
     _write(rows)
 
 

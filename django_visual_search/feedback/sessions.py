@@ -32,7 +32,7 @@ VISITOR_PREFIX = 64
 """Bits of an IPv6 address that stay the same for one visitor: devices change the others every day (RFC 8981)."""
 NETWORK_PREFIX = 48
 """Bits of an IPv6 address that one customer of a provider may have alone (RFC 6177)."""
-SALT = "django_visual_search.feedback"
+SESSION_SALT = "django_visual_search.feedback"
 EPOCH = date(1970, 1, 1)
 SESSION, NETWORK = "session", "network"
 
@@ -50,7 +50,7 @@ def session_of_user(user: Any, at: datetime | None = None) -> str:
     return pseudonym(SESSION, user_identity(user), period_of(at))
 
 
-def network_of(request: Any, at: datetime | None = None) -> str:
+def ip_network_of(request: Any, at: datetime | None = None) -> str:
     """Return the pseudonym of the network that a visitor comes from, whoever is logged in."""
     return pseudonym(NETWORK, network_part(client_address(request)), period_of(at))
 
@@ -83,7 +83,7 @@ def period_of(at: datetime | None = None) -> date:
 
 def pseudonym(kind: str, identity: str, period: date, secret: Any = None) -> str:
     """Return 64 hexadecimal digits, by ``secret`` (``SECRET_KEY``)."""
-    return salted_hmac(f"{SALT}.{kind}.{period}", identity, secret, algorithm="sha256").hexdigest()
+    return salted_hmac(f"{SESSION_SALT}.{kind}.{period}", identity, secret, algorithm="sha256").hexdigest()
 
 
 def sessions_between(identities: Iterable[str], first: datetime, last: datetime) -> list[str]:

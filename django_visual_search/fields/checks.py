@@ -155,7 +155,7 @@ def _fault_of_paths(field: EmbeddingField) -> str:
     for path in paths:
         if path in ends:
             return f"'product' names the path {path!r} twice."
-        end = _end_of(field.model, path)
+        end = _model_at_end(field.model, path)
         if isinstance(end, str):
             return end
         ends[path] = end
@@ -165,7 +165,7 @@ def _fault_of_paths(field: EmbeddingField) -> str:
     return ""
 
 
-def _end_of(model: type[models.Model], path: str) -> type[models.Model] | str:
+def _model_at_end(model: type[models.Model], path: str) -> type[models.Model] | str:
     """Return the model that a path of ``product`` leads to; why it leads nowhere, as a sentence."""
     for name in [] if path == SELF else path.split("__"):
         try:

@@ -55,14 +55,14 @@ def marked(column: str) -> Any:
     return Concat(extractor_key, Value(f"{MARK}{uuid.uuid4().hex}"), output_field=text)
 
 
-Area = tuple[float, float, float, float]
+KeyArea = tuple[float, float, float, float]
 
 CROP_SIDES = ("x", "y", "width", "height")
 """Ends of the names of the columns that ``crop`` names: the area's centre and its size."""
 
 FRAGMENT = "#xywh=percent:"
-NUMBER = r"(\d+\.\d\d)"
-NAMED = re.compile(rf"(.*){FRAGMENT}{','.join([NUMBER] * 4)}", re.DOTALL)
+PERCENTAGE = r"(\d+\.\d\d)"
+NAMED = re.compile(rf"(.*){FRAGMENT}{','.join([PERCENTAGE] * 4)}", re.DOTALL)
 
 
 def picture_name(field: EmbeddingField) -> Any:
@@ -90,7 +90,7 @@ def file_name(field: EmbeddingField, picture: str) -> str:
     return split_area(field, picture)[0]
 
 
-def split_area(field: EmbeddingField, picture: str) -> tuple[str, Area | None]:
+def split_area(field: EmbeddingField, picture: str) -> tuple[str, KeyArea | None]:
     """Return a picture's ``file_name``, and the area of it that is embedded; None for all of it."""
     named = NAMED.fullmatch(picture) if field.crop else None
     if named is None:

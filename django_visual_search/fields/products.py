@@ -94,7 +94,7 @@ def searched_key(field: EmbeddingField, product: Model) -> Any:
     return rows.values_list(searched_pk(field), flat=True).first() or key
 
 
-def rows_of(field: EmbeddingField, rows: QuerySet[Any], product: Model) -> QuerySet[Any]:
+def rows_of_product(field: EmbeddingField, rows: QuerySet[Any], product: Model) -> QuerySet[Any]:
     """Return the rows whose picture stands for a product, the nearest first, then in the order that ``rows`` have.
 
     That is a picture of its own; else one that leads to it, as a child's; else one of the product that its tails lead

@@ -39,11 +39,11 @@ def get_field(label: str) -> EmbeddingField:
     ``app.Model`` is enough where that model has one embedding field, or one field searches its products; of several,
     the field on the product's own table wins. Raises LookupError, naming the labels of the project.
     """
-    return _named(label, tuple(embedding_fields()))
+    return _find_named(label, tuple(embedding_fields()))
 
 
 @functools.lru_cache(maxsize=256)
-def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
+def _find_named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
     for field in fields:
         if field.label.lower() == label.lower():
             return field
@@ -54,8 +54,8 @@ def _named(label: str, fields: tuple[EmbeddingField, ...]) -> EmbeddingField:
         if len(found) == 1:
             return found[0]
         if found:
-            raise LookupError(f"{label!r} has several embedding fields; name one of {_labels(found)}.")
-    raise LookupError(f"There is no embedding field {label!r}. This project has: {_labels(fields) or 'none'}.")
+            raise LookupError(f"{label!r} has several embedding fields; name one of {_list_labels(found)}.")
+    raise LookupError(f"There is no embedding field {label!r}. This project has: {_list_labels(fields) or 'none'}.")
 
 
 def search_field(model: type[models.Model], label: str | None = None) -> EmbeddingField:
@@ -75,7 +75,7 @@ def only_field() -> EmbeddingField:
     fields = embedding_fields()
     if len(fields) == 1:
         return fields[0]
-    raise LookupError(f"Name an embedding field; this project has: {_labels(fields) or 'none'}.")
+    raise LookupError(f"Name an embedding field; this project has: {_list_labels(fields) or 'none'}.")
 
 
 def named_model(label: str) -> type[models.Model] | None:
@@ -127,5 +127,5 @@ def feeds_from(model: type[models.Model]) -> list[Feed]:
     return [feed for field in embedding_fields() for feed in feeds_of(field) if issubclass(model, feed.model)]
 
 
-def _labels(fields: Sequence[EmbeddingField]) -> str:
+def _list_labels(fields: Sequence[EmbeddingField]) -> str:
     return ", ".join(field.label for field in fields)

@@ -197,7 +197,7 @@ class Source:
             self._image = self._open()
             self._image.draft(None, size)
             self._image.load()
-            digests.append(_digest(self._image))
+            digests.append(_pixels_digest(self._image))
         if digests[0] != digests[1]:
             raise BrokenError("truncated")
 
@@ -217,7 +217,7 @@ END_OF_JPEG = b"\xff\xd9"
 OTHER_BYTES = b"\x55" * 64
 
 
-def _digest(image: Image.Image) -> bytes:
+def _pixels_digest(image: Image.Image) -> bytes:
     digest, rows = hashlib.blake2b(), max(1, STRIP // image.width)
     for y in range(0, image.height, rows):
         digest.update(image.crop((0, y, image.width, min(y + rows, image.height))).tobytes())
@@ -238,7 +238,7 @@ def shrink(
     rows = max(1, STRIP // ((right - left) * factor)) * factor
     whole: Image.Image | None = None
     for y in range(top, bottom, rows):
-        part = _plain(image.crop((left, y, right, min(y + rows, bottom))), background).reduce(factor)
+        part = _flatten(image.crop((left, y, right, min(y + rows, bottom))), background).reduce(factor)
         if whole is None:
             whole = Image.new(part.mode, (part.width, math.ceil((bottom - top) / factor)))
         whole.paste(part, (0, (y - top) // factor))
@@ -247,7 +247,7 @@ def shrink(
     return whole
 
 
-def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow's own conversion of 16 bits clips at 255 instead of scaling. 65535 / 255 = 257.
         values = image.convert("I")

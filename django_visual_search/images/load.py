@@ -161,7 +161,7 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int, area: A
         picture, whole = picture.crop(box), picture.size
         if finer and (min if shortest else max)(picture.size) < size:
             # The borders took so much that the rest would be scaled up, and the file has more pixels.
-            region = _within(region, box, whole)
+            region = _box_within(region, box, whole)
             picture, _ = source.render(region, OVERSAMPLE * size, shortest=shortest)
     if options.denoise is not None:
         picture = picture.filter(ImageFilter.MedianFilter(options.denoise))
@@ -209,7 +209,7 @@ def _content(picture: Image.Image, tolerance: int, margin: float) -> tuple[int, 
     return box if box != (0, 0, *picture.size) else None
 
 
-def _within(region: Box, box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
+def _box_within(region: Box, box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
     """Convert a pixel box of a rendering of ``region`` with this ``size`` to fractions of the whole picture."""
     wide, high = (region[2] - region[0]) / size[0], (region[3] - region[1]) / size[1]
     return (

@@ -36,7 +36,7 @@ class _Kept(NamedTuple):
 
 _idle: deque[_Kept] = deque()
 """The most recently used last, so that the others grow old."""
-_inherited: list[_Kept] = []
+_inherited_connections: list[_Kept] = []
 _failed_at: float | None = None
 
 
@@ -156,7 +156,7 @@ def _close(connection: Any) -> None:
 
 def _leave_to_parent() -> None:
     # Kept, not closed: closing would say goodbye in the parent's name.
-    _inherited.extend(_idle)
+    _inherited_connections.extend(_idle)
     _idle.clear()
 
 

@@ -67,7 +67,7 @@ def picture_states(field: EmbeddingField) -> QuerySet[Any]:
     text = models.TextField()
     rows = targets(field).annotate(
         visual_product=product_of_picture(field),
-        visual_key=_key(field),
+        visual_key=_key_expression(field),
         visual_tried=Concat(Cast("pk", text), Value(" "), F("visual_wanted"), output_field=text),
     )
     state = Case(
@@ -89,7 +89,7 @@ def _tried(field: EmbeddingField, **conditions: str) -> QuerySet[Any]:
     return attempts.annotate(tried=tried).values("tried")
 
 
-def _key(field: EmbeddingField) -> Any:
+def _key_expression(field: EmbeddingField) -> Any:
     if field.link is None:
         return F(field.key_name)
     if not field.link.remote_field.hidden:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import Floats, Values, grouping, require
+from .labels import Doubles, Values, grouping, require
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ConfidenceCurve:
         if not rising or not np.isfinite(x).all() or not ((p >= 0) & (p <= 1)).all():
             raise ValueError("A curve is rising similarities, each with a probability that doesn't fall.")
 
-    def __call__(self, similarities: NDArray[Any] | float) -> Floats:
+    def __call__(self, similarities: NDArray[Any] | float) -> Doubles:
         return np.asarray(np.interp(similarities, self.similarities, self.probabilities), np.float64)
 
     def similarity_for(self, confidence: float) -> float:
@@ -61,7 +61,7 @@ MOST_MARGIN = 0.2
 """A larger margin says no more: hardly any other product looks like that."""
 
 
-def margins(similarities: NDArray[Any] | Sequence[float]) -> Floats:
+def margins(similarities: NDArray[Any] | Sequence[float]) -> Doubles:
     """Return by how much each product of an answer is more similar than the best of the others, ``(n,)``: below zero
     for all but the first, and MOST_MARGIN where there is no other.
     """
@@ -90,7 +90,9 @@ class Identification:
     error: float | None = None
     """Calibration error on photos left out of its learning."""
 
-    def __call__(self, similarities: NDArray[Any] | Sequence[float], margins: NDArray[Any] | Sequence[float]) -> Floats:
+    def __call__(
+        self, similarities: NDArray[Any] | Sequence[float], margins: NDArray[Any] | Sequence[float]
+    ) -> Doubles:
         """Return the probability of each hit, ``(n,)``."""
         margin = np.clip(np.asarray(margins, np.float64), -MOST_MARGIN, MOST_MARGIN)
         score = self.similarity * np.asarray(similarities, np.float64) + self.margin * margin + self.level
@@ -109,7 +111,9 @@ class Calibration:
     error: float | None = None
     """Calibration error of the curve for all hits, on pairs left out of its learning."""
 
-    def __call__(self, similarities: NDArray[Any] | Sequence[float], categories: Sequence[str] | None = None) -> Floats:
+    def __call__(
+        self, similarities: NDArray[Any] | Sequence[float], categories: Sequence[str] | None = None
+    ) -> Doubles:
         """Return the confidence of each hit, 0 to 1, ``(n,)``. ``categories``: of the hits, as text."""
         similarities = np.asarray(similarities, np.float64)
         confidence = self.overall(similarities)
@@ -145,8 +149,8 @@ class Calibration:
         """Return plain lists and numbers, for a JSONField."""
         return {
             "method": self.method,
-            "overall": _plain(self.overall),
-            "categories": {name: _plain(curve) for name, curve in sorted(self.categories.items())},
+            "overall": _curve_json(self.overall),
+            "categories": {name: _curve_json(curve) for name, curve in sorted(self.categories.items())},
             "same_product": None if self.same_product is None else asdict(self.same_product),
             "error": self.error,
         }
@@ -224,7 +228,7 @@ def calibrate(
     return Calibration(name, overall, own, error=error_of(found[name], y, w))
 
 
-def _loss(found: Floats, y: Floats, w: Floats) -> float:
+def _loss(found: Doubles, y: Doubles, w: Doubles) -> float:
     """Return the Brier score of the result of ``left_out``."""
     known = ~np.isnan(found)
     return brier(found[known], y[known], w[known]) if known.any() else 0.0
@@ -236,10 +240,10 @@ def as_text(values: Values) -> list[str | None]:
     return [str(value) if value is not None and value == value else None for value in plain]
 
 
-Fit = Callable[[Floats, Floats, Floats], Callable[[Floats], Floats]]
+Fit = Callable[[Doubles, Doubles, Doubles], Callable[[Doubles], Doubles]]
 
 
-def left_out(fit: Fit, x: Floats, y: Floats, w: Floats, fold: NDArray[np.intp]) -> Floats:
+def left_out(fit: Fit, x: Doubles, y: Doubles, w: Doubles, fold: NDArray[np.intp]) -> Doubles:
     """Return the probabilities, ``(n,)``, by what ``fit`` learns without the pair's own fold; NaN where that can't be
     learned.
     """
@@ -251,7 +255,7 @@ def left_out(fit: Fit, x: Floats, y: Floats, w: Floats, fold: NDArray[np.intp]) 
     return found
 
 
-def error_of(found: Floats, y: Floats, w: Floats) -> float | None:
+def error_of(found: Doubles, y: Doubles, w: Doubles) -> float | None:
     """Return the calibration error of the result of ``left_out``; None where nothing could be learned."""
     known = ~np.isnan(found)
     return round(float(calibration_error(found[known], y[known], weights=w[known])), 4) if known.any() else None
@@ -265,7 +269,7 @@ DOUBT = 2.0
 
 
 def isotonic(
-    similarities: Floats, right: Floats, weights: Floats, *, doubt: float = DOUBT, knots: int = KNOTS
+    similarities: Doubles, right: Doubles, weights: Doubles, *, doubt: float = DOUBT, knots: int = KNOTS
 ) -> ConfidenceCurve:
     """Fit the nearest rising steps (pool adjacent violators), joined by lines through their middles."""
     require()
@@ -286,7 +290,7 @@ def isotonic(
     return curve_through(middle, rising, len(similarities), knots)
 
 
-def platt(similarities: Floats, right: Floats, weights: Floats) -> ConfidenceCurve:
+def platt(similarities: Doubles, right: Doubles, weights: Doubles) -> ConfidenceCurve:
     """Fit a logistic curve by maximum likelihood, its targets kept off 0 and 1 (J. Platt, "Probabilistic outputs for
     support vector machines", 1999). Level where the likelihood would have it fall.
     """
@@ -297,7 +301,7 @@ def platt(similarities: Floats, right: Floats, weights: Floats) -> ConfidenceCur
     return curve_through(x, 1 / (1 + np.exp(-(slope * (x - centre) / spread + level))), len(similarities))
 
 
-def logistic(z: Floats, right: Floats, weights: Floats) -> tuple[Floats, float]:
+def logistic(z: Doubles, right: Doubles, weights: Doubles) -> tuple[Doubles, float]:
     """Return the factors, ``(f,)``, none below zero, and the constant of the likeliest logistic function of ``z``,
     ``(n, f)``; its targets are kept off 0 and 1 (see ``platt``).
     """
@@ -322,7 +326,7 @@ def logistic(z: Floats, right: Floats, weights: Floats) -> tuple[Floats, float]:
     return factors, math.log(float(weights @ target)) - math.log(float(weights @ (1 - target)))
 
 
-def curve_through(x: Floats, p: Floats, pairs: int, knots: int = KNOTS) -> ConfidenceCurve:
+def curve_through(x: Doubles, p: Doubles, pairs: int, knots: int = KNOTS) -> ConfidenceCurve:
     """Draw a curve through the points, or through ``knots`` of them."""
     x, first = np.unique(np.round(x, 6), return_index=True)
     p = np.maximum.accumulate(np.clip(p[first], 0, 1))
@@ -332,7 +336,7 @@ def curve_through(x: Floats, p: Floats, pairs: int, knots: int = KNOTS) -> Confi
     return ConfidenceCurve(tuple(x.tolist()), tuple(np.round(p, 6).tolist()), int(pairs))
 
 
-METHODS: dict[str, Callable[[Floats, Floats, Floats], ConfidenceCurve]] = {"isotonic": isotonic, "platt": platt}
+METHODS: dict[str, Callable[[Doubles, Doubles, Doubles], ConfidenceCurve]] = {"isotonic": isotonic, "platt": platt}
 
 
 def brier(confidence: NDArray[Any], right: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
@@ -360,7 +364,7 @@ def calibration_error(
     return error
 
 
-def _plain(curve: ConfidenceCurve) -> dict[str, Any]:
+def _curve_json(curve: ConfidenceCurve) -> dict[str, Any]:
     return {
         "similarities": list(curve.similarities),
         "probabilities": list(curve.probabilities),

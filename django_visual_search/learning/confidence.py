@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .calibration import Calibration, calibrate
 from .folds import TrainingPlan, take
-from .identification import Found, found_products, learn_identification
-from .labels import Floats, Grouping, Labels, Values, grouping
+from .identification import FirstHits, found_products, learn_identification
+from .labels import Doubles, Grouping, Labels, Values, grouping
 from .lda import HeadSettings
 from .selection import SIMILARITIES_AT_ONCE, Embed, learned_embed
 from .splits import Indices, Split, unseen_pictures
@@ -53,7 +53,7 @@ def learn_confidence(
     names = [plan.target] + ([plan.kind] if plan.kind is not None else [])
     products = grouping(plan.target, labels[plan.target], len(features)).classes
     pairs: list[Pairs] = []
-    found: list[Found] = []
+    found: list[FirstHits] = []
     hits: list[Indices] = []
     queries = 0
     split, embed = measured
@@ -81,7 +81,7 @@ def learn_confidence(
             )
         if unknown.any():
             rows = np.flatnonzero(unknown if plain is None else unknown & plain)
-            nearest, similarities = _nearest(embed(features[rows]), gallery, SIMILARITIES_AT_ONCE)
+            nearest, similarities = _nearest_pictures(embed(features[rows]), gallery, SIMILARITIES_AT_ONCE)
             hits.append(searched[nearest])
             each = UNKNOWN_WEIGHT * STRANGER_SHARE / (1 - STRANGER_SHARE) * len(asked) / len(rows)
             pairs.append(Pairs(nearest, similarities, np.zeros(len(rows), bool), np.full(len(rows), each)))
@@ -114,7 +114,7 @@ def learn_confidence(
         notes.append(f"confidence: {e}")
         return None
     try:
-        return replace(calibration, same_product=learn_identification(Found.pooled(found)))
+        return replace(calibration, same_product=learn_identification(FirstHits.pooled(found)))
     except ValueError as e:
         notes.append(f"same product: {e}")
         return calibration
@@ -127,7 +127,7 @@ HARDEST = 0.25
 def _hardest(strangers: NDArray[Any], gallery: NDArray[Any]) -> NDArray[Any]:
     if not len(strangers):
         return strangers
-    similarities = _nearest(strangers, gallery, SIMILARITIES_AT_ONCE)[1]
+    similarities = _nearest_pictures(strangers, gallery, SIMILARITIES_AT_ONCE)[1]
     return strangers[np.sort(np.argsort(-similarities, kind="stable")[: math.ceil(HARDEST * len(strangers))])]
 
 
@@ -161,9 +161,9 @@ class Pairs:
 
     hits: Indices
     """Row in the gallery of the nearest picture."""
-    similarities: Floats
+    similarities: Doubles
     right: NDArray[np.bool_]
-    weights: Floats
+    weights: Doubles
 
 
 def first_hits(
@@ -196,7 +196,7 @@ def first_hits(
         raise ValueError(f"Queries have {len(query_labels)} labels, the gallery has {len(gallery_labels)}.")
     if not len(gallery) or not len(queries):
         raise ValueError("There are no queries or no pictures to find.")
-    hits, similarities = _nearest(queries, gallery, at_once)
+    hits, similarities = _nearest_pictures(queries, gallery, at_once)
     right = np.zeros(len(queries), bool)
     for own_values, gallery_values in zip(query_labels, gallery_labels, strict=True):
         both = _together(own_values, gallery_values, len(queries), len(gallery))
@@ -204,7 +204,7 @@ def first_hits(
         right |= (own == found) & (own >= 0)
     weights = np.ones(len(queries))
     if strangers is not None and len(strangers) and share:
-        other_hits, other_similarities = _nearest(strangers, gallery, at_once)
+        other_hits, other_similarities = _nearest_pictures(strangers, gallery, at_once)
         hits, similarities = np.r_[hits, other_hits], np.r_[similarities, other_similarities]
         right = np.r_[right, np.zeros(len(strangers), bool)]
         each = share / (1 - share) * len(queries) / len(strangers)
@@ -212,7 +212,7 @@ def first_hits(
     return Pairs(hits, similarities, right, weights)
 
 
-def _nearest(queries: NDArray[Any], gallery: NDArray[Any], at_once: int) -> tuple[Indices, Floats]:
+def _nearest_pictures(queries: NDArray[Any], gallery: NDArray[Any], at_once: int) -> tuple[Indices, Doubles]:
     hits, best = np.empty(len(queries), np.intp), np.empty(len(queries))
     step = max(1, at_once // len(gallery))
     for start in range(0, len(queries), step):
@@ -239,7 +239,7 @@ def draw_strangers(count: int, seed: int = 0) -> list[Image.Image]:
     """Draw ``count`` RGB pictures of 256² pixels: noise, soft patches, flat shapes, lines of text, blank walls and
     pages of print, in turn.
     """
-    makers = (_noise, _patches, _shapes, _text, _wall, _page)
+    makers = (_noise, _patches, _shapes, _draw_text, _wall, _draw_page)
     return [makers[i % len(makers)](np.random.default_rng([seed, i])) for i in range(count)]
 
 
@@ -263,7 +263,7 @@ def _shapes(rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def _text(rng: np.random.Generator) -> Image.Image:
+def _draw_text(rng: np.random.Generator) -> Image.Image:
     paper, ink = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.5 else (_colour(rng), _colour(rng))
     page = Image.new("RGB", (STRANGER_SIDE, STRANGER_SIDE), paper)
     draw = ImageDraw.Draw(page)
@@ -284,7 +284,7 @@ def _wall(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray((np.array(colour) + shade[..., None]).clip(0, 255).astype(np.uint8))
 
 
-def _page(rng: np.random.Generator) -> Image.Image:
+def _draw_page(rng: np.random.Generator) -> Image.Image:
     """Draw dark print on light paper, in words of all lengths, up to a heading's size."""
     paper, ink = (int(rng.integers(225, 256)),) * 3, (int(rng.integers(0, 80)),) * 3
     page = Image.new("RGB", (STRANGER_SIDE, STRANGER_SIDE), paper)

@@ -1,7 +1,7 @@
 """Learn how likely a photo's hit is the very product that it shows, and not only one that looks like it.
 
-Entry function: ``learn_identification``, from ``Found`` of one or several splits. A *known* photo's product is in the
-gallery. An *unknown* photo is the same one searched in a gallery without its product: a shop has not everything.
+Entry function: ``learn_identification``, from ``FirstHits`` of one or several splits. A *known* photo's product is in
+the gallery. An *unknown* photo is the same one searched in a gallery without its product: a shop has not everything.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import FOLDS, MOST_MARGIN, Identification, error_of, left_out, logistic
-from .labels import Floats
+from .labels import Doubles
 from .splits import Indices
 
 UNKNOWN_SHARE = 0.5
@@ -22,20 +22,20 @@ UNKNOWN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Found:
+class FirstHits:
     """The first hits of photos; all arrays are ``(photos,)``."""
 
-    similarities: Floats
-    margins: Floats
+    similarities: Doubles
+    margins: Doubles
     """By how much the first product is more similar than the second; MOST_MARGIN where there is no second."""
     same: NDArray[np.bool_]
     """Whether the hit is the photo's product."""
     photos: Indices
     """Numbers of the photos; a known and an unknown one have the same."""
-    weights: Floats
+    weights: Doubles
 
     @classmethod
-    def pooled(cls, parts: Sequence[Found]) -> Found:
+    def pooled(cls, parts: Sequence[FirstHits]) -> FirstHits:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__))
 
 
@@ -48,7 +48,7 @@ def found_products(
     *,
     weight: float = 1.0,
     at_once: int,
-) -> Found:
+) -> FirstHits:
     """Find the first hit of each photo, and where its product is in the gallery, the first hit without it too.
 
     ``photos`` and ``gallery``: unit vectors ``(p, d)`` and ``(g, d)``. ``own`` and ``products``: numbers of their
@@ -73,11 +73,11 @@ def found_products(
     best, next_best = (np.concatenate(part).astype(np.float64) for part in (first, second))
     kept = np.isfinite(best)  # a gallery of one product has nothing else to find
     gaps = np.where(np.isfinite(next_best), best - np.where(np.isfinite(next_best), next_best, 0), MOST_MARGIN)
-    found = Found(best, gaps, np.concatenate(same), np.concatenate(number), np.full(len(best), weight))
-    return Found(*(getattr(found, name)[kept] for name in Found.__annotations__))
+    found = FirstHits(best, gaps, np.concatenate(same), np.concatenate(number), np.full(len(best), weight))
+    return FirstHits(*(getattr(found, name)[kept] for name in FirstHits.__annotations__))
 
 
-def _two_best(similarities: NDArray[Any], products: Indices) -> tuple[Floats, Floats, Indices]:
+def _two_best(similarities: NDArray[Any], products: Indices) -> tuple[Doubles, Doubles, Indices]:
     """Return the similarities of the best product and of the next one, -inf where there is none, and the best."""
     rows = np.arange(len(similarities))
     hits = similarities.argmax(axis=1)
@@ -86,7 +86,7 @@ def _two_best(similarities: NDArray[Any], products: Indices) -> tuple[Floats, Fl
     return best, rest.max(axis=1), product
 
 
-def learn_identification(found: Found) -> Identification:
+def learn_identification(found: FirstHits) -> Identification:
     """Learn from first hits of known and unknown photos. Raises ValueError where all or none are the same product, and
     ExtractorUnavailable without scikit-learn.
     """
@@ -95,7 +95,7 @@ def learn_identification(found: Found) -> Identification:
     if not 0 < y.sum() < len(y):
         raise ValueError("Right and wrong products are needed to learn how likely a hit is the very product.")
 
-    def fit(x: Floats, y: Floats, w: Floats) -> Identification:
+    def fit(x: Doubles, y: Doubles, w: Doubles) -> Identification:
         (similarity, margin), level = logistic(x, y, w)
         numbers = [round(float(value), 4) for value in (similarity, margin, level)]
         return Identification(numbers[0], numbers[1], numbers[2], len(np.unique(found.photos)))

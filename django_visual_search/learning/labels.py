@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..extractors.base import ExtractorUnavailable
 
-Floats = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 Values = Sequence[Hashable] | NDArray[np.generic]
 """A label for each picture; None, "" and NaN mean that it has none."""
 
@@ -64,7 +64,7 @@ def groupings(labels: Labels, pictures: int) -> list[Grouping]:
     return [grouping(name, values, pictures) for name, values in labels.items()]
 
 
-def class_means(features: NDArray[np.floating], group: Grouping, at_once: int = ROWS_AT_ONCE) -> Floats:
+def class_means(features: NDArray[np.floating], group: Grouping, at_once: int = ROWS_AT_ONCE) -> Doubles:
     """Return the mean features of each class, ``(classes, f)``."""
     order = np.argsort(group.classes, kind="stable")
     order = order[np.searchsorted(group.classes[order], 0) :]
@@ -78,8 +78,8 @@ def class_means(features: NDArray[np.floating], group: Grouping, at_once: int = 
 
 
 def scatter(
-    features: NDArray[np.floating], around: Floats, rows: NDArray[np.intp], at_once: int = ROWS_AT_ONCE
-) -> Floats:
+    features: NDArray[np.floating], around: Doubles, rows: NDArray[np.intp], at_once: int = ROWS_AT_ONCE
+) -> Doubles:
     """Sum the outer products of ``features[rows] - around``, ``(f, f)``; ``around``: ``(f,)`` or ``(rows, f)``."""
     total = np.zeros((features.shape[1],) * 2)
     for start in range(0, len(rows), at_once):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extractors.heads import LinearHead
-from .labels import ROWS_AT_ONCE, Floats, Labels, class_means, groupings, require, scatter
+from .labels import ROWS_AT_ONCE, Doubles, Labels, class_means, groupings, require, scatter
 
 KEPT_FOR_RESIDUAL = 1 / 8
 """Share of the dimensions that stay residual however many classes there are."""
@@ -143,7 +143,7 @@ class HeadLearner:
 
     def __init__(self, moments: Moments) -> None:
         self.moments = moments
-        self._last: tuple[tuple[object, ...], tuple[float | None, Floats, Floats]] | None = None
+        self._last: tuple[tuple[object, ...], tuple[float | None, Doubles, Doubles]] | None = None
 
     def head(self, settings: HeadSettings) -> LearnedHead:
         """Learn a head. Raises ValueError as ``learn_head`` does."""
@@ -170,7 +170,7 @@ class HeadLearner:
 
     def _axes(
         self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int
-    ) -> tuple[float | None, Floats, Floats]:
+    ) -> tuple[float | None, Doubles, Doubles]:
         """Return the shrinkage used, named and residual directions; remembered, as heads of other residuals share
         them.
         """
@@ -180,7 +180,7 @@ class HeadLearner:
             self._last = key, (used, named, self._beside(named, dimensions - named.shape[1]))
         return self._last[1]
 
-    def _named(self, weights: tuple[float, ...], shrinkage: float | None, most: int) -> tuple[float | None, Floats]:
+    def _named(self, weights: tuple[float, ...], shrinkage: float | None, most: int) -> tuple[float | None, Doubles]:
         """Return at most ``most`` directions that tell classes apart, ``(f, k)``, each scaled by how surely it does."""
         moments = self.moments
         nothing = np.empty((moments.width, 0))
@@ -200,7 +200,7 @@ class HeadLearner:
         # Of the variance between pictures along a direction, a share of s / (s + 1) is that between classes.
         return used, (whiten @ turn) * np.sqrt(signal / (signal + 1))
 
-    def _beside(self, named: Floats, count: int) -> Floats:
+    def _beside(self, named: Doubles, count: int) -> Doubles:
         """Return ``count`` principal axes of the space orthogonal to ``named``, orthonormal, ``(f, count)``."""
         total = self.moments.total
         basis = np.linalg.qr(named)[0]
@@ -218,12 +218,12 @@ class HeadLearner:
         return np.asarray(eigh((left + left.T) / 2, subset_by_index=largest, check_finite=False)[1][:, ::-1])
 
 
-def _energy(axes: Floats, covariance: Floats) -> float:
+def _energy(axes: Doubles, covariance: Doubles) -> float:
     """Return the mean squared length of centred pictures projected on the axes."""
     return float(np.einsum("fk,fk->", axes, covariance @ axes))
 
 
-def _upright(axes: Floats) -> Floats:
+def _upright(axes: Doubles) -> Doubles:
     """Turn each column so that its largest number is positive: eigenvectors have no sign of their own."""
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
     return np.asarray(axes * np.where(largest < 0, -1, 1))
@@ -248,11 +248,11 @@ class Moments:
         if not np.isfinite(features).all():
             raise ValueError("Features must be finite numbers.")
         self.groups = groupings(labels, len(features))
-        self.mean: Floats = features.mean(axis=0, dtype=np.float64)
+        self.mean: Doubles = features.mean(axis=0, dtype=np.float64)
         self._features = features
         self._at_once = at_once
-        self._by_label: dict[int, Floats] = {}
-        self._last: tuple[tuple[float, ...], tuple[Floats, Floats]] | None = None
+        self._by_label: dict[int, Doubles] = {}
+        self._last: tuple[tuple[float, ...], tuple[Doubles, Doubles]] | None = None
         self.variance = self._variance()
         if not self.variance > ALIKE * float(self.mean @ self.mean):
             raise ValueError("All pictures have the same features: there is nothing to learn from them.")
@@ -270,17 +270,17 @@ class Moments:
         return total / len(self._features)
 
     @functools.cached_property
-    def total(self) -> Floats:
+    def total(self) -> Doubles:
         """Covariance of all pictures, ``(f, f)``."""
         rows = np.arange(len(self._features))
         return scatter(self._features, self.mean, rows, self._at_once) / len(self._features)
 
     @functools.cached_property
-    def means(self) -> list[Floats]:
+    def means(self) -> list[Doubles]:
         """Class means of each label, less the mean of all pictures: ``(classes, f)`` each."""
         return [class_means(self._features, group, self._at_once) - self.mean for group in self.groups]
 
-    def within(self, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
+    def within(self, weights: tuple[float, ...]) -> tuple[Doubles, Doubles]:
         """Return variances (ascending) and axes of the covariance within classes, of all labels by their weights.
 
         Labels none of whose classes has two pictures are left out. All variances are 0 where pictures of a class are
@@ -298,7 +298,7 @@ class Moments:
         self._last = weights, (np.maximum(values, 0) if varies else np.zeros(self.width), axes)
         return self._last[1]
 
-    def _within(self, i: int) -> Floats:
+    def _within(self, i: int) -> Doubles:
         """Return the covariance within the classes of label ``i``."""
         if i not in self._by_label:
             group, means = self.groups[i], self.means[i]
@@ -307,7 +307,7 @@ class Moments:
             self._by_label[i] = scatter(self._features, around, rows, self._at_once) / group.spare
         return self._by_label[i]
 
-    def between(self, whiten: Floats, weights: tuple[float, ...]) -> tuple[Floats, Floats]:
+    def between(self, whiten: Doubles, weights: tuple[float, ...]) -> tuple[Doubles, Doubles]:
         """Return the variances of class means along the axes ``whiten``, ``(f, a)``, largest first, and their rotation.
 
         ``(k,)`` and ``(a, k)``, without the directions in which the means hardly differ; k may be 0.

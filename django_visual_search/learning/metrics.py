@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import Floats
+from .labels import Doubles
 
 KS = (1, 5, 10)
 NDCG_AT = 10
@@ -23,11 +23,11 @@ NDCG_AT = 10
 class PerQuery:
     """The measures of each query, ``(queries,)`` each; NaN where nothing right can be found."""
 
-    recall: dict[int, Floats]
+    recall: dict[int, Doubles]
     """By k: the chance that something right is among the first k (hit rate, as R@k is called in image retrieval)."""
-    average_precision: Floats
-    reciprocal_rank: Floats
-    ndcg: Floats
+    average_precision: Doubles
+    reciprocal_rank: Doubles
+    ndcg: Doubles
 
     def mean(self, rows: NDArray[Any] | slice = slice(None)) -> Metrics:
         """Average over the queries ``rows`` (an index array or a mask), without those that have nothing right to find.
@@ -78,7 +78,7 @@ class Metrics:
 def concatenate(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
     """Put the measures of several lots of queries one after the other."""
 
-    def all_of(values: list[Floats]) -> Floats:
+    def all_of(values: list[Doubles]) -> Doubles:
         return np.concatenate(values) if values else np.empty(0)
 
     return PerQuery(
@@ -168,7 +168,7 @@ def _sorted(
     return _measures(scores, found, (worth > 0).sum(axis=1), best @ _discounts(best.shape[1]), ks)
 
 
-def _measures(scores: Floats, gains: Floats, totals: NDArray[Any], ideal: Floats, ks: Sequence[int]) -> PerQuery:
+def _measures(scores: Doubles, gains: Doubles, totals: NDArray[Any], ideal: Doubles, ks: Sequence[int]) -> PerQuery:
     """Measure ``scores`` and ``gains`` in ranked order; ``totals``: how many are right; ``ideal``: the best DCG."""
     queries, depth = scores.shape
     rank = np.arange(1, depth + 1, dtype=float)
@@ -198,7 +198,7 @@ def _measures(scores: Floats, gains: Floats, totals: NDArray[Any], ideal: Floats
         )
 
 
-def _ties(scores: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
+def _ties(scores: Doubles) -> tuple[NDArray[np.intp], Doubles, Doubles]:
     """Return for each place where its tie begins, how many are tied, and how many of them come before it."""
     depth = scores.shape[1]
     place = np.broadcast_to(np.arange(depth), scores.shape)
@@ -211,16 +211,16 @@ def _ties(scores: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
     return start, (end - start + 1).astype(float), (place - start).astype(float)
 
 
-def _before(values: Floats) -> Floats:
+def _before(values: Doubles) -> Doubles:
     return np.asarray(np.cumsum(values, axis=1) - values)
 
 
-def _per_tie(values: Floats, start: NDArray[np.intp], size: Floats) -> Floats:
+def _per_tie(values: Doubles, start: NDArray[np.intp], size: Doubles) -> Doubles:
     """Sum ``values`` over everything tied with each place."""
     total = np.hstack([np.zeros((len(values), 1)), np.cumsum(values, axis=1)])
     end = start + size.astype(np.intp)
     return np.asarray(np.take_along_axis(total, end, axis=1) - np.take_along_axis(total, start, axis=1))
 
 
-def _discounts(depth: int) -> Floats:
+def _discounts(depth: int) -> Doubles:
     return np.asarray(1 / np.log2(np.arange(2, depth + 2)))

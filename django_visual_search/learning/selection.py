@@ -23,7 +23,7 @@ from .splits import UNSEEN_PRODUCTS, Indices, Split
 
 Embed = Callable[[NDArray[Any]], NDArray[np.float32]]
 
-WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0)
+LABEL_WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0)
 """Of a label beside the first aim, whose weight is 1."""
 BESIDE_WEIGHT = 0.3
 """Of a label that is no aim, where the choice begins; and the least weight of products. On 2,640 grocery photos as one
@@ -107,7 +107,7 @@ def choose_settings(
         return tried[key]
 
     names = list(labels)
-    best = attempt(_first(plan, names))
+    best = attempt(_first_settings(plan, names))
     for _ in range(PASSES):
         before = best
         for alternatives in _coordinates(plan, names):
@@ -119,7 +119,7 @@ def choose_settings(
     return best.settings, list(tried.values())
 
 
-def _first(plan: TrainingPlan, names: Sequence[str]) -> HeadSettings:
+def _first_settings(plan: TrainingPlan, names: Sequence[str]) -> HeadSettings:
     weights = {
         name: plan.weights[name][0] if name in plan.weights else 1.0 if name in plan.wanted else BESIDE_WEIGHT
         for name in names
@@ -132,7 +132,7 @@ def _coordinates(plan: TrainingPlan, names: Sequence[str]) -> Iterator[Callable[
     """Yield functions that return settings with other values of one of them."""
 
     def weights_of(name: str) -> Callable[[HeadSettings], list[HeadSettings]]:
-        values = plan.weights.get(name, WEIGHTS)
+        values = plan.weights.get(name, LABEL_WEIGHTS)
         if name == plan.target and name not in plan.weights and name not in plan.wanted:
             values = [value for value in values if value >= BESIDE_WEIGHT]
         return lambda now: [replace(now, weights={**now.weights, name: value}) for value in values]
@@ -179,10 +179,10 @@ def measure(
     apart = split.task == UNSEEN_PRODUCTS
     gallery = searched if apart else split.train
     if len(searched) > queries:
-        searched = _drawn(answerable(target, split, scenes), queries, rng)
+        searched = _draw_rows(answerable(target, split, scenes), queries, rng)
     if among is not None and len(gallery) > among:
         right = np.isin(classes[gallery], classes[searched])
-        others = _drawn(gallery[~right], max(among - int(right.sum()), 0), rng)
+        others = _draw_rows(gallery[~right], max(among - int(right.sum()), 0), rng)
         gallery = np.sort(np.concatenate([gallery[right], others]))
     vectors = embed(features[gallery])
     parts = []
@@ -195,7 +195,7 @@ def measure(
     return concatenate(parts)
 
 
-def _drawn(rows: Indices, most: int, rng: np.random.Generator) -> Indices:
+def _draw_rows(rows: Indices, most: int, rng: np.random.Generator) -> Indices:
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 

@@ -43,9 +43,9 @@ def array_from(data: bytes, sha256: str | None = None) -> NDArray[np.floating]:
     Raises ValueError where the digest differs, or the bytes are anything but one whole npy array of floating point
     numbers: pickled objects are never loaded.
     """
-    _check(data, sha256)
+    _check_digest(data, sha256)
     file = BytesIO(data)
-    array = _read(file)
+    array = _read_array(file)
     _check_end(file, data)
     return array
 
@@ -58,9 +58,9 @@ def head_bytes(head: LinearHead) -> bytes:
 
 def head_from(data: bytes, sha256: str | None = None) -> LinearHead:
     """Return the head in ``data``. Raises ValueError as ``array_from`` does, or if it isn't a head."""
-    _check(data, sha256)
+    _check_digest(data, sha256)
     file = BytesIO(data)
-    matrix, mean = _read(file), _read(file)
+    matrix, mean = _read_array(file), _read_array(file)
     _check_end(file, data)
     return LinearHead(matrix.astype(np.float32), mean.astype(np.float32) if mean.size else None)
 
@@ -72,23 +72,23 @@ def text_head_bytes(head: TextProjection) -> bytes:
 
 def text_head_from(data: bytes, sha256: str | None = None) -> TextProjection:
     """Return the text head in ``data``. Raises ValueError as ``array_from`` does, or if it isn't a text head."""
-    _check(data, sha256)
+    _check_digest(data, sha256)
     file = BytesIO(data)
-    codes, weights, matrix, mean = (_read(file) for _ in range(4))
+    codes, weights, matrix, mean = (_read_array(file) for _ in range(4))
     _check_end(file, data)
     return TextProjection(
         codes.astype(np.float64), weights.astype(np.float32), matrix.astype(np.float16), mean.astype(np.float32)
     )
 
 
-def _check(data: bytes, sha256: str | None) -> None:
+def _check_digest(data: bytes, sha256: str | None) -> None:
     if sha256 is not None and sha256_hex(data) != sha256:
         raise ValueError(
             f"The stored array has the sha256 {sha256_hex(data)}, not {sha256}: it was damaged. Learn it again."
         )
 
 
-def _read(file: BytesIO) -> NDArray[np.floating]:
+def _read_array(file: BytesIO) -> NDArray[np.floating]:
     start = file.tell()
     try:
         version = np.lib.format.read_magic(file)

@@ -54,7 +54,7 @@ def unseen_pictures(
     or scene is only learned from. Raises ValueError where that leaves nothing to measure with.
     """
     group = grouping("product", products, len(products))
-    _check(share, scenes, len(products))
+    _check_arguments(share, scenes, len(products))
     rng = np.random.default_rng(seed)
     held = np.zeros(len(products), bool)
     for rows in _rows_by(group.classes):
@@ -69,7 +69,7 @@ def unseen_pictures(
         if not held[rows].any() and own.max() > 0:
             sizes = np.bincount(own)
             held[rows[own == sizes.argmin()]] = True
-    return _split(UNSEEN_PICTURES, held, scenes)
+    return _make_split(UNSEEN_PICTURES, held, scenes)
 
 
 def unseen_products(
@@ -88,7 +88,7 @@ def unseen_products(
     where ``scenes`` are given and scikit-learn is missing.
     """
     group = grouping("product", products, len(products))
-    _check(share, scenes, len(products))
+    _check_arguments(share, scenes, len(products))
     if len(group.counts) < 2:
         raise ValueError("Unseen products can only be held out of two or more products with pictures.")
     stratum = np.zeros(len(products), np.intp)
@@ -110,7 +110,7 @@ def unseen_products(
             left -= 1
     if not held.any():
         held[min(blocks, key=len)] = True
-    return _split(UNSEEN_PRODUCTS, held, scenes)
+    return _make_split(UNSEEN_PRODUCTS, held, scenes)
 
 
 def _blocks(classes: Indices, scenes: Indices | None) -> list[Indices]:
@@ -134,7 +134,7 @@ def _rows_by(numbers: Indices) -> list[Indices]:
     return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if order.size else []
 
 
-def _split(task: str, held: NDArray[np.bool_], scenes: Indices | None) -> Split:
+def _make_split(task: str, held: NDArray[np.bool_], scenes: Indices | None) -> Split:
     if not held.any():
         raise ValueError(
             "No product has two pictures that aren't near-duplicates, so none can be held out to measure with. Add "
@@ -145,7 +145,7 @@ def _split(task: str, held: NDArray[np.bool_], scenes: Indices | None) -> Split:
     return Split(task, train, test, leaked)
 
 
-def _check(share: float, scenes: Indices | None, count: int) -> None:
+def _check_arguments(share: float, scenes: Indices | None, count: int) -> None:
     if not 0 < share < 1:
         raise ValueError(f"The share to hold out must be between 0 and 1, not {share}.")
     if scenes is not None and len(scenes) != count:

@@ -46,15 +46,15 @@ LEAST_KNOWN = 0.2
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Ridge penalties to choose from: of names of held-out products of the example shop, .99, .98 and .92 found their
 picture among the first ten of 336 with 0.3, 1 and 3."""
-HELD_OUT = 0.2
+HELD_OUT_SHARE = 0.2
 """Share of the products that are held out, to measure, and again to choose the penalty."""
-CHOSEN_BY = 2000
+TEXT_CHOSEN_BY = 2000
 """Products at most that the penalty is chosen with."""
-FOLDS = 4
+TEXT_FOLDS = 4
 """Parts of the products that are left out in turn to learn which dimensions texts tell."""
 LEAST_ERROR = 0.1
 """Of the mean error: what every dimension's error counts at least."""
-QUERIES = 2000
+TEXT_QUERIES = 2000
 """Held-out texts that are queries at most."""
 FEWEST_PRODUCTS = 20
 """Products with a text and a vector that learning needs."""
@@ -203,18 +203,18 @@ def learn_text(
         )
     rng = np.random.default_rng(seed)
     with one_blas_thread():
-        learned, held_out = _split(named, rng)
+        learned, held_out = _hold_out(named, rng)
         penalty = _choose_penalty(texts, vectors, owner, learned, rng)
         trust = _trust(texts, vectors, owner, learned, penalty)
         measured = _weighted(_fit(texts, vectors, owner, learned, penalty), trust)
-        figures = _figures(measured, texts, vectors, owner, learned, held_out[:QUERIES])
+        figures = _text_figures(measured, texts, vectors, owner, learned, held_out[:TEXT_QUERIES])
         projection = _weighted(_fit(texts, vectors, owner, named, penalty), trust)
     return TrainedText(projection, penalty, figures, time.monotonic() - started)
 
 
-def _split(products: NDArray[np.intp], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _hold_out(products: NDArray[np.intp], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     mixed = rng.permutation(products)
-    count = max(1, round(HELD_OUT * len(mixed)))
+    count = max(1, round(HELD_OUT_SHARE * len(mixed)))
     return mixed[count:], mixed[:count]
 
 
@@ -226,13 +226,13 @@ def _choose_penalty(
     rng: np.random.Generator,
 ) -> float:
     """Choose by products held out of ``learned``, which are not those that the figures come from."""
-    some, inner = _split(rng.permutation(learned)[:CHOSEN_BY], rng)
+    some, inner = _hold_out(rng.permutation(learned)[:TEXT_CHOSEN_BY], rng)
     rows = np.isin(owner, some)
     gallery = np.flatnonzero(rows | np.isin(owner, inner))
     best = (-1.0, PENALTIES[0])
     for penalty in PENALTIES:
         head = _fit(texts, vectors, owner, some, penalty)
-        ranks = _ranks(_queries(head, _names(texts, owner, inner)), vectors[gallery], owner[gallery], inner)
+        ranks = _ranks(_queries(head, _names_of_products(texts, owner, inner)), vectors[gallery], owner[gallery], inner)
         # The larger of equals: it is moved less by single texts.
         best = max(best, (float((1 / (1 + ranks)).mean() + (ranks < FIRST).mean()), penalty))
     return best[1]
@@ -253,11 +253,11 @@ def _trust(
     with it.
     """
     predicted, seen = [], []
-    for fold in range(FOLDS):
-        part = learned[fold::FOLDS]
+    for fold in range(TEXT_FOLDS):
+        part = learned[fold::TEXT_FOLDS]
         head = _fit(texts, vectors, owner, np.setdiff1d(learned, part), penalty)
         first = {product: row for row, product in reversed(list(enumerate(owner.tolist())))}
-        predicted.append(_queries(head, _names(texts, owner, part), unit=False) - head.mean)
+        predicted.append(_queries(head, _names_of_products(texts, owner, part), unit=False) - head.mean)
         seen.append(vectors[[first[product] for product in part.tolist()]] - head.mean)
     p, y = np.concatenate(predicted), np.concatenate(seen)
     scale = np.clip((p * y).sum(axis=0) / np.maximum((p * p).sum(axis=0), 1e-12), 0, None)
@@ -328,7 +328,9 @@ def _tfidf(counted: Sequence[Mapping[int, int]], codes: NDArray[np.float64], wei
     return csr_matrix((np.concatenate(values), columns, ends), shape=(len(counted), len(codes)))
 
 
-def _names(texts: Sequence[Sequence[str]], owner: NDArray[np.intp], products: NDArray[np.intp]) -> list[str]:
+def _names_of_products(
+    texts: Sequence[Sequence[str]], owner: NDArray[np.intp], products: NDArray[np.intp]
+) -> list[str]:
     """Return the first text of each product."""
     name: dict[int, str] = {}
     for row in np.flatnonzero(np.isin(owner, products)).tolist():
@@ -353,7 +355,7 @@ def _ranks(
     return ranks
 
 
-def _figures(
+def _text_figures(
     head: TextProjection,
     texts: Sequence[Sequence[str]],
     vectors: NDArray[np.float32],
@@ -361,9 +363,9 @@ def _figures(
     learned: NDArray[np.intp],
     held_out: NDArray[np.intp],
 ) -> TextFigures:
-    names = _names(texts, owner, held_out)
+    names = _names_of_products(texts, owner, held_out)
     ranks = _ranks(_queries(head, names), vectors, owner, held_out)
-    known = _tfidf([_codes(name) for name in _names(texts, owner, learned)], head.codes, head.weights)
+    known = _tfidf([_codes(name) for name in _names_of_products(texts, owner, learned)], head.codes, head.weights)
     asked = _tfidf([_codes(name) for name in names], head.codes, head.weights)
     nearest = [int((known @ asked[i].T).toarray().argmax()) for i in range(len(names))]
     first_picture = {product: row for row, product in reversed(list(enumerate(owner.tolist())))}

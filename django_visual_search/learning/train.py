@@ -1,6 +1,6 @@
 """Train a head: settings, figures and confidence come from held-out pictures, the head itself from all of them.
 
-Entry function: ``train_head``. It returns a ``TrainedHead`` with an ``Outcome`` for each question of the plan, measured
+Entry function: ``train_head``. It returns a ``TrainedHead`` with a ``Measured`` for each question of the plan, measured
 *before* (by the vectors that serve now), *untrained* and *after* (by heads that never saw the held-out pictures).
 """
 
@@ -51,7 +51,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Measured:
     """How well held-out pictures find what one question asks for."""
 
     question: Question
@@ -75,7 +75,7 @@ class TrainedHead:
 
     learned: LearnedHead
     settings: HeadSettings
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Measured, ...]
     """By question, aims first; empty where nothing could be held out."""
     calibration: Calibration | None
     """None where too few pictures were held out to learn confidence from."""
@@ -151,9 +151,9 @@ class _Measured:
     untrained: list[PerQuery] = field(default_factory=list)
     after: list[PerQuery] = field(default_factory=list)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Measured:
         before, untrained, after = map(concatenate, (self.before, self.untrained, self.after))
-        return Outcome(
+        return Measured(
             *(self.question, before.mean(), untrained.mean(), after.mean()),
             gain=Gain.of(after, before),
             learned=Gain.of(after, untrained),

@@ -66,7 +66,7 @@ def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> 
     moved_at = time.monotonic()
     while True:
         while len(sent) < SENT_AHEAD * processes * batch_size and (batch := next(batches, None)):
-            if not enqueue(embed, field.label, [_text(field, key) for key in batch]):
+            if not enqueue(embed, field.label, [_key_as_text(field, key) for key in batch]):
                 return
             sent.update(batch)
         if not sent or time.monotonic() - moved_at > conf.LEASE_SECONDS:
@@ -77,11 +77,11 @@ def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> 
         left = set(without_attempt(field, SETTLED | failed).filter(pk__in=sent).values_list("pk", flat=True))
         if len(left) < len(sent):
             moved_at = time.monotonic()
-            yield _outcome(field, [_text(field, key) for key in sent - left], started)
+            yield _outcome(field, [_key_as_text(field, key) for key in sent - left], started)
             sent = left
 
 
-def _text(field: EmbeddingField, key: Any) -> str:
+def _key_as_text(field: EmbeddingField, key: Any) -> str:
     return key_text(field.target_model, key, router.db_for_write(field.model))
 
 

@@ -170,14 +170,14 @@ def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Ca
     Where two products are pinned to one slot, the one for this query has it, then the one whose rule is older; the
     other gets the next slot that is free. A slot beyond the last hit is the last place.
     """
-    rules = _by_product(context)
+    rules = _rules_by_product(context)
     if not context.rules:
         return [candidate for candidate in candidates if not candidate.pinned]
-    hidden = {product for product, found in rules.items() if _of(found, "hide")}
+    hidden = {product for product, found in rules.items() if _candidate_rules(found, "hide")}
     pins = {
-        product: min(_of(found, "pin"), key=_slot)
+        product: min(_candidate_rules(found, "pin"), key=_slot)
         for product, found in rules.items()
-        if product not in hidden and _of(found, "pin")
+        if product not in hidden and _candidate_rules(found, "pin")
     }
     pinned: dict[Any, Candidate] = {}
     rest = []
@@ -194,7 +194,7 @@ def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Ca
     return order
 
 
-def _by_product(context: RankingContext) -> dict[Any, list[Rule]]:
+def _rules_by_product(context: RankingContext) -> dict[Any, list[Rule]]:
     """Return the rules that count for each product, in their order."""
     for_query: dict[Any, list[Rule]] = {}
     for_all: dict[Any, list[Rule]] = {}
@@ -204,7 +204,7 @@ def _by_product(context: RankingContext) -> dict[Any, list[Rule]]:
     return for_all | for_query
 
 
-def _of(rules: list[Rule], kind: str) -> list[Rule]:
+def _candidate_rules(rules: list[Rule], kind: str) -> list[Rule]:
     return [rule for rule in rules if rule.kind == kind]
 
 
@@ -217,7 +217,7 @@ def _boost_of(candidate: Candidate, rules: dict[Any, list[Rule]]) -> Rule | None
     found = rules.get(candidate.product_pk)
     if found is None:
         found = [rule for rule in candidate.matched if rule.query_id] or list(candidate.matched)
-    return next(reversed(_of(found, "boost")), None)
+    return next(reversed(_candidate_rules(found, "boost")), None)
 
 
 def _boost(candidates: list[Candidate], boosts: list[Rule | None], context: RankingContext) -> list[Candidate]:

@@ -26,7 +26,7 @@ from .candidates import database_of, narrows, primary_keys
 
 PAIR = 2
 """Letters of a run without spaces that are looked for together."""
-OPERATORS = frozenset('"-')
+QUERY_SIGNS = frozenset('"-')
 """Characters with a meaning of their own in PostgreSQL's ``websearch_to_tsquery``."""
 MOST_PARTS = 24
 """Words and pairs of letters of a text that are looked for."""
@@ -85,7 +85,7 @@ def full_text_matches(
         return {}
     spoken = " ".join(words) if pairs else text  # quotes and minus signs, as on the web
     # A phrase and a minus sign mean something to a query for every word only.
-    tried = (False,) if only is not None and not OPERATORS & set(spoken) else (True, False)
+    tried = (False,) if only is not None and not QUERY_SIGNS & set(spoken) else (True, False)
     using = database_of(field, within)
     read = key_reader(field.product_model, using)
     found: list[tuple[Any, float]] = []
@@ -126,7 +126,7 @@ def _statement(
     limit: int,
 ) -> Statement:
     """Return SQL for (product's key, rank), the larger the better. Raises EmptyResultSet for an empty ``within``."""
-    texts, params = _texts(field.product_model, tuple(paths), conf.TEXT_LANGUAGE, using)
+    texts, params = _texts_statement(field.product_model, tuple(paths), conf.TEXT_LANGUAGE, using)
     wheres: list[Statement] = []
     if narrows(within, field):
         keys = primary_keys(within)
@@ -136,12 +136,12 @@ def _statement(
 
     language, like = conf.TEXT_LANGUAGE, connections[using].ops.prep_for_like_query
     each: list[Statement] = [("plainto_tsquery(%s::regconfig, %s)", (language, word)) for word in parts.words]
-    query = _joined(" || ", each)
+    query = _join_statements(" || ", each)
     if parts.every:
         query = ("websearch_to_tsquery(%s::regconfig, %s)", (language, parts.spoken))
     has_pair: list[Statement] = [("text LIKE %s", (f"%{like(pair)}%",)) for pair in parts.pairs]
     conditions = ([_around("words @@ ({})", query)] if parts.words else []) + has_pair
-    wheres.append(_around("({})", _joined(" AND " if parts.every else " OR ", conditions)))
+    wheres.append(_around("({})", _join_statements(" AND " if parts.every else " OR ", conditions)))
 
     ranks: list[Statement] = [("0.0", ())]
     if not parts.every:
@@ -149,7 +149,7 @@ def _statement(
         ranks += [_around("CASE WHEN {} THEN 1 ELSE 0 END", one) for one in found]
     if parts.words and parts.graded:
         ranks.append(_around("ts_rank(words, {})", query))  # below 1
-    where, rank = _joined(" AND ", wheres), _joined(" + ", ranks)
+    where, rank = _join_statements(" AND ", wheres), _join_statements(" + ", ranks)
     columns = ", ".join(["m.pk", *["words"] * bool(parts.words), *["text"] * bool(parts.pairs)])
     # OFFSET 0 keeps PostgreSQL from computing the words of a match again for each part of its rank.
     sql = (
@@ -160,7 +160,7 @@ def _statement(
 
 
 @functools.lru_cache(maxsize=64)
-def _texts(model: type[Model], paths: tuple[str, ...], language: str, using: str) -> Statement:
+def _texts_statement(model: type[Model], paths: tuple[str, ...], language: str, using: str) -> Statement:
     """Return SQL for (key, words, text) of each product; ``words`` as in an index of the same SearchVector."""
     stored = len(paths) == 1 and isinstance(output_of(field_at(model, paths[0])), SearchVectorField)
     words: Any = F(paths[0]) if stored else SearchVector(*paths, config=language)
@@ -178,7 +178,7 @@ def _one_of(field: EmbeddingField, keys: Collection[Any], using: str) -> Stateme
     return "m.pk = ANY(%s)", ([raw_key(field.product_model, key, using) for key in keys],)
 
 
-def _joined(operator: str, parts: Sequence[Statement]) -> Statement:
+def _join_statements(operator: str, parts: Sequence[Statement]) -> Statement:
     return operator.join(sql for sql, _ in parts), tuple(value for _, params in parts for value in params)
 
 

@@ -142,10 +142,12 @@ def _nearest(
     # scan that came back short would be the fourth, so it goes into the same statement. Otherwise it is left out: it
     # rarely runs, and takes PostgreSQL a quarter of a millisecond to plan.
     reserve = sent or len(query) > 1
-    hits = _run(field, connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how))
+    hits = _run_plan(
+        field, connection, plan, search_statement(field, connection, rows, query, plan, reserve=reserve, **how)
+    )
     if not plan.exact and not reserve and sum(hit.part == SCANNED for hit in hits) < limit:
         plan = Plan(exact=True)
-        hits = _run(field, connection, plan, search_statement(field, connection, rows, query, plan, **how))
+        hits = _run_plan(field, connection, plan, search_statement(field, connection, rows, query, plan, **how))
 
     boosts = boosts_by_attribute(rules)
     rankings, exact = [], True
@@ -189,7 +191,7 @@ class _Hit(NamedTuple):
     """The values of ``ranking_columns`` and of ``owner_columns``."""
 
 
-def _run(field: EmbeddingField, connection: Any, plan: Plan, statement: Statement) -> list[_Hit]:
+def _run_plan(field: EmbeddingField, connection: Any, plan: Plan, statement: Statement) -> list[_Hit]:
     lasting = connection.in_atomic_block or not connection.get_autocommit()
     statements, place = plan.around(statement, lasting=lasting)
     answer = execute_together(connection, statements)[place]

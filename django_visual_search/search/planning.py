@@ -86,8 +86,8 @@ class Plan:
         values = tuple(x for item in self.settings.items() for x in item)
         if not lasting:
             return [(f"{used}, {put}", values), statement], 1
-        kept: Statement = (f"{used}, {keep}", tuple(x for name in names for x in (_kept(name), name)))
-        put_back: Statement = (f"SELECT {back}", tuple(x for name in names for x in (name, _kept(name))))
+        kept: Statement = (f"{used}, {keep}", tuple(x for name in names for x in (_kept_name(name), name)))
+        put_back: Statement = (f"SELECT {back}", tuple(x for name in names for x in (name, _kept_name(name))))
         return [kept, (f"SELECT {put}", values), statement, put_back], 2
 
 
@@ -161,5 +161,5 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
     return Plan(exact=False, fetch=math.ceil(1.5 * fetch) if deep else fetch, settings=settings)
 
 
-def _kept(name: str) -> str:
+def _kept_name(name: str) -> str:
     return f"visual_search.{name.replace('.', '_')}"

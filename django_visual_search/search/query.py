@@ -30,7 +30,7 @@ from ..extractors.base import l2_normalise
 from ..extractors.looks import NetworkExtractor
 from ..fields import EmbeddingField
 from ..fields.keys import split_key
-from ..fields.products import rows_of, with_product
+from ..fields.products import rows_of_product, with_product
 from ..spaces import features
 from ..spaces.extractors import extractor_of
 from ..spaces.heads import extractor_of_space, key_of_space
@@ -211,13 +211,13 @@ def loaded_query(field: EmbeddingField, product: Model, using: str) -> Query | N
 def stored_picture(field: EmbeddingField, instance: Model) -> QuerySet[Any]:
     """Return (vector, key, product's key, key of the picture's row) of the row that stands for a product, at most one.
 
-    ``instance``: the product, of whose pictures the first that has a vector counts, in the order of ``rows_of`` and
-    then the owning model's default; or a companion row.
+    ``instance``: the product, of whose pictures the first that has a vector counts, in the order of
+    ``rows_of_product`` and then the owning model's default; or a companion row.
     """
     if isinstance(instance, field.product_model) and field.product is not None:
         # Of a product that is its own relation, a manager may hide the children.
         rows = all_rows(field.model) if isinstance(instance, field.model) else plain(field.model._default_manager.all())
-        rows = rows_of(field, rows if rows.ordered else rows.order_by("pk"), instance)
+        rows = rows_of_product(field, rows if rows.ordered else rows.order_by("pk"), instance)
         rows = rows.filter(**{f"{field.name}__isnull": False, f"{field.key_name}__isnull": False})
     else:
         rows = all_rows(field.model).filter(pk=instance.pk)

@@ -31,14 +31,14 @@ def read(
 ) -> dict[str, NDArray[np.float16]]:
     """Return the kept features ``(width,)`` of those pictures, (object id, image name), by object id."""
     images = dict(pictures)
-    kept = _kept(field).filter(features_key=features_key, object_id__in=images)
+    kept = _kept_features(field).filter(features_key=features_key, object_id__in=images)
     rows = kept.values_list("object_id", "image", "features")
     return {key: np.frombuffer(bytes(data), NUMBERS) for key, image, data in rows if images[key] == image}
 
 
 def any_kept(field: EmbeddingField, features_key: str) -> bool:
     """Return whether features of that backbone are kept for any of the field's pictures."""
-    return bool(_kept(field).filter(features_key=features_key).exists())
+    return bool(_kept_features(field).filter(features_key=features_key).exists())
 
 
 class Keeper:
@@ -83,7 +83,7 @@ class Keeper:
 
 def forget_features(field: EmbeddingField, object_ids: Iterable[Any] | None = None) -> None:
     """Delete the features of these rows (primary keys of the model that has the pictures), or all of the field's."""
-    rows = _kept(field)
+    rows = _kept_features(field)
     if object_ids is not None:
         rows = rows.filter(object_id__in=[key_text(field.target_model, key, rows.db) for key in object_ids])
     change_all(rows, lambda found: found.delete())
@@ -94,7 +94,7 @@ def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
     gone = ~Exists(
         all_rows(field.target_model).annotate(visual_id=Cast("pk", TextField())).filter(visual_id=OuterRef("object_id"))
     )
-    needless, deleted = _kept(field).filter(~Q(features_key__in=list(features_keys)) | gone), 0
+    needless, deleted = _kept_features(field).filter(~Q(features_key__in=list(features_keys)) | gone), 0
 
     def delete(found: Any) -> None:
         nonlocal deleted
@@ -106,10 +106,10 @@ def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
 
 def _room(field: EmbeddingField) -> int:
     most = int(conf.FEATURE_CACHE_ROWS)
-    return max(0, most - _kept(field).count()) if most else 0
+    return max(0, most - _kept_features(field).count()) if most else 0
 
 
-def _kept(field: EmbeddingField) -> Any:
+def _kept_features(field: EmbeddingField) -> Any:
     return PictureFeatures.objects.using(router.db_for_write(field.model)).filter(label=field.label)
 
 

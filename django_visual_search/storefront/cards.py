@@ -35,14 +35,14 @@ logger = logging.getLogger("django_visual_search")
 
 T = TypeVar("T")
 
-SIDE = 240
+CARD_SIDE = 240
 """Pixels of a card's picture on a usual screen; sharp screens get twice as many."""
 SIZES = "auto, (max-width: 480px) 45vw, 240px"
 """How wide cards are, for browsers that don't know ``auto``."""
 SIMILAR_ANCHOR = "visual-search-similar"
 """Id of the similar items on a product's page."""
 
-REASONS: dict[str, Any] = {
+SHOPPER_REASONS: dict[str, Any] = {
     "pinned": _("Chosen by us"),
     "boosted": _("Chosen by us"),
     "feedback": _("Popular"),
@@ -57,7 +57,7 @@ class Card:
         self,
         hit: SearchHit,
         field: EmbeddingField,
-        size: int = SIDE,
+        size: int = CARD_SIDE,
         request: HttpRequest | None = None,
         query: Callable[[], Mapping[str, Any]] = dict,
         load: Callable[[], None] = lambda: None,
@@ -121,7 +121,7 @@ class Card:
     @cached_property
     def reason(self) -> str:
         """Return in words why the hit is shown; empty where it only looks alike."""
-        for reason, words in REASONS.items():
+        for reason, words in SHOPPER_REASONS.items():
             if reason in self.hit.reasons:
                 return str(words)
         return _or_nothing("reason", self.hit.product, self._what_is_the_same, "")
@@ -148,7 +148,7 @@ class Card:
 
 
 def cards(
-    results: SearchResults, size: int = SIDE, *, request: HttpRequest | None = None, product: Model | None = None
+    results: SearchResults, size: int = CARD_SIDE, *, request: HttpRequest | None = None, product: Model | None = None
 ) -> list[Card]:
     """Return a card for each hit, best first, with thumbnails of ``size`` pixels a side.
 
@@ -238,8 +238,8 @@ def image_at(row: Model | None, path: str) -> FieldFile | None:
 def load_pictures(field: EmbeddingField, hits: Iterable[SearchHit], *sizes: int) -> None:
     """Read what ``picture_of`` needs of all these hits: a query for each relation on the way, none without.
 
-    A THUMBNAIL function with an attribute ``prepare`` is told of all pictures and ``sizes`` (by default ``SIDE``) at
-    once, before it is asked for each.
+    A THUMBNAIL function's attribute ``prepare`` is called with all pictures and ``sizes`` (by default ``CARD_SIDE``)
+    first.
     """
     shown = [(hit.row, hit.product) for hit in hits if hit.row is not None]
     rows = [row for row, _ in shown]
@@ -254,7 +254,7 @@ def load_pictures(field: EmbeddingField, hits: Iterable[SearchHit], *sizes: int)
     way = (field.source or "").split("__")[:-1]
     if field.route:
         prefetch_related_objects(rows, "__".join(way))
-    _or_nothing("thumbnails", field, lambda: _prepare_thumbnails(field, rows, sizes or (SIDE,)), None)
+    _or_nothing("thumbnails", field, lambda: _prepare_thumbnails(field, rows, sizes or (CARD_SIDE,)), None)
 
 
 def _prepare_thumbnails(field: EmbeddingField, rows: list[Model], sizes: tuple[int, ...]) -> None:
@@ -262,7 +262,7 @@ def _prepare_thumbnails(field: EmbeddingField, rows: list[Model], sizes: tuple[i
         prepare([picture for row in rows if (picture := picture_of(field, row)) is not None], *sizes)
 
 
-def thumbnail_of(picture: FieldFile | None, size: int = SIDE) -> str:
+def thumbnail_of(picture: FieldFile | None, size: int = CARD_SIDE) -> str:
     """Return the URL that ``VISUAL_SEARCH["THUMBNAIL"]`` gives for the picture, without that setting the picture's own.
 
     Empty without a picture, and where that fails. ``size``: pixels a side.

@@ -33,13 +33,15 @@ def count_facets(
     """
     to_python = field.product_model._meta.pk.to_python
     keys = [to_python(place.product_pk) for place in ranking.places]
-    columns = {path: _columns(within.model, path) for path in paths}
+    columns = {path: _grouped_columns(within.model, path) for path in paths}
     together = [column for path, (_, many, names) in columns.items() if not many for column in (path, *names)]
-    rows = list(_rows(within, keys, *together)) if together and keys else []
+    rows = list(_rows_of_keys(within, keys, *together)) if together and keys else []
     counted, first = {}, 1
     for path, (last, many, names) in columns.items():
         if many:
-            counted[path] = _count(last, (), [(value,) for _, value in set(_rows(within, keys, path))], within.db)
+            counted[path] = _count(
+                last, (), [(value,) for _, value in set(_rows_of_keys(within, keys, path))], within.db
+            )
         else:
             after = first + 1 + len(names)
             counted[path] = _count(last, names, [row[first:after] for row in rows], within.db)
@@ -81,7 +83,7 @@ def facet_label(model: type[Model], path: str, value: str) -> str:
     return value if found is None else str(found)
 
 
-def _columns(model: type[Model], path: str) -> tuple[Any, bool, tuple[str, ...]]:
+def _grouped_columns(model: type[Model], path: str) -> tuple[Any, bool, tuple[str, ...]]:
     """Return a path's last field, whether a product has several values, and the related row's columns."""
     last, many = follow_path(model, path)
     if many or not last.is_relation:
@@ -89,7 +91,7 @@ def _columns(model: type[Model], path: str) -> tuple[Any, bool, tuple[str, ...]]
     return last, many, tuple(f"{path}__{column.attname}" for column in last.related_model._meta.concrete_fields)
 
 
-def _rows(within: QuerySet[Any], keys: list[Any], *paths: str) -> QuerySet[Any, Any]:
+def _rows_of_keys(within: QuerySet[Any], keys: list[Any], *paths: str) -> QuerySet[Any, Any]:
     """Return (primary key of a product, *values at the paths): a row for each value that a product has."""
     # Through a second query, as a filter of the first on the same relation would narrow which of its rows are counted.
     visible = unlimited(within).filter(pk__in=keys).values("pk")

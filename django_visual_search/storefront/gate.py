@@ -89,10 +89,10 @@ def refuse_when_full() -> None:
 _gate = Gate()
 
 
-def _reset() -> None:
+def _reset_gate() -> None:
     global _gate
     _gate = Gate()
 
 
 # A child runs no searches yet, and may have inherited a lock that nobody is left to release.
-os.register_at_fork(after_in_child=_reset)
+os.register_at_fork(after_in_child=_reset_gate)

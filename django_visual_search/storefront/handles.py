@@ -25,7 +25,7 @@ from ..spaces.live import live_spaces
 
 logger = logging.getLogger("django_visual_search")
 
-SALT = "django_visual_search.handle"
+HANDLE_SALT = "django_visual_search.handle"
 PREFIX = "visual_search.handle."
 """Of the cache's keys."""
 
@@ -54,7 +54,7 @@ def handle_of(results: SearchResults, request: Any = None) -> str:
     name = results.ranking.search
     kept = {
         "field": results.label,
-        "visitor": _visitor(request),
+        "visitor": _visitor_of(request),
         "queries": [
             (query.extractor_key, query.blank, np.asarray(query.vector, np.float32).tobytes())
             for query in results.queries
@@ -79,7 +79,7 @@ def read_handle(handle: str, field: EmbeddingField, request: Any = None) -> Phot
     except Exception as e:
         logger.warning("visual search: the cache gives no query: %s: %s", type(e).__name__, e)
         kept = None
-    if kept is None or kept["field"] != field.label or kept["visitor"] != _visitor(request):
+    if kept is None or kept["field"] != field.label or kept["visitor"] != _visitor_of(request):
         raise HandleExpired("Its vectors are gone, or of another field or visitor.")
     live = {key_of_space(field, space) for space in live_spaces(field).all}
     queries = [
@@ -91,10 +91,10 @@ def read_handle(handle: str, field: EmbeddingField, request: Any = None) -> Phot
 
 
 def _signer() -> TimestampSigner:
-    return TimestampSigner(sep=".", salt=SALT)
+    return TimestampSigner(sep=".", salt=HANDLE_SALT)
 
 
-def _visitor(request: HttpRequest | None) -> str:
+def _visitor_of(request: HttpRequest | None) -> str:
     """Return whose search it is: what is visible depends on who asks. Empty for all who have not logged in."""
     user = getattr(request, "user", None)
     return str(user.pk) if user is not None and user.is_authenticated else ""

@@ -29,7 +29,7 @@ from ..search.confidence import Confidence
 from ..search.results import Ranking
 from .facets import narrowed
 from .handles import read_handle
-from .visibility import rule_of, visible_within
+from .visibility import visible_rule, visible_within
 
 logger = logging.getLogger("django_visual_search")
 
@@ -58,7 +58,7 @@ def similar_items(
     if not isinstance(product, Model):
         raise TypeError(f"Similar items need a product, not {product!r}. Is the variable's name right?")
     found = search_field(product._meta.model, field)
-    model = product._meta.model if rule_of(product._meta.model) else catalogue_model(found, product._meta.model)
+    model = product._meta.model if visible_rule(product._meta.model) else catalogue_model(found, product._meta.model)
     allowed = visible_within(model, request, within)
     connection = connections[router.db_for_read(found.model)]
     started = time.perf_counter()
@@ -78,7 +78,7 @@ def similar_items(
         logger.exception("visual search: no similar items for %s %s", product._meta.label, product.pk)
         return _nothing(found.label, str(product.pk))
     if log:
-        _log(results, started, request)
+        _log_results(results, started, request)
     return results
 
 
@@ -107,7 +107,7 @@ def search_by_photo(
     how: dict[str, Any] = {"limit": limit, "within": allowed_products(label, request, within, facets), "text": text}
     how |= {"min_similarity": min_similarity, "min_confidence": _confident(label, text, min_confidence)}
     results = search.search_by_image(photo, label, crop=crop, depth=depth, **how)
-    _log(results, started, request)
+    _log_results(results, started, request)
     return results
 
 
@@ -140,7 +140,7 @@ def search_by_handle(
     chosen = [f"text={text}"] if text else []
     chosen += sorted(f"{path}={value}" for path, value in (facets or {}).items())
     results.ranking = replace(results.ranking, search=query.search_id(*chosen, *options))
-    _log(results, started, request)
+    _log_results(results, started, request)
     return results
 
 
@@ -160,7 +160,7 @@ def search_by_words(
     started = time.perf_counter()
     shown = allowed_products(label, request, within)
     results = search.search_by_text(text, label, limit=limit, within=shown, min_similarity=min_similarity)
-    _log(results, started, request)
+    _log_results(results, started, request)
     return results
 
 
@@ -188,7 +188,7 @@ def _nothing(label: str = "", query_id: str = "") -> SearchResults:
     return SearchResults([], Ranking(label, "product", query_id, "", True))
 
 
-def _log(results: SearchResults, started: float, request: HttpRequest | None) -> None:
+def _log_results(results: SearchResults, started: float, request: HttpRequest | None) -> None:
     if request is not None:  # else no person looks
         surface = SearchLog.Surface.SIMILAR if results.ranking.query_kind == "product" else SearchLog.Surface.PAGE
         feedback.log_search(results, (time.perf_counter() - started) * 1000, request, surface)

@@ -28,7 +28,7 @@ def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[
     Without an entry, all products while ``DEBUG`` is on; else none, with an error in the log: nobody has said that they
     are public. Raises ImproperlyConfigured for an entry that can't be called or returns anything but a queryset.
     """
-    found = rule_of(model)
+    found = visible_rule(model)
     if found is None:
         if settings.DEBUG:
             return model._default_manager.all()
@@ -46,7 +46,7 @@ def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[
     return queryset
 
 
-def rule_of(model: type[Model]) -> tuple[type[Model], Any] | None:
+def visible_rule(model: type[Model]) -> tuple[type[Model], Any] | None:
     """Return the nearest of the model and its parents that has an entry in ``VISIBLE``, and that; None without one."""
     entries = {str(label).lower(): entry for label, entry in conf.VISIBLE.items() if entry is not None}
     for ancestor in model.__mro__:
@@ -77,7 +77,7 @@ def visible_within(model: type[Model], request: HttpRequest | None, within: Any 
         return visible(model, request)
     if not isinstance(within, QuerySet):
         return within  # the search reports what is wrong with it
-    allowed = visible(model, request) if rule_of(model) else model._default_manager.all()
+    allowed = visible(model, request) if visible_rule(model) else model._default_manager.all()
     if is_rigid(within):
         return allowed.filter(pk__in=primary_keys(within))
     query = allowed.query

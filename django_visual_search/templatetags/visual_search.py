@@ -41,7 +41,7 @@ def similar_items(
     results = _similar_items(context, product, limit, within, field, min_similarity)
     if not results:
         return SafeString("")
-    request = _request_of(context)
+    request = _request_in(context)
     shown = {
         "request": request,
         "product": product,
@@ -72,7 +72,7 @@ def _similar_items(
     context: Any, product: Any, limit: int, within: Any, field: str | None, min_similarity: float | None
 ) -> SearchResults:
     return storefront.similar_items(
-        product, _request_of(context), limit=limit, within=within, field=field, min_similarity=min_similarity
+        product, _request_in(context), limit=limit, within=within, field=field, min_similarity=min_similarity
     )
 
 
@@ -92,7 +92,7 @@ def staff_similar_items(
     Nothing, without a query, for everybody else. Never inside ``{% cache %}``, which would show it to shoppers.
     ``admin``: the name of the admin site; the others as for ``similar_items``.
     """
-    request = _request_of(context)
+    request = _request_in(context)
     if not product or not merchandising.may_merchandise(request):
         return SafeString("")
     how: dict[str, Any] = {"limit": limit, "within": within, "field": field, "min_similarity": min_similarity}
@@ -112,7 +112,7 @@ def feedback_attributes(results: Any) -> SafeString:
 @register.simple_tag(takes_context=True)
 def get_cards(context: Any, results: Any, product: Any = None) -> list[cards.Card]:
     """``{% get_cards items product as cards %}``: a card for each hit, for the shop's own markup."""
-    return cards.cards(results, request=_request_of(context), product=product) if results else []
+    return cards.cards(results, request=_request_in(context), product=product) if results else []
 
 
 @register.simple_tag
@@ -130,7 +130,7 @@ def photo_search_form(
     ``compact``: one button, for a header. ``nonce``: for a CSP that wants one on the form's script.
     """
     return {
-        "request": _request_of(context),
+        "request": _request_in(context),
         "csrf_token": context.get("csrf_token"),
         **photo_form_context(model, action, compact=compact, nonce=nonce),
     }
@@ -145,5 +145,5 @@ def visual_search_script(nonce: str = "") -> SafeString:
     return format_html('<script src="{}" defer></script>', source)
 
 
-def _request_of(context: Any) -> Any:
+def _request_in(context: Any) -> Any:
     return getattr(context, "request", None) or context.get("request")

@@ -122,7 +122,7 @@ def _features(
     show: Show,
 ) -> CatalogueFeatures:
     place = {row: i for i, row in enumerate(rows)}
-    kept = _kept(field, catalogue, rows, features_key)
+    kept = _read_kept(field, catalogue, rows, features_key)
     width = extractor.width or (len(next(iter(kept.values()))) if kept else 0)
     found = CatalogueFeatures(np.zeros((len(rows), width), np.float16), np.zeros(len(rows), bool))
     for row, numbers in kept.items():
@@ -159,7 +159,7 @@ def _features(
     return found
 
 
-def _kept(
+def _read_kept(
     field: EmbeddingField, catalogue: Catalogue, rows: Sequence[int], features_key: str
 ) -> dict[int, NDArray[np.float16]]:
     found: dict[int, Any] = {}

@@ -92,13 +92,13 @@ def baseline(field: EmbeddingField, backbone: BackboneExtractor, given: Supervis
         now = backbone_of(now, {}, field.dimensions)  # raises, saying why
     features_key, untrained = backbone.features_key, backbone.project(given.features)
     if space.head is None:
-        return Baseline(_rows(field, now, features_key, given, learned=False), None, now.spec.key, untrained)
+        return Baseline(_vectors_of_rows(field, now, features_key, given, learned=False), None, now.spec.key, untrained)
     head = EmbeddingHead.objects.using(router.db_for_read(field.model)).get(pk=space.head)
     settings = _settings(head, given)
     # A fine-tuned backbone knows the pictures, whatever its head; with the new head on it too, the comparison is fair.
     tuned_apart = bool(head.backbone) and now.features_key != features_key
     flattered = head.name if settings is None or tuned_apart else ""
-    rows = _rows(field, now, features_key, given, learned=settings is not None)
+    rows = _vectors_of_rows(field, now, features_key, given, learned=settings is not None)
     return Baseline(rows, settings, now.spec.key, untrained, flattered)
 
 
@@ -112,7 +112,7 @@ def _settings(head: EmbeddingHead, given: Supervision) -> HeadSettings | None:
     return HeadSettings(stored["dimensions"], stored["shrinkage"], stored["residual"], weights)
 
 
-def _rows(
+def _vectors_of_rows(
     field: EmbeddingField, now: BackboneExtractor, features_key: str, given: Supervision, *, learned: bool
 ) -> NDArray[np.float32]:
     """Return the vectors of pictures and views, ``(n, d)``; their features where ``learned``."""
@@ -264,16 +264,16 @@ def metrics_json(trained: TrainedHead, several: bool) -> list[dict[str, Any]]:
     return [
         {
             "task": task_name(outcome.question),
-            "about": described(outcome.question, several),
+            "about": described_question(outcome.question, several),
             "aim": outcome.question.aim,
             "held_out": len(outcome.split.held_out),
             "train": len(outcome.split.train),
             "leaked": outcome.split.leaked,
-            "before": _plain(outcome.before.as_dict()),
-            "untrained": _plain(outcome.untrained.as_dict()),
-            "after": _plain(outcome.after.as_dict()),
-            "gain": _plain(asdict(outcome.gain)),
-            "learned": _plain(asdict(outcome.learned)),
+            "before": _measures_json(outcome.before.as_dict()),
+            "untrained": _measures_json(outcome.untrained.as_dict()),
+            "after": _measures_json(outcome.after.as_dict()),
+            "gain": _measures_json(asdict(outcome.gain)),
+            "learned": _measures_json(asdict(outcome.learned)),
         }
         for outcome in trained.outcomes
     ]
@@ -284,7 +284,7 @@ def task_name(question: Question) -> str:
     return f"same {question.label} of {UNSEEN_PRODUCTS}" if question.split.task == SAME_LABEL else question.split.task
 
 
-def described(question: Question, several: bool) -> str:
+def described_question(question: Question, several: bool) -> str:
     """Return in words what a question is about, as ``about_in_words`` translates them."""
     if question.split.task == SAME_LABEL:
         return FINDS_SAME % {"label": question.label}
@@ -330,6 +330,6 @@ def figures_table(metrics: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _plain(measures: dict[str, float]) -> dict[str, float | None]:
+def _measures_json(measures: dict[str, float]) -> dict[str, float | None]:
     """Round measures for JSON, which has no NaN."""
     return {name: None if math.isnan(value) else round(value, 4) for name, value in measures.items()}

@@ -22,7 +22,7 @@ from ..spaces import live
 from ..spaces.heads import extractor_of_space, key_of_space
 from ..spaces.live import Space
 
-GRACE = 1.5
+SWITCH_GRACE = 1.5
 """Times ``live.REMEMBERED_SECONDS``: the time from the announcement of a switch to the first moved vector. By then
 every process searches both spaces. A catalogue without any vector has none to move, and waits for nothing."""
 
@@ -152,16 +152,16 @@ def announce(field: EmbeddingField, space: Space) -> float:
     """
     extractor_of_space(field, space)  # fails here rather than in every worker
     with transaction.atomic(using=router.db_for_write(field.model)):
-        row = _row(field)
+        row = _row_of_field(field)
         if row is None:
             now = _now(router.db_for_write(field.model))
             row = ServingSpace(label=field.label, extractor=field.extractor, effective_at=now, finished_at=now)
-        elif row.finished_at is None and not _is(row, space):
+        elif row.finished_at is None and not _is_in(row, space):
             raise SwitchRefused(
                 f"{field.label} is being switched to {row.head or row.extractor}: let that be finished (run the same "
                 "command again), or go back with --rollback."
             )
-        if not _is(row, space):
+        if not _is_in(row, space):
             row.previous_extractor, row.previous_head_id = row.extractor, row.head_id
             row.extractor, row.head_id = space.extractor, space.head
             _save(field, row)
@@ -174,7 +174,7 @@ def roll_back(field: EmbeddingField) -> tuple[Space, float]:
     Raises SwitchRefused where there was no switch.
     """
     with transaction.atomic(using=router.db_for_write(field.model)):
-        row = _row(field)
+        row = _row_of_field(field)
         if row is None:
             raise SwitchRefused(f"{field.label} was never switched: there is nothing to go back to.")
         row.extractor, row.previous_extractor = row.previous_extractor, row.extractor
@@ -188,7 +188,7 @@ def roll_back(field: EmbeddingField) -> tuple[Space, float]:
         return Space(row.extractor, row.head_id, row.head.key if row.head else ""), _seconds_left(field, row)
 
 
-def _row(field: EmbeddingField) -> ServingSpace | None:
+def _row_of_field(field: EmbeddingField) -> ServingSpace | None:
     rows = ServingSpace.objects.using(router.db_for_write(field.model)).select_for_update()
     row: ServingSpace | None = rows.filter(label=field.label).first()
     return row
@@ -199,7 +199,7 @@ def _save(field: EmbeddingField, row: ServingSpace) -> None:
     row.changed_at = _now(using)
     row.effective_at = row.changed_at
     if all_rows(field.model, using).filter(**{f"{field.attname}__isnull": False}).exists():
-        row.effective_at += datetime.timedelta(seconds=GRACE * live.REMEMBERED_SECONDS)
+        row.effective_at += datetime.timedelta(seconds=SWITCH_GRACE * live.REMEMBERED_SECONDS)
     row.finished_at = None
     row.save(using=using)
     EmbeddingHead.objects.using(using).filter(pk__in=[pk for pk in (row.head_id,) if pk]).update(
@@ -208,7 +208,7 @@ def _save(field: EmbeddingField, row: ServingSpace) -> None:
     live.forget_live_spaces()
 
 
-def _is(row: ServingSpace, space: Space) -> bool:
+def _is_in(row: ServingSpace, space: Space) -> bool:
     return (row.extractor, row.head_id) == (space.extractor, space.head)
 
 

@@ -65,7 +65,7 @@ def gather_texts(field: EmbeddingField, most: int) -> GatheredTexts:
             f"{field.label} has no vectors of {key}, which serves: run `manage.py reindex_embeddings {field.label}` "
             "first."
         )
-    texts = _texts(field, paths, list(dict.fromkeys(products)))
+    texts = _texts_by_product(field, paths, list(dict.fromkeys(products)))
     none = ("",) * len(paths)
     return GatheredTexts(
         key, ", ".join(paths), np.stack(vectors).astype(np.float32), products, [texts.get(pk, none) for pk in products]
@@ -87,7 +87,7 @@ def _paths(field: EmbeddingField) -> list[str]:
     return paths
 
 
-def _texts(field: EmbeddingField, paths: list[str], products: list[Any]) -> dict[Any, tuple[str, ...]]:
+def _texts_by_product(field: EmbeddingField, paths: list[str], products: list[Any]) -> dict[Any, tuple[str, ...]]:
     rows = all_rows(field.product_model, router.db_for_read(field.model)).order_by("pk")
     found: dict[Any, tuple[str, ...]] = {}
     for start in range(0, len(products), KEYS_AT_ONCE):

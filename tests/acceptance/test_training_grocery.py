@@ -31,7 +31,7 @@ LABEL = "testshop.ArticleImageEmbedding.embedding"
 
 @pytest.fixture(autouse=True)
 def network(settings, monkeypatch, tmp_path, db, run_folder):
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     settings.VISUAL_SEARCH = {
         "EXTRACTORS": {"default": grocery.extractor_setting("MobileNetV2")},
         "CACHE_DIR": tmp_path / "cache",

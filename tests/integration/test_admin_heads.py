@@ -101,7 +101,7 @@ class TestSideBySide:
 class TestSwitch:
     @pytest.fixture(autouse=True)
     def _no_waiting(self, monkeypatch, eager):  # noqa: F811
-        monkeypatch.setattr(switching, "GRACE", 0)
+        monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
 
     def test_permission_and_confirmation(self, client, head, products):
         client.force_login(staff("django_visual_search.view_embeddinghead"))

@@ -42,7 +42,7 @@ def field(settings, monkeypatch):
         "EXTRACTORS": EXTRACTORS,
         "VISIBLE": {"testshop.Product": "tests.testshop.selectors.visible_products"},
     }
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     hats, shoes = (Category.objects.create(name=name) for name in ("hats", "shoes"))
     for i in range(COUNT):
         Product.objects.create(name=str(i), image=picture_file(i), category=hats if i % 2 else shoes)

@@ -12,7 +12,7 @@ from django.db import close_old_connections, connection
 
 from django_visual_search import feedback, search
 from django_visual_search.feedback.events import NETWORK_ROWS, SESSION_ROWS
-from django_visual_search.feedback.sessions import network_of
+from django_visual_search.feedback.sessions import ip_network_of
 from django_visual_search.models import Feedback
 from django_visual_search.search.planning import forget_facts
 from django_visual_search.search.results import TOKEN_SALT, read_token
@@ -69,7 +69,7 @@ class TestAccepted:
             assert row.rank == 3
             assert row.similarity == pytest.approx(hit.similarity, abs=1e-4)
             assert row.session == feedback.session_of(visitor(), NOW + timedelta(days=400))
-            assert row.network == network_of(visitor(), NOW + timedelta(days=400))
+            assert row.network == ip_network_of(visitor(), NOW + timedelta(days=400))
             assert row.created_at == NOW + timedelta(days=400)
             assert not row.counted
 
@@ -358,7 +358,7 @@ class TestDuplicates:
 
 def store_many(count, request):
     """Store that many events of the visitor."""
-    session, network = feedback.session_of(request), network_of(request)
+    session, network = feedback.session_of(request), ip_network_of(request)
     model = ContentType.objects.get_for_model(Product)
     Feedback.objects.bulk_create(
         Feedback(

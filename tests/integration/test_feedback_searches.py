@@ -64,9 +64,9 @@ urlpatterns = [path("page/", page), path("plain/", plain_page), path("async/", a
 @pytest.fixture(autouse=True)
 def nothing_waits():
     seen.clear()
-    searches._rows().clear()
+    searches._waiting_rows().clear()
     yield
-    assert not searches._rows()
+    assert not searches._waiting_rows()
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ class TestSettings:
                 assert row.vector is None
             else:
                 assert np.allclose(
-                    privacy._numbers(row.vector), np.asarray(results.vector, dtype=np.float32), atol=1e-3
+                    privacy._vector_numbers(row.vector), np.asarray(results.vector, dtype=np.float32), atol=1e-3
                 )
 
 

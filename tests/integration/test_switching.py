@@ -41,7 +41,7 @@ def field(settings, db):
 @pytest.fixture
 def products(field, monkeypatch):
     """Products of two backbones' worth of kept features; no waiting for other processes, as there are none."""
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     made = [Product.objects.create(name=str(i), image=picture_file(i)) for i in range(COUNT)]
     embed_all()
     return made
@@ -146,7 +146,7 @@ class TestPicturesWithoutAVector:
 
     def test_on_companions(self, settings, db, media, monkeypatch):
         settings.VISUAL_SEARCH = {"EXTRACTORS": EXTRACTORS}
-        monkeypatch.setattr(switching, "GRACE", 0)
+        monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
         label = "testshop.ArticleImageEmbedding.embedding"
         article = Article.objects.create(title="a")
         images = [ArticleImage.objects.create(article=article, original=picture_file(i)) for i in range(3)]
@@ -431,7 +431,7 @@ class TestRefused:
 
 
 def test_companions_switch_too(field, monkeypatch, media):
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     label = "testshop.ArticleImageEmbedding.embedding"
     companion = get_field(label)
     article = Article.objects.create(title="a")
@@ -451,7 +451,7 @@ def test_companions_switch_too(field, monkeypatch, media):
 
 
 def test_a_companion_row_never_finds_its_own_product_while_rows_move(field, monkeypatch):
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     label = "testshop.ArticleImageEmbedding.embedding"
     companion = get_field(label)
     articles = [Article.objects.create(title=str(i)) for i in range(4)]
@@ -609,7 +609,7 @@ def test_under_load_killed_half_way_resumed_and_rolled_back(processes, monkeypat
     PictureFeatures.objects.all().delete()
     live.forget_live_spaces()
     assert embed_all().done == COUNT + extra
-    monkeypatch.setattr(switching, "GRACE", 0)  # nobody else searches any more
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)  # nobody else searches any more
     run(rollback=True, target=LABEL)
     live.forget_live_spaces()
     assert answers(range(4)) == switched

@@ -103,7 +103,7 @@ def test_a_head_is_learned_measured_and_kept(articles, monkeypatch):
         assert set(one["before"]) >= {"R@1", "mAP", "queries"}
     assert head.summary["labels"] == ["category"]
     assert head.baseline_key == extractor_of(get_field(ARTICLES)).spec.key
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     call_command("switch_embedding", head.name, sync=True, force=True, stdout=io.StringIO(), stderr=io.StringIO())
     assert serving_extractor(get_field(ARTICLES)).spec.key == head.key
     hits = search.search_by_image(as_file(base_picture(3), "x.jpg"), ARTICLES, limit=3)
@@ -121,7 +121,7 @@ def assert_compared_fairly(first, second):
 
 
 def test_a_second_head_is_compared_with_one_like_the_first_that_never_saw_the_held_out_pictures(articles, monkeypatch):
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     first = train(ARTICLES, labels="")
     call_command("switch_embedding", EmbeddingHead.objects.get().name, sync=True, force=True, stdout=io.StringIO())
     assert_compared_fairly(first, train(ARTICLES, labels="category", name="second"))
@@ -331,7 +331,7 @@ def test_an_extractor_without_features(articles, settings):
 def test_companions_get_their_vectors_by_the_head(articles, monkeypatch):
     embed_all(ARTICLES)
     train(ARTICLES, name="mine")
-    monkeypatch.setattr(switching, "GRACE", 0)
+    monkeypatch.setattr(switching, "SWITCH_GRACE", 0)
     call_command("switch_embedding", "mine", sync=True, force=True, stdout=io.StringIO(), stderr=io.StringIO())
     head = EmbeddingHead.objects.get()
     keys = {key.partition(":")[0] for key in ArticleImageEmbedding.objects.values_list("embedding_key", flat=True)}

@@ -131,7 +131,7 @@ def test_a_crash_refuses_the_photo(monkeypatch):
 def test_a_process_that_was_stopped_is_given_up(limits, monkeypatch):
     """Row 31: as by SIGSTOP, where its own timers never end it."""
     limits(DECODE_SECONDS=0.2)
-    monkeypatch.setattr(decoder, "GRACE", 0.2)
+    monkeypatch.setattr(decoder, "STOP_GRACE", 0.2)
     decode_photo(PHOTO, OPTIONS, 32)
     stopped = process()
     stopped.send_signal(signal.SIGSTOP)

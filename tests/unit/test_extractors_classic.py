@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from django_visual_search import images
 from django_visual_search.extractors import classic
-from django_visual_search.extractors.classic import SHARES, WIDTH, ClassicExtractor
+from django_visual_search.extractors.classic import DESCRIPTOR_WIDTH, SHARES, ClassicExtractor
 
 GROCERY = settings.SHARED / "data" / "grocery"
 SIZE = 160
@@ -39,12 +39,12 @@ def altered(photo: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-@pytest.mark.parametrize("dimensions", [None, 1, 64, 256, WIDTH])
+@pytest.mark.parametrize("dimensions", [None, 1, 64, 256, DESCRIPTOR_WIDTH])
 def test_rows_are_unit_float32_of_the_width_asked_for(dimensions):
     extractor = ClassicExtractor(dimensions=dimensions)
     rows = extractor(noise(3))
     assert rows.dtype == np.float32
-    assert rows.shape == (3, dimensions or WIDTH) == (3, extractor.spec.dimensions)
+    assert rows.shape == (3, dimensions or DESCRIPTOR_WIDTH) == (3, extractor.spec.dimensions)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
@@ -107,7 +107,10 @@ def test_features_key_is_shared_by_all_widths():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dimensions": WIDTH + 1}, f"gives {WIDTH} features a picture, fewer than the field's {WIDTH + 1} dimensions"),
+        (
+            {"dimensions": DESCRIPTOR_WIDTH + 1},
+            f"gives {DESCRIPTOR_WIDTH} features a picture, fewer than the field's {DESCRIPTOR_WIDTH + 1} dimensions",
+        ),
         ({"dimensions": 0}, "dimensions must be 1 or more"),
         ({"input_size": 31}, "input_size must be 32 pixels or more"),
     ],

@@ -37,7 +37,7 @@ def presets(tmp_path_factory):
 def case(request, presets):
     """Return an extractor and what KerasHub makes of the same weights."""
     preset = presets / request.param
-    sha256 = hashlib.sha256((preset / hub.WEIGHTS).read_bytes()).hexdigest()
+    sha256 = hashlib.sha256((preset / hub.WEIGHTS_FILE).read_bytes()).hexdigest()
     store = DirectoryStore(presets / f"{request.param}-store")
     options = {"weights_sha256": sha256, "input_size": SIZE, "dimensions": 16, "artifacts": store}
     return KerasHubExtractor(preset, looks=0, **options), np.load(presets / f"{request.param}.npz"), preset, options

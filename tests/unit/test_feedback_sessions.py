@@ -11,7 +11,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django_visual_search import feedback
 from django_visual_search.feedback import sessions
 from django_visual_search.feedback.sessions import (
-    network_of,
+    ip_network_of,
     period_of,
     possible_sessions,
     session_of_user,
@@ -64,19 +64,19 @@ def test_a_request_without_address_and_browser_has_a_session_too():
 )
 def test_addresses_of_one_visitor(one, other):
     assert feedback.session_of(visitor(one)) == feedback.session_of(visitor(other))
-    assert network_of(visitor(one)) == network_of(visitor(other))
+    assert ip_network_of(visitor(one)) == ip_network_of(visitor(other))
 
 
 def test_other_subnets_of_one_customer_are_other_visitors_of_the_same_network():
     one, other = visitor("2001:db8:1:2::a"), visitor("2001:db8:1:3::a")
     assert feedback.session_of(one) != feedback.session_of(other)
-    assert network_of(one) == network_of(other)
-    assert network_of(one) != network_of(visitor("2001:db8:2:2::a"))
+    assert ip_network_of(one) == ip_network_of(other)
+    assert ip_network_of(one) != ip_network_of(visitor("2001:db8:2:2::a"))
 
 
 def test_a_network_is_not_a_session():
-    assert network_of(visitor(agent="")) != feedback.session_of(visitor(agent=""))
-    assert network_of(visitor(agent="Chrome")) == network_of(visitor(agent="Firefox"))
+    assert ip_network_of(visitor(agent="")) != feedback.session_of(visitor(agent=""))
+    assert ip_network_of(visitor(agent="Chrome")) == ip_network_of(visitor(agent="Firefox"))
 
 
 class TestUsers:
@@ -117,7 +117,7 @@ class TestPeriods:
             assert feedback.session_of(visitor()) == day
         with moved_to(NOW + timedelta(days=1)):
             assert feedback.session_of(visitor()) != day
-            assert network_of(visitor()) != network_of(visitor(), NOW)
+            assert ip_network_of(visitor()) != ip_network_of(visitor(), NOW)
         assert feedback.session_of(visitor(), NOW - timedelta(days=1)) != day
 
     @pytest.mark.parametrize("days", [1, 2, 7, 366])
@@ -183,7 +183,7 @@ class TestProxies:
         request = visitor("127.0.0.1", HTTP_X_REAL_IP="9.9.9.9", HTTP_X_FORWARDED_FOR="1.2.3.4, 9.9.9.9")
         assert feedback.session_of(request) == feedback.session_of(visitor(HTTP_X_REAL_IP="9.9.9.9"))
         assert feedback.session_of(request) != feedback.session_of(visitor(HTTP_X_REAL_IP="9.9.9.8"))
-        assert network_of(request) == network_of(visitor(HTTP_X_REAL_IP="9.9.9.9"))
+        assert ip_network_of(request) == ip_network_of(visitor(HTTP_X_REAL_IP="9.9.9.9"))
         assert not caplog.records
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from django_visual_search.learning.calibration import MOST_MARGIN, Identification, calibration_error, margins
-from django_visual_search.learning.identification import Found, found_products, learn_identification
+from django_visual_search.learning.identification import FirstHits, found_products, learn_identification
 
 
 def at(*degrees):
@@ -47,7 +47,7 @@ def simulated(count, seed):
     rng = np.random.default_rng(seed)
     similarity, margin = rng.uniform(0.4, 1, count), rng.exponential(0.06, count)
     same = rng.random(count) < 1 / (1 + np.exp(-(8 * similarity + 30 * np.minimum(margin, MOST_MARGIN) - 7.5)))
-    return Found(similarity, margin, same, np.arange(count), np.ones(count))
+    return FirstHits(similarity, margin, same, np.arange(count), np.ones(count))
 
 
 def test_it_is_calibrated_on_photos_that_it_was_not_learned_from():
@@ -64,7 +64,7 @@ def test_it_is_calibrated_on_photos_that_it_was_not_learned_from():
 
 def test_a_number_that_misleads_counts_for_nothing():
     found = simulated(1000, 2)
-    turned = Found(1.4 - found.similarities, found.margins, found.same, found.photos, found.weights)
+    turned = FirstHits(1.4 - found.similarities, found.margins, found.same, found.photos, found.weights)
     assert learn_identification(turned).similarity == 0
 
 
@@ -72,4 +72,6 @@ def test_a_number_that_misleads_counts_for_nothing():
 def test_one_answer_alone_teaches_nothing(same):
     found = simulated(50, 3)
     with pytest.raises(ValueError, match="Right and wrong products"):
-        learn_identification(Found(found.similarities, found.margins, np.full(50, same), found.photos, found.weights))
+        learn_identification(
+            FirstHits(found.similarities, found.margins, np.full(50, same), found.photos, found.weights)
+        )

@@ -33,14 +33,14 @@ def connect_signals() -> None:
 
 def record_placed(order: Any, user: Any = None, **kwargs: Any) -> None:
     """Record the purchases of an order that says who bought: by its user, or by the request of its basket."""
-    request = _request_of(order.basket)
+    request = _request_of_basket(order.basket)
     if request is not None or _is_known(user):
         record_lines("purchase", order, order.lines.all(), user=user, request=request)
 
 
 def record_checked_out(order: Any, user: Any = None, request: Any = None, **kwargs: Any) -> None:
     """Record the purchases that ``record_placed`` could not attribute; those that it did are not new."""
-    if _request_of(order.basket) is None and not _is_known(order.user):
+    if _request_of_basket(order.basket) is None and not _is_known(order.user):
         record_lines("purchase", order, order.lines.all(), user=user, request=request)
 
 
@@ -81,6 +81,6 @@ def _is_return(status: str) -> bool:
     return str(status).casefold() in {name.casefold() for name in conf.OSCAR_RETURN_STATUSES}
 
 
-def _request_of(basket: Any) -> Any:
+def _request_of_basket(basket: Any) -> Any:
     """Return the request that Oscar's pricing strategy of the basket was made for; None for an order by other means."""
     return getattr(basket.strategy, "request", None) if basket is not None and basket.has_strategy else None

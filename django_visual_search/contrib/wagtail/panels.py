@@ -19,7 +19,7 @@ from ...fields import EmbeddingField
 from ...fields.registry import fields_of_product
 
 SHOWN = 8
-SIDE = "max-165x165"
+RENDITION = "max-165x165"
 """The rendition that Wagtail's own chooser shows."""
 
 
@@ -41,7 +41,7 @@ def similar_images(image: Any, user: Any, limit: int = SHOWN) -> list[Any]:
         return []
     policy = policy_registry.get_by_type(image_model())
     choosable = policy.instances_user_has_any_permission_for(user, ["choose"])
-    within = choosable.select_related("collection").prefetch_renditions(SIDE)
+    within = choosable.select_related("collection").prefetch_renditions(RENDITION)
     try:
         hits = search.similar_to(image, field=field.label, within=within, limit=limit, ranking=False)
     except (ExtractorUnavailable, ImproperlyConfigured):

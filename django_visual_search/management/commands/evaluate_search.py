@@ -121,7 +121,7 @@ class Command(DatabaseCommand):
                     labels=labels or usual_labels(field.product_model),
                     limit=options["limit"],
                     seed=options["seed"],
-                    within=_within(field, options["within"]),
+                    within=_filtered_products(field, options["within"]),
                     robustness_pictures=options["robustness_pictures"],
                     searches=options["searches"],
                     start=self._start,
@@ -175,7 +175,7 @@ def _report_path(text: str | None) -> Path | None:
     return path / REPORT
 
 
-def _within(field: EmbeddingField, conditions: list[str]) -> Any:
+def _filtered_products(field: EmbeddingField, conditions: list[str]) -> Any:
     """Return the products that meet all conditions; None without any condition."""
     if not conditions:
         return None

@@ -136,7 +136,7 @@ class Command(DatabaseCommand):
             "field": label,
             "checks": checks,
             "counts": {reason.value: count for reason, count in counts.items()},
-            "products": [_plain(row) for reason in Reason for row in found[reason]],
+            "products": [_row_json(row) for reason in Reason for row in found[reason]],
         }
 
     def _print(self, model: Any, found: list[Unfindable], count: int, shown: int) -> None:
@@ -154,7 +154,7 @@ class Command(DatabaseCommand):
             self.stdout.write(f"         and {count - len(some)} more")
 
 
-def _plain(row: Unfindable) -> dict[str, Any]:
+def _row_json(row: Unfindable) -> dict[str, Any]:
     return {
         "product": row.product,
         "reason": row.reason.value,
