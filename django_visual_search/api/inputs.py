@@ -218,7 +218,7 @@ class ByPhoto(BesidePicture):
     """The options of a search by a photo."""
 
     objects = serializers.BooleanField(
-        default=False, help_text="Whether to search by each object in the photo, too; not with `crop`."
+        default=False, help_text="Whether to search by the best four objects in the photo, too; not with `crop`."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

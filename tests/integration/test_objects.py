@@ -88,6 +88,15 @@ class TestSearchObjects:
         assert found[-1].results[0].similarity == pytest.approx(1, abs=1e-2)
         assert all(len(one.results) == 2 for one in found)
 
+    def test_as_many_of_the_best_as_asked_for(self, db):
+        photo, _ = still_life("table", "mug", "sneaker", "cap")
+        product_of(photo, WHOLE, "a")
+        boxes = [one.box for one in search.find_objects(photo, FIELD)]
+        assert len(boxes) == detection.MOST_OBJECTS
+        for how, expected in (({}, boxes[:4]), ({"most": 1}, boxes[:1]), ({"most": 7}, boxes[:7])):
+            found = search.search_objects(photo, FIELD, **how)
+            assert [one.object.box for one in found] == [*expected, WHOLE]
+
     def test_one_decode_three_queries_for_each_and_one_for_the_spaces(
         self, db, settings, monkeypatch, django_assert_max_num_queries
     ):
