@@ -18,7 +18,6 @@ from .detection import FoundObject, objects_in, whole_photo
 from .query import part_queries
 from .results import SearchResults
 
-
 MOST_SEARCHED = 4
 """Boxes that a photo is searched by unless more are asked for: of composites' objects, the best four had .78 and all
 seven .88, and each box takes most of the time of a photo search."""
@@ -60,7 +59,8 @@ def search_objects(
     """Search by the ``most`` best objects in a photo, which is decoded once; the whole picture comes last.
 
     Arguments: as for ``search_by_image``; ``limit`` is for each object. Takes a pass through the network for each, and
-    up to three queries. Search by another box of ``find_objects`` with ``crop`` when somebody asks for it. Raises as ``find_objects``, and ValueError as ``search_by_image``.
+    up to three queries; search by another box with ``crop`` when somebody asks for it. Raises as ``find_objects``, and
+    ValueError as ``search_by_image``.
     """
     check_limit(limit)
     field = get_field(label)
