@@ -98,7 +98,7 @@ def upload_all(address, photo, count, patience=0.0):
     return json.loads(done.stdout)
 
 
-def similar_items(address, products, until, seed=0):
+def similar_items(address, products, until, seed=0, pause=0):
     """Request similar items one after the other until ``until(count)`` is true; return the milliseconds of each."""
     taken, chance = [], random.Random(seed)
     while not until(len(taken)):
@@ -109,6 +109,7 @@ def similar_items(address, products, until, seed=0):
         status, _, _ = request(address, "GET", path, headers=visitor)
         taken.append((time.perf_counter() - start) * 1e3)
         assert status == 200
+        time.sleep(pause)
     return taken
 
 
@@ -134,16 +135,21 @@ def multipart(photo):
     return head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def _upload(address, body, visitor, patience, start, answers):
+def post_photo(address, body, visitor):
+    """Search by a ``multipart`` body as visitor number so; return as ``request``."""
     headers = {
         "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
         "X-Forwarded-For": f"10.{visitor // 65536}.{visitor // 256 % 256}.{visitor % 256}",  # visitors, not one visitor
     }
+    return request(address, "POST", PHOTO, body, headers)
+
+
+def _upload(address, body, visitor, patience, start, answers):
     start.wait()
     begun, tries = time.monotonic(), []
     while True:
         tried = time.monotonic()
-        status, said, _ = request(address, "POST", PHOTO, body, headers)
+        status, said, _ = post_photo(address, body, visitor)
         ended = time.monotonic()
         wait = said.get("Retry-After", "") if status in (429, 503) else None
         tries.append(status if wait != "" else -status)

@@ -218,7 +218,10 @@ SETTINGS: dict[str, Setting] = {
         "filtered (`brand__country` leads over relations), and the fields to sort by, `PRICE` and `NEWEST`.",
     ),
     "PHOTO_SEARCHES_AT_ONCE": Setting(
-        1, whole_number(1), "Photo searches that one process runs at the same time.", check="E020"
+        1,
+        whole_number(1),
+        "Photo searches that one process runs at the same time, and as many more whose photos take long to decode.",
+        check="E020",
     ),
     "THROTTLE_RATES": Setting(
         RATES,

@@ -19,6 +19,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,18 @@ class DecoderLost(RuntimeError):  # noqa: N818 (as in "the connection was lost")
         self.code = code
 
 
+class Waiting(NamedTuple):
+    """Who waits for a picture to be decoded."""
+
+    visitor: int | None = None
+    """The socket of the person."""
+    step_aside: Callable[[], None] | None = None
+    """Called when the picture turns out to take long; may raise, which ends the decoding."""
+
+
+NOBODY = Waiting()
+
+
 def decode_settings(
     options: ImageOptions,
     size: int,
@@ -83,20 +96,20 @@ class Decoder:
         self,
         reads: Sequence[ReadPicture],
         settings: DecodeSettings,
-        visitor: int | None = None,
+        waiting: Waiting = NOBODY,
         areas: Sequence[Area | None] | None = None,
     ) -> list[Decoded]:
         """Read pictures and decode them, or these ``areas`` of them, to squares.
 
-        ``visitor``: the socket of the person who waits. Raises HungUpError where that is closed, and
-        ExtractorUnavailable where no decoding process can run.
+        Raises HungUpError where the visitor has hung up, what ``waiting.step_aside`` raises, and ExtractorUnavailable
+        where no decoding process can run.
         """
         decoded: dict[int, Decoded] = {}
         alone: int | None = None
         while left := [i for i in range(len(reads)) if i not in decoded]:
             if alone is not None:
                 left = [alone]
-            exchange = _Exchange(reads, left, settings, visitor, areas)
+            exchange = _Exchange(reads, left, settings, waiting, areas)
             try:
                 exchange.run(self._pipes())
             except (OSError, EOFError) as e:
@@ -162,11 +175,11 @@ class _Exchange:
         reads: Sequence[ReadPicture],
         which: list[int],
         settings: DecodeSettings,
-        visitor: int | None,
+        waiting: Waiting,
         areas: Sequence[Area | None] | None,
     ) -> None:
         self.reads, self.which, self.settings = reads, which, settings
-        self.visitor, self.areas = visitor, areas
+        self.waiting, self.areas = waiting, areas
         self.decoded: dict[int, Decoded] = {}
         self.sent: list[int] = []
         self.finished = 0
@@ -178,7 +191,9 @@ class _Exchange:
         Raises OSError or EOFError where the process has ended.
         """
         self.pipes = pipes
-        pipes.patience, pipes.visitor = self.settings.wall_seconds + STOP_GRACE, self.visitor
+        pipes.patience = self.settings.wall_seconds + STOP_GRACE
+        pipes.visitor, pipes.step_aside = self.waiting
+        pipes.begun = pipes.cpu_seconds()
         waiting: list[tuple[bytes, PictureFile]] = [(SETTINGS, pickle.dumps(self.settings))]
         area: Area | None = None
         for i in self.which:
@@ -310,7 +325,11 @@ os.register_at_fork(after_in_child=_leave_decoders_to_parent)
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that this package is imported from."""
 
-LAUNCH = "import sys; sys.path += sys.argv[2:]; from django_visual_search.decoding.child import main; main()"
+NICE = 5
+"""Lowers the priority of a decoding process: pages that need no decoding come first."""
+
+LAUNCH = f"import os; os.nice({NICE}); import sys; sys.path += sys.argv[2:]; "
+LAUNCH += "from django_visual_search.decoding.child import main; main()"
 
 
 def python_command(memory_mb: int) -> list[str]:

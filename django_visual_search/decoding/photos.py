@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import numpy as np
@@ -19,11 +19,14 @@ from ..conf import conf
 from ..images import Box, ImageOptions, ImageRefused
 from ..images.options import gettext_noop
 from .child import DecodeSettings
-from .decoder import Decoder, DecoderLost, PictureFile, decode_settings
+from .decoder import NOBODY, Decoder, DecoderLost, PictureFile, Waiting, decode_settings
+
+AHEAD = 2
+"""A photo that takes long steps aside, and another is decoded meanwhile."""
 
 
 class PhotoDecoders:
-    """At most ``PHOTO_SEARCHES_AT_ONCE`` decoders; the one that was used last is used next."""
+    """At most AHEAD decoders for each of ``PHOTO_SEARCHES_AT_ONCE``; the one that was used last is used next."""
 
     def __init__(self) -> None:
         self.idle: list[Decoder] = []
@@ -34,7 +37,7 @@ class PhotoDecoders:
     def one(self, wait: float) -> Iterator[Decoder]:
         """Take a decoder. Raises DecoderLost after ``wait`` seconds without one."""
         with self.freed:
-            if not self.freed.wait_for(lambda: self.busy < conf.PHOTO_SEARCHES_AT_ONCE, wait):
+            if not self.freed.wait_for(lambda: self.busy < AHEAD * conf.PHOTO_SEARCHES_AT_ONCE, wait):
                 raise DecoderLost("decode_time", "Too many photos are being decoded.")
             self.busy += 1
             decoder = self.idle.pop() if self.idle else Decoder()
@@ -64,7 +67,7 @@ def decode_whole(photo: PictureFile, options: ImageOptions, size: int) -> NDArra
 
 def _decoded(photo: PictureFile, settings: DecodeSettings) -> NDArray[np.uint8]:
     with _decoders.one(wait=conf.DECODE_SECONDS) as decoder:
-        [decoded] = decoder.decode([lambda: photo], settings, _visitor.get())
+        [decoded] = decoder.decode([lambda: photo], settings, _waiting.get())
     if isinstance(decoded, DecoderLost) and decoded.code == "decode_crash":
         raise ImageRefused("corrupt", gettext_noop("The picture is broken. Save or photograph it again.")) from decoded
     if isinstance(decoded, Exception):
@@ -73,16 +76,19 @@ def _decoded(photo: PictureFile, settings: DecodeSettings) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def waiting_visitor(socket: int | None) -> Iterator[None]:
-    """Within the block, end a decode when this socket is closed at its other end. None: nobody can tell."""
-    before = _visitor.set(socket)
+def waiting_visitor(socket: int | None, step_aside: Callable[[], None] | None = None) -> Iterator[None]:
+    """Within the block, end a decode when this socket is closed at its other end. None: nobody can tell.
+
+    ``step_aside`` is called once where a decode takes longer than most; what it raises ends the decode.
+    """
+    before = _waiting.set(Waiting(socket, step_aside))
     try:
         yield
     finally:
-        _visitor.reset(before)
+        _waiting.reset(before)
 
 
-_visitor: ContextVar[int | None] = ContextVar("visitor", default=None)
+_waiting: ContextVar[Waiting] = ContextVar("waiting", default=NOBODY)
 _decoders = PhotoDecoders()
 
 

@@ -17,9 +17,9 @@ from ..conf import conf
 from ..decoding.photos import waiting_visitor
 from .uploads import visitor_socket
 
-WAIT_SECONDS = 0.5
+WAIT_SECONDS = 1.0
 """How long a photo search waits for a slot."""
-WAITING = 1
+WAITING = 2
 """How many searches wait at the same time: each holds a thread of the server."""
 BUSY_SECONDS = (1, 2)
 """Least and most seconds after which to try again, drawn at random so that visitors don't all return at once."""
@@ -34,11 +34,16 @@ class Busy(Exception):  # noqa: N818 (a state, not a fault)
 
 
 class Gate:
-    """Counts the searches that run and wait; at most ``PHOTO_SEARCHES_AT_ONCE`` run."""
+    """Counts the searches that run and wait; at most ``PHOTO_SEARCHES_AT_ONCE`` run.
+
+    As many again may be *slow*: their photos take long to decode, so they have given up their slot. Whoever sends
+    photos that were made to hurt holds up others like them, and ordinary searches for a moment only.
+    """
 
     def __init__(self) -> None:
         self.freed = threading.Condition()
         self.running = 0
+        self.slow = 0
         self.waiting = 0
 
     def enter(self, wait: float) -> None:
@@ -47,7 +52,7 @@ class Gate:
                 self.refuse_when_full()
                 self.waiting += 1
                 try:
-                    if not self.freed.wait_for(lambda: not self._is_full(), wait):
+                    if not self.freed.wait_for(self._has_slot, wait):
                         raise Busy
                 finally:
                     self.waiting -= 1
@@ -57,28 +62,51 @@ class Gate:
         if self._is_full() and self.waiting >= WAITING:
             raise Busy
 
-    def leave(self) -> None:
+    def step_aside(self) -> None:
+        """Give the slot of a running search to the next one. Raise Busy if too many have done so."""
         with self.freed:
+            if self.slow >= conf.PHOTO_SEARCHES_AT_ONCE:
+                raise Busy
+            self.slow += 1
             self.running -= 1
             self.freed.notify()
 
+    def leave(self, slow: bool) -> None:
+        with self.freed:
+            if slow:
+                self.slow -= 1
+            else:
+                self.running -= 1
+                self.freed.notify()
+
     def _is_full(self) -> bool:
-        return bool(self.running >= conf.PHOTO_SEARCHES_AT_ONCE)
+        return bool(self.waiting) or not self._has_slot()  # who waits comes first
+
+    def _has_slot(self) -> bool:
+        return bool(self.running < conf.PHOTO_SEARCHES_AT_ONCE)
 
 
 @contextlib.contextmanager
 def photo_slot(wait: float = WAIT_SECONDS, request: HttpRequest | None = None) -> Iterator[None]:
     """Hold one of the process's ``PHOTO_SEARCHES_AT_ONCE`` slots. Raises Busy after ``wait`` seconds without one.
 
-    ``request``: the visitor's; who hangs up gives the slot back, where the server can tell.
+    ``request``: the visitor's; who hangs up gives the slot back, where the server can tell. Busy is raised within the
+    block too, where a photo takes long to decode and others of that kind are being decoded.
     """
-    gate = _gate  # the process may fork within the block
+    gate, slow = _gate, False  # the process may fork within the block
+
+    def step_aside() -> None:
+        nonlocal slow
+        if not slow:  # one search may decode its photo twice
+            gate.step_aside()
+            slow = True
+
     gate.enter(wait)
     try:
-        with waiting_visitor(None if request is None else visitor_socket(request)):
+        with waiting_visitor(None if request is None else visitor_socket(request), step_aside):
             yield
     finally:
-        gate.leave()
+        gate.leave(slow)
 
 
 def refuse_when_full() -> None:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PARTS = "abcdefgh"
+PARTS = "abcdefghi"
 
 
 def main() -> int:
@@ -62,12 +62,14 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(part: str, options: argparse.Namespace):
-    from . import article, load, object_search, photo_search, reindex, resident, similar, updates
+    from . import article, attack, load, object_search, photo_search, reindex, resident, similar, updates
 
     if part == "d":
         return similar.measure(options.rows)
     if part == "g":
         return load.measure()
+    if part == "i":
+        return attack.measure()
     if part == "e":
         return updates.measure(options.rows // 10)
     return {"a": reindex, "b": photo_search, "c": article, "f": resident, "h": object_search}[part].measure(

@@ -29,7 +29,7 @@ def measure(rounds: int = 3) -> list[Line]:
             _warm(address, keys, photo)
             return _lines([_round(address, keys, photo, i) for i in range(rounds)])
     finally:
-        _remove(shop)
+        remove(shop)
 
 
 def _warm(address: str, keys: list[int], photo: Path) -> None:
@@ -62,6 +62,6 @@ def _lines(measured: list) -> list[Line]:
     return [Line("g", "similar items under uploads / alone, p95", **at_most(loaded / idle, 3), detail=detail)]
 
 
-def _remove(shop: Example) -> None:
+def remove(shop: Example) -> None:
     shop.close()
     shutil.rmtree(shop.folder, ignore_errors=True)

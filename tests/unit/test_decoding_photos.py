@@ -24,6 +24,7 @@ from django_visual_search.decoding.photos import decode_photo, waiting_visitor
 from django_visual_search.decoding.pipes import HungUpError
 from django_visual_search.extractors import ExtractorUnavailable
 from django_visual_search.images import ImageOptions, ImageRefused
+from django_visual_search.storefront.gate import Busy
 
 from ..image_files import ROOT, encode, many_scans, png, quadrants
 
@@ -161,6 +162,33 @@ def test_who_hangs_up_frees_the_slot(limits):
     assert decode_photo(PHOTO, OPTIONS, 32).shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("made_to_hurt", [True, False])
+def test_a_photo_that_takes_long_steps_aside_once(limits, made_to_hurt):
+    limits(DECODE_SECONDS=30)
+    aside = []
+    with waiting_visitor(None, lambda: aside.append(1)):
+        decode_photo(slow_photo() if made_to_hurt else encode(quadrants(1200, 900)), OPTIONS, 32)
+    assert aside == [1] * made_to_hurt
+
+
+def test_a_slow_photo_that_may_not_step_aside_is_ended(limits):
+    def refuse():
+        raise Busy
+
+    limits(DECODE_SECONDS=30)
+    decode_photo(PHOTO, OPTIONS, 32)
+    decoding, slow = process(), slow_photo()
+    with waiting_visitor(None, refuse), pytest.raises(Busy):
+        decode_photo(slow, OPTIONS, 32)
+    assert decoding.returncode == -signal.SIGKILL
+    assert decode_photo(PHOTO, OPTIONS, 32).shape == (32, 32, 3)
+
+
+def test_pages_come_before_decoding():
+    decode_photo(PHOTO, OPTIONS, 32)
+    assert os.getpriority(os.PRIO_PROCESS, process().pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+
+
 def test_no_more_processes_than_searches_at_once(limits):
     limits(PHOTO_SEARCHES_AT_ONCE=2)
     failed = []
@@ -178,7 +206,7 @@ def test_no_more_processes_than_searches_at_once(limits):
     for thread in threads:
         thread.join()
     assert not failed
-    assert len(decoder._running) <= 2
+    assert len(decoder._running) <= 4, "two, and two more for those that step aside"
 
 
 def test_a_forked_child_has_a_process_of_its_own():
