@@ -1,7 +1,4 @@
-"""KerasHub's SigLIP and CLIP as extractors: tiny presets with random weights, exported and run as real ones are.
-
-pip brings tensorflow-text, and with it all of TensorFlow for GPUs, so KerasHub is not among the development packages.
-"""
+"""KerasHub's SigLIP and CLIP as extractors: tiny presets with random weights, exported and run as real ones are."""
 
 import hashlib
 import json
