@@ -9,7 +9,7 @@ import functools
 from typing import Any
 
 from django.db import router
-from django.db.models import Manager, Model, QuerySet
+from django.db.models import ForeignKey, Manager, Model, OneToOneRel, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
 from ..db.rows import all_rows, is_plain, plain
@@ -41,6 +41,9 @@ def products(field: EmbeddingField, within: Any | None, model: type[Model] | Non
         )
     if within._fields is not None:
         raise ValueError("'within' must yield products, without .values() or .values_list().")
+    if within.query.select_for_update:  # a search locks nothing, and needs no transaction
+        within = within._chain()
+        within.query.select_for_update = False
     return within
 
 
@@ -157,7 +160,8 @@ def _narrows_only(within: QuerySet[Any], field: EmbeddingField) -> bool:
     if query.group_by is not None or query.extra or query.annotations:
         return False
     return all(
-        isinstance(table, BaseTable) or table.join_field.many_to_one or table.join_field.one_to_one
+        # A generic relation's field says many_to_one too.
+        isinstance(table, BaseTable) or isinstance(table.join_field, ForeignKey | OneToOneRel)
         for table in query.alias_map.values()
     )
 

@@ -49,7 +49,8 @@ def text_path_fault(model: type[Model], path: str) -> str | None:
             found = at._meta.get_field(name)
         except (FieldDoesNotExist, AttributeError):
             return f"{at._meta.label if hasattr(at, '_meta') else model._meta.label} has no field {name!r}"
-        if found.is_relation and not (isinstance(found, ForeignObject) or found.one_to_one):
+        one = found.one_to_one or (isinstance(found, ForeignObject) and not found.one_to_many)
+        if found.is_relation and not one:
             return f"{name!r} leads to several rows; name a field of the product that has their words"
         at = found.related_model or found
     if hasattr(at, "_meta"):

@@ -445,3 +445,6 @@ class ListedCompanion(models.Model):
 
     class Meta:
         indexes = [EmbeddingIndex(fields=["embedding"], name="listedcompanion_hnsw")]
+
+
+from . import report_models  # noqa: E402, F401 - Django finds models in this module

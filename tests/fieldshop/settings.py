@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "polymorphic",
     "simple_history",
     "sorl.thumbnail",
+    "treebeard",
     "tests.fieldshop",
 ]
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]

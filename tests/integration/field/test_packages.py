@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("modeltranslation", reason="the extra 'field' is not installed")
 
 ROOT = Path(__file__).resolve().parents[3]
-CASES = [ROOT / "tests/fieldshop/cases.py", ROOT / "tests/fieldshop/shared.py", ROOT / "tests/fieldshop/further.py"]
+FILES = ["cases.py", "shared.py", "further.py", "reports.py"]
+CASES = [ROOT / "tests/fieldshop" / name for name in FILES]
 NAMES = [
     f"{group.name}.{test.name}"
     for cases in CASES
@@ -32,7 +33,7 @@ def outcomes(tmp_path_factory):
             *(sys.executable, "-m", "pytest", *map(str, CASES), "--ds=tests.fieldshop.settings", "--nomigrations"),
             *(
                 "-o",
-                "python_files=cases.py shared.py further.py",
+                f"python_files={' '.join(FILES)}",
                 "-p",
                 "no:xdist",
                 "-p",
