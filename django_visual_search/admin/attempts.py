@@ -166,7 +166,7 @@ class IndexingAttemptAdmin(RecordAdmin):
             using = router.db_for_write(field.model)
             products = {
                 key_text(field.target_model, pk, using): product
-                for pk, product in found.values_list("pk", "visual_product")
+                for pk, product in found.values_list("pk", "_visual_product")
             }
             for row in attempts:
                 product = products.get(row.object_id)

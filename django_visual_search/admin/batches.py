@@ -110,7 +110,7 @@ def _add(outcome: BatchOutcome, field: EmbeddingField, keys: list[str]) -> None:
     for some in batched(keys, ASKED_TOGETHER):
         rows = picture_states(field)
         rows = rows.filter(pk__in=keys_from_texts(field.target_model, some, rows.db))
-        counted = dict(rows.values_list("visual_state").annotate(count=Count("*")).order_by())
+        counted = dict(rows.values_list("_visual_state").annotate(count=Count("*")).order_by())
         outcome.counts.update(counted)
         failed = IndexingAttempt.objects.filter(label=field.label, object_id__in=some)
         outcome.failed += failed.filter(state=IndexingAttempt.State.FAILED).exclude(message="").count()

@@ -198,7 +198,7 @@ def _extractor_problem(field: EmbeddingField) -> str:
 
 
 def _count_states(field: EmbeddingField) -> dict[str, int]:
-    return dict(picture_states(field).values_list("visual_state").annotate(count=Count("*")).order_by())
+    return dict(picture_states(field).values_list("_visual_state").annotate(count=Count("*")).order_by())
 
 
 # Feedback of the last days

@@ -134,7 +134,7 @@ class VisualSearchAdminMixin(Base):
         # Not a subquery: the queryset may be annotated or ordered in a way that a subquery can't be.
         batches = batched(queryset.order_by().values_list("pk", flat=True), PRODUCTS_TOGETHER)
         rows = (
-            (field, picture_states(field).filter(visual_product__in=products, visual_state__in=states).order_by("pk"))
+            (field, picture_states(field).filter(_visual_product__in=products, _visual_state__in=states).order_by("pk"))
             for products in batches
             for field in fields_of_product(self.model)
         )

@@ -111,8 +111,8 @@ def product_thumbnails(model: type[Model], products: Iterable[Model]) -> dict[An
         rows, path = with_product(field, all_rows(field.model).defer(field.name).order_by("pk"))
         way = (field.source or "").rpartition("__")[0]
         rows = rows.select_related(way) if way else rows
-        for row in rows.filter(**{f"{path}__in": left}).annotate(visual_key=F(path)):
-            key = row.visual_key
+        for row in rows.filter(**{f"{path}__in": left}).annotate(_visual_key=F(path)):
+            key = row._visual_key
             if key not in found and (url := thumbnail_of(picture_of(field, row), CELL_THUMBNAIL_SIDE * 2)):
                 found[key] = url
     return found

@@ -81,13 +81,13 @@ def read_catalogue(
             embedding, labels, pictures.order_by("pk").values_list(*_column_names(embedding)).iterator()
         )
     # A picture without a product is drawn by itself.
-    pictures = pictures.annotate(visual_group=Coalesce(_as_text("visual_product"), _as_text("pk", "picture ")))
-    counted = pictures.order_by().values("visual_group").annotate(visual_count=Count("pk"))
-    too_large = list(counted.filter(visual_count__gt=limit).values_list("visual_group", flat=True))
-    pictures = pictures.exclude(visual_group__in=too_large).order_by(
-        _random_order("visual_group", seed), "visual_group"
+    pictures = pictures.annotate(_visual_group=Coalesce(_as_text("_visual_product"), _as_text("pk", "picture ")))
+    counted = pictures.order_by().values("_visual_group").annotate(_visual_count=Count("pk"))
+    too_large = list(counted.filter(_visual_count__gt=limit).values_list("_visual_group", flat=True))
+    pictures = pictures.exclude(_visual_group__in=too_large).order_by(
+        _random_order("_visual_group", seed), "_visual_group"
     )
-    rows = list(pictures.values_list(*_column_names(embedding), "visual_group")[: limit + 1])
+    rows = list(pictures.values_list(*_column_names(embedding), "_visual_group")[: limit + 1])
     if len(rows) > limit:  # the last product may have been cut
         rows = [row for row in rows if row[-1] != rows[-1][-1]]
     return _build_catalogue(embedding, labels, sorted(row[:-1] for row in rows))
@@ -103,34 +103,34 @@ def sample_catalogue(
     """
     _check_limit(limit)
     _check_paths(embedding, labels)
-    pictures = catalogue_rows(embedding, within).filter(visual_product__isnull=False)
+    pictures = catalogue_rows(embedding, within).filter(_visual_product__isnull=False)
     columns = _column_names(embedding)
     if pictures.count() <= limit:
         return _build_catalogue(embedding, labels, pictures.order_by("pk").values_list(*columns).iterator())
-    place = Window(RowNumber(), partition_by="visual_product", order_by=[_random_order("pk", seed), F("pk").asc()])
-    pictures = pictures.annotate(visual_place=place, visual_count=Window(Count("pk"), partition_by="visual_product"))
-    in_turn = Greatest("visual_place", Value(FEWEST_OF_PRODUCT))
-    pictures = pictures.order_by(in_turn, _random_order("visual_product", seed), "visual_product", "visual_place")
-    rows = list(pictures.values_list(*columns, "visual_place", "visual_count")[:limit])
+    place = Window(RowNumber(), partition_by="_visual_product", order_by=[_random_order("pk", seed), F("pk").asc()])
+    pictures = pictures.annotate(_visual_place=place, _visual_count=Window(Count("pk"), partition_by="_visual_product"))
+    in_turn = Greatest("_visual_place", Value(FEWEST_OF_PRODUCT))
+    pictures = pictures.order_by(in_turn, _random_order("_visual_product", seed), "_visual_product", "_visual_place")
+    rows = list(pictures.values_list(*columns, "_visual_place", "_visual_count")[:limit])
     if len(rows) > 1 and rows[-1][-2] == 1 < rows[-1][-1]:  # one picture of a product that has others
         rows.pop()
     return _build_catalogue(embedding, labels, sorted(row[:-2] for row in rows))
 
 
 def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[Any]:
-    """Return the rows that have a picture, with their product's key as ``visual_product``; ``within``: of products."""
+    """Return the rows that have a picture, with their product's key as ``_visual_product``; ``within``: of products."""
     using = router.db_for_read(embedding.model)
     rows = all_rows(embedding.target_model, using)
     rows = rows.exclude(**{f"{embedding.image_path}__isnull": True}).exclude(**{embedding.image_path: ""})
-    rows = rows.annotate(visual_product=product_of_picture(embedding), visual_image=picture_name(embedding))
+    rows = rows.annotate(_visual_product=product_of_picture(embedding), _visual_image=picture_name(embedding))
     if within is not None:
         products = within.all() if isinstance(within, Manager) else within
-        rows = rows.filter(visual_product__in=primary_keys(products))
+        rows = rows.filter(_visual_product__in=primary_keys(products))
     return rows
 
 
 def _column_names(embedding: EmbeddingField) -> tuple[str, str, str]:
-    return "pk", "visual_image", "visual_product"
+    return "pk", "_visual_image", "_visual_product"
 
 
 def _random_order(name: str, seed: int) -> MD5:

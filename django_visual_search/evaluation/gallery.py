@@ -90,10 +90,10 @@ def load_gallery(
     key = "pk" if field.link is None else f"{field.link.name}__pk"
     stored = all_rows(field.model, router.db_for_read(field.model)).order_by()
     stored = stored.filter(in_space(field.key_name, space), **{f"{field.name}__isnull": False})
-    stored = stored.annotate(visual_bytes=Func(F(field.name), function="halfvec_send", output_field=BinaryField()))
+    stored = stored.annotate(_visual_bytes=Func(F(field.name), function="halfvec_send", output_field=BinaryField()))
     for start in range(0, len(rows), KEYS_AT_ONCE):
         some = stored.filter(**{f"{key}__in": found.keys[start : start + KEYS_AT_ONCE]})
-        for pk, data in some.values_list(key, "visual_bytes"):
+        for pk, data in some.values_list(key, "_visual_bytes"):
             vectors[rows[pk]] = np.frombuffer(data, ">f2", offset=HALFVEC_HEADER)
             embedded[rows[pk]] = True
     kept = np.flatnonzero(embedded)

@@ -210,8 +210,8 @@ def _exact(field: EmbeddingField, space: str, vector: NDArray[np.float16], withi
     rows, _ = candidates(field, within)
     distance = DISTANCES[field.metric](field.name, vector.astype(np.float32)) + Value(0.0)
     found, product = with_product(field, embedded(field, rows, space, None).order_by())
-    nearest_first = found.values(product).annotate(visual_distance=Min(distance)).order_by("visual_distance")
-    return list(nearest_first.values_list("visual_distance", flat=True)[:ANN_K])
+    nearest_first = found.values(product).annotate(_visual_distance=Min(distance)).order_by("_visual_distance")
+    return list(nearest_first.values_list("_visual_distance", flat=True)[:ANN_K])
 
 
 def latency(

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 
 from .embedding import SELF, EmbeddingField
 
-PRODUCT = "visual_product"
+PRODUCT = "_visual_product"
 """Name of the annotation with the primary key of a row's product."""
 
 

@@ -93,7 +93,7 @@ def claim(field: EmbeddingField, pictures: list[Picture], token: str) -> list[Cl
     rows = (
         stale(field)
         .filter(pk__in=keys_from_texts(field.target_model, by_id, connection.alias))
-        .values_list("pk", "visual_wanted")
+        .values_list("pk", "_visual_wanted")
     )
     still_stale, params = compile_query(rows, connection.alias)
     label, most = field.label, conf.MAX_ATTEMPTS

@@ -168,9 +168,9 @@ class _Pipeline:
 
     def _look_up(self, keys: tuple[Any, ...]) -> tuple[list[Picture], list[Picture]]:
         """Clear vectors whose picture was removed; return the other stale rows as (never tried, tried before)."""
-        stale_rows = stale(self.field).annotate(visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
-        stale_rows = stale_rows.annotate(visual_pause=claims.last_pause(self.field))
-        columns = ["pk", "visual_image", "visual_wanted", "visual_tried", "visual_pause"]
+        stale_rows = stale(self.field).annotate(_visual_tried=Exists(attempts_at(self.field).filter(attempts__gt=0)))
+        stale_rows = stale_rows.annotate(_visual_pause=claims.last_pause(self.field))
+        columns = ["pk", "_visual_image", "_visual_wanted", "_visual_tried", "_visual_pause"]
         if self.field.route:
             columns.append(self._owner_of_picture)
         rows = list(stale_rows.filter(pk__in=keys).values_list(*columns))

@@ -33,12 +33,12 @@ PAGE = 1000
 def targets(field: EmbeddingField) -> QuerySet[Any]:
     """Return all rows that may have a picture for this field, of its own model or of the one that a companion links to.
 
-    Annotated with ``visual_image`` (the picture's name and area, never NULL) and ``visual_wanted`` (the key that its
+    Annotated with ``_visual_image`` (the picture's name and area, never NULL) and ``_visual_wanted`` (the key that its
     vector should have).
     """
-    rows = all_rows(field.target_model, router.db_for_write(field.model)).annotate(visual_image=picture_name(field))
-    wanted = Concat(Value(serving_embedding_key(field, "")), F("visual_image"), output_field=models.TextField())
-    return rows.annotate(visual_wanted=wanted)
+    rows = all_rows(field.target_model, router.db_for_write(field.model)).annotate(_visual_image=picture_name(field))
+    wanted = Concat(Value(serving_embedding_key(field, "")), F("_visual_image"), output_field=models.TextField())
+    return rows.annotate(_visual_wanted=wanted)
 
 
 def stale(field: EmbeddingField) -> QuerySet[Any]:
@@ -46,10 +46,10 @@ def stale(field: EmbeddingField) -> QuerySet[Any]:
     rows = targets(field)
     has_vector = _has_vector(field)
     if field.link is None:
-        current = has_vector & Q(**{field.key_name: F("visual_wanted")})
+        current = has_vector & Q(**{field.key_name: F("_visual_wanted")})
     else:
-        current = Q(Exists(field.companions().filter(**{field.key_name: OuterRef("visual_wanted")})))
-    return rows.filter((~Q(visual_image="") & ~current) | (Q(visual_image="") & has_vector))
+        current = Q(Exists(field.companions().filter(**{field.key_name: OuterRef("_visual_wanted")})))
+    return rows.filter((~Q(_visual_image="") & ~current) | (Q(_visual_image="") & has_vector))
 
 
 def outdated(field: EmbeddingField) -> QuerySet[Any]:
@@ -84,7 +84,7 @@ def without_attempt(field: EmbeddingField, condition: Q) -> QuerySet[Any]:
 def attempts_at(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
     """Return, for a subquery of ``targets``, the attempt at the vector that the outer row should have now."""
     return IndexingAttempt.objects.filter(
-        label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("visual_wanted")
+        label=field.label, object_id=Cast(OuterRef("pk"), models.TextField()), key=OuterRef("_visual_wanted")
     )
 
 

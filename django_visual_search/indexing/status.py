@@ -61,29 +61,29 @@ WORST_FIRST = list(reversed(State))
 def picture_states(field: EmbeddingField) -> QuerySet[Any]:
     """Return the rows that have the field's pictures (``stale.targets``), annotated further.
 
-    ``visual_product``: the product's primary key; ``visual_key``: the key of the vector that exists, or NULL;
-    ``visual_state``: a State, or NO_PICTURE.
+    ``_visual_product``: the product's primary key; ``_visual_key``: the key of the vector that exists, or NULL;
+    ``_visual_state``: a State, or NO_PICTURE.
     """
     text = models.TextField()
     rows = targets(field).annotate(
-        visual_product=product_of_picture(field),
-        visual_key=_key_expression(field),
-        visual_tried=Concat(Cast("pk", text), Value(" "), F("visual_wanted"), output_field=text),
+        _visual_product=product_of_picture(field),
+        _visual_key=_key_expression(field),
+        _visual_tried=Concat(Cast("pk", text), Value(" "), F("_visual_wanted"), output_field=text),
     )
     state = Case(
-        When(visual_image="", visual_key__isnull=True, then=Value(NO_PICTURE)),
-        When(~Q(visual_image="") & Q(visual_key=F("visual_wanted")), then=Value(State.CURRENT.value)),
-        When(visual_tried__in=_tried(field, state=State.REFUSED.value), then=Value(State.REFUSED.value)),
-        When(visual_tried__in=_tried(field, state=State.QUARANTINED.value), then=Value(State.QUARANTINED.value)),
-        When(visual_key__isnull=True, then=Value(State.MISSING.value)),
+        When(_visual_image="", _visual_key__isnull=True, then=Value(NO_PICTURE)),
+        When(~Q(_visual_image="") & Q(_visual_key=F("_visual_wanted")), then=Value(State.CURRENT.value)),
+        When(_visual_tried__in=_tried(field, state=State.REFUSED.value), then=Value(State.REFUSED.value)),
+        When(_visual_tried__in=_tried(field, state=State.QUARANTINED.value), then=Value(State.QUARANTINED.value)),
+        When(_visual_key__isnull=True, then=Value(State.MISSING.value)),
         default=Value(State.STALE.value),
         output_field=text,
     )
-    return rows.annotate(visual_state=state)
+    return rows.annotate(_visual_state=state)
 
 
 def _tried(field: EmbeddingField, **conditions: str) -> QuerySet[Any]:
-    """Return what attempts were at, as ``visual_tried``: not correlated, so PostgreSQL reads these few rows once."""
+    """Return what attempts were at, as ``_visual_tried``: not correlated, so PostgreSQL reads these few rows once."""
     attempts = IndexingAttempt.objects.filter(label=field.label, **conditions)
     tried = Concat("object_id", Value(" "), "key", output_field=models.TextField())
     return attempts.annotate(tried=tried).values("tried")
@@ -139,8 +139,8 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
     for field in fields_of_product(model) if found else ():
         try:
             asked = _by_searched(field, found)
-            rows = _with_attempts(field).filter(visual_product__in=list(asked))
-            rows = rows.exclude(visual_state=NO_PICTURE).order_by("pk")
+            rows = _with_attempts(field).filter(_visual_product__in=list(asked))
+            rows = rows.exclude(_visual_state=NO_PICTURE).order_by("pk")
         except ImproperlyConfigured as e:
             # The list of products is worth more than this column.
             for status in found.values():
@@ -148,7 +148,7 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
                 status.reasons.setdefault(State.STALE, str(e))
             continue
         extractor_key = serving_extractor_key(field)
-        values = rows.values_list("visual_product", "visual_state", "visual_image", "visual_key", "visual_attempt")
+        values = rows.values_list("_visual_product", "_visual_state", "_visual_image", "_visual_key", "_visual_attempt")
         for product, state, image, key, attempt in values:
             for one in asked[product]:
                 found[one].counts[state] += 1
@@ -169,13 +169,13 @@ def _by_searched(field: EmbeddingField, keys: Iterable[Any]) -> dict[Any, list[A
 
 
 def _with_attempts(field: EmbeddingField) -> QuerySet[Any]:
-    """Return ``picture_states`` with ``visual_attempt``: state, code and message of the attempt at the vector."""
+    """Return ``picture_states`` with ``_visual_attempt``: state, code and message of the attempt at the vector."""
     attempt = attempts_at(field).values(
         as_json=JSONObject(state="state", code="code", message="message", leased_until="leased_until")
     )
     return picture_states(field).annotate(
-        visual_attempt=Case(
-            When(visual_state__in=[State.CURRENT, NO_PICTURE], then=None),
+        _visual_attempt=Case(
+            When(_visual_state__in=[State.CURRENT, NO_PICTURE], then=None),
             default=Subquery(attempt[:1]),
             output_field=models.JSONField(),
         )
@@ -216,8 +216,8 @@ def has_picture(fields: Iterable[EmbeddingField], states: list[State], *, code: 
     """Match products that have a picture in one of the states; with ``code``, one that an attempt ended so at."""
     found = Q(pk__in=[])
     for field in fields:
-        rows = picture_states(field).filter(visual_product=searched_pk(field, OuterRef), visual_state__in=states)
-        found |= Q(Exists(rows.filter(visual_tried__in=_tried(field, code=code)) if code else rows))
+        rows = picture_states(field).filter(_visual_product=searched_pk(field, OuterRef), _visual_state__in=states)
+        found |= Q(Exists(rows.filter(_visual_tried__in=_tried(field, code=code)) if code else rows))
     return found
 
 

@@ -7,6 +7,7 @@ over, so that a shop's own transaction neither waits for this one nor deadlocks 
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def clear(field: EmbeddingField, keys: list[Any]) -> int:
     """
     using = router.db_for_write(field.model)
     with transaction.atomic(using=using):
-        empty = [row[0] for row in _locked_targets(field, keys).filter(visual_image="").values_list("pk")]
+        empty = [row[0] for row in _locked_targets(field, keys).filter(_visual_image="").values_list("pk")]
         owners = all_rows(field.model, using)
         owners = owners.filter(**{f"{field.link.name}__pk__in" if field.link else "pk__in": empty})
         owners = owners.filter(**{f"{field.key_name}__isnull": False})
@@ -55,9 +56,19 @@ def clear(field: EmbeddingField, keys: list[Any]) -> int:
 def _locked(rows: Any) -> Any:
     """Lock rows against changes of the picture, wherever in a chain of tables it lies.
 
-    Foreign keys to them stay possible; rows that are locked already are left out.
+    Foreign keys to them stay possible; rows that are locked already are left out. Rows of a view are not locked, as
+    those of a materialized one or of one that aggregates can't be: stale vectors are found by comparison.
     """
+    if not rows.model._meta.managed and _is_view(rows.model._meta.db_table, rows.db):
+        return rows
     return rows.select_for_update(skip_locked=True, no_key=True)
+
+
+@functools.cache
+def _is_view(table: str, using: str) -> bool:
+    with connections[using].cursor() as cursor:
+        found = connections[using].introspection.get_table_list(cursor)
+    return any(one.name == table and one.type == "v" for one in found)
 
 
 def _locked_targets(field: EmbeddingField, keys: list[Any]) -> Any:
@@ -113,7 +124,7 @@ def _write_rows(field: EmbeddingField, claimed: list[Claim], vectors: NDArray[np
     keys = keys_from_texts(field.target_model, [picture.object_id for picture in pictures], connection.alias)
     rows = _locked_targets(field, keys) if field.route else targets(field).filter(pk__in=keys).order_by("pk")
     try:
-        unchanged, params = compile_query(rows.values_list("pk", "visual_image"), connection.alias)
+        unchanged, params = compile_query(rows.values_list("pk", "_visual_image"), connection.alias)
     except EmptyResultSet:  # all of them were locked
         return set()
     sql = WRITE_ROWS.format(
@@ -187,7 +198,7 @@ def _lock_unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> 
     images = {c.picture.object_id: c.picture.image for c in claimed}
     keys = dict(zip(keys_from_texts(field.target_model, images, using), images, strict=True))
     rows = _locked_targets(field, list(keys))
-    found = list(rows.values_list("pk", "visual_image", field.link.target_field.attname))
+    found = list(rows.values_list("pk", "_visual_image", field.link.target_field.attname))
     unchanged = {keys[pk]: value for pk, image, value in found if images[keys[pk]] == image}
     link = field.link.attname
     companions = all_rows(field.model, using).filter(**{f"{link}__in": list(unchanged.values())})

@@ -167,8 +167,8 @@ def _texts_statement(model: type[Model], paths: tuple[str, ...], language: str, 
     words: Any = F(paths[0]) if stored else SearchVector(*paths, config=language)
     texts = [Coalesce(Cast(path, TextField()), Value("", TextField())) for path in paths]
     text = Concat(*texts, Value("", TextField()), output_field=TextField())
-    rows = all_rows(model, using).annotate(visual_words=words, visual_text=text)
-    return compile_query(rows.values_list("pk", "visual_words", "visual_text"), using)
+    rows = all_rows(model, using).annotate(_visual_words=words, _visual_text=text)
+    return compile_query(rows.values_list("pk", "_visual_words", "_visual_text"), using)
 
 
 def _in(keys: Statement) -> Statement:

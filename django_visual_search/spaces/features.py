@@ -92,7 +92,9 @@ def forget_features(field: EmbeddingField, object_ids: Iterable[Any] | None = No
 def prune(field: EmbeddingField, features_keys: Iterable[str]) -> int:
     """Delete features of other backbones than these, and of pictures whose row is gone. Return how many."""
     gone = ~Exists(
-        all_rows(field.target_model).annotate(visual_id=Cast("pk", TextField())).filter(visual_id=OuterRef("object_id"))
+        all_rows(field.target_model)
+        .annotate(_visual_id=Cast("pk", TextField()))
+        .filter(_visual_id=OuterRef("object_id"))
     )
     needless, deleted = _kept_features(field).filter(~Q(features_key__in=list(features_keys)) | gone), 0
 

@@ -394,7 +394,7 @@ class TestVariants:
 
     def test_catalogue_and_texts_are_of_parents(self, wares):
         field = get_field(PARENTS)
-        rows = catalogue_rows(field).values_list("visual_product", flat=True)
+        rows = catalogue_rows(field).values_list("_visual_product", flat=True)
         assert sorted(rows) == sorted(wares[name].pk for name in ("a", "a", "b", "c", "e", "e"))
         assert set(gather_texts(field, 10).products) == {wares[name].pk for name in ("a", "b", "c", "e")}
         gallery = load_gallery(field, serving_extractor_key(field))

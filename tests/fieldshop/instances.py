@@ -77,7 +77,7 @@ class TestRow5:
         assert embed_all("fieldshop.Coded.embedding").done == 1
 
     def test_rules_and_feedback_of_such_keys(self):
-        made = [Coded.objects.create(code=code, image=picture_file(i)) for i, code in enumerate(CODES) if code]
+        made = [Coded.objects.create(code=code, image=picture_file(i)) for i, code in enumerate(CODES[:3] + CODES[4:7])]
         embed_all("fieldshop.Coded.embedding")
         try_rankers(made, "fieldshop.Coded")
 
@@ -113,7 +113,7 @@ class TestRow15:
             (first.union(second, third, all=True).order_by("key", "-pk")[1:4], {*keys[2:5]}),
             (rows.none().union(second), {*keys[2:4]}),
             (rows.all().difference(first, second), {*keys[4:]}),
-            (first.annotate(n=Value(1)).union(second.annotate(n=Value(2))), {*keys[1:4]}),
+            (first.annotate(part_of=Value(1)).union(second.annotate(part_of=Value(2))), {*keys[1:4]}),
             (rows.filter(pk__in=first.union(second).values("pk")), {*keys[1:4]}),
         ):
             found = {hit.product.pk for hit in search.similar_to(made[0], within=within)}

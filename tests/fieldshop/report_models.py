@@ -258,8 +258,8 @@ class Gone(models.Model):
     image = models.ImageField(upload_to="gone")
     embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
     objects = HidingManager()
-    everything = models.Manager()
     partial = Partial()
+    everything = models.Manager()
 
     class Meta:
         indexes = [EmbeddingIndex(fields=["embedding"], name="gone_hnsw")]

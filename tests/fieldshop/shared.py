@@ -208,7 +208,7 @@ class TestCompareAndSet:
         """Claim the first row, change something, and write a vector as a slow worker does."""
         field, row = shared.field, shared.rows[0]
         indexing.mark_stale(field, [row.pk])
-        [(image, key)] = indexing.stale(field).filter(pk=row.pk).values_list("visual_image", "visual_wanted")
+        [(image, key)] = indexing.stale(field).filter(pk=row.pk).values_list("_visual_image", "_visual_wanted")
         [claim] = claims.claim(field, [Picture(str(row.pk), image, key)], "00000000-0000-0000-0000-000000000001")
         change()
         return write(field, [claim], np.ones((1, models.DIMENSIONS), np.float16))

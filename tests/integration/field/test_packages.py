@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("modeltranslation", reason="the extra 'field' is not installed")
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = ["cases.py", "shared.py", "further.py", "reports.py"]
+FILES = ["cases.py", "shared.py", "further.py", "reports.py", "instances.py"]
 CASES = [ROOT / "tests/fieldshop" / name for name in FILES]
 NAMES = [
     f"{group.name}.{test.name}"
