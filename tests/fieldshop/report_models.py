@@ -245,6 +245,10 @@ class Hidden(models.sql.Query):
         return made
 
 
+class Everything(models.Manager):
+    """Those that are gone too."""
+
+
 class HidingManager(models.Manager):
     def get_queryset(self):
         return models.QuerySet(self.model, query=Hidden(self.model), using=self._db)
@@ -259,7 +263,7 @@ class Gone(models.Model):
     embedding = EmbeddingField(source="image", dimensions=DIMENSIONS)
     objects = HidingManager()
     partial = Partial()
-    everything = models.Manager()
+    everything = Everything()
 
     class Meta:
         indexes = [EmbeddingIndex(fields=["embedding"], name="gone_hnsw")]
