@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from .. import docs
+from ..migrated import copy_tables
 
 HERE = Path(__file__).parent
 PAGE = docs.FOLDER / "howto/oscar.md"
@@ -29,11 +30,18 @@ class OscarShop:
             (folder / name / "__init__.py").touch()
         for name in ("settings", "urls"):
             shutil.copy(HERE / f"{name}.py", folder / "proj")
+        copy_tables(database, "oscar", self._migrate)
         self.lines = 0
         for path, text in docs.files(PAGE):
             with (folder / path).open("a") as file:
                 file.write(text)
             self.lines += len([line for line in text.splitlines() if line.strip()])
+
+    def _migrate(self, database: dict) -> None:
+        """Run the migrations of the shop before visual search."""
+        shop = json.dumps({"database": database, "folder": str(self.folder)})
+        process = self.start("-m", "django", "migrate", "--verbosity=0", env={**self.environment, "OSCAR_SHOP": shop})
+        assert process.wait(280) == 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,9 +57,8 @@ class OscarShop:
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         # Oscar's own code warns, of what is not ours to mend.
-        return subprocess.Popen(
-            [sys.executable, "-W", "default", *arguments], cwd=self.folder, env=self.environment, text=True, **options
-        )
+        options = {"env": self.environment, **options}
+        return subprocess.Popen([sys.executable, "-W", "default", *arguments], cwd=self.folder, text=True, **options)
 
     def build(self) -> dict:
         """Run the commands of the page, between them a catalogue; return what ``build`` saw."""

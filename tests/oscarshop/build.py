@@ -28,6 +28,7 @@ from django.template import engines  # noqa: E402
 from django.test import Client, RequestFactory, override_settings  # noqa: E402
 from django.test.utils import CaptureQueriesContext, setup_test_environment  # noqa: E402
 from oscar.apps.checkout.signals import post_checkout  # noqa: E402
+from oscar.apps.order.processing import EventHandler  # noqa: E402
 from oscar.core.loading import get_model  # noqa: E402
 
 from django_visual_search import search  # noqa: E402
@@ -185,6 +186,10 @@ def buy(made):
     order = get_model("order", "Order").objects.get()
     assert order.is_anonymous
     events = {"placed": _events()}
+    sent_back = get_model("order", "ShippingEventType").objects.create(name="Returned")
+    single = order.lines.filter(product=made["single5"])
+    EventHandler().create_shipping_event(order, sent_back, single, [1])
+    events["sent back"] = _events()
     line = order.lines.get(product=made["bare-child"])
     line.set_status("Returned")
     order.set_status("Returned")

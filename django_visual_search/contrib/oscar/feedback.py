@@ -2,7 +2,8 @@
 
 A purchase is recorded when Oscar places the order, with the shopper's request where the basket has it; an order placed
 for a guest without one is recorded by the checkout's own signal, which has it. A return is recorded when an order or a
-line gets one of ``OSCAR_RETURN_STATUSES``. Each line counts once.
+line gets one of ``OSCAR_RETURN_STATUSES``, or a shipping event of that name has some of a line's items. Each line
+counts once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models.signals import post_save
 from oscar.apps.checkout.signals import post_checkout
 from oscar.apps.order.signals import order_line_status_changed, order_placed, order_status_changed
 
@@ -29,6 +31,9 @@ def connect_signals() -> None:
         (order_line_status_changed, record_line_status),
     ):
         signal.connect(receiver, dispatch_uid=f"django_visual_search.{receiver.__name__}")
+    # Oscar has no signal of its own for shipping events.
+    uid = f"django_visual_search.{record_shipping_event.__name__}"
+    post_save.connect(record_shipping_event, sender="order.ShippingEventQuantity", dispatch_uid=uid)
 
 
 def record_placed(order: Any, user: Any = None, **kwargs: Any) -> None:
@@ -54,6 +59,13 @@ def record_line_status(line: Any, new_status: str, **kwargs: Any) -> None:
     """Record that one line came back."""
     if _is_return(new_status):
         record_lines("return", line.order, [line], user=line.order.user)
+
+
+def record_shipping_event(instance: Any, created: bool = True, raw: bool = False, **kwargs: Any) -> None:
+    """Record that items of one line came back: Oscar's event handlers make a row for each line of an event."""
+    kind = instance.event.event_type
+    if created and not raw and (_is_return(kind.name) or _is_return(kind.code)):
+        record_lines("return", instance.line.order, [instance.line], user=instance.line.order.user)
 
 
 def record_lines(kind: str, order: Any, lines: Iterable[Any], *, user: Any = None, request: Any = None) -> None:

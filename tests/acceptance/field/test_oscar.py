@@ -84,7 +84,8 @@ class TestOscar:
         events = seen["events"]
         bought = ["purchase", "bare", "product", "single0"]
         assert events["placed"] == [bought, ["purchase", "single5", "", ""]]
-        assert events["returned"][2:] == [["return", "bare", "product", "single0"], ["return", "single5", "", ""]]
+        assert events["sent back"][2:] == [["return", "single5", "", ""]], "by a shipping event"
+        assert events["returned"][2:] == [["return", "single5", "", ""], ["return", "bare", "product", "single0"]]
         assert events["lines"] == [0, 1], "an order for nobody waits for the checkout's own signal"
 
     def test_the_dashboard_is_for_those_who_may(self, seen):

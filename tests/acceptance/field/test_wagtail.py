@@ -15,6 +15,7 @@ pytest.importorskip("wagtail", reason="the extra 'field' is not installed")
 
 from ... import docs
 from ...browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ...migrated import copy_tables
 from ...processes import closed_port, until
 from ..test_strangers_shop import NO_ISSUES, Shop, server  # noqa: F401
 
@@ -177,6 +178,7 @@ class WagtailShop(Shop):
         start = [sys.executable, "-c", "from wagtail.bin.wagtail import main; main()", "start", "proj", "."]
         subprocess.run(start, cwd=folder, env=self.environment, check=True, capture_output=True, timeout=60)
         self.append("proj/settings/base.py", f"DATABASES = {{'default': {database!r}}}\nALLOWED_HOSTS = ['*']\n{QUIET}")
+        copy_tables(database, "wagtail", self.migrate)
         (folder / "pictures").mkdir()
         for number in range(IMAGES + 1):
             (folder / "pictures" / f"{number}.jpg").write_bytes(picture(number))
@@ -189,6 +191,12 @@ class WagtailShop(Shop):
         self.command(migrate)
         assert reindex == "python manage.py reindex_embeddings --sync"
         self.seen = self.said(FILL + REINDEX + LOOK)
+
+    def migrate(self, database):
+        """Run the migrations of the project that ``wagtail start`` makes."""
+        settings = "from proj.settings.base import *\nfrom proj.settings.dev import SECRET_KEY\n"
+        self.write("before.py", f"{settings}DATABASES = {{'default': {database!r}}}\n")
+        self.command("python manage.py migrate --verbosity=0 --settings=before")
 
     @property
     def environment(self):
