@@ -431,7 +431,7 @@ def test_storefront(learned, settings, rf):
 class TestChecks:
     def test_fields(self, settings):
         configure(settings, TEXT_FIELDS={"testshop.Product": ["name", "nmae"], "shop.Nothing": ["name"]})
-        first, second = check_text_fields()
+        second, first = check_text_fields()
         assert first.id == second.id == "visual_search.W011"
         assert "testshop.Product has no field 'nmae'" in first.msg
         assert "'shop.Nothing', which is not an installed model" in second.msg

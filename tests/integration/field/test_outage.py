@@ -64,6 +64,28 @@ def test_a_media_volume_that_is_away_for_a_sweep(media, before, empty):
     assert not IndexingAttempt.objects.exists()
 
 
+class ClientError(Exception):
+    """As boto3's: no OSError."""
+
+
+@pytest.mark.parametrize("error", [ClientError("503 Slow Down"), TimeoutError(), PermissionError(13, "denied")])
+def test_other_ways_of_being_away(media, error, monkeypatch):
+    """A bucket that is throttled, a server that is slow, a key that has expired."""
+    made = make(5)
+
+    def away(storage, name, mode="rb"):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileSystemStorage, "_open", away)
+        for _ in range(4):
+            report = embed_all()
+            assert (report.refused, report.done) == (0, 0)
+            pass_time()
+    assert embed_all().done == len(made)
+    assert not IndexingAttempt.objects.exists()
+
+
 def test_the_pauses_grow_to_an_hour_and_count_no_attempt(media):
     make(2)
     media.rename(media.with_name("away"))

@@ -13,6 +13,7 @@ from django_visual_search.images import ImageOptions, ImageRefused, load
 from django_visual_search.models import IndexingAttempt
 
 from ...conftest import embed_all, picture
+from ...image_files import encode, quadrants
 from ...testshop.models import Product
 
 PLAIN = ImageOptions(trim=False)
@@ -35,6 +36,13 @@ def test_a_jpeg_without_the_marker_of_its_end(progressive, size):
     for cut in (40, 1000, len(whole) // 2):
         with pytest.raises(ImageRefused, match="truncated"):
             load(whole[:-cut], options=PLAIN, size=size)
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("PNG", 12), ("PNG", 4), ("GIF", 1)])
+def test_other_formats_without_the_marker_of_their_end(kind, missing):
+    whole = encode(quadrants(90, 70), kind)
+    shown = load(whole, options=PLAIN, size=64)
+    assert load(whole[:-missing], options=PLAIN, size=64).tobytes() == shown.tobytes()
 
 
 @pytest.mark.parametrize("background", [(255, 255, 255), (200, 100, 0)])
