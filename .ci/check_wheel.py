@@ -1,5 +1,6 @@
-"""Checks that a wheel holds whatever the package needs (``check_wheel.py FILE``), and that it works once installed
-(``--installed``, with the Python that it is installed in).
+"""Check that a wheel holds what the package needs, and that it works once installed.
+
+``check_wheel.py FILE`` looks into the wheel; ``--installed`` runs with the Python that it is installed in.
 """
 
 import subprocess

@@ -1,5 +1,7 @@
-"""``python -m tests.image_table``: what each file of ``image_cases`` takes of a decoding process, as a search and as
-indexing decode it: processor seconds, seconds on the clock, and the most memory, in a process of its own.
+"""Print what each file of ``image_cases`` takes of a decoding process, as a search and as indexing decode it.
+
+``python -m tests.image_table``: processor seconds, seconds on the clock, and the most memory, in a process of its
+own.
 """
 
 from __future__ import annotations

@@ -29,8 +29,9 @@ def easy_thumbnails(picture: Any, size: int) -> str:
 
 
 def imagekit(picture: Any, size: int) -> str:
-    """Return a thumbnail of django-imagekit (``"imagekit"`` in ``INSTALLED_APPS``), or the original where there is none
-    yet, or never will be, as of a picture that can't be read; needs no query.
+    """Return a thumbnail of django-imagekit (``"imagekit"`` in ``INSTALLED_APPS``), or the original until it exists.
+
+    A picture that can't be read has only its original. Needs no query.
     """
     from imagekit import ImageSpec
     from imagekit.cachefiles import ImageCacheFile

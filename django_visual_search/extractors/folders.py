@@ -1,7 +1,7 @@
-"""Folders for models on this machine, which no other user may change: entry functions ``private_folder``,
-``check_folder``.
+"""Folders for models on this machine, which no other user may change.
 
-A model is run: whoever may write it decides what every search finds.
+Entry functions: ``private_folder``, ``check_folder``. A model is run: whoever may write it decides what every search
+finds.
 """
 
 from __future__ import annotations

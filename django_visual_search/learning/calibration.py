@@ -62,8 +62,9 @@ MOST_MARGIN = 0.2
 
 
 def margins(similarities: NDArray[Any] | Sequence[float]) -> Doubles:
-    """Return by how much each product of an answer is more similar than the best of the others, ``(n,)``: below zero
-    for all but the first, and MOST_MARGIN where there is no other.
+    """Return the margin of each product of an answer, ``(n,)``: its lead over the best of the others.
+
+    Below zero for all but the first, and MOST_MARGIN where there is no other.
     """
     own = np.asarray(similarities, np.float64)
     if len(own) < 2:
@@ -244,8 +245,9 @@ Fit = Callable[[Doubles, Doubles, Doubles], Callable[[Doubles], Doubles]]
 
 
 def left_out(fit: Fit, x: Doubles, y: Doubles, w: Doubles, fold: NDArray[np.intp]) -> Doubles:
-    """Return the probabilities, ``(n,)``, by what ``fit`` learns without the pair's own fold; NaN where that can't be
-    learned.
+    """Return the probabilities, ``(n,)``, each by what ``fit`` learns without the pair's own fold.
+
+    NaN where that can't be learned.
     """
     found = np.full(len(x), np.nan)
     for i in range(FOLDS):
@@ -291,8 +293,10 @@ def isotonic(
 
 
 def platt(similarities: Doubles, right: Doubles, weights: Doubles) -> ConfidenceCurve:
-    """Fit a logistic curve by maximum likelihood, its targets kept off 0 and 1 (J. Platt, "Probabilistic outputs for
-    support vector machines", 1999). Level where the likelihood would have it fall.
+    """Fit a logistic curve by maximum likelihood, its targets kept off 0 and 1.
+
+    Level where the likelihood would have it fall. Source: J. Platt, "Probabilistic outputs for support vector
+    machines", 1999.
     """
     centre, spread = float(similarities.mean()), float(similarities.std()) or 1.0
     z = (similarities - centre) / spread
@@ -302,8 +306,9 @@ def platt(similarities: Doubles, right: Doubles, weights: Doubles) -> Confidence
 
 
 def logistic(z: Doubles, right: Doubles, weights: Doubles) -> tuple[Doubles, float]:
-    """Return the factors, ``(f,)``, none below zero, and the constant of the likeliest logistic function of ``z``,
-    ``(n, f)``; its targets are kept off 0 and 1 (see ``platt``).
+    """Return the factors, ``(f,)``, and the constant of the likeliest logistic function of ``z``, ``(n, f)``.
+
+    No factor is below zero; targets are kept off 0 and 1 (see ``platt``).
     """
     require()
     from sklearn.linear_model import LogisticRegression
@@ -347,9 +352,10 @@ def brier(confidence: NDArray[Any], right: NDArray[Any], weights: NDArray[Any] |
 def calibration_error(
     confidence: NDArray[Any], right: NDArray[Any], bins: int = 15, weights: NDArray[Any] | None = None
 ) -> float:
-    """Return the expected calibration error (ECE): how far confidence is from the share of right hits, over bins of
-    equally many pairs (K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for natural language
-    processing models", 2015). Pairs of equal confidence share a bin. 0 where there are none.
+    """Return the expected calibration error (ECE): how far confidence is from the share of right hits.
+
+    Over bins of equally many pairs (K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for
+    natural language processing models", 2015). Pairs of equal confidence share a bin. 0 where there are none.
     """
     p, y = np.asarray(confidence, float), np.asarray(right, float)
     w = np.ones(len(p)) if weights is None else np.asarray(weights, float)

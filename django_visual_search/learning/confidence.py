@@ -236,8 +236,9 @@ STRANGER_SIDE = 256
 
 
 def draw_strangers(count: int, seed: int = 0) -> list[Image.Image]:
-    """Draw ``count`` RGB pictures of 256² pixels: noise, soft patches, flat shapes, lines of text, blank walls and
-    pages of print, in turn.
+    """Draw ``count`` RGB pictures of 256² pixels that show no product.
+
+    In turn: noise, soft patches, flat shapes, lines of text, blank walls and pages of print.
     """
     makers = (_noise, _patches, _shapes, _draw_text, _wall, _draw_page)
     return [makers[i % len(makers)](np.random.default_rng([seed, i])) for i in range(count)]

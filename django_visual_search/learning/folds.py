@@ -113,8 +113,9 @@ def take(labels: Labels, rows: Indices) -> dict[str, Values]:
 def held_out(
     labels: Labels, plan: TrainingPlan, scenes: Indices | None = None, plain: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
-    """Return which pictures the first draw of ``train_head`` measures with: a backbone must not be learned from these
-    either, and then there must be no further one (``plan.draws``).
+    """Return which pictures the first draw of ``train_head`` measures with.
+
+    A backbone must not be learned from these either. If one is learned, ``plan.draws`` must be 1.
     """
     values = labels[plan.target]
     folds = folds_of(labels, np.arange(len(values)), plan, scenes, plain, plan.seed, [])
@@ -145,8 +146,9 @@ def draws_of(
     notes: list[str],
     most: int | None = None,
 ) -> list[list[Fold]]:
-    """Return the folds of one draw of held-out pictures, and of further ones where these are few: ``most`` draws at
-    most (default: MOST_DRAWS).
+    """Return the folds of one draw of held-out pictures, and of further draws where these pictures are few.
+
+    ``most``: draws at most (default: MOST_DRAWS).
     """
     first = folds_of(labels, rows, plan, scenes, plain, seed, notes)
     asked = [len(question.split.held_out) for fold in first for question in fold.questions if question.aim]

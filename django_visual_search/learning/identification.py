@@ -87,8 +87,9 @@ def _two_best(similarities: NDArray[Any], products: Indices) -> tuple[Doubles, D
 
 
 def learn_identification(found: FirstHits) -> Identification:
-    """Learn from first hits of known and unknown photos. Raises ValueError where all or none are the same product, and
-    ExtractorUnavailable without scikit-learn.
+    """Learn from first hits of known and unknown photos.
+
+    Raises ValueError where all or none are the same product, and ExtractorUnavailable without scikit-learn.
     """
     x = np.stack([found.similarities, np.clip(found.margins, -MOST_MARGIN, MOST_MARGIN)], axis=1)
     y = found.same.astype(np.float64)

@@ -92,10 +92,10 @@ in a tenth of the time."""
 
 
 def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: int | None = None) -> LinearHead | None:
-    """Return the projection of features, ``(n, f)``, on their first principal axes: as many as can vary, ``most`` at
-    most (default: PRINCIPAL) and ``dimensions`` at least; or None for features that are no more than ``most``.
+    """Return the projection of features, ``(n, f)``, on their first principal axes.
 
-    Raises ValueError for numbers that aren't finite.
+    As many axes as can vary, ``most`` at most (default: PRINCIPAL) and ``dimensions`` at least; None for features that
+    have no more than ``most``. Raises ValueError for numbers that aren't finite.
     """
     most = PRINCIPAL if most is None else most
     if features.shape[1] <= max(most, dimensions):
@@ -114,8 +114,9 @@ def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: i
 
 
 def projected(head: LinearHead | None, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return what the head makes of many features, ``(n, dimensions)``, by a matrix product: far faster than the head
-    itself, and the same up to rounding. Without a head, the features. Raises ValueError for another width.
+    """Return the head's projection of many features, ``(n, dimensions)``; without a head, the features.
+
+    A matrix product: far faster than the head itself, and the same up to rounding. Raises ValueError for another width.
     """
     found = np.asarray(features, np.float32)
     if head is not None and found.shape[1] != head.features:
@@ -171,8 +172,9 @@ class HeadLearner:
     def _axes(
         self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int
     ) -> tuple[float | None, Doubles, Doubles]:
-        """Return the shrinkage used, named and residual directions; remembered, as heads of other residuals share
-        them.
+        """Return the shrinkage used, named and residual directions.
+
+        Remembered, because heads of other residuals share them.
         """
         key = (weights, shrinkage, most, dimensions)
         if self._last is None or self._last[0] != key:
@@ -237,8 +239,9 @@ NOTHING_WITHIN = 1e-10
 
 
 class Moments:
-    """Means and covariances that heads are made from. ``features``: ``(n, f)``; ``labels`` and errors: see
-    ``learn_head``. ``at_once``: rows in double precision at a time.
+    """Means and covariances that heads are made from.
+
+    ``features``: ``(n, f)``; ``labels`` and errors: see ``learn_head``. ``at_once``: rows in double precision.
     """
 
     def __init__(self, features: NDArray[np.floating[Any]], labels: Labels, at_once: int = ROWS_AT_ONCE) -> None:
@@ -328,8 +331,9 @@ class Moments:
         return values, (rows.T @ vectors) / np.sqrt(values) if wide else vectors
 
     def ledoit_wolf(self, weights: tuple[float, ...]) -> float:
-        """Estimate how far to shrink the covariance within classes (O. Ledoit and M. Wolf, "A well-conditioned
-        estimator for large-dimensional covariance matrices", 2004).
+        """Estimate how far to shrink the covariance within classes.
+
+        Source: O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004.
         """
         require()
         from sklearn.covariance import ledoit_wolf_shrinkage

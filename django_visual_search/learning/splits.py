@@ -210,8 +210,9 @@ def near_duplicates(
 
 
 def _components(count: int, one: Indices, other: Indices) -> Indices:
-    """Return the connected component of each of ``count`` nodes with edges from ``one`` to ``other``, numbered by their
-    lowest node.
+    """Return the connected component of each of ``count`` nodes, numbered by its lowest node.
+
+    Edges lead from ``one`` to ``other``.
     """
     require()
     from scipy.sparse import coo_array

@@ -66,8 +66,9 @@ class Confidence:
         ]
 
     def same_products(self, found: Sequence[tuple[str, float]]) -> list[float | None]:
-        """Return the probability that each product found by a photo is the one that it shows, or None where its space
-        has not learned that. ``found``: extractor key and similarity of all of them. Sends no query.
+        """Return the probability that each product found by a photo is the one that it shows.
+
+        None where its space has not learned that. ``found``: extractor key and similarity of each. Sends no query.
         """
         keys, similarities = [key for key, _ in found], [similarity for _, similarity in found]
         sure: list[float | None] = [None] * len(found)

@@ -134,8 +134,10 @@ class Finetuning:
         self.pixels = PixelFile(folder / "pictures.npy", field, extractor, given)
 
     def run(self, options: FinetuneOptions, before: Baseline, *, again: bool) -> Finetuned:
-        """Fine-tune, learn a head and measure both. ``again``: fine-tune once more on everything, for as many epochs as
-        were best, to serve. Raises ValueError and ExtractorUnavailable as ``learning.finetune`` does.
+        """Fine-tune, learn a head and measure both.
+
+        ``again``: fine-tune once more on everything, for as many epochs as were best, to serve. Raises ValueError and
+        ExtractorUnavailable as ``learning.finetune`` does.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say("decoding")
@@ -188,8 +190,9 @@ class Finetuning:
         )
 
     def _split(self) -> Split:
-        """Split the pictures that ``train_head`` doesn't measure with: to learn from, and to stop early by. These are
-        of whole products if the first aim is a label.
+        """Split the pictures that ``train_head`` doesn't measure with: to learn from, and to stop early by.
+
+        The latter are of whole products if the first aim is a label.
         """
         rows, plan = self.pixels.rows, self.plan
         seen = np.flatnonzero(~held_out(self.given.labels, plan, self.given.scenes, self.given.plain)[rows])

@@ -165,8 +165,9 @@ def train(
 
 
 def plan_for(given: Supervision, *, seed: int, dimensions: int) -> TrainingPlan:
-    """Plan for pictures with the same value of a named label to find each other, and those of one product where it has
-    several.
+    """Plan for pictures with the same value of a named label to find each other.
+
+    And for those of one product, where it has several.
     """
     named = [name for name in given.labels if name not in (PRODUCT, LIKED)]
     aims = [*named, PRODUCT] if given.several else named

@@ -1,6 +1,6 @@
-"""Make ``extractors/bases``: the directions that features are projected to before a shop learns a head, and the mean of
-the classic descriptor, which looks are taken less.
+"""Make ``extractors/bases``: directions that features are projected to before a shop learns a head.
 
+And the mean of the classic descriptor, which is subtracted from looks.
 ``python -m tests.benchmarks.bases [NAME …]``, all files unless some are named. Neutral pictures: the drawn catalogue of
 the example shop, three of each product; and, for a network, the rows of its ImageNet classifier, which point to what a
 thousand kinds of things look like. Rows have length 1; the directions are those of the largest sums of squares, the

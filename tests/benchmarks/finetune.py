@@ -1,7 +1,8 @@
-"""``python -m tests.benchmarks.finetune [--tasks scenes,…] [--options JSON] [--cache DIR]``: what a backbone fine-tuned
-on part of the grocery photos finds of the rest, beside the head alone. Splits and figures as in ``learning``.
+"""Measure what a backbone fine-tuned on part of the grocery photos finds of the rest, beside the head alone.
 
-Needs ../shared and TensorFlow; 10 to 20 minutes of processor time a task. A run that was stopped goes on.
+``python -m tests.benchmarks.finetune [--tasks scenes,…] [--options JSON] [--cache DIR]``. Splits and figures as in
+``learning``. Needs ../shared and TensorFlow; 10 to 20 minutes of processor time a task. A run that was stopped goes
+on.
 """
 
 from __future__ import annotations

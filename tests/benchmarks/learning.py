@@ -1,6 +1,7 @@
-"""``python -m tests.benchmarks.learning [--seeds N] [--only heads,views,features,confidence] [--cache DIR]``: measure
-heads that were learned from the grocery photos, before and after. Needs ../shared, TensorFlow for the first run,
-no database.
+"""Measure heads that were learned from the grocery photos, before and after.
+
+``python -m tests.benchmarks.learning [--seeds N] [--only heads,views,features,confidence] [--cache DIR]``. Needs
+../shared, TensorFlow for the first run, no database.
 
 The dataset's own test split isn't here. Three splits of its training photos stand in:
 - scenes: about 30 % of each product's photos are held out, whole scenes at a time (near-duplicates by a network and
@@ -69,8 +70,9 @@ class Shop:
 
     @cache  # noqa: B019 - one shop a run
     def features(self, name: str) -> np.ndarray:
-        """``(n, f)``: "classic", "224", "320", "max" (pooling), each with "flip"; views joined by "&"; "a+b": side by
-        side, rows unit.
+        """Return features, ``(n, f)``, by name.
+
+        "classic", "224", "320", "max" (pooling), each with "flip"; views joined by "&"; "a+b": side by side, rows unit.
         """
         if "+" in name:
             return np.hstack([l2_normalise(self.features(part)) for part in name.split("+")])
@@ -270,8 +272,9 @@ def replaced(**options) -> HeadSettings:
 
 
 def confidence(shop: Shop, seeds: int) -> None:
-    """Heads and their confidence, learned from 70 % of the photos and drawn pictures: how sure are they of the rest,
-    and of other drawn pictures and photos of other things, with a hit of the same coarse class being right too?
+    """Measure how sure heads are, learned from 70 % of the photos and drawn pictures.
+
+    Of the rest, and of other drawn pictures and photos of other things; a hit of the same coarse class is right too.
     """
     columns = ("right first hits kept", "wrong ones rejected", "drawn rejected", "photos rejected", "Brier", "ECE")
     print(f"\n| at a confidence of 0.5 | {' | '.join(columns)} |\n|---|---|---|---|---|---|---|")

@@ -1,5 +1,7 @@
-"""``python -m tests.benchmarks.objects [--fit] [--count N] [--cache DIR]``: measure the boxes of objects, or learn how
-they are ranked (``--fit``). Needs ../shared, no database and no TensorFlow.
+"""Measure the boxes of objects, or learn how they are ranked (``--fit``).
+
+``python -m tests.benchmarks.objects [--fit] [--count N] [--cache DIR]``. Needs ../shared, no database and no
+TensorFlow.
 
 Three tables: boxes and what they find, on composites of the reporting set (``composites``; ranking was learned on the
 tuning set); photos of one product by the whole and by its main object (``MAIN_OBJECT``); processor time.

@@ -150,8 +150,9 @@ def _result(path: Path) -> tuple[dict[str, Any], dict[str, list[NDArray[Any]]]]:
 
 
 def _compared(model: Path, request: Request, arrays: dict[str, list[NDArray[Any]]], quantised: bool) -> float:
-    """Return the least cosine between Keras' features of a few pictures and the exported model's. Raises
-    ExtractorUnavailable where they differ.
+    """Return the least cosine between Keras' features of a few pictures and the exported model's.
+
+    Raises ExtractorUnavailable where they differ.
     """
     rows, expected = arrays["rows"][0], arrays["features"][0]
     found = litert.Flatbuffer(model, threads=1)(np.ascontiguousarray(request.pictures[rows]))

@@ -61,8 +61,10 @@ def below_zero(values: Values) -> NDArray[np.bool_]:
 
 
 def classes_of(name: str, values: Values, count: int, train: Indices, most: int) -> tuple[NDArray[np.int32], int, int]:
-    """Return the class of each picture to learn from, numbered from 0, -1 for all others; the number of classes; and
-    how many with the fewest pictures were left out beyond ``most``.
+    """Return the class of each picture to learn from, the number of classes, and how many classes were left out.
+
+    Classes are numbered from 0, -1 for all other pictures; beyond ``most``, those with the fewest pictures are left
+    out.
     """
     given = grouping(name, values, count).classes.copy()
     given[below_zero(values)] = -1

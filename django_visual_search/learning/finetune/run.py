@@ -222,8 +222,9 @@ class HeldOut:
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]], task: str, most: int, seed: int) -> HeldOut:
-        """Draw about ``most`` pictures of ``arrays`` (target, scenes, train, held_out): values of the target label at
-        random, with all their pictures.
+        """Draw about ``most`` pictures of ``arrays`` (target, scenes, train, held_out).
+
+        Values of the target label are drawn, each with all its pictures.
         """
         target, train, held = arrays["target"], arrays["train"], arrays["held_out"]
         values = np.unique(target[held][target[held] >= 0])
@@ -259,8 +260,9 @@ RESERVE_SECONDS = 20.0
 
 
 def rate_factor(progress: float) -> float:
-    """Return the share of the full learning rate at ``progress``, 0 to 1, of the training (I. Loshchilov and F. Hutter,
-    "SGDR: stochastic gradient descent with warm restarts", 2017).
+    """Return the share of the full learning rate at ``progress``, 0 to 1, of the training.
+
+    Source: I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
     """
     if progress < WARM_UP:
         return progress / WARM_UP
@@ -268,8 +270,10 @@ def rate_factor(progress: float) -> float:
 
 
 def next_progress(progress: float, steps_left: int) -> float:
-    """Return ``progress`` after one of ``steps_left`` steps. By the remaining rather than the planned steps, so that
-    the rate still falls smoothly to 0 when the time turns out to allow fewer or more.
+    """Return ``progress`` after one of ``steps_left`` steps.
+
+    It counts the remaining steps, not the planned ones: the rate falls smoothly to 0 even when the time allows fewer or
+    more.
     """
     return progress + (1 - progress) / max(1, steps_left)
 

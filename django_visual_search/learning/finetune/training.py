@@ -154,9 +154,7 @@ class Training:
 
 
 def freeze(model: Any, stride: int) -> None:
-    """Keep the first layers as they are: those up to the last whose map is at least a ``stride``-th of the picture's
-    side. 0 keeps none.
-    """
+    """Freeze the layers up to the last whose map is at least a ``stride``-th of the picture's side; 0 freezes none."""
     if not stride:
         return
     least = model.input_shape[1] / stride
@@ -175,8 +173,9 @@ def half_precision(precision: str | None) -> bool:
 
 
 def imprinted(features: NDArray[np.float32], classes: NDArray[np.int32], count: int) -> NDArray[np.float32]:
-    """Return the first proxies of a label, ``(count, f)``: means of each class's centred unit features (H. Qi et al.,
-    "Low-shot learning with imprinted weights", 2018).
+    """Return the first proxies of a label, ``(count, f)``: means of each class's centred unit features.
+
+    Source: H. Qi et al., "Low-shot learning with imprinted weights", 2018.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     labelled = classes >= 0
