@@ -1,7 +1,7 @@
-"""What happens when the shop saves and deletes: entry function ``connect_signals``, called once the apps are ready.
+"""React to the shop's saves and deletes: entry function ``connect_signals``, called once the apps are ready.
 
 - A saved picture is sent to Celery after the commit. That is the fast path; the sweep finds what it misses.
-- A deleted picture takes the companion with it that a worker may be writing at that moment.
+- With a deleted picture goes its companion, even one that a worker is writing at that moment.
 - A saved ranking rule counts at once in this process, which remembers the rules.
 """
 
@@ -148,7 +148,7 @@ def _is_same_database(using: str, other: str) -> bool:
 
 
 def after_commit(work: Callable[[], Any], using: str | None) -> None:
-    """Do the work once the transaction commits, whatever comes of it; without autocommit nobody would know when.
+    """Do the work once the transaction commits; errors are only logged. Without autocommit, do nothing.
 
     Then the sweep finds the pictures.
     """
@@ -171,7 +171,7 @@ def _mark_stale(feed: Feed, instance: models.Model) -> bool:
 
 
 def _shows_current(field: EmbeddingField, instance: models.Model, created: bool) -> bool:
-    """Return whether nothing is to be done: a new row without a picture, or a vector made from the current picture."""
+    """Return whether there is nothing to do: a new row without a picture, or a vector of the current picture."""
     image = getattr(instance, field.image_field.name)
     if created or not image:
         return created and not image
@@ -180,7 +180,7 @@ def _shows_current(field: EmbeddingField, instance: models.Model, created: bool)
     try:
         return bool(getattr(instance, field.key_name) == serving_embedding_key(field, image.name, at_any_age=True))
     except Exception:
-        # An extractor that the settings misname is a matter for the checks and workers, not for who saves a product.
+        # A misnamed extractor is reported by the checks and workers, not to someone who saves a product.
         logger.exception("visual search: the extractor of %s", field.label)
         return False
 
@@ -201,7 +201,7 @@ def _send_rows(field: EmbeddingField, keys: list[Any], replaced: bool, new_file:
 
 
 MOST_SENT = 1000
-"""Rows that a save sends to a worker at most; of a picture that more rows share, the sweep does the rest."""
+"""Most rows that a save sends to a worker; if more rows share a picture, the sweep does the rest."""
 
 
 def _send_led_to(feed: Feed, key: Any, replaced: bool, new_file: str) -> None:
@@ -318,7 +318,7 @@ def watch_detached(field: EmbeddingField) -> None:
 
 
 def clear_after_commit(feed: Feed, instance: models.Model, using: str, **kwargs: Any) -> None:
-    """Send the rows that are about to lose their picture, which by then nothing leads to."""
+    """Send the rows that are about to lose their picture, because afterwards no path leads to them."""
     field = feed.field
     try:
         with _brief_waits(using):

@@ -25,7 +25,7 @@ from .spaces.live import forget_live_spaces
 logger = logging.getLogger("django_visual_search")
 
 LONGEST_SWEEP = 10
-"""How long the sweep of one field may go on, in ``SWEEP_SECONDS``."""
+"""Longest sweep of one field, in ``SWEEP_SECONDS``."""
 
 # A child that is asked to end (max-tasks-per-child, a warm shutdown) runs no atexit functions.
 worker_process_shutdown.connect(close_pool, weak=False, dispatch_uid="django_visual_search.close_pool")
@@ -52,7 +52,7 @@ def embed(label: str, keys: list[str], replaced: bool = False, new_file: str = "
 
 @shared_task(name="django_visual_search.sweep", ignore_result=True)
 def sweep() -> None:
-    """Embed what is stale in every field, then count new feedback; for Celery beat, every ``SWEEP_SECONDS``."""
+    """Embed stale pictures of every field, then count new feedback; for Celery beat, every ``SWEEP_SECONDS``."""
     for field in embedding_fields():
         try:
             _log_outcome(field.label, indexing.sweep(field, seconds=LONGEST_SWEEP * conf.SWEEP_SECONDS))
@@ -69,14 +69,14 @@ def sweep() -> None:
 
 @shared_task(name="django_visual_search.aggregate", ignore_result=True)
 def aggregate() -> None:
-    """Count new feedback into the evidence that rankings work from, and delete some of what is kept long enough."""
+    """Count new feedback into the evidence that rankers read, and delete some of the expired data."""
     feedback.aggregate()
     purge_some()
 
 
 @shared_task(name="django_visual_search.check_findability", ignore_result=True)
 def check_findability(label: str) -> None:
-    """Look for products of a field that can't be found, and store which, unless such a check is running."""
+    """Look for a field's products that can't be found, and store them, unless such a check is running."""
     if findability.running(label):
         logger.info("visual search: %s is being checked already", label)
         return
@@ -86,7 +86,7 @@ def check_findability(label: str) -> None:
 
 @shared_task(name="django_visual_search.move_vectors", ignore_result=True)
 def move_vectors(label: str, seconds: float = 0.0) -> None:
-    """Move a field's vectors to the space that is to serve, ``seconds`` from now, and end the switch.
+    """Move a field's vectors to the serving space, ``seconds`` from now, and end the switch.
 
     The other workers and the sweep share the work; where this ends early, the sweep goes on with it.
     """

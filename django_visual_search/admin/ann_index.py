@@ -24,7 +24,7 @@ from ..search.sql import OPERATORS
 from ..spaces.heads import serving_extractor_key
 
 TYPICAL_LIMIT = 24
-"""Hits of the search that is planned."""
+"""Limit of the search whose plan is shown."""
 
 INDEXES = """
 SELECT c.relname, pg_relation_size(c.oid), i.indisvalid, p.phase,
@@ -98,7 +98,7 @@ def ann_facts(field: EmbeddingField) -> AnnFacts:
 
 
 def _searchable_products(field: EmbeddingField) -> Any:
-    """Return the products that a search sees by default; all where their manager refuses outside of a shop's page."""
+    """Return the products that a search sees by default, or all if their manager works in a shop's pages only."""
     try:
         return products(field, None)
     except Exception:  # as django-scopes' do, by an exception of their own

@@ -43,12 +43,12 @@ from .products import ProductKey, primary_key
 MARKED_TOGETHER = 500
 """Pictures that one statement marks."""
 MOST_RESENT = 2000
-"""Pictures of one request that go to the queue: pictures that a shop saves meanwhile wait behind them."""
+"""Most pictures that one request sends to the queue; pictures that the shop saves meanwhile wait behind them."""
 
 
 @dataclass
 class Resent:
-    """How many pictures are to be embedded again, and how many of them were sent. The sweep finds the others."""
+    """How many pictures were marked, and how many of them were sent to the workers. The sweep finds the others."""
 
     pictures: int = 0
     sent: int = 0
@@ -143,7 +143,7 @@ class IndexingAttemptAdmin(RecordAdmin):
     fields = ["product", "label", "image", "state", "code", "sentence", "attempts", "updated_at"]
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may retry pictures: whoever may change attempts."""
+        """Return whether the user may retry pictures: the permission to change attempts."""
         return bool(request.user.has_perm("django_visual_search.change_indexingattempt"))
 
     def get_urls(self) -> list[Any]:
@@ -155,7 +155,7 @@ class IndexingAttemptAdmin(RecordAdmin):
         return batch_page(self, request, pk)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # A running attempt needs nobody's attention.
+        # A running attempt needs no attention.
         return super().get_queryset(request).exclude(state=IndexingAttempt.State.RUNNING)
 
     def prepare(self, rows: list[Any]) -> None:
@@ -214,7 +214,7 @@ class IndexingAttemptAdmin(RecordAdmin):
 
     @admin.display(description=gettext_lazy("message"))
     def sentence(self, row: IndexingAttempt) -> SafeString:
-        """Return why, and the message as it was stored where that has more to say."""
+        """Return the reason in words, with the stored message where it says more."""
         said = reason_in_words(row.code, row.message)
         stored = format_html('<br><span class="quiet" lang="en" dir="ltr">{}</span>', row.message)
         return format_html("{}{}", said, "" if said in (row.message, _(row.message)) else stored)

@@ -36,7 +36,7 @@ BREADCRUMB_LIST = django.VERSION >= (6, 1)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Nobody adds, changes or deletes rows; Django's permissions decide who may view them."""
+    """An admin without adding, changing or deleting; Django's permissions decide who may view its rows."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -58,7 +58,7 @@ class PageAdmin(ReadOnlyAdmin):
         raise NotImplementedError
 
     def get_urls(self) -> list[Any]:
-        """Return the page's URL only, as there are no rows."""
+        """Return the page's URL alone: a page has no rows."""
         return [url for url in super().get_urls() if str(url.name or "").endswith("_changelist")]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -138,14 +138,14 @@ class ProductRowsAdmin(admin.ModelAdmin):
 
 
 class RecordAdmin(ReadOnlyAdmin, ProductRowsAdmin):
-    """Records, which staff only view and commands remove."""
+    """Records that staff can only view; commands remove them."""
 
     list_per_page = 50
     show_full_result_count = False
 
 
 RELOAD_SECONDS = 5
-"""Interval at which a page reloads while what it shows goes on."""
+"""Seconds after which a page with a running job reloads itself."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Pictures that staff had embedded again: what became of each, on a page that follows them.
+"""A page that follows pictures which staff had embedded again, until each has a result.
 
 ``keep_batch`` writes which pictures an action was about, ``outcome_of`` counts their states now, and ``batch_page``
-shows them. The table holds no state of its own, so it is right whoever embeds the pictures.
+shows them. The table holds no state of its own: whichever process embeds a picture, the page is right.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ ASKED_TOGETHER = 5_000
 
 @dataclass
 class BatchOutcome:
-    """What became of pictures so far: ``counts`` by State, NO_PICTURE for those that have none any more."""
+    """The states of a batch's pictures: ``counts`` by State, NO_PICTURE for rows that have lost their picture."""
 
     counts: Counter[str] = dataclass_field(default_factory=Counter)
     failed: int = 0
-    """Of those that wait: the last attempt failed, and is repeated."""
+    """Waiting pictures whose last attempt failed and will be repeated."""
 
     @property
     def total(self) -> int:
@@ -67,7 +67,7 @@ class BatchOutcome:
 
     @property
     def is_over(self) -> bool:
-        """Return whether nothing more will become of any picture by itself."""
+        """Return whether every picture has its final state."""
         return self.waiting + self.failed <= 0
 
     @property
@@ -76,7 +76,7 @@ class BatchOutcome:
         return 100 * (self.total - left) // self.total if self.total else 100
 
     def in_words(self) -> str:
-        """Return "3 done, 1 refused, 0 failed", which says what is quarantined and waits only where something does."""
+        """Return "3 done, 1 refused, 0 failed", with quarantined and waiting pictures if there are any."""
         parts = [
             _("%(count)d done") % {"count": self.done},
             _("%(count)d refused") % {"count": self.refused},
@@ -88,7 +88,7 @@ class BatchOutcome:
 
 
 def keep_batch(pictures: dict[str, list[str]], total: int) -> EmbeddingBatch:
-    """Write which pictures an action was about, and forget the actions of more than KEPT_DAYS ago."""
+    """Store which pictures an action was about, and delete actions older than KEPT_DAYS."""
     now = timezone.now()
     EmbeddingBatch.objects.filter(created_at__lt=now - datetime.timedelta(days=KEPT_DAYS)).delete()
     listed = sum(map(len, pictures.values()))
@@ -96,7 +96,7 @@ def keep_batch(pictures: dict[str, list[str]], total: int) -> EmbeddingBatch:
 
 
 def outcome_of(batch: EmbeddingBatch) -> BatchOutcome:
-    """Return what became of a batch's pictures; those of a field that no longer exists are left out."""
+    """Return the states of a batch's pictures, without pictures of a field that no longer exists."""
     outcome = BatchOutcome()
     for label, keys in batch.pictures.items():
         try:
@@ -125,7 +125,7 @@ def batch_url(admin_name: str, batch: EmbeddingBatch) -> str:
 
 
 def batch_page(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what became of a batch's pictures, for whoever may view all the products that it is about."""
+    """Show the states of a batch's pictures to users who may view all its products."""
     batch = EmbeddingBatch.objects.filter(pk=pk).first()
     if batch is None:
         raise Http404

@@ -38,7 +38,7 @@ from .mixin import VisualSearchAdminMixin
 from .usage import BAR, DAYS, HEIGHT, STEP, PlotBar, bars_of, usage_context, usage_csv
 
 ATTEMPT_STATES = {State.REFUSED, State.QUARANTINED}
-"""States of IndexingAttempt too, whose list shows the pictures with the reasons."""
+"""States that IndexingAttempt has too; its list shows the pictures with the reasons."""
 
 
 @admin.register(Dashboard)
@@ -84,7 +84,7 @@ class DashboardAdmin(PageAdmin):
         return [(names[label], head.name, reverse(url, args=[quote(head.pk)])) for label, head in heads.items()]
 
     def _switches(self, request: HttpRequest) -> list[tuple[str, str, str]]:
-        """Return (field, what is to serve, URL of the progress) of the switches that go on."""
+        """Return (field, name of the next serving space, URL of the progress) of the unfinished switches."""
         if not self._may_see(request, EmbeddingHead):
             return []
         labels = ServingSpace.objects.filter(finished_at=None).values_list("label", flat=True)

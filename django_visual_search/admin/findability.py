@@ -50,7 +50,7 @@ from .products import CELL_THUMBNAIL_SIDE, load_products, may_view, product_cell
 
 PER_PAGE = 25
 AWAITED_SECONDS = 600
-"""How long the page waits for a requested check to begin: workers may have other work first."""
+"""How long the page waits for a requested check to begin; workers may be busy."""
 
 
 @admin.register(Findability)
@@ -109,7 +109,7 @@ class FindabilityAdmin(PageAdmin):
         }
 
     def _checks(self, model: type[Model]) -> list[tuple[str, RunProgress | None, bool]]:
-        """Return each field, in words, with its last check, and whether that was of other vectors."""
+        """Return each field, in words, with its last check, and whether the vectors have changed since."""
         found: list[tuple[str, RunProgress | None, bool]] = []
         for field in fields_of_product(model):
             run = last_check(field)
@@ -170,7 +170,7 @@ class PrintedRow:
 
 
 class UnfindableList:
-    """All unfindable products of some reasons, for a Paginator, which reads only those of its page."""
+    """All unfindable products with certain reasons, for a Paginator, which reads only its own page's."""
 
     def __init__(self, model: type[Model], counts: dict[Reason, int]) -> None:
         self.model = model
@@ -213,7 +213,7 @@ PICTURE_REASONS = {Reason.NO_PICTURE, Reason.REFUSED, Reason.QUARANTINED, Reason
 def _fixes(
     site: AdminSite, request: HttpRequest, model: type[Model], row: Unfindable, products: dict[Any, Model]
 ) -> list[tuple[str, str]]:
-    """Return links to the fix: the product's picture in its form, or the pages that are left with one of two twins."""
+    """Return links to the fix: the picture in the product's form, or the ways to hide or merge one of two twins."""
     product, other = products.get((model, row.product)), products.get((model, row.other))
     model_admin: Any = site.get_model_admin(model) if site.is_registered(model) else None
     if product is None or model_admin is None:

@@ -1,7 +1,8 @@
 """Learned heads: their figures, their hits beside those of the serving space, and the buttons *Switch* and *Roll back*.
 
 ``better_heads`` says which head waits to serve, by the rule of ``switch_embedding``. A switch is announced here, and
-``tasks.move_vectors`` moves the vectors; searches go on meanwhile. Whoever may change heads may switch.
+``tasks.move_vectors`` moves the vectors; searches go on meanwhile. Users with the permission to change heads may
+switch.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Serves:
     run: RunProgress | None
     """The reindex that moves them."""
     moves: bool
-    """Whether vectors move already; before, every process learns that it is to search both spaces."""
+    """Whether vectors are moving; until then, processes learn to search both spaces."""
 
     @property
     def is_switching(self) -> bool:
@@ -70,12 +71,12 @@ class Serves:
 
     @property
     def name(self) -> str:
-        """The head that serves, else the extractor."""
+        """The name of the serving head, or of the extractor if no head serves."""
         return str(self.row.head or self.row.extractor) if self.row else str(self.field.extractor)
 
     @property
     def previous(self) -> str:
-        """What a roll back goes back to; empty where there was no switch."""
+        """The name of the space that a rollback returns to; empty if there was no switch."""
         return str(self.row.previous_head or self.row.previous_extractor) if self.row else ""
 
 
@@ -102,7 +103,7 @@ def serves(field: EmbeddingField) -> Serves:
 def better_heads(fields: Iterable[EmbeddingField]) -> dict[str, EmbeddingHead]:
     """Return the newest candidate that ``switch_embedding`` would let serve, by the field's label.
 
-    One query finds the candidates of all fields; none of a field that is being switched.
+    One query finds the candidates of all fields, except those of fields that are being switched.
     """
     by_label = {field.label: field for field in fields}
     switching_now = ServingSpace.objects.filter(finished_at=None).values("label")
@@ -136,7 +137,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
         css = {"all": ["django_visual_search/admin.css"]}
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may switch to a head and roll back: whoever may change heads."""
+        """Return whether the user may switch to a head and roll back: the permission to change heads."""
         return bool(request.user.has_perm("django_visual_search.change_embeddinghead"))
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -215,7 +216,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
         return links if head is None else {**links, "switch_url": reverse(f"{name}_switch", args=[quote(head.pk)])}
 
     def _comparison(self, request: HttpRequest, field: EmbeddingField, head: EmbeddingHead) -> dict[str, Any]:
-        """Return the hits of some products now and with the head, for whoever may view the products."""
+        """Return some products' hits now and with the head, if the user may view the products."""
         within = visible_products(self.admin_site, request, field.product_model)
         try:
             rows, pictures = side_by_side(field, Space(head.extractor, head.pk, head.key), within)
@@ -243,7 +244,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
     # Switch, roll back, progress
 
     def switch_view(self, request: HttpRequest, pk: str) -> HttpResponse:
-        """Ask whether a head is to serve, and let it: the same rule as ``switch_embedding``, and its ``--force``."""
+        """Ask for confirmation, then let a head serve, by the rule of ``switch_embedding`` with its ``--force``."""
         head = self.get_object(request, unquote(pk))
         field = field_of(head) if head is not None else None
         if head is None or field is None:
@@ -269,7 +270,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
         )
 
     def roll_back_view(self, request: HttpRequest, label: str) -> HttpResponse:
-        """Ask whether what served before is to serve again, and let it."""
+        """Ask for confirmation, then let the previous space serve again."""
         field = _field_or_404(label)
         if not self.has_switch_permission(request):
             raise PermissionDenied
@@ -300,7 +301,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
         )
 
     def _moving(self, request: HttpRequest, field: EmbeddingField, seconds: float, name: str) -> HttpResponse:
-        """Have the vectors moved, and lead to the progress."""
+        """Start to move the vectors, and redirect to the progress page."""
         if in_background(move_vectors, field.label, max(0.0, seconds)):
             text, level = _("%(name)s is to serve. Searches go on while the vectors move."), messages.SUCCESS
         else:

@@ -62,7 +62,7 @@ class StaffHit:
     details: list[tuple[str, Any]]
     links: list[tuple[Any, str]]
     rules: list[tuple[str, str]]
-    """(label, URL) of the forms of a new rule about it; empty for whoever may not add rules."""
+    """(label, URL) of the forms for a new rule about it; empty if the user may not add rules."""
 
 
 def staff_hits(
@@ -78,7 +78,7 @@ def staff_hits(
     """Return a StaffHit for each hit.
 
     ``names``: as in ``list_display``; ``links``: whether to add the shop's links; ``query``: the product whose similar
-    items they are, for which new rules are, else they are for every search; ``photo``: the handle of the photo whose
+    items they are, and to which new rules apply (without it, to every search); ``photo``: the handle of the photo whose
     hits they are.
     """
     names = list(names)
@@ -131,7 +131,7 @@ def _staff_hit(
 
 
 def reason_names(reasons: Iterable[str]) -> list[Any]:
-    """Return the reasons in words, but that a hit looks like the query."""
+    """Return the reasons in words, except that a hit looks like the query."""
     return [STAFF_REASONS.get(reason, reason) for reason in reasons if reason != VISUAL]
 
 

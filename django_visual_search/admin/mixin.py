@@ -130,7 +130,7 @@ class VisualSearchAdminMixin(Base):
         )
 
     def _embed_again(self, request: HttpRequest, queryset: QuerySet[Any], states: list[State], none: str) -> None:
-        """Embed the pictures of these products that are in one of the states; ``none``: the message without any."""
+        """Embed the products' pictures that are in one of the states again; ``none``: the message if there are none."""
         # Not a subquery: the queryset may be annotated or ordered in a way that a subquery can't be.
         batches = batched(queryset.order_by().values_list("pk", flat=True), PRODUCTS_TOGETHER)
         rows = (

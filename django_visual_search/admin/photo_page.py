@@ -67,7 +67,7 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     return response
 
 
-@csrf_protect  # only now: it reads the body
+@csrf_protect  # not earlier: it reads the body
 def _photo_response(request: HttpRequest, model_admin: Any, field: EmbeddingField) -> HttpResponse:
     found: dict[str, Any] = {**NOTHING}
     status, retry_after = 200, None
@@ -230,7 +230,7 @@ class StaffPhotoForm(forms.Form):
 
     @property
     def part_is_given(self) -> bool:
-        """Whether the fields for the part have a value, valid or not, so that they must be visible."""
+        """Whether the fields for the part have a value, valid or not, and so must be visible."""
         return any(field.value() not in (None, "") for field in self.crop_fields)
 
     @property

@@ -41,7 +41,7 @@ CHOICES_PAGE = 20
 ProductKey = tuple[type[Model], str]
 
 
-# Whom the admin shows which products
+# Which products a user may see
 
 
 def may_view(admin_site: Any, request: HttpRequest, model: type[Model]) -> bool:

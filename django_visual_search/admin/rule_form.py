@@ -47,7 +47,7 @@ OWN_FIELDS = {"slot": "pin", "factor": "boost"}
 
 
 class TargetChoice(ProductChoice):
-    """Cleans to a choice of a product or of a group."""
+    """A choice of a product or of a group."""
 
     def clean(self, value: Any) -> str:
         choice = forms.CharField.clean(self, value)
@@ -55,7 +55,7 @@ class TargetChoice(ProductChoice):
 
 
 class TargetSelect(ProductSelect):
-    """The same, which finds groups too, and shows the name of a chosen one."""
+    """The select for products, with groups among its choices."""
 
     def _title(self, choice: str) -> str:
         group = split_group(choice)
@@ -65,8 +65,8 @@ class TargetSelect(ProductSelect):
 class RankingRuleForm(forms.ModelForm):
     """Two columns name products, which are chosen by name; the content type follows from the choice.
 
-    ``previewing``: whether the rule is only looked at. The form is never valid then, so that the admin shows it again;
-    its ``instance`` is the rule, and its ``errors`` say what is wrong with it.
+    ``previewing``: whether the rule is shown and not saved. The form is then never valid, so that the admin shows it
+    again; ``instance`` is the rule, ``errors`` its faults.
     """
 
     object_id = TargetChoice(
@@ -155,7 +155,7 @@ class RankingRuleForm(forms.ModelForm):
 
 
 def split_group(choice: str) -> Group | None:
-    """Return model, attribute and value of a group's choice; None where the text is none."""
+    """Return a group's model, attribute and value, or None if the text is not a group."""
     number, is_group, rest = choice.partition("~")
     attribute, is_valued, value = rest.partition("=")
     model, _key = split_choice(f"{number}:")

@@ -1,4 +1,4 @@
-"""What a rule does, before it is saved: the same search without it and with it, side by side.
+"""Show the effect of a rule before it is saved: the same search without it and with it, side by side.
 
 Entry function: ``rule_preview``. The rule counts in this request's own search only (``ranking.reading.on_trial``).
 """
@@ -29,7 +29,7 @@ from .products import content_type_model, primary_key, visible_products
 PREVIEWED = 8
 """Hits of each search: what a page of similar items shows."""
 DEEPER = 24
-"""Hits that are compared, so that a product which comes from farther down is seen to come from there."""
+"""Hits of each search that are compared, so that the page can say from how far down a product comes."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class RulePreview:
 
 
 def rule_preview(admin_site: Any, request: HttpRequest, rule: RankingRule, photo: str = "") -> RulePreview | None:
-    """Return what a rule does to the similar items of its query product, else to those that it probably changes.
+    """Return a rule's effect on the similar items of its query product, or of a product that it probably affects.
 
-    ``photo``: the handle of the photo whose hits staff look at; a rule for every search is shown with those, while the
-    handle holds. None where there is no such search: a product without a vector, or one that the user may not see.
-    ``rule``: saved or not, and sound.
+    ``photo``: the handle of the photo whose hits staff look at; a rule for every search is shown with those, until the
+    handle expires. None without such a search: a product without a vector, or one that the user may not see.
+    ``rule``: saved or not, without faults.
     """
     model = content_type_model(rule.content_type_id)
     fields = fields_of_product(model) if model else []

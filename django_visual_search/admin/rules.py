@@ -69,7 +69,7 @@ class RankingRuleAdmin(ProductRowsAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         left_out = {"pictures"} if obj is None else set()
-        # Whoever may only view sees the products, not their keys.
+        # Users who may only view see the products, not their keys.
         may_edit = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
         left_out |= set() if may_edit else {*CHOICE_FIELDS, "model"}
         left_out |= {"model"} if len(choice_models()) == 1 else set()
@@ -95,7 +95,7 @@ class RankingRuleAdmin(ProductRowsAdmin):
         """Return products and groups for the autocomplete."""
         return choices_view(self, request)
 
-    # Its page: what the rule does, and the way back
+    # Its page: the rule's effect, and the way back
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         rule = self._shown_rule(request, context["adminform"].form, context.get("original"))
@@ -109,7 +109,7 @@ class RankingRuleAdmin(ProductRowsAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _shown_rule(self, request: HttpRequest, form: Any, original: RankingRule | None) -> RankingRule | None:
-        """Return the rule as the form has it; None where that is no sound rule."""
+        """Return the rule in the form; None if it has faults."""
         if form.is_bound:
             return None if form.errors else form.instance
         if original is not None or not request.GET.get("kind"):
@@ -180,7 +180,7 @@ class RankingRuleAdmin(ProductRowsAdmin):
 
 
 def effect(row: RankingRule) -> str:
-    """Return what the rule does, in words."""
+    """Return the rule's effect in words."""
     if row.kind == RankingRule.Kind.PIN:
         return _("pin to place %(slot)s") % {"slot": row.slot}
     if row.kind == RankingRule.Kind.BOOST:
@@ -189,7 +189,7 @@ def effect(row: RankingRule) -> str:
 
 
 def rule_name(row: RankingRule, product: str = "") -> str:
-    """Return the rule in words. ``product``: the name of the product that it is about, where that is known."""
+    """Return the rule in words. ``product``: the name of the product that it is about, if the caller has it."""
     return _("%(effect)s: %(about)s") % {
         "effect": capfirst(effect(row)),
         "about": _group(row) if row.attribute else product or row.object_id,
@@ -212,7 +212,7 @@ def _short_date(moment: Any) -> str:
 
 
 def _next(request: HttpRequest) -> str:
-    """Return the page of this site to which saving is to lead; empty where none is named."""
+    """Return the page of this site that saving leads to; empty if the request names none."""
     target = request.POST.get(NEXT) or request.GET.get(NEXT) or ""
     return target if url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure()) else ""
 

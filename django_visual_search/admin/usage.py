@@ -1,4 +1,4 @@
-"""Whether visual search is worth it, for the dashboard: searches, clicks and purchases of the last days, and as CSV.
+"""The benefit of visual search, for the dashboard and as CSV: searches, clicks and purchases of the last days.
 
 ``usage_context`` turns the figures of ``feedback.figures`` into rows with names; ``usage_csv`` gives the response that
 downloads them. ``bars_of`` makes bars by day, which the pages draw in SVG without a script.
@@ -29,7 +29,7 @@ DAYS = 30
 STEP, BAR, HEIGHT = 10, 7, 44
 """Width of a day and of its bar, and height of the tallest bar, in the SVG's own units."""
 LEAST_HEIGHT = 1.5
-"""Height of a bar for one event among thousands, which must be visible."""
+"""Least height of a bar, so that one event among thousands is visible."""
 MOST_RULES = 10
 """Rules in the table, of the most seen hits."""
 CSV_DAYS = 365

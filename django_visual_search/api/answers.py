@@ -3,8 +3,7 @@
 ``first_page_response`` and ``next_page_response`` make it, with the viewset's own serializer, page sizes and facets.
 
 A search settles one ranking, ``depth_for`` places deep. The signed cursor carries the places still to be shown, so page
-2 continues page 1 whatever is added, changed and hidden in between. The signed token carries the places that the page
-shows.
+2 continues page 1 even if products change in between. The signed token carries the places that the page shows.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def first_page_response(
 ) -> Response:
     """Log the search and return its first page. ``started``: ``time.monotonic()`` when the search began.
 
-    ``handle``: that of the photo, where there is one already.
+    ``handle``: the photo's, if it has one already.
     """
     log_search(results, (time.monotonic() - started) * 1000, view.request._request, SearchLog.Surface.API)
     counts = count_facets(view.visual_search_facets, field, within, results.ranking)
@@ -95,7 +94,7 @@ def objects_response(
 
 
 def object_as_data(found: FoundObject) -> dict[str, Any]:
-    """Return what ObjectSerializer describes."""
+    """Return an object as ObjectSerializer describes it."""
     return {"box": [round(edge, 4) for edge in found.box], "score": round(found.score, 4), "name": found.name}
 
 
@@ -190,7 +189,7 @@ def next_url(request: Request, ranking: Ranking, limit: int) -> str | None:
     parameters = request.query_params.copy()
     settled = [CURSOR, HANDLE, *names_of(SearchOptions)]  # type: ignore[arg-type]
     if request.method == "GET" and CURSOR not in parameters and ranking.query_kind in ("text", "words"):
-        settled.append("text")  # on other pages it would be a filter's
+        settled.append("text")  # on other pages it belongs to a filter
     for name in settled:
         parameters.pop(name, None)
     parameters["limit"] = str(limit)
@@ -215,7 +214,7 @@ def next_url(request: Request, ranking: Ranking, limit: int) -> str | None:
 
 
 def read_cursor(cursor: str, field: EmbeddingField, kinds: Iterable[str], query_id: str = "") -> Ranking:
-    """Return the ranking to continue. Raise Refused for a cursor that is not ours, too old, or of another search."""
+    """Return the ranking to continue. Raise Refused for a cursor that is forged, too old, or of another search."""
     try:
         ranking = read_token(cursor)
     except SignatureExpired:

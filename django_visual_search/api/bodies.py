@@ -78,7 +78,7 @@ def as_api_exception(exc: Exception) -> Exception:
 
 
 ROOM = 64 * 2**10
-"""Bytes of an upload for everything but the photo."""
+"""Bytes of an upload beside the photo."""
 
 
 class BoundedJSONParser(JSONParser):

@@ -46,8 +46,8 @@ ERROR_CODES = {
 class FeedbackView(APIView):
     """Takes JSON, also as ``text/plain``, which ``navigator.sendBeacon`` may send to any origin without a preflight.
 
-    Nobody logs in here: the signed token limits the report, so it needs no cookie and no CSRF token. But a browser
-    must report from a page of the shop, or any site could make its visitors vote in the shop's rankings.
+    Reports need no login: the signed token limits them, so they need no cookie and no CSRF token. But a browser must
+    report from a page of the shop, or any site could make its visitors vote in the shop's rankings.
     """
 
     authentication_classes = ()
@@ -91,7 +91,7 @@ REACTIONS = ("favourite", "skip")
 
 
 class ReactionRenderer(TemplateHTMLRenderer):
-    """A page that says what became of the reaction, and leads back."""
+    """A page that confirms the reaction, or says why it failed, and leads back."""
 
     template_name = "visual_search/reaction.html"
 

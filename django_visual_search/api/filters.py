@@ -1,6 +1,6 @@
 """Which products a request leaves to search: query parameters, the viewset's filters, and text beside a photo.
 
-``check_parameters`` refuses a query parameter that nobody reads: a filter with a typing error would narrow nothing.
+``check_parameters`` refuses an unknown query parameter: a filter with a typing error would narrow nothing.
 """
 
 from __future__ import annotations

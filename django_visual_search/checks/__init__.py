@@ -46,7 +46,7 @@ CHECKS = {
     "W016": "`contrib.wagtail` comes after `wagtail.images` in `INSTALLED_APPS`, so that its template is hidden.",
     "W017": "`contrib.wagtail` is installed, and no embedding field finds Wagtail's images.",
     "W018": "`STOREFRONT` names a model or field that does not exist.",
-    "W019": "`HANDLE_CACHE` is no cache that processes share.",
+    "W019": "`HANDLE_CACHE` is not a cache that processes share.",
     "W020": "`THUMBNAIL` is not set: pages show the pictures as they were uploaded (with `check --deploy`).",
 }
 

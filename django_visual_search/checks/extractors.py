@@ -19,7 +19,7 @@ from ..spaces.live import live_spaces
 
 
 def check_extractor(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """Report an extractor that can't be constructed (which imports no ML runtime and reads no weights)."""
+    """Report an extractor that can't be constructed. Construction imports no ML runtime and reads no weights."""
     alias = field.extractor
     try:
         extractor_of(field)
@@ -48,7 +48,7 @@ def check_dimensions(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def check_runtime(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """Warn of an extractor that can't run here, as far as that shows without asking the database for a model."""
+    """Warn of an extractor that can't run here, as far as can be seen without the database."""
     try:
         return _missing(field, _with_store(field, _UnknownStore()).missing())
     except _StoreAskedError:
@@ -56,7 +56,7 @@ def check_runtime(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def check_runtime_and_store(field: EmbeddingField) -> list[checks.CheckMessage]:
-    """Warn of an extractor that can't run here, not even with an exported model in the database, or not in the web."""
+    """Warn of an extractor that can't run here, or not in the web, even with an exported model from the database."""
     extractor = extractor_of(field)
     try:
         if advice := extractor.missing():
@@ -79,7 +79,7 @@ def _with_store(field: EmbeddingField, store: ArtifactStore) -> Extractor:
 
 
 class _StoreAskedError(Exception):
-    """Raised where only the database has the answer."""
+    """The answer is in the database only."""
 
 
 class _EmptyStore:

@@ -20,7 +20,7 @@ from ..search.fulltext import text_path_fault, text_paths
 from ..spaces.heads import serving_extractor_key
 
 PROCESS_CACHES = ("django.core.cache.backends.locmem.LocMemCache", "django.core.cache.backends.dummy.DummyCache")
-"""Caches of which every process has its own, or none."""
+"""Caches that processes don't share."""
 
 
 def check_storefront() -> list[checks.CheckMessage]:
@@ -102,7 +102,7 @@ def check_text_language(field: EmbeddingField, alias: str) -> list[checks.CheckM
 
 
 def check_text_head(field: EmbeddingField, alias: str) -> list[checks.CheckMessage]:
-    """Warn where a text head was learned for another space than the one that is to serve the field."""
+    """Warn where a text head was learned for another space than the field's serving space."""
     try:
         heads = TextHead.objects.using(router.db_for_write(field.model)).filter(label=field.label)
         keys = list(heads.order_by("-pk").values_list("space_key", flat=True))

@@ -133,7 +133,7 @@ def _sound_fields(app_configs: Any) -> list[EmbeddingField]:
 
 
 def _once(messages: list[checks.CheckMessage]) -> list[checks.CheckMessage]:
-    """Drop repetitions: several fields with the same extractor have one fault."""
+    """Drop repetitions: fields with the same extractor have the same fault."""
     unique: list[checks.CheckMessage] = []
     for message in messages:
         if message not in unique:

@@ -1,4 +1,4 @@
-"""System checks of the ``VISUAL_SEARCH`` setting, of what it leaves open, of Celery's broker and of Pillow.
+"""System checks of the ``VISUAL_SEARCH`` setting, of Celery's broker and of Pillow.
 
 A setting's type and range are checked by the rule in its declaration (``conf.SETTINGS``); here is what a rule can't
 see: models, rankers, the project's URLs and its proxy.
@@ -27,7 +27,7 @@ PILLOW = 13
 
 
 def check_keys() -> list[checks.CheckMessage]:
-    """Report what keeps the settings from being read: types and keys."""
+    """Report types and keys that keep the settings from being read."""
     user = getattr(settings, "VISUAL_SEARCH", {})
     if not isinstance(user, dict):
         hint = "Write VISUAL_SEARCH = {...}; the documentation lists its keys."
@@ -41,7 +41,7 @@ def check_keys() -> list[checks.CheckMessage]:
 
 
 def check_values() -> list[checks.CheckMessage]:
-    """Report the settings that break their rules, but for those that ``check_keys`` reports."""
+    """Report the settings that break their rules, except those that ``check_keys`` reports."""
     return [message for message in _broken_rules() if message.id != "visual_search.E009"]
 
 
@@ -59,7 +59,7 @@ def _broken_rules() -> list[checks.CheckMessage]:
 
 
 def check_visible() -> list[checks.CheckMessage]:
-    """Report keys of ``VISIBLE`` that are no installed models, and values that can't be called."""
+    """Report keys of ``VISIBLE`` that are not installed models, and values that can't be called."""
     messages = []
     for label, path in getattr(settings, "VISUAL_SEARCH", {}).get("VISIBLE", {}).items():
         model = None
@@ -84,7 +84,7 @@ def check_visible() -> list[checks.CheckMessage]:
 
 
 def check_rankers() -> list[checks.CheckMessage]:
-    """Report entries of ``RANKING`` that can't be imported or are no rankers."""
+    """Report entries of ``RANKING`` that can't be imported or are not rankers."""
     names = getattr(settings, "VISUAL_SEARCH", {}).get("RANKING", DEFAULTS["RANKING"])
     if not isinstance(names, list | tuple):
         return []

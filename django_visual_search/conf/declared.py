@@ -129,7 +129,7 @@ SETTINGS: dict[str, Setting] = {
                 "a function or its dotted path, or {'MODEL': 'detect.tflite', 'LABELS': 'labels.txt'}", why_no_detector
             )
         ),
-        "What finds the objects in a photo: a function that takes a picture and returns boxes, or the files of a "
+        "Detector of the objects in a photo: a function that takes a picture and returns boxes, or the files of a "
         "LiteRT detection model; `None` takes them from where an image network sees something.",
     ),
     # Text
@@ -214,8 +214,8 @@ SETTINGS: dict[str, Setting] = {
             "{'app.Model': {'FACETS': ['category', 'brand'], 'PRICE': 'price', 'NEWEST': 'created'}}, or some of these",
             are_storefronts,
         ),
-        "For each product model, what photo search pages offer: `FACETS`, fields by whose values hits are counted and "
-        "filtered (`brand__country` leads over relations), and the fields to sort by, `PRICE` and `NEWEST`.",
+        "For each product model, the facets and orders of photo search pages: `FACETS`, fields by whose values hits are "
+        "counted and filtered (`brand__country` leads over relations), and the fields to sort by, `PRICE` and `NEWEST`.",
     ),
     "PHOTO_SEARCHES_AT_ONCE": Setting(
         1,

@@ -20,7 +20,7 @@ class SettingRule(NamedTuple):
     words: str
     """Completes the sentence "Write …"."""
     fault: Callable[[Any], str | None]
-    """None for a value that fits; otherwise what is wrong with it, empty where ``words`` say so."""
+    """Returns None for a value that fits, else its fault; empty if ``words`` say enough."""
 
 
 def whole_number(least: int, most: int | None = None) -> SettingRule:
@@ -89,7 +89,7 @@ def visible_function(model: Any, entry: Any) -> Callable[[Any], Any]:
     """Return the function of the request that an entry of ``VISIBLE`` for this model stands for.
 
     ``entry``: a function, its dotted path, or the name of a method of the model's managers or their querysets, which is
-    called with the request if it has a parameter ``request``. Raises ImproperlyConfigured for what is none of these.
+    called with the request if it has a parameter ``request``. Raises ImproperlyConfigured for any other value.
     """
     if callable(entry):
         return entry

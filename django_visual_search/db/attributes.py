@@ -20,9 +20,9 @@ logger = logging.getLogger("django_visual_search")
 
 
 def attribute_field(model: type[Model], path: str) -> Any:
-    """Return the field or relation at the end of the path. Raise LookupError, naming what there is, for a wrong path.
+    """Return the field or relation at the end of the path. Raise LookupError, naming the attributes, for a wrong path.
 
-    Paths go through relations in both directions; a generic relation is no part of a path.
+    Paths follow relations in both directions, but no generic relations.
     """
     found: Any = None
     at: type[Model] | None = model
@@ -39,7 +39,7 @@ def attribute_field(model: type[Model], path: str) -> Any:
 
 
 def attribute_value(model: type[Model], path: str, text: str) -> Any:
-    """Return the value that the text stands for at the end of the path. Raise LookupError or ValueError."""
+    """Return the value of the text at the end of the path. Raise LookupError or ValueError."""
     field = attribute_field(model, path)
     column: Field[Any, Any] = field.related_model._meta.pk if field.is_relation else field
     try:
@@ -57,7 +57,7 @@ def rows_with(model: type[Model], path: str, text: str, using: str | None = None
 
 @functools.lru_cache(maxsize=512)
 def rows_with_sql(model: type[Model], path: str, text: str, using: str) -> Statement | None:
-    """Return SQL giving the primary keys of ``rows_with``; None, with a warning, for what no longer fits.
+    """Return SQL for the primary keys of ``rows_with``; None, with a warning, for a path or value that no longer fits.
 
     A row that was written before its model changed must not end a shopper's search.
     """
@@ -66,5 +66,5 @@ def rows_with_sql(model: type[Model], path: str, text: str, using: str) -> State
     except EmptyResultSet:
         return None
     except (LookupError, ValueError, TypeError, FieldError) as e:
-        logger.warning("visual search: a ranking rule by %s=%s counts for nothing: %s", path, text, e)
+        logger.warning("visual search: a ranking rule by %s=%s has no effect: %s", path, text, e)
         return None

@@ -18,7 +18,7 @@ ADVICE = (
 
 
 class CreateVectorExtension(CreateExtension):
-    """``CREATE EXTENSION vector`` unless it exists; an error that says what to ask for where that fails."""
+    """``CREATE EXTENSION vector`` unless it exists, with an error that says whom to ask if it fails."""
 
     def __init__(self, hints: Any = None) -> None:
         self.name = "vector"
@@ -67,7 +67,7 @@ def before_migrate(*, using: str, plan: list[Any] | None = None, **kwargs: Any) 
 
 
 class AlterWidth(AlterField):
-    """``AlterField`` of a vector with its key; where the width changes, both are emptied, and made again by sweeps."""
+    """``AlterField`` of a vector: a change of width empties the vector and its key, and sweeps make them again."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         """Empty the columns if the width changes, then alter the column; backwards too."""

@@ -2,8 +2,8 @@
 
 Entry functions: ``all_rows``, ``plain``, ``follow_path``, ``key_text`` and ``key_from_text``. Packages give models
 managers, querysets and keys of their own: django-modeltranslation's ``values_list`` gives columns in any order,
-django-safedelete adds its condition when the SQL is made, django-hashid-field's keys are objects. Our SQL is made from
-what Django itself gives.
+django-safedelete adds its condition when the SQL is made, django-hashid-field's keys are objects. Our SQL is built with
+Django's own querysets.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def stored_id(model: type[Model], text: str, using: str) -> str:
 
 
 def key_reader(model: type[Model], using: str) -> Callable[[Any], Any]:
-    """Return the function that makes of a key's raw value, as a cursor gives it, what an instance has."""
+    """Return a function from a key's raw value, as a cursor gives it, to the value that an instance has."""
     converters = _converters(model, using)
 
     def read(value: Any) -> Any:
@@ -152,7 +152,7 @@ def change_free(rows: QuerySet[Any], change: Change, *, page: int = LOCKED_TOGET
 def change_all(rows: QuerySet[Any], change: Change, *, page: int = LOCKED_TOGETHER) -> None:
     """Change rows as ``change_free``, and then each of those that are left once its lock is free.
 
-    Inside a transaction that is after its end, which alone gives back what is locked.
+    Inside a transaction, the rest is changed after its end, because only the end releases locks.
     """
     left = change_free(rows, change, page=page)
     if left and connections[rows.db].in_atomic_block:

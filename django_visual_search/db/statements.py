@@ -59,14 +59,14 @@ def halfvec_text(vector: Any) -> str:
 
 MOST_BYTES = 4 * 2**20
 ENTRY_BYTES = 300
-"""Of an entry, beside its answer."""
+"""Bytes of an entry, beside its answer."""
 
 # PostgreSQL gives a transaction its id with its first write.
 HAS_NOT_WRITTEN: Statement = ("SELECT pg_current_xact_id_if_assigned() IS NULL", ())
 
 
 def cache_key(connection: Any) -> tuple[str, str, str]:
-    """Return what tells this connection's tables from others': alias, database and schema (as of django-tenants)."""
+    """Return what identifies this connection's tables: alias, database and schema (as of django-tenants)."""
     return connection.alias, str(connection.settings_dict["NAME"]), str(getattr(connection, "schema_name", ""))
 
 

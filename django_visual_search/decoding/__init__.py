@@ -1,6 +1,6 @@
 """Decode pictures in processes with limits of memory and time.
 
-No picture can take a worker or a web process down, or hold it up.
+No picture can end or block a worker or a web process.
 
 Entry functions: ``photos.decode_photo`` for a photo that somebody searches by, ``pool.get_pool`` for pictures of the
 catalogue. A *decoder* is one such process; the *pool* is all those that index for this process.

@@ -52,7 +52,7 @@ class DecodeSettings:
     area: images.Area | None = None
     """As for ``images.load``; the settings may change from one picture of a request to the next."""
     whole: bool = False
-    """Answer with an ``images.load_whole`` picture instead, after its width and height (SIDES)."""
+    """Answer with an ``images.load_whole`` picture instead, after its width and height (SIZE)."""
 
 
 def main() -> None:

@@ -224,7 +224,7 @@ NAME_FIELDS = ("name", "title")
 
 
 def usual_labels(model: type[Model], names: Sequence[str] = ("category",)) -> list[str]:
-    """Return those of ``names`` that are fields of the model."""
+    """Return the names that are fields of the model."""
     fields = {one.name for one in model._meta.get_fields()}
     return [name for name in names if name in fields]
 

@@ -1,7 +1,7 @@
 """The results of an evaluation: plain numbers to print, to write as JSON and to draw; and floors under them.
 
-``Evaluation`` holds the results of one field, by *task*: what the query is, and what is right. ``parse_floor`` reads
-the least value that a shop demands in CI, such as ``R@1=0.6``.
+``Evaluation`` holds the results of one field, by *task*: the kind of query, and which hits are right. ``parse_floor``
+reads the least value that a shop demands in CI, such as ``R@1=0.6``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TaskFigures:
 
     name: str
     about: str
-    """One sentence: what the query is, and what is right."""
+    """One sentence: what the query is, and which hits are right."""
     overall: Metrics
     by_label: dict[str, dict[str, Metrics]] = dataclass_field(default_factory=dict)
     """Label -> value -> figures of the queries that have it."""
@@ -36,10 +36,10 @@ class RobustnessCurve:
 
     alteration: str
     about: str
-    """What the words mean, such as "turned left or right"."""
+    """The alteration in words, such as "turned left or right"."""
     strengths: list[float]
     words: list[str]
-    """What each strength is, such as "up to 45°"."""
+    """Each strength in words, such as "up to 45°"."""
     recall: dict[int, list[float]]
     """k -> R@k by strength."""
     similarity: list[float]

@@ -1,4 +1,4 @@
-"""Answer an evaluation's questions by the vectors that the database holds now: exact rankings, nothing decoded.
+"""Answer an evaluation's questions from the vectors in the database, by exact rankings and without decoding.
 
 Entry function: ``load_gallery``. A ``Gallery`` holds the pictures that a search may find, with their vectors; the other
 functions rank it for some of its rows, the queries.
@@ -39,7 +39,7 @@ HALFVEC_HEADER = 4
 """Bytes before the numbers in pgvector's binary form of a halfvec: their count, and two reserved."""
 
 SHOWN_HITS = 5
-"""Hits of a query that went wrong."""
+"""Hits shown of a query that went wrong."""
 MOST_WORST = 12
 MOST_NAMES = 24
 """Labels in a table of confusion: the commonest."""
@@ -62,7 +62,7 @@ class Gallery:
     drawn_from: int
     """Pictures of the field."""
     complete: bool
-    """Whether all pictures that a search may find are here, rather than a sample."""
+    """Whether these are all pictures that a search may find, not a sample."""
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -77,7 +77,7 @@ def load_gallery(
     seed: int = 0,
     limit: int = GALLERY_LIMIT,
 ) -> Gallery:
-    """Load the field's vectors of the space with the key ``space``, those of products in ``within`` if given.
+    """Load the field's vectors of the space with the key ``space``; with ``within``, those of these products.
 
     Of more than ``limit`` pictures a sample is drawn. Raises LookupError for a label that products don't have.
     """

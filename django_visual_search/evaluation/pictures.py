@@ -35,7 +35,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass
 class DecodedBatch:
-    """Some of the pictures: their places among those requested, and uint8 ``(n, s, s, 3)``."""
+    """Some of the requested pictures: their places in the request, and uint8 ``(n, s, s, 3)``."""
 
     places: list[int]
     pixels: Pixels
@@ -43,7 +43,7 @@ class DecodedBatch:
 
 @dataclass
 class Unreadable:
-    """Pictures that couldn't be read, by place: why."""
+    """Reasons why pictures couldn't be read, by place."""
 
     reasons: dict[int, str] = dataclass_field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Unreadable:
 def decoded_batches(
     field: EmbeddingField, images: Sequence[str], spec: ExtractorSpec, unreadable: Unreadable | None = None
 ) -> Iterator[DecodedBatch]:
-    """Yield batches of the pictures of those names, in order. ``unreadable`` receives the others' reasons.
+    """Yield batches of the pictures with these names, in order. ``unreadable`` receives the others' reasons.
 
     Raises ExtractorUnavailable where no decoder process can run.
     """
@@ -99,7 +99,7 @@ PHOTO_FORMATS = ("JPEG", "PNG", "WebP", "GIF", "AVIF")
 def large_pictures(
     field: EmbeddingField, names: Sequence[str], spec: ExtractorSpec, unreadable: Unreadable | None = None
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the readable pictures of those names with their places, large enough to alter."""
+    """Yield the readable pictures with these names and their places, large enough to alter."""
     large = replace(spec, input_size=max(PHOTO_SIDE, spec.input_size, spec.images.min_side))
     for batch in decoded_batches(field, names, large, unreadable):
         for place, pixels in zip(batch.places, batch.pixels, strict=True):
@@ -124,7 +124,7 @@ def as_photo(picture: Image.Image, spec: ExtractorSpec) -> bytes:
 
 
 def encoded(picture: Image.Image, kind: str, quality: int) -> bytes:
-    """Encode as a file of a format of Pillow's."""
+    """Encode as a file of one of Pillow's formats."""
     file = BytesIO()
     picture.save(file, kind, quality=quality)
     return file.getvalue()

@@ -73,7 +73,7 @@ def _section(name: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _tiles(e: Evaluation) -> list[tuple[str, str, str]]:
-    """Return (figure, its name, what it is about) of the most important figures."""
+    """Return (figure, its name, its subject) of the most important figures."""
     tiles = []
     for task in e.tasks[:2]:
         tiles += [(f"{task.overall.recall[1]:.3f}", "R@1", task.name)]
@@ -209,7 +209,7 @@ PLOT_STYLE: dict[str, Any] = {
 
 
 def missing_matplotlib() -> str | None:
-    """Return why nothing can be drawn here and what to install, or None. Imports nothing."""
+    """Return what to install before reports can be drawn here, or None. Imports nothing."""
     return None if find_spec("matplotlib") else INSTALL_MATPLOTLIB
 
 

@@ -1,4 +1,4 @@
-"""Measure the search that a field has now: its vectors, its plans, its speed, and whether its confidence is true.
+"""Measure a field's present search: its vectors, plans and speed, and whether its confidence is true.
 
 Entry function: ``evaluate_field``, which answers every question of an evaluation with a seeded sample of queries.
 ``ann_recall``, ``latency`` and ``reliability`` measure the search itself.
@@ -55,7 +55,7 @@ ROBUSTNESS_PICTURES = 60
 SEARCHES = 100
 
 Start = Callable[[str, int], Callable[[int], None]]
-"""Begins a step, by its name and number of pictures; returns a function that receives how many are through."""
+"""Begin a step, with its name and number of pictures; return a function that takes the number done so far."""
 
 
 def evaluate_field(

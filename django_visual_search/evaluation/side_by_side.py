@@ -1,6 +1,6 @@
-"""What two vector spaces find for the same products, beside each other: for a look before a switch.
+"""Show the hits of two vector spaces for the same products side by side, before a switch.
 
-Entry function: ``side_by_side``. It decodes nothing: the vectors that serve are in the table, and those of a head come
+Entry function: ``side_by_side``. It decodes nothing: the serving vectors are in the table, and a head's vectors come
 from kept features.
 """
 
@@ -47,11 +47,10 @@ class Beside:
 def side_by_side(
     field: EmbeddingField, space: Space, within: Any, *, queries: int = 6, hits: int = 6, pictures: int = PICTURES
 ) -> tuple[list[Beside], int]:
-    """Return what ``queries`` products find now and in ``space``, and among how many pictures.
+    """Return the hits of ``queries`` products now and in ``space``, and the number of pictures searched.
 
-    ``within``: a queryset of products. Only pictures with a vector of the space that serves and with kept features of
-    the other one take part; none where those are not kept. Raises ExtractorUnavailable and ImproperlyConfigured where
-    an extractor can't be built.
+    ``within``: a queryset of products. Only pictures with a vector of the serving space and with kept features of the
+    other one take part. Raises ExtractorUnavailable and ImproperlyConfigured where an extractor can't be built.
     """
     extractor = extractor_of_space(field, space)
     if not isinstance(extractor, BackboneExtractor):

@@ -1,7 +1,7 @@
-"""Define the tasks that a search is measured by, and measure a vector space that need not serve yet.
+"""Define the tasks that a search is measured by, and measure any vector space, serving or not.
 
 Entry functions: ``measure_space`` decodes and embeds pictures with any extractor and writes nothing; ``rank`` measures
-complete rankings. A *task* says what the query is, and what is right.
+complete rankings. A *task* says what the query is, and which hits are right.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ VIEWS_EACH = 2
 
 @dataclass(frozen=True)
 class EmbeddedPictures:
-    """The readable pictures: their places among those requested, and vectors ``(n, d)``.
+    """The readable pictures: their places in the request, and vectors ``(n, d)``.
 
     ``views``: vectors of altered views of some, ``(v, d)``. ``shown``: the row of ``vectors`` that each shows.
     """
@@ -127,7 +127,7 @@ def measure_space(
 
     At most ``limit`` pictures are drawn, decoded and embedded; they are both the queries and the gallery, so compare
     figures of two extractors only by the same limit, seed and catalogue. ``within``: a queryset of products; None for
-    all. ``progress`` receives how many pictures are through.
+    all. ``progress`` receives the number of pictures done.
 
     Raises ValueError where there is nothing to measure with, and ExtractorUnavailable where the extractor can't run.
     """
@@ -161,7 +161,7 @@ def embed_pictures(
     unreadable: Unreadable | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EmbeddedPictures:
-    """Embed the pictures of those names, and VIEWS_EACH altered views of those that are ``viewed``, ``(n,)``."""
+    """Embed the pictures with these names, and VIEWS_EACH altered views where ``viewed``, ``(n,)``, is true."""
     places: list[int] = []
     vectors, others, shown = [], [], []
     for batch in decoded_batches(field, images, extractor.spec, unreadable):

@@ -70,7 +70,7 @@ def report_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def caveats(evaluation: Evaluation) -> Iterator[str]:
-    """Yield what limits the figures, one or two sentences each."""
+    """Yield the limits of the figures, one or two sentences each."""
     e = evaluation
     if e.learned is not None:
         yield (

@@ -1,4 +1,4 @@
-"""What most extractors share: a backbone makes features, a linear head brings them to the field's width."""
+"""The base of most extractors: a backbone makes features, a linear head projects them to the field's width."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class BackboneExtractor(Extractor):
     @property
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
-        """All that the features depend on, apart from how pictures are prepared."""
+        """Everything that the features depend on, apart from the preparation of pictures."""
 
     @property
     def beside(self) -> tuple[object, ...]:
-        """All that features which are put beside the backbone's depend on."""
+        """Everything that features beside the backbone's depend on."""
         return ()
 
     @abstractmethod
@@ -76,7 +76,7 @@ class BackboneExtractor(Extractor):
 
     @property
     def projection_identity(self) -> object:
-        """All that ``projection`` depends on."""
+        """Everything that ``projection`` depends on."""
         return SEED
 
     def projection(self, width: int, dimensions: int) -> LinearHead:

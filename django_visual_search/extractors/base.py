@@ -38,7 +38,7 @@ class ExtractorSpec:
     input_size: int
     """Side in pixels of the square RGB pictures that a call takes."""
     images: ImageOptions = field(default_factory=ImageOptions)
-    """How a picture is prepared before the call (part of the key)."""
+    """The preparation of a picture before the call (part of the key)."""
 
 
 class ArtifactStore(Protocol):
@@ -128,7 +128,7 @@ class Extractor(ABC):
     """Whether ``embed_text`` embeds texts in the space of the pictures."""
 
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts where pictures of what they say are: float32 ``(n, spec.dimensions)``, rows of unit length.
+        """Embed texts near the pictures that they describe: float32 ``(n, spec.dimensions)``, rows of unit length.
 
         For extractors with a text tower. Raises ExtractorUnavailable if it can't run here.
         """

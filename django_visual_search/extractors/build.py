@@ -20,7 +20,7 @@ from .efficientnet import ConvolutionLayer
 from .export import WHOLE_VIEW, picture_size
 
 STALLED_SECONDS = 20
-"""A download of weights is given up if nothing comes for so long."""
+"""Seconds without data after which a download of weights is given up."""
 
 EXPORT_SEED = 0
 """Seed of the random weights of ``weights=None``."""
@@ -41,7 +41,7 @@ def keras_home(scratch: Path) -> Path:
 
 
 def prepare() -> None:
-    """Set what every export takes for granted: a keras.json of the user's may say otherwise."""
+    """Set Keras' defaults, which a keras.json of the user's may change."""
     import keras
 
     keras.config.set_image_data_format("channels_last")

@@ -45,14 +45,14 @@ class ColourBins(NamedTuple):
 
     bins: NDArray[np.int_]
     shares: NDArray[np.float64]
-    """How much of a colour goes to each bin; rows sum to 1."""
+    """The share of a colour in each bin; rows sum to 1."""
     total: int
     """Number of bins."""
 
 
 @functools.cache
 def colour_bins(lightness_bins: int, step: int) -> ColourBins:
-    """Return ``lightness_bins`` along L* and bins ``step`` apart along a* and b*, but for those that few colours reach.
+    """Return ``lightness_bins`` along L* and bins ``step`` apart along a* and b*, without bins that few colours reach.
 
     They are triangles that overlap by half: a small change of light moves a little of a histogram, not a whole bin.
     """
@@ -152,8 +152,8 @@ DESCRIPTOR_VERSION = 1
 """Raised whenever the same pixels give other features; part of every key."""
 
 SHARES = {"colour": 0.50, "layout": 0.12, "texture": 0.25, "shape": 0.13}
-"""Share of each block in the cosine of two pictures. Colour to texture as found best on the grocery photos with even
-labels; those hardly reward layout and shape, which serve shops whose kinds differ by them."""
+"""Share of each block in the cosine of two pictures. The ratio of colour to texture was best on the grocery photos with
+even labels. These hardly reward layout and shape, which help shops whose kinds differ by them."""
 
 DESCRIPTOR_WIDTH = 1201
 """Features a picture: 456 + 440 + 177 + 128 in that order."""
@@ -162,7 +162,7 @@ SMALLEST_PICTURE = 32
 
 
 def identity() -> tuple[object, ...]:
-    """Return all that ``describe`` depends on."""
+    """Return everything that ``describe`` depends on."""
     return (DESCRIPTOR_VERSION, sorted(SHARES.items()))
 
 

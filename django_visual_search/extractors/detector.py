@@ -26,7 +26,7 @@ CONVENTION = (
 
 
 class Detection(NamedTuple):
-    """What a detector found: a box in fractions of the picture, how sure it is (0 to 1), and what it sees."""
+    """A detector's find: a box in fractions of the picture, a score (0 to 1), and a name."""
 
     box: Box
     score: float
@@ -37,8 +37,8 @@ class DetectionModel:
     """A file's model, loaded at the first call.
 
     ``model``: path of the ``.tflite`` file; ``labels``: path of a text file with the name of class n in line n, from 0;
-    ``least_score``: detections below it are left out. A call raises ExtractorUnavailable where a file is missing or is
-    not what it should be.
+    ``least_score``: detections below it are left out. A call raises ExtractorUnavailable where a file is missing or
+    invalid.
     """
 
     def __init__(self, model: str | os.PathLike[str], labels: str | os.PathLike[str], least_score: float = 0.3) -> None:
@@ -48,7 +48,7 @@ class DetectionModel:
         self._runs: dict[int, _DetectionRun] = {}
 
     def __call__(self, picture: Image.Image) -> list[Detection]:
-        """Return what is in an RGB picture of any size, best first."""
+        """Return the detections in an RGB picture of any size, best first."""
         pid = os.getpid()
         with self._locks.setdefault(pid, threading.Lock()):
             run = self._runs[pid] = self._runs.get(pid) or self._load()
@@ -77,7 +77,7 @@ class DetectionModel:
 
 
 class _DetectionRun:
-    """An interpreter and which of its tensors is what. Raises ExtractorUnavailable for another kind of model."""
+    """An interpreter with its tensors by meaning. Raises ExtractorUnavailable for another kind of model."""
 
     def __init__(self, path: Path, interpreter: Any, names: list[str]) -> None:
         self.interpreter, self.names = interpreter, names

@@ -105,7 +105,7 @@ def application_network(application: str) -> str | None:
 
 
 def weights_problem(network: str) -> str | None:
-    """Return why a network's weights can't be read here and what to do, or None. Reads nothing."""
+    """Return why a network's weights can't be read here, with advice, or None. Reads nothing."""
     published = NETWORKS[network]
     if find_spec(published.package.replace("-", "_")):
         return None
@@ -139,7 +139,7 @@ def published_layers(network: str) -> tuple[ConvolutionLayer, ...]:
 
 
 def _layers(weights: dict[str, NDArray[Any]]) -> tuple[ConvolutionLayer, ...]:
-    """Return the layers, whose number and widths the weights tell."""
+    """Return the layers; the weights determine their number and widths."""
     layers = [_layer(weights, "_conv_stem", "_bn0", "stem", stride=2)]
     strides = iter(STAGE_STRIDES)
     for block in itertools.count():

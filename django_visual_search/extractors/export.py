@@ -1,6 +1,6 @@
 """Have a Keras model exported to a flatbuffer by another process, so that this one never imports TensorFlow.
 
-Entry function: ``export``. A *recipe* is what an exported model is made from; its *views* are the parts of a picture
+Entry function: ``export``. A *recipe* describes how an exported model is made; its *views* are the parts of a picture
 that the network looks at.
 """
 
@@ -47,8 +47,8 @@ VIEWS = ("whole", "whole-mirrored", "centre", "centre-mirrored")
 """Parts of a picture that a network may look at: the picture's features are the mean over its views.
 
 The usual name is test-time augmentation (A. Krizhevsky et al., "ImageNet classification with deep convolutional neural
-networks", 2012: crops and their mirror images). Customers hold what they photograph into the middle, so a view of the
-middle leaves out much of the background and shows the thing larger; the whole picture keeps what fills it.
+networks", 2012: crops and their mirror images). Customers photograph things in the middle, so a view of the middle
+leaves out much of the background and shows the thing larger; the whole picture keeps things that fill it.
 """
 
 CENTRE = 0.7
@@ -57,7 +57,7 @@ CENTRE = 0.7
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an exported model is made from."""
+    """The description of an exported model."""
 
     application: str
     weights: str | None
@@ -159,7 +159,7 @@ def run_build(
 
 
 def explanation(recipe: Recipe, report: dict[str, Any]) -> str:
-    """Return what the user can do about a ``report`` of ``build``."""
+    """Return advice to the user for a ``report`` of ``build``."""
     if report["kind"] == "download":
         return (
             f"The ImageNet weights of {recipe.application} are not here and could not be downloaded. Put the file "
@@ -204,11 +204,11 @@ def environment(gpu: bool = False) -> dict[str, str]:
 
 @contextlib.contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
-    """Hold a lock of that name among this user's processes on this machine, lest every worker export the model."""
+    """Hold a lock of that name among this user's processes on this machine, so that one worker exports the model."""
     path = Path(tempfile.gettempdir(), f"django-visual-search-{os.getuid()}-{name}.lock")
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-    except OSError:  # somebody else made it; two exports of one model do no harm
+    except OSError:  # another user made it; two exports of one model do no harm
         yield
         return
     try:

@@ -37,7 +37,7 @@ def write_flatbuffer(layers: Sequence[ConvolutionLayer], size: int, outputs: Seq
 
 
 class _Writer:
-    """One model in the making."""
+    """A model while it is written."""
 
     def __init__(self) -> None:
         from ai_edge_litert import schema_py_generated as schema
@@ -134,7 +134,7 @@ class _Writer:
 
 
 def _aligned_buffer(schema: Any, values: NDArray[Any]) -> Any:
-    """Return a buffer of the schema whose data is aligned, which its own class doesn't see to."""
+    """Return a buffer of the schema with aligned data; the schema's own class doesn't align it."""
 
     class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:  # noqa: N802 - the schema's name

@@ -49,9 +49,9 @@ class KerasHubExtractor(NetworkExtractor):
     ``threads``: LiteRT's; None for one per core, four at most.
     ``artifacts``: where the exported towers are kept; by default in the user's cache directory.
 
-    Texts need the package sentencepiece (SigLIP) or tokenizers (CLIP), not TensorFlow. Raises ValueError for options
-    that make no sense. A call raises ExtractorUnavailable if the towers don't exist yet and can't be made here, or
-    can't be run here.
+    Texts need the package sentencepiece (SigLIP) or tokenizers (CLIP), not TensorFlow. Raises ValueError for invalid
+    options. A call raises ExtractorUnavailable if the towers don't exist yet and can't be made here, or can't be run
+    here.
     """
 
     has_text_tower = True
@@ -100,7 +100,7 @@ class KerasHubExtractor(NetworkExtractor):
 
     @property
     def artifact(self) -> str:
-        """What the names of the exported towers begin with, the same for every ``dimensions`` and image option."""
+        """The prefix of the exported towers' names, the same for every ``dimensions`` and image option."""
         return f"{self.name}-{digest(*self.identity)}"
 
     @property
@@ -195,7 +195,7 @@ class KerasHubExtractor(NetworkExtractor):
 
 
 PUNCTUATION = re.compile(r"""[!"#$%&\\'()*+,\-./:;<=>?@\[\]^_`{|}~]""")
-"""What SigLIP's texts are freed of."""
+"""Characters that SigLIP's texts lose."""
 LOWER = str.maketrans({chr(letter): chr(letter + 32) for letter in range(ord("A"), ord("Z") + 1)})
 """To lower case as TensorFlow does it: English letters only."""
 

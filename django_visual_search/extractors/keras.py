@@ -1,6 +1,6 @@
-"""Any ``keras.applications`` model as an extractor: Keras builds it once, in another process; LiteRT runs it.
+"""Any ``keras.applications`` model as an extractor: Keras builds it once in another process, LiteRT runs it.
 
-Entry point: ``KerasExtractor``. The table of models says what they give without an import of Keras.
+Entry point: ``KerasExtractor``. The table of models gives their widths and sizes without an import of Keras.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ RETRY_SECONDS = 60
 
 
 class KerasExtractor(NetworkExtractor):
-    """Pooled features of a convolutional network trained on ImageNet, or on whatever ``weights`` were.
+    """Pooled features of a convolutional network trained on ImageNet, or with other ``weights``.
 
     ``application``: name of a model in ``keras.applications``; its own preprocessing is part of the exported model.
     ``weights``: "imagenet"; a path to a file for ``load_weights``, with its ``weights_sha256``; or None for random
@@ -122,8 +122,8 @@ class KerasExtractor(NetworkExtractor):
     ``threads``: LiteRT's; None for one per core, four at most.
     ``artifacts``: where the exported model is kept; by default in the user's cache directory.
 
-    Raises ValueError for options that make no sense. A call raises ExtractorUnavailable if the exported model doesn't
-    exist yet and can't be made here, or can't be run here.
+    Raises ValueError for invalid options. A call raises ExtractorUnavailable if the exported model doesn't exist yet
+    and can't be made here, or can't be run here.
     """
 
     def __init__(

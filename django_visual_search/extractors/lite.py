@@ -38,8 +38,8 @@ class EfficientNetLiteExtractor(NetworkExtractor):
     ``artifacts``: the model, once written from the weights, is kept in its ``directory``, by default in the user's
     cache directory.
 
-    Raises ValueError for options that make no sense. A call raises ExtractorUnavailable if the weights are not
-    installed or LiteRT can't run here.
+    Raises ValueError for invalid options. A call raises ExtractorUnavailable if the weights are not installed or LiteRT
+    can't run here.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EfficientNetLiteExtractor(NetworkExtractor):
 
     @property
     def recipe(self) -> export.Recipe:
-        """What a Keras model of the same network and weights is made from, to fine-tune it."""
+        """The recipe of a Keras model with the same network and weights, to fine-tune it."""
         return export.Recipe(
             application=efficientnet.application(self.network),
             weights="imagenet",
@@ -96,7 +96,7 @@ class EfficientNetLiteExtractor(NetworkExtractor):
         return np.asarray(found.mean(axis=0), np.float32)
 
     def activations(self, picture: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Return what inner layers make of one picture, uint8 ``(s, s, 3)`` of any size from 32 pixels.
+        """Return the maps of inner layers for one picture, uint8 ``(s, s, 3)`` of any size from 32 pixels.
 
         ``outputs``: names of layers, whose maps are float32 ``(side, side, channels)``, such as "head", the last, of a
         32nd of the picture's side, or "block10_project", of a 16th; or "features", the pooled ones, ``(width,)``.

@@ -28,7 +28,7 @@ INSTALL_LITERT = (
 
 
 NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate"
-"""What LiteRT writes to standard error when it first loads a model, past Python; it has no setting against it."""
+"""The notice that LiteRT writes to standard error when it first loads a model; no setting turns it off."""
 
 DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}$|(?<![0-9a-f])[0-9a-f]{32}$")
 """At the end of a file's name: the sha256 of its bytes, or the first half of it."""
@@ -39,7 +39,7 @@ _noticed: set[int] = set()
 
 @contextlib.contextmanager
 def without_notice() -> Iterator[None]:
-    """Keep NOTICE from standard error, which belongs to the command that runs; whatever else comes is written after.
+    """Keep NOTICE from standard error, which belongs to the running command; other output is written afterwards.
 
     Only in the main thread, as commands are: while it lasts, other threads' messages wait too.
     """
@@ -66,7 +66,7 @@ def without_notice() -> Iterator[None]:
 
 
 def runtime_problem() -> str | None:
-    """Return why no flatbuffer can be run here, or None. Imports nothing."""
+    """Return why flatbuffers can't be run here, or None. Imports nothing."""
     return None if find_spec("ai_edge_litert") else INSTALL_LITERT
 
 
@@ -131,7 +131,7 @@ class Flatbuffer:
         return self._helpers[pid]
 
     def _content(self) -> bytes:
-        """Return the file's bytes, those that its name has the digest of where it has one."""
+        """Return the file's bytes, checked against the digest in its name if it has one."""
         if self._bytes is None:
             try:
                 data = self.path.read_bytes()

@@ -1,4 +1,4 @@
-"""How a picture looks, beside what a network sees in it: a network says sneaker, and the descriptor says coral.
+"""A picture's looks beside a network's features: the network says sneaker, the descriptor says coral.
 
 Entry class: ``NetworkExtractor``, the base of all extractors that are networks. Its features are the network's, scaled
 to length 1, followed by those of ``classic`` less their usual mean, scaled to the length of a weight.
@@ -98,18 +98,18 @@ class NetworkExtractor(BackboneExtractor):
 
 
 def looks_of(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the looks of pictures, uint8 ``(n, s, s, 3)``: float32 ``(n, classic.WIDTH)`` of length 1.
+    """Return the looks of pictures, uint8 ``(n, s, s, 3)``: float32 ``(n, classic.DESCRIPTOR_WIDTH)`` of length 1.
 
-    Descriptors less their usual mean: three fifths of a catalogue picture's, by squares, are what all share, such as a
-    pale ground, and say nothing of the product.
+    Descriptors less their usual mean: three fifths of a catalogue picture's descriptor, by squares, are common to all
+    pictures, such as a pale ground, and say nothing about the product.
     """
     return l2_normalise(np.stack([classic.describe(reduced(picture)) for picture in pictures]) - _centre())
 
 
 def descriptors_of(looks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return the descriptors of looks of any length but 0, both ``(n, classic.WIDTH)``: ``looks_of`` back to front.
+    """Return the descriptors of looks of any length but 0, both ``(n, classic.DESCRIPTOR_WIDTH)``.
 
-    A descriptor has length 1, which tells how long it was less the mean. Near-duplicates are known by descriptors:
+    The inverse of ``looks_of``. A descriptor has length 1, which determines its length less the mean. Near-duplicates are recognised by descriptors:
     looks of two photos of a shelf have a lower cosine, and fewer were found (993 scenes of 2,640 photos, not 649).
     """
     unit, centre = l2_normalise(np.asarray(looks, np.float32)), _centre()
@@ -120,13 +120,13 @@ def descriptors_of(looks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 @functools.cache
 def _centre() -> NDArray[np.float32]:
-    """Return the mean descriptor of drawn catalogue pictures, ``(classic.WIDTH,)``."""
+    """Return the mean descriptor of drawn catalogue pictures, ``(classic.DESCRIPTOR_WIDTH,)``."""
     with np.load(BASES / "classic.npz") as file:
         return np.asarray(file["mean"], np.float32)
 
 
 def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture scaled down to means of squares of pixels, as large as leave a side of SMALLEST or more."""
+    """Return a picture scaled down to means of squares of pixels, to a side of at least SMALLEST_LOOKS."""
     factor = len(picture) // SMALLEST_LOOKS
     return np.asarray(Image.fromarray(picture).reduce(factor)) if factor > 1 else picture
 

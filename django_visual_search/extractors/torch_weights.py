@@ -1,4 +1,4 @@
-"""Read a file of PyTorch weights without PyTorch, and without running what it says.
+"""Read a file of PyTorch weights without PyTorch, and without running code in it.
 
 Entry function: ``read_weights``. The format is the one that ``torch.save`` wrote before version 1.6: pickles of a magic
 number, a protocol version, facts about the machine, a dictionary of tensors and the list of their storages; then the

@@ -17,9 +17,9 @@ class TunedExtractor(NetworkExtractor):
     """Pooled features of a fine-tuned network.
 
     ``artifact``: its name in ``artifacts``; ``sha256``: of the flatbuffer, the identity of its space. ``application``:
-    what it was made from, for people. ``input_size``: side of the pictures in pixels. ``width``: how many features the
-    network gives. ``looks``: weight of the classic descriptor beside them. Raises ValueError for options that make no
-    sense; a call raises ExtractorUnavailable if the artifact isn't in the store or can't be run.
+    the network it was tuned from, for people. ``input_size``: side of the pictures in pixels. ``width``: how many
+    features the network gives. ``looks``: weight of the classic descriptor beside them. Raises ValueError for invalid
+    options; a call raises ExtractorUnavailable if the artifact isn't in the store or can't be run.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What shoppers did with the products they were shown: recorded under pseudonyms, and summed up for ranking.
+"""Shoppers' reactions to the products they were shown, recorded under pseudonyms and summed up for ranking.
 
 Entry: ``report`` takes events from a browser and ``record`` from the shop's own code (``recording``); ``log_search``
 logs a search (``searches``); ``aggregate`` counts events into the evidence (``evidence``); ``privacy`` exports, erases

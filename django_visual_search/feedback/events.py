@@ -1,4 +1,4 @@
-"""Events: their kinds and worth, how much one visitor may weigh, and how they are made and stored.
+"""Events: their kinds and worth, the limits of one visitor's weight, and how they are made and stored.
 
 ``read_offer`` reads from a signed token what a search showed; ``make_event`` builds an event about a *showing*;
 ``store`` and ``store_of_visitor`` insert events. Equal digests are one event, which counts once.
@@ -53,13 +53,13 @@ BROWSER_KINDS = (Kind.IMPRESSION, Kind.CLICK, Kind.FAVOURITE, Kind.CART, Kind.SK
 LOOKED_AT = (Kind.CLICK, Kind.FAVOURITE, Kind.CART, Kind.PURCHASE, Kind.SKIP)
 """Kinds that imply an impression, as the shopper has seen the product."""
 
-# Anybody can make a browser report anything, so reports are bounded for one period (SESSION_DAYS), in which a visitor
-# keeps one pseudonym. Events beyond these bounds are kept and count for nothing.
+# A browser can be made to report anything, so reports are bounded for one period (SESSION_DAYS), in which a visitor
+# keeps one pseudonym. Events beyond these bounds are kept and have no weight.
 PRODUCT_GAIN = 3.0
 """Most that one session adds to a product, over all queries: as much as a cart. The least is a skip."""
 SESSION_GAIN = 20.0
-"""Absolute gain after which a session's events count for nothing, impressions included, so that the ratio of gain to
-looks stays as it is: about the clicks of a long evening."""
+"""Absolute gain after which a session's events have no weight, impressions included, so that the ratio of gain to looks
+stays: about the clicks of a long evening."""
 NETWORK_SESSIONS = 20
 """Sessions of one network that count: those of a household or an office, not of a machine with many User-Agents."""
 NETWORK_PRODUCT_SESSIONS = 1
@@ -71,7 +71,7 @@ NETWORK_ROWS = 10_000
 
 
 class BadToken(ValueError):  # noqa: N818
-    """The token was not made here, was altered, or is too old."""
+    """The token is forged, altered or too old."""
 
 
 class NotOffered(ValueError):  # noqa: N818
@@ -107,7 +107,7 @@ class Offer:
         self.ranking = ranking
         self.model: type[models.Model] = get_field(ranking.label).product_model._meta.concrete_model
         """The products' concrete model."""
-        # A place of another page is blank.
+        # Places of other pages are blank.
         shown = ranking.places[: ranking.shown]
         self._ranks = {self.stored(place.product_pk): rank for rank, place in enumerate(shown, 1) if place.product_pk}
 
@@ -134,7 +134,7 @@ class Offer:
 
 
 def read_offer(token: Any) -> tuple[Offer, datetime]:
-    """Return what a token says was shown, and when. Raise BadToken."""
+    """Return a token's record of what was shown, and when. Raise BadToken."""
     if not isinstance(token, str):
         raise BadToken("The token must be text, as the search returned it.")
     try:
@@ -186,7 +186,7 @@ def make_event(
 def reference_digests(kind: str, model: type[models.Model], object_id: str, reference: str) -> list[str]:
     """Return the digests of an event with a reference: by ``SECRET_KEY``, then by each of ``SECRET_KEY_FALLBACKS``.
 
-    Order numbers can be guessed, so these are HMACs: without the key nobody finds the event of an order.
+    Order numbers can be guessed, so these are HMACs: without the key, an order's event can't be found.
     """
     text = _join_parts(kind, model._meta.label_lower, object_id, reference)
     return [
@@ -241,7 +241,7 @@ def store_of_visitor(events: Iterable[Feedback], session: str, network: str) -> 
 
 
 def _stored_and_room(connection: Any, digests: list[str], session: str, network: str) -> tuple[set[str], int]:
-    """Return which events are stored already, and how many more may be added."""
+    """Return the events that are stored already, and how many more may be added."""
     table = connection.ops.quote_name(Feedback._meta.db_table)
     count = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE %s = %%s LIMIT %%s) AS found"
     _, stored, ((of_session,),), ((of_network,),) = execute_together(
@@ -258,7 +258,7 @@ def _stored_and_room(connection: Any, digests: list[str], session: str, network:
 
 
 def _insert(connection: Any, rows: list[Feedback]) -> set[str]:
-    """Insert rows in one statement and return the digests of those that were not there.
+    """Insert rows in one statement and return the digests of new rows.
 
     Not ``bulk_create(ignore_conflicts=True)``, which doesn't say which rows it inserted.
     """

@@ -1,7 +1,7 @@
 """Evidence: the gain and exposure that events add up to for each query and product, fading with time.
 
-``aggregate`` counts each event exactly once. ``contributions`` is the SQL for one event's part, within what one visitor
-may weigh; ``add_to_evidence`` the SQL that adds events to the evidence, or takes them away.
+``aggregate`` counts each event exactly once. ``contributions`` is the SQL for one event's part, within the limits of
+one visitor; ``add_to_evidence`` the SQL that adds events to the evidence, or takes them away.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def add_to_evidence(events: str, sign: int) -> str:
 
 
 def _faded(since: str, until: str) -> str:
-    """Return SQL for what is left at ``until`` of 1 at ``since``, bounded where PostgreSQL would refuse the number."""
+    """Return SQL for the rest at ``until`` of a weight of 1 at ``since``, bounded where PostgreSQL would refuse it."""
     halvings = f"extract(epoch FROM {until} - {since})::float8 / {conf.HALF_LIFE_DAYS * 86400.0!r}"
     return f"power(0.5::float8, least({MOST_HALVINGS}, greatest(0, {halvings})))"
 

@@ -1,6 +1,6 @@
-"""Whether visual search is worth it: searches, clicks and purchases of some days, by surface, by space and by rule.
+"""The benefit of visual search: searches, clicks and purchases of some days, by surface, by space and by rule.
 
-Entry function: ``usage``. It reads the search log and the feedback in four queries, and nothing about any person.
+Entry function: ``usage``. It reads the search log and the feedback in four queries, and no personal data.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Searches:
 
 @dataclass(frozen=True)
 class Responses:
-    """What shoppers did with hits, by ``Feedback.Kind``."""
+    """Numbers of events, by ``Feedback.Kind``."""
 
     kinds: Counter[str] = dataclass_field(default_factory=Counter)
 
@@ -130,7 +130,7 @@ FROM (
 
 
 def _add_responses(found: Usage, since: datetime.datetime, before: datetime.datetime) -> None:
-    """Add what shoppers did: one pass over the events that a search led to."""
+    """Add the shoppers' events: one pass over the events that a search led to."""
     connection = connections[router.db_for_read(Feedback)]
     tzname = timezone.get_current_timezone_name()
     day, params = connection.ops.datetime_cast_date_sql("f.created_at", (), tzname)

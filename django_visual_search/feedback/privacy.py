@@ -1,7 +1,7 @@
 """Privacy: export and erase one person's data, and purge old data.
 
 ``sessions_of_user`` returns a user's pseudonyms, which ``personal_data`` and ``erase`` take. ``purge`` deletes data
-older than ``FEEDBACK_DAYS``; each sweep does some of that (``purge_some``).
+older than ``FEEDBACK_DAYS``; each sweep deletes some of it (``purge_some``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHUNK = 5_000
 """Rows of one statement, so that no lock is held and no transaction is open for long."""
 CHUNKS_OF_A_SWEEP = 4
 EVIDENCE_SECONDS = 3600
-"""How often a process that sweeps looks for old evidence, which reads all of the table."""
+"""Seconds between two looks of a sweeping process for old evidence, each of which reads the whole table."""
 ROUNDING_ERROR = 1e-6
 """Looks, and gain, below which a row of evidence is an error of rounding."""
 
@@ -131,7 +131,7 @@ SELECT count(*) FROM gone
 
 
 def purge(days: int | None = None, *, chunk: int = CHUNK) -> dict[str, int]:
-    """Delete what is older than ``days`` (``FEEDBACK_DAYS``). Return how many events, searches and evidence rows.
+    """Delete data older than ``days`` (``FEEDBACK_DAYS``). Return how many events, searches and evidence rows.
 
     Evidence is deleted when all the events in it are that old. Raise ValueError for fewer than 0 days.
     """
@@ -150,7 +150,7 @@ _evidence_purged = -math.inf  # time.monotonic()
 
 
 def purge_some(*, chunk: int = CHUNK, evidence_seconds: float = EVIDENCE_SECONDS) -> None:
-    """Delete a few chunks of old data, for a sweep, so that nothing is kept too long where nobody runs the command."""
+    """Delete a few chunks of old data, so that sweeps alone keep to ``FEEDBACK_DAYS``."""
     global _evidence_purged
     before = timezone.now() - timedelta(days=conf.FEEDBACK_DAYS)
     _delete(Feedback, "created_at", before, chunk, CHUNKS_OF_A_SWEEP)

@@ -1,4 +1,4 @@
-"""Recording events: ``record`` for the shop's own code, ``report`` for what browsers send.
+"""Recording events: ``record`` for the shop's own code, ``report`` for reports from browsers.
 
 The shop may record any kind of event, purchases and returns above all. A browser may report what a visitor did with the
 products that a signed token says it was shown. ``search_behind`` finds the search that led to a later event: the one in
@@ -82,9 +82,9 @@ def record(
 
     ``at``: now by default; a time without a time zone is in the project's own.
 
-    Inside a transaction of the shop the event is part of it, and whatever goes wrong leaves the transaction intact: the
-    error is logged, and False returned. (Only where the shop's transaction itself is lost is the error raised.) Raise
-    ValueError for an unknown kind, for a product that no visual search finds and for one that ``results`` did not show.
+    Inside a transaction of the shop the event is part of it, and errors leave the transaction intact: the error is
+    logged, and False returned. (Only where the shop's transaction itself is lost is the error raised.) Raise ValueError
+    for an unknown kind, for a product that no visual search finds and for one that ``results`` did not show.
     """
     model, object_id = _name_product(product)
     if kind not in Kind.values:

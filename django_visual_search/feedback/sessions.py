@@ -1,8 +1,8 @@
 """Sessions: pseudonyms of visitors and of the networks they come from, which change with every period.
 
 A pseudonym is an HMAC-SHA256 with a key made from ``SECRET_KEY`` and the day on which the period began
-(``VISUAL_SEARCH["SESSION_DAYS"]``). Periods are whole days in UTC. Without ``SECRET_KEY`` nobody can tell who a visitor
-is; with it one can test whether a pseudonym is of a given address and browser, or of a given user.
+(``VISUAL_SEARCH["SESSION_DAYS"]``). Periods are whole days in UTC. Without ``SECRET_KEY`` a pseudonym identifies no
+visitor; with it one can test whether a pseudonym is of a given address and browser, or of a given user.
 
 An *identity* is the text that a pseudonym is made from: a user's primary key, or an address and a browser. Addresses
 are stored nowhere.
@@ -118,7 +118,7 @@ def _days(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-# Where a visitor comes from
+# Addresses and networks
 
 
 def client_address(request: Any) -> str:
@@ -156,7 +156,7 @@ def visitor_part(address: str) -> str:
 
 
 def network_part(address: str) -> str:
-    """Return the part that one person may control all of: an IPv4 address, or the first 48 bits of an IPv6 address."""
+    """Return the part that one person may control: an IPv4 address, or the first 48 bits of an IPv6 address."""
     return _prefix(address, NETWORK_PREFIX)
 
 

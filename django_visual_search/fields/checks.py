@@ -147,7 +147,7 @@ def _check_product(field: EmbeddingField) -> list[checks.CheckMessage]:
 
 
 def _fault_of_paths(field: EmbeddingField) -> str:
-    """Return what is wrong with the paths of ``product``; empty for nothing."""
+    """Return the faults of the paths of ``product``; empty if there are none."""
     paths = field.product_paths
     if not paths:
         return "'product' names no path."
@@ -166,7 +166,7 @@ def _fault_of_paths(field: EmbeddingField) -> str:
 
 
 def _model_at_end(model: type[models.Model], path: str) -> type[models.Model] | str:
-    """Return the model that a path of ``product`` leads to; why it leads nowhere, as a sentence."""
+    """Return the model that a path of ``product`` leads to, or a sentence that says why it leads nowhere."""
     for name in [] if path == SELF else path.split("__"):
         try:
             relation = model._meta.get_field(name)

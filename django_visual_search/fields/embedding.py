@@ -7,7 +7,7 @@ PostgreSQL keep the update heap-only. It writes them where the caller has set th
 - an assigned vector (list, array, ``HalfVector``, or one loaded for another row) is written with the instance's key, by
   any ``save()``;
 - None assigned to the vector, and not to the key, clears both, by any ``save()``;
-- whatever the instance has, twice None included, is written by a ``save()`` whose ``update_fields`` name both columns.
+- a ``save()`` whose ``update_fields`` name both columns writes what the instance has, even None twice.
 
 An assigned vector without a key is a ValueError. Indexing replaces
 vectors whose key (``fields.keys.embedding_key``) doesn't name the serving extractor and the current picture.
@@ -98,7 +98,7 @@ class EmbeddingField(HalfVectorField):
     descriptor_class = VectorAttribute
 
     copied = False
-    """Whether this is a copy for another model, as django-simple-history makes: a column, which nothing embeds."""
+    """Whether this is a copy for another model, as by django-simple-history: a column without indexing."""
 
     def __init__(
         self,

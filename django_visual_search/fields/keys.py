@@ -1,4 +1,4 @@
-"""The key beside every vector, ``<extractor key>:<picture>``: what made the vector, and from which picture.
+"""The key beside every vector, ``<extractor key>:<picture>``: the vector's space and its picture.
 
 Entry functions: ``embedding_key`` in Python, ``picture_name`` in SQL. Vectors may be compared only if their *extractor
 keys* are the same. A *mark* in place of the picture makes a vector stale and leaves it searchable: no storage has an

@@ -1,4 +1,4 @@
-"""The product of a row, where the paths of ``EmbeddingField.product`` lead; and of a variant, what searches find.
+"""The product of a row, at the end of ``EmbeddingField.product``, and the searched product of a variant.
 
 Entry functions: ``with_product`` and ``product_pk`` for rows of an embedding field's model, ``searched_pk`` and
 ``searched_key`` for products. The *searched product* of a variant is the one that searches find in its place: its
@@ -21,7 +21,7 @@ PRODUCT = "_visual_product"
 
 
 def key_path(path: str) -> str:
-    """Return the path to the primary key of what a path leads to, whatever column a foreign key refers to."""
+    """Return the path to the primary key at the end of a path, even if a foreign key refers to another column."""
     return "pk" if path in (SELF, "") else f"{path}{LOOKUP_SEP}pk"
 
 
@@ -36,7 +36,7 @@ def product_pk(field: EmbeddingField) -> Any:
 
 
 def with_product(field: EmbeddingField, rows: QuerySet[Any]) -> tuple[QuerySet[Any], str]:
-    """Return the rows, and by what name a condition or ``values_list`` reaches the primary key of their product."""
+    """Return the rows, and the name by which conditions and ``values_list`` reach their product's primary key."""
     if len(field.product_paths) < 2:
         return rows, key_path(field.product_paths[0] if field.product_paths else SELF)
     return rows.annotate(**{PRODUCT: product_pk(field)}), PRODUCT

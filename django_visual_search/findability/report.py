@@ -32,7 +32,7 @@ from .check import TOP
 
 
 class Reason(StrEnum):
-    """In the order of a report: products that nobody finds at all come first."""
+    """In the order of a report: products that no search finds come first."""
 
     NO_PICTURE = "no-picture"
     SIZE = "size"
@@ -96,7 +96,7 @@ class Unfindable:
     """Primary key as text."""
     reason: Reason
     text: str
-    """Why, in a sentence."""
+    """The reason, in a sentence."""
     other: str = ""
     """Primary key of the product that is found instead, or that has the same picture."""
     image: str = ""

@@ -87,7 +87,7 @@ class Source:
         self.shown = (height, width) if ORIENTATIONS[self.orientation][0] else (width, height)
 
     def _before(self) -> None:
-        """Check what could make opening alone take too much memory or time."""
+        """Check for headers that would make opening alone take too much memory or time."""
         if self.format == "PNG":
             self.data, self.profile = png_essentials(self.data)
         elif self.format in ("GIF", "WebP"):
@@ -188,7 +188,7 @@ class Source:
     def _end_at(self, size: tuple[int, int]) -> None:
         """Decode a JPEG that lacks only the marker of its end, as browsers do. Raises OSError if it lacks more.
 
-        Whether more is missing shows in what other bytes in its place would change.
+        More is missing if other bytes in the marker's place would change the picture.
         """
         whole = self.data.rstrip(b"\xff")
         digests = []

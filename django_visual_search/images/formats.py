@@ -57,7 +57,7 @@ class JPEG:
 
 
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-# Comments and application segments, but for JFIF (0xE0), ICC (0xE2) and Adobe's colour transform (0xEE)
+# Comments and application segments, except JFIF (0xE0), ICC (0xE2) and Adobe's colour transform (0xEE)
 _DROPPED = {0xFE, *range(0xE0, 0xF0)} - {0xE0, 0xE2, 0xEE}
 _MARKER = re.compile(rb"\xff+([^\xff])")
 
@@ -199,8 +199,8 @@ def safe_profile(profile: bytes | None) -> bytes | None:
     """Return the profile without its floating-point pipelines; None where it is too long or broken.
 
     LittleCMS would prefer them and run all their stages for each of 36,000 colours, however often these name the same
-    data. Every profile has a table or a matrix as well, which browsers use. Raises ImageRefused for a pipeline of so
-    many stages that it was made to hurt.
+    data. Every profile has a table or a matrix as well, which browsers use. Raises ImageRefused for a pipeline with too
+    many stages, which only an attacker makes.
     """
     if profile is None or len(profile) > MAX_PROFILE or len(profile) < 132:
         return None

@@ -54,7 +54,7 @@ def check_heif(data: bytes, check_frame: FrameCheck) -> None:
 
 
 def _boxes(view: memoryview, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Yield each box's kind and the (start, end) of what it holds."""
+    """Yield each box's kind and the (start, end) of its content."""
     for _ in range(MAX_PARTS):
         if end - start < 8:
             return
@@ -195,7 +195,7 @@ class _Bits:
         return self.value >> self.left & (1 << count) - 1
 
     def skip_if(self, *counts: int) -> bool:
-        """Read one bit; where it is 1, pass over so many more."""
+        """Read one bit; if it is 1, skip so many more."""
         present = bool(self.read(1))
         for count in counts if present else ():
             self.read(count)
@@ -215,7 +215,7 @@ LONGEST_HEADER = 1024  # bytes; with 32 operating points it has fewer than 300
 
 
 def _check_av1(stream: memoryview, check_frame: FrameCheck) -> None:
-    """Check the size in every sequence header (AV1 bitstream specification, section 5.3); stop at what is none."""
+    """Check the size in every sequence header (AV1 bitstream specification, section 5.3); stop at any other data."""
     pos = 0
     for _ in range(MAX_PARTS):
         if pos >= len(stream) or stream[pos] & 0x80:

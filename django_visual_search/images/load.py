@@ -62,7 +62,7 @@ def load(
 
     ``source``: as for ``read_picture``. ``crop`` is ``(x0, y0, x1, y1)``, fractions from 0 to 1 of the picture as
     shown, after its EXIF orientation. ``area`` is a crop as (left, top, width, height) in percent, which may lie
-    outside: of one that the picture doesn't have, or hardly, all of the picture is taken.
+    outside: an area that lies outside, or almost, stands for the whole picture.
 
     Raises only ImageRefused, whatever the bytes or the crop. Errors of the file's own ``read`` pass through: a storage
     that fails is not a bad picture. A ``size`` below 1 is a ValueError.
@@ -104,7 +104,7 @@ def crop_square(picture: Image.Image, *, options: ImageOptions, crop: Box, size:
 
 @contextlib.contextmanager
 def _refused() -> Iterator[None]:
-    """Turn whatever decoding raises into an ImageRefused."""
+    """Turn any error of decoding into an ImageRefused."""
     try:
         yield
     except ImageRefused:
@@ -120,7 +120,7 @@ def _refused() -> Iterator[None]:
 
 
 def read_picture(source: Photo, max_bytes: int) -> memoryview:
-    """Return a picture's bytes, of which no error report shows anything. Raises ImageRefused for none or too many.
+    """Return a picture's bytes, hidden from error reports. Raises ImageRefused for none or too many.
 
     ``source``: bytes, or a binary file, read from its position, ``max_bytes + 1`` bytes of it at most.
     """
@@ -170,7 +170,7 @@ def _prepare(data: bytes, options: ImageOptions, region: Box, size: int, area: A
 
 
 def _region(area: Area, width: int, height: int, least: int) -> Box:
-    """Return what a picture of that size has of the area, as fractions; all, where a side has less than ``least``."""
+    """Return the area within a picture of that size, as fractions; all of it if a side has less than ``least``."""
     left, top = area[0] / 100, area[1] / 100
     right, bottom = min(left + area[2] / 100, 1.0), min(top + area[3] / 100, 1.0)
     if min((right - left) * width, (bottom - top) * height) < least:

@@ -1,4 +1,4 @@
-"""Which pictures are accepted and how they are prepared: ``ImageOptions``, and the exception for refused input."""
+"""``ImageOptions``, which say which pictures are accepted and how they are prepared, and ``ImageRefused``."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def _limit(default: float) -> Any:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How bytes become the square RGB picture of an extractor. The repr has every option that changes pixels."""
+    """Options that turn bytes into an extractor's square RGB picture. The repr has every option that changes pixels."""
 
     fit: str = "pad"
     """How the picture becomes square: ``pad`` with the background, ``stretch``, or ``center-crop``."""
     trim: bool = True
     """Cut borders of one colour, the same at all four corners, so that products fill their pictures alike."""
     trim_margin: float = 0.1
-    """How much border a trim leaves on each side, as a share of the product's longest side.
+    """Border that a trim leaves on each side, as a share of the product's longest side.
 
     Measured on the grocery data (880 photos to 81 shop pictures, MobileNetV2-0.35, cosine), R@1 / R@5: pictures as they
     are .232 / .503 without a trim, .225 / .508 with margin 0, .232 / .497 with 0.1; with random white borders
     .211 / .436, .245 / .502 and .235 / .499. R@1 on centred features, pictures as they are: .267, .241 and .268.
     """
     trim_tolerance: int = 12
-    """How far each channel of a border may be from the corners' colour, 0 to 255: above JPEG noise on white."""
+    """Most difference of a border's channel from the corners' colour, 0 to 255: above JPEG noise on white."""
     denoise: int | None = None
     """Side in pixels of a median filter: 3, 5, 7, 9 or None. It works at two to four times the final size."""
     background: tuple[int, int, int] = (255, 255, 255)
@@ -96,7 +96,7 @@ class ImageOptions:
     max_side: int = _limit(32_768)
     """Most pixels of a side."""
     max_aspect: float = _limit(32.0)
-    """Most that the longest side over the shortest may be."""
+    """Largest ratio of the longest side to the shortest."""
 
     def __post_init__(self) -> None:
         for name in ("background", "formats"):  # settings and JSON give lists

@@ -1,10 +1,10 @@
 """Keep vectors current: from a stale key to the vector in its row.
 
-Entry functions: ``embed`` for given rows, ``sweep`` for all that is pending. The way of a picture: its key is *stale*
+Entry functions: ``embed`` for given rows, ``sweep`` for all pending ones. The way of a picture: its key is *stale*
 (``stale``), a process *claims* it (``claims``), reads and decodes it (``decoding``), embeds it (``embedder``) and
 writes its vector unless the picture has changed meanwhile (``writes``); ``pipeline`` puts these steps in order. An
-*outcome* counts what became of pictures (``runs``). A picture that can't be embedded leaves an *attempt*: *refused*,
-*failed* or, after ``MAX_ATTEMPTS``, *quarantined*.
+*outcome* counts the results (``runs``). A picture that can't be embedded leaves an *attempt*: *refused*, *failed* or,
+after ``MAX_ATTEMPTS``, *quarantined*.
 """
 
 from .claims import quarantine_lost

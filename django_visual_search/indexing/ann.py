@@ -3,8 +3,8 @@
 Entry functions: ``drop_indexes`` and ``build_indexes`` for a command that writes much, inside of ``reindexing``;
 ``rebuild_lost`` for the sweep, which builds an index that a killed command left dropped.
 
-Nothing here is kept in the database session, which behind a transaction pooler belongs to others a moment later: that a
-command is at work is seen by its IndexingRun, whose ``updated_at`` it renews.
+Nothing is kept in the database session, which a transaction pooler gives to others a moment later: a running command
+shows by its IndexingRun, whose ``updated_at`` it renews.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ..models import IndexingRun
 
 logger = logging.getLogger("django_visual_search")
 
-# Below so many rows, or this share of the table, the index is fed: dropping it would slow every search down for little.
+# Below this number of rows, or share of the table, the index is fed: dropping it would slow searches for no gain.
 REBUILD_ROWS = 2000
 REBUILD_SHARE = 0.2
 
 LOST_HOURS = 24
-"""How long after its command a dropped index is built by a sweep: one that is missing long after may be one that the
-shop has declared since and not migrated yet."""
+"""How long after its command a sweep may build a dropped index. Later, a missing index may be one that the shop has
+declared and not migrated yet."""
 
 BUILD_TRIES = 5
 SHORTEST_RENEWAL = 0.05  # seconds
@@ -112,7 +112,7 @@ def _renew(field: EmbeddingField, ended: threading.Event) -> None:
 
 
 def _unfinished(field: EmbeddingField) -> Any:
-    """Return the run of a command that has not finished, by which all of them are known."""
+    """Return the run of an unfinished command on this field, or None."""
     runs = IndexingRun.objects.using(_connection(field).alias)
     return runs.filter(label=field.label, kind=IndexingRun.Kind.COMMAND, finished_at=None)
 

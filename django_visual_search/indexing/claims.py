@@ -42,7 +42,7 @@ class Picture:
     image: str
     key: str
     pause: float = 0
-    """Seconds that it was last left alone because the storage failed."""
+    """Seconds of its last pause after a failure of the storage."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ RETURNING object_id, attempts
 
 
 def claim(field: EmbeddingField, pictures: list[Picture], token: str) -> list[Claim]:
-    """Claim and count those pictures that are still stale, that nobody else holds and that have attempts left.
+    """Claim the pictures that are still stale, unclaimed and have attempts left, and count the attempt.
 
     ``token``: a new UUID; its maker can release the claims even if the database's answer never comes.
     """
@@ -106,7 +106,7 @@ def claim(field: EmbeddingField, pictures: list[Picture], token: str) -> list[Cl
 
 
 def refuse(field: EmbeddingField, claimed: Claim, code: str, message: str) -> None:
-    """Settle a claim: the picture itself is not acceptable, and is not tried again until it is replaced."""
+    """Settle a claim on a picture that is not acceptable; it is tried again when it is replaced."""
     _settle(field, [claimed], state=AttemptState.REFUSED, code=code, message=message, **_lease(0))
 
 
@@ -132,7 +132,7 @@ STORAGE = "storage"
 
 
 def postpone(field: EmbeddingField, claimed: Claim, message: str) -> None:
-    """Release a claim because the storage failed; each time the picture is left alone twice as long as before."""
+    """Release a claim because the storage failed; each time, the picture pauses twice as long as before."""
     pause = min(max(conf.LEASE_SECONDS, 2 * claimed.picture.pause), max(LONGEST_PAUSE, conf.LEASE_SECONDS))
     values = {"state": AttemptState.FAILED, "code": STORAGE, "message": message, **_lease(pause)}
     _settle(field, [claimed], attempts=F("attempts") - 1, **values)
@@ -172,7 +172,7 @@ def _attempts(field: EmbeddingField) -> Any:
 
 
 def _update_unlocked(rows: Any, /, **values: Any) -> int:
-    """Update attempts but those that another transaction has locked: it is about to delete or claim them."""
+    """Update attempts except those that another transaction has locked, because it deletes or claims them."""
     with transaction.atomic(using=rows.db):
         found = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True))
         return int(rows.model.objects.using(rows.db).filter(pk__in=found).update(**values)) if found else 0
@@ -187,7 +187,7 @@ SHORTEST_WAIT = 0.05  # seconds
 
 
 class Lease:
-    """The claims that this process holds: renewed while their pictures are worked on, given back at an interruption.
+    """The claims that this process holds: renewed during the work, released at an interruption.
 
     They are renewed every third of a lease.
     """
@@ -200,15 +200,15 @@ class Lease:
     def expect(self, pictures: list[Picture]) -> str:
         """Return the token for claims on these pictures that are about to be made.
 
-        They count as held from now on: an interruption may come after the claim and before its answer, and what was
-        claimed by then is to be given back too.
+        They count as held from now on: an interruption may come between the claim and its answer, and must release
+        these claims too.
         """
         token = str(uuid.uuid4())
         self.held = [*self.held, *(Claim(picture, token, 0) for picture in pictures)]
         return token
 
     def hold(self, claimed: list[Claim]) -> None:
-        """Keep these claims from now on, and no others."""
+        """Renew these claims from now on, and no others."""
         self.held = claimed
         self._renew()
 
@@ -223,7 +223,7 @@ class Lease:
                 self._renew()
 
     def give_back(self) -> None:
-        """Release what is held, if the database still answers; what is settled stays so."""
+        """Release the claims held, if the database still answers; settled ones stay settled."""
         connection = connections[router.db_for_write(self.field.model)]
         held, self.held = self.held, []
         if not held:

@@ -1,4 +1,4 @@
-"""From pictures, or from the features kept of them, to vectors: in a thread of its own, beside decoding and writing.
+"""Turn pictures, or the features kept of them, into vectors, in a thread beside decoding and writing.
 
 Entry function: ``Embedder.submit``. A backbone's features are kept (``FEATURE_CACHE_ROWS``), so that another head needs
 no picture read or decoded again.
@@ -25,7 +25,7 @@ from .claims import Claim
 
 
 class EmbeddedBatch(NamedTuple):
-    """What became of some pictures."""
+    """The results for some pictures."""
 
     vectors: NDArray[np.float16]
     """``(n, dimensions)``, as the column keeps them."""
@@ -43,7 +43,7 @@ class Embedder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="visual-search-infer")
 
     def load(self) -> None:
-        """Load the model, or even export it: that can outlast a lease, so it comes before any claim."""
+        """Load the model, exporting it if needed. This can outlast a lease, so it comes before any claim."""
         if self.extractor.loaded_in != os.getpid():
             size = self.extractor.spec.input_size
             self.extractor(np.full((1, size, size, 3), 127, np.uint8))
@@ -75,7 +75,7 @@ class Embedder:
 
     @functools.cached_property
     def _any_kept(self) -> bool:
-        """Whether a batch is worth asking for: features are kept from the first time that a picture is embedded."""
+        """Whether to look for a batch's features: they are kept from the first time that a picture is embedded."""
         assert self.backbone is not None
         return features.any_kept(self.field, self.backbone.features_key)
 
@@ -103,7 +103,7 @@ class Embedder:
 
 
 def _as_kept(vectors: NDArray[np.float32], count: int, dimensions: int | None) -> NDArray[np.float16]:
-    """Return vectors in the column's precision. Raises ValueError for those that can't be compared."""
+    """Return vectors in the column's precision. Raises ValueError for vectors that can't be compared."""
     if vectors.shape != (count, dimensions):
         raise ValueError(
             f"The extractor gave an array of shape {vectors.shape}; ({count}, {dimensions}) was asked for."

@@ -2,7 +2,7 @@
 
 Entry function: ``embed``. A batch of stale keys is looked up, *claimed* so that no other process works on it, read and
 decoded (``decoding``), embedded (``embedder``) and written where its rows still have the pictures that were read
-(``writes``). What becomes of each picture is counted in an ``Outcome``; its attempt keeps why it has no vector.
+(``writes``). Each picture's result is counted in an ``Outcome``; its attempt keeps the reason for a missing vector.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def embed(
 
 @dataclass
 class Batch:
-    """Claimed pictures, and what they are embedded from: pixels, or the features that are kept of them."""
+    """Claimed pictures with their inputs: pixels, or the features that are kept of them."""
 
     groups: list[list[Claim]]
-    """By picture: of one that several rows share there are several claims."""
+    """By picture; several rows that share one have a claim each."""
     files: list[Future[list[Decoded]]] = dataclass_field(default_factory=list)
     """Being read and decoded, a few pictures each."""
     inputs: Any = None
@@ -86,7 +86,7 @@ class Batch:
         return [claimed for group in self.groups for claimed in group]
 
     def each_claim(self, made: Any) -> Any:
-        """Return what was made of each picture, for each claim."""
+        """Return each picture's vector, for each claim."""
         return np.repeat(made, [len(group) for group in self.groups], axis=0)
 
     def smaller(self) -> Iterator[Batch]:
@@ -99,7 +99,7 @@ class Batch:
 
 
 MOST_SHARING = 1000
-"""Rows that are embedded along with a batch because they share its pictures; the others are read and decoded again."""
+"""Most rows that join a batch because they share its pictures; further rows decode the picture again."""
 
 
 class _Pipeline:
@@ -113,14 +113,14 @@ class _Pipeline:
         self.inferring: list[Batch] = []
         self._outcome = Outcome()
         self._along: set[Any] = set()
-        """Keys of rows that were taken along because they share a picture, and not come to yet."""
+        """Keys of rows that joined an earlier batch because they share a picture, and whose turn is still to come."""
 
     @property
     def busy(self) -> bool:
         return bool(self.decoding or self.inferring)
 
     def outcome(self) -> Outcome:
-        """Return what became of pictures since the last call."""
+        """Return the results since the last call."""
         outcome, self._outcome = self._outcome, Outcome()
         return outcome
 
@@ -131,7 +131,7 @@ class _Pipeline:
         untried, tried = self._look_up(tuple(key for key in keys if key not in done))
         if untried or tried:
             self.embedder.load()
-        # What an earlier attempt did not finish goes alone: what killed that one takes no other picture with it.
+        # A picture that an earlier attempt did not finish goes alone: if it kills this process, no other is lost.
         for same in _by_picture(tried, lambda picture: picture.image):
             self._drain()
             self._start(same)
@@ -192,7 +192,7 @@ class _Pipeline:
         return "__".join(relation.name for relation in self.field.route)
 
     def _sharing(self, stale_rows: Any, keys: tuple[Any, ...], shared: set[Any]) -> list[Any]:
-        """Return further stale rows that lead to the same pictures, whose place in this run is then done."""
+        """Return further stale rows that lead to the same pictures, and take them out of this run."""
         free = pending(self.field).filter(**{f"{self._owner_of_picture}__in": shared}).exclude(pk__in=keys)
         more = list(free.order_by("pk").values_list("pk", flat=True)[:MOST_SHARING]) if shared else []
         self._along.update(more)
@@ -240,7 +240,7 @@ class _Pipeline:
         return file_name(self.field, claimed.picture.image)
 
     def _give_up(self, claimed: Claim, reason: Exception) -> None:
-        """Settle a claim on a picture that has no pixels."""
+        """Settle a claim on a picture that gave no pixels."""
         image = self._file(claimed)
         match reason:
             case ImageRefused():
@@ -321,7 +321,7 @@ class _Pipeline:
 
 
 def _by_picture(them: Iterable[T], picture_of: Callable[[T], str]) -> list[list[T]]:
-    """Return them in groups of the same picture, in the order of the first of each."""
+    """Group claims by picture, in the order of the first of each."""
     groups: dict[str, list[T]] = {}
     for one in them:
         groups.setdefault(picture_of(one), []).append(one)
@@ -329,12 +329,12 @@ def _by_picture(them: Iterable[T], picture_of: Callable[[T], str]) -> list[list[
 
 
 def _all_kept(group: list[Claim], kept: dict[str, Any]) -> bool:
-    """Return whether features are kept for all rows of a picture: one that is to be embedded again has none."""
+    """Return whether all rows of a picture have kept features; a row that is embedded again has none."""
     return all(claimed.picture.object_id in kept for claimed in group)
 
 
 OTHERS = 3
-"""Pictures that the storage is asked for, before it is believed that one is missing."""
+"""Pictures that the storage must have before a missing one counts as missing."""
 
 
 def embedded_names(field: EmbeddingField) -> list[str]:

@@ -1,7 +1,7 @@
 """Send work to Celery without ever making a save wait for a broker or fail because of it.
 
-Entry function: ``enqueue``. Connections are kept between messages, for opening one takes longer than sending a task.
-kombu's own pools would neither let go of idle connections nor leave the parent's ones alone after ``os.fork``.
+Entry function: ``enqueue``. Connections are kept between messages, because opening one takes longer than sending a
+task. kombu's own pools would neither let go of idle connections nor leave the parent's ones alone after ``os.fork``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..conf import conf
 logger = logging.getLogger("django_visual_search")
 
 PAUSE_SECONDS = 10.0
-"""How long a broker that failed is left alone; the sweep finds what is not sent meanwhile."""
+"""Seconds without a try after a broker failed; the sweep finds pictures that were not sent."""
 
 IDLE_SECONDS = 60.0
-"""How long a connection is kept unused; it takes a later save to close it."""
+"""Seconds that an unused connection is kept; a later save closes it."""
 
 
 class _Kept(NamedTuple):

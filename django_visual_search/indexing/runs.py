@@ -1,4 +1,4 @@
-"""Count what becomes of pictures, and write the progress of the latest run over a field for the dashboard.
+"""Count the results of indexing, and write the progress of the latest run over a field for the dashboard.
 
 A *run* is one sweep, one ``reindex_embeddings`` or one check of what can be found.
 """
@@ -20,11 +20,11 @@ from ..models import IndexingRun
 
 @dataclass
 class Outcome:
-    """What became of pictures: counts, and why some have no vector."""
+    """The results of indexing: counts, and the reasons for missing vectors."""
 
     done: int = 0
     skipped: int = 0
-    """Current already, held by another process, or changed while they were worked on."""
+    """Pictures that were current already, held by another process, or changed during the work."""
     cleared: int = 0
     refused: int = 0
     failed: int = 0
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def settled(self) -> int:
-        """How many pictures something became of."""
+        """Number of pictures with a result."""
         return self.done + self.cleared + self.without_vector
 
     def add(self, other: Outcome) -> None:
@@ -47,7 +47,7 @@ class Outcome:
         self.reasons.update(other.reasons)
 
 
-# The latest to start keeps the row: a long sweep that a later one has overtaken says no more.
+# The latest to start keeps the row: a long sweep that a later one has overtaken writes no more.
 WRITE = """
 INSERT INTO {table} AS latest (label, kind, started_at, updated_at, finished_at, total, done, failed)
 VALUES (%(label)s, %(kind)s, %(started)s, %(now)s, %(finished)s, %(total)s, %(done)s, %(failed)s)
@@ -75,16 +75,16 @@ class Run:
         self.written = time.monotonic()
 
     def show(self, outcome: Outcome) -> None:
-        """Write what has become of the pictures so far, if it is time."""
+        """Write the results so far, if it is time."""
         if time.monotonic() - self.written >= self.write_seconds:
             self.write(outcome)
 
     def finish(self, outcome: Outcome) -> None:
-        """Write what became of the pictures, and that the run has ended."""
+        """Write the results, and that the run has ended."""
         self.write(outcome, finished=True)
 
     def write(self, outcome: Outcome, *, finished: bool = False) -> None:
-        """Write what has become of the pictures so far, in one small statement."""
+        """Write the results so far, in one small statement."""
         connection = connections[router.db_for_write(self.field.model)]
         now = timezone.now()
         values = {

@@ -53,7 +53,7 @@ def stale(field: EmbeddingField) -> QuerySet[Any]:
 
 
 def outdated(field: EmbeddingField) -> QuerySet[Any]:
-    """Return the stale rows that have a vector all the same: of another picture or of another space."""
+    """Return the stale rows with a vector of another picture or of another space."""
     return stale(field).filter(_has_vector(field))
 
 
@@ -89,7 +89,7 @@ def attempts_at(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
 
 
 def pending_keys(field: EmbeddingField, *, page: int = PAGE) -> Iterator[Any]:
-    """Yield primary keys of pending rows in their order, read page by page: what is done meanwhile is not visited."""
+    """Yield primary keys of pending rows in their order, page by page; rows done in the meantime are skipped."""
     after = Q()
     while True:
         keys = list(pending(field).filter(after).order_by("pk").values_list("pk", flat=True)[:page])
@@ -107,10 +107,10 @@ def batched(keys: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
 
 
 def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None:
-    """Make current vectors stale, and give what was refused or quarantined new attempts.
+    """Make current vectors stale, and give refused or quarantined pictures new attempts. Vectors stay searchable.
 
-    Vectors stay searchable. ``rows``: primary keys of the rows that have the pictures; None means all. A worker that is
-    busy with one of them will not write its vector.
+    ``rows``: primary keys of the rows that have the pictures; None means all. A worker that is busy with one of them
+    will not write its vector.
     """
     using = router.db_for_write(field.model)
     attempts = IndexingAttempt.objects.using(using).filter(label=field.label)
@@ -126,7 +126,7 @@ def mark_stale(field: EmbeddingField, rows: Iterable[Any] | None = None) -> None
 
 
 def mark_overwritten(field: EmbeddingField, name: str, rows: Iterable[Any]) -> list[Any]:
-    """Make stale what other rows' pictures of this name gave before it was stored for ``rows``; return their keys.
+    """Make stale the vectors that other rows made from this name before it was stored for ``rows``; return their keys.
 
     None where the storage gives each file a name of its own, as Django's do. Amazon's overwrites by default, so that a
     product that is given a file of the same name as another's changes both.

@@ -1,7 +1,7 @@
-"""Find everything that is stale and embed it: the truth behind the signals' fast path.
+"""Find all stale vectors and embed them; signals are only the fast path.
 
-Entry function: ``sweep``. Once every vector has moved, a sweep also ends a switch of vector spaces. At times it
-deletes what is no longer needed: attempts at rows that are gone, and features that no head will ask for.
+Entry function: ``sweep``. Once every vector has moved, a sweep also ends a switch of vector spaces. At times it deletes
+unneeded rows: attempts at deleted pictures, and features that no head uses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = logging.getLogger("django_visual_search")
 
 
 def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Outcome:
-    """Quarantine what killed its workers, drop attempts that are no longer needed, and embed what is pending.
+    """Quarantine pictures that killed their workers, drop unneeded attempts, and embed pending pictures.
 
     Builds the ANN index again that a killed ``reindex_embeddings`` left dropped, and stops embedding after the batch in
     which ``seconds`` have passed. Safe to run at the same time in several processes: claims share the work.
@@ -104,15 +104,16 @@ def end_switch(field: EmbeddingField) -> bool:
 
 
 COPIES = 10
-"""Altered copies of a picture whose features are kept, at most; their key is the backbone's with a number."""
+"""Most altered copies of a picture whose features are kept; their key is the backbone's with a number."""
 
 _pruned: dict[tuple[str, ...], float] = {}
 
 
 def prune_features(field: EmbeddingField, *, every_seconds: float = 3600.0) -> int:
-    """Drop features that no head will ask for, at most once in ``every_seconds`` and process. Return how many.
+    """Drop features that no head uses, at most once in ``every_seconds`` and process. Return how many.
 
-    Keeps those of the settings' extractor, of what serves and served before, and of every head that was not retired.
+    Keeps those of the settings' extractor, of the serving space and the one before, and of every head that is not
+    retired.
     """
     place = (*cache_key(connections[router.db_for_write(field.model)]), field.label)
     if time.monotonic() - _pruned.get(place, -every_seconds) < every_seconds:

@@ -1,7 +1,7 @@
 """Write vectors: compare-and-set on the picture that they were made from, in bulk.
 
-Entry functions: ``write`` and ``clear``. Rows are locked before attempts, and what someone else has locked is passed
-over, so that a shop's own transaction neither waits for this one nor deadlocks with it.
+Entry functions: ``write`` and ``clear``. Rows are locked before attempts, and rows that someone else has locked are
+passed over, so that a shop's own transaction neither waits for this one nor deadlocks with it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _is_view(table: str, using: str) -> bool:
 
 
 def _locked_targets(field: EmbeddingField, keys: list[Any]) -> Any:
-    """Return the ``targets`` with these keys, locked with all that decides which pictures they have.
+    """Return the ``targets`` with these keys, locked together with the rows that decide their pictures.
 
     A queryset that locks as it is read; along foreign keys they are locked here and now, as no outer join can be.
     """
@@ -86,7 +86,7 @@ def _locked_targets(field: EmbeddingField, keys: list[Any]) -> Any:
 
 
 def _led_astray(field: EmbeddingField, keys: list[Any], using: str) -> set[Any]:
-    """Lock the rows between these and their pictures; return the keys of those on whose way someone else is.
+    """Lock the rows between these and their pictures; return the keys of rows with one that someone else has locked.
 
     Shared locks: workers that write other rows with the same picture don't pass each other over.
     """
@@ -191,8 +191,8 @@ def _write_companions(
 def _lock_unchanged(field: EmbeddingField, claimed: list[Claim], using: str) -> dict[str, Any]:
     """Lock the rows that still have their pictures, and their companions.
 
-    Returns object id -> what a companion's link refers to. Left out are rows whose companion someone else has locked,
-    as Django's cascade does before it deletes the picture's row.
+    Returns object id -> value of the companion's link. Left out are rows whose companion someone else has locked, as
+    Django's cascade does before it deletes the picture's row.
     """
     assert field.link is not None
     images = {c.picture.object_id: c.picture.image for c in claimed}

@@ -143,7 +143,7 @@ def altered_view(picture: Image.Image, number: int, seed: int | Sequence[int] = 
 
 
 def _either(rng: Rng) -> float:
-    """Draw from -1 to -.5 or .5 to 1: an alteration that hardly shows teaches nothing."""
+    """Draw from -1 to -.5 or .5 to 1: a hardly visible alteration teaches nothing."""
     return float(rng.uniform(0.5, 1.0) * rng.choice([-1.0, 1.0]))
 
 

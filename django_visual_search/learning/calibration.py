@@ -2,8 +2,8 @@
 
 Entry function: ``calibrate`` fits a ``Calibration``, one rising ``ConfidenceCurve`` for all hits and one for each
 category with enough pairs, by isotonic regression or Platt scaling. An ``Identification`` beside it says how likely a
-hit is the very product of the photo. ``brier`` and ``calibration_error`` say how good confidence is. A *pair* is a
-query with a hit, right or wrong. Applying a calibration needs NumPy alone.
+hit is the very product of the photo. ``brier`` and ``calibration_error`` measure confidence. A *pair* is a query with a
+hit, right or wrong. Applying a calibration needs NumPy alone.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ConfidenceCurve:
 
 
 MOST_MARGIN = 0.2
-"""A larger margin says no more: hardly any other product looks like that."""
+"""Larger margins add nothing: hardly any other product looks like that."""
 
 
 def margins(similarities: NDArray[Any] | Sequence[float]) -> Doubles:
@@ -80,7 +80,7 @@ class Identification:
     """The probability that a hit is the very product that a photo shows, if the shop may or may not have it.
 
     Logistic in the hit's similarity and its margin over the other products (``margins``): among look-alikes, a high
-    similarity alone says little. The numbers are the factors of both, and what is added.
+    similarity alone says little. The numbers are the factors of both, and the constant.
     """
 
     similarity: float
@@ -264,7 +264,7 @@ def error_of(found: Doubles, y: Doubles, w: Doubles) -> float | None:
 
 
 KNOTS = 64
-"""At most so many points make a curve."""
+"""Most points of a curve."""
 
 DOUBT = 2.0
 """Pairs at the overall rate that every step of an isotonic curve is mixed with: 3 right of 3 seen isn't certainty."""

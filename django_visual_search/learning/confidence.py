@@ -1,8 +1,8 @@
-"""Learn how sure a head may be of its hits, from pictures that heads of the same settings didn't learn from.
+"""Learn a head's confidence in its hits, from pictures that heads of the same settings didn't learn from.
 
 Entry function: ``learn_confidence``. It pools *pairs*, queries with their first hits, right or wrong, over several
-splits, and calibrates on them. *Strangers* teach it low confidence: drawn pictures that show nothing any shop sells,
-and pictures of *unknown kinds*, searched among the others by heads that don't know these kinds.
+splits, and calibrates on them. *Strangers* teach it low confidence: drawn pictures that show no product, and pictures
+of *unknown kinds*, searched among the others by heads that don't know these kinds.
 """
 
 from __future__ import annotations

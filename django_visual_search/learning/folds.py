@@ -1,7 +1,8 @@
-"""What a head is learned from and measured on: a plan, and pictures held out by it.
+"""The data that a head is learned from and measured on: a plan, and pictures held out by it.
 
-Entry function: ``folds_of``. A ``TrainingPlan`` says what is learned and held out; a ``Fold`` is one way to hold out,
-with the ``Question``s that its held-out pictures ask. A *draw* is a fold of pictures and one of whole products.
+Entry function: ``folds_of``. A ``TrainingPlan`` names the labels and the share to hold out; a ``Fold`` is one way to
+hold out, with the ``Question``s that its held-out pictures ask. A *draw* is a fold of pictures and one of whole
+products.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CHOICE_DRAWS = 2
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What is learned, and how it is measured.
+    """The labels that a head is learned from, and how it is measured.
 
     ``target``: the label that says which pictures show one product.
     ``aims``: labels whose pictures are to find each other, the most important first, such as "category"; ``target``
@@ -44,7 +45,7 @@ class TrainingPlan:
     ``kind``: a label by which a hit is right too where confidence is learned, such as "category".
     ``category``: the label that has a confidence curve for each of its values, if any.
     ``share``: of pictures and of products that are held out.
-    ``weights``: values to try as a label's weight, by its name, where these shall not be WEIGHTS.
+    ``weights``: values to try as a label's weight, by its name, where these shall not be LABEL_WEIGHTS.
     ``draws``: how often other pictures are held out, to pool what is measured; None for as often as few queries need.
     ``confidence_splits``, ``confidence_queries``: confidence is learned from so many splits at most, and from no
     further one once there are so many queries.
@@ -71,7 +72,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Question:
-    """What held-out pictures are to find."""
+    """The pictures that held-out ones are to find."""
 
     label: str
     """Pictures with the same value are right."""
@@ -82,14 +83,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Fold:
-    """A split, whose ``train`` is learned from, and what other rows ask."""
+    """A split, whose ``train`` is learned from, and the questions of the other rows."""
 
     split: Split
     questions: tuple[Question, ...]
 
 
 def answerable(target: Values, split: Split, scenes: Indices | None = None) -> Indices:
-    """Return the held-out pictures that ``measure`` could find something right for, ascending."""
+    """Return the held-out pictures with something right to find, ascending."""
     classes = grouping("target", target, len(target)).classes
     held = split.held_out[classes[split.held_out] >= 0]
     if split.task != UNSEEN_PRODUCTS:
@@ -190,7 +191,7 @@ def folds_of(
             continue
         split = replace(split, train=rows[split.train], held_out=rows[split.held_out])
         aim = plan.target in plan.wanted
-        # Where a known product has no other picture, an altered view of it shows little: it was learned from.
+        # If a learned product has no other picture, its altered view shows little: it was learned from.
         questions = [Question(plan.target, split, aim)] if aim or make is unseen_products else []
         if make is unseen_products:
             train, held = (part if plain is None else part[plain[part]] for part in (split.train, split.held_out))
@@ -211,7 +212,7 @@ def _unseen_views(plain: NDArray[np.bool_], share: float, seed: int) -> Split:
 
 
 def answerable_folds(folds: Sequence[Fold], labels: Labels, scenes: Indices | None) -> list[Fold]:
-    """Leave out questions to which nothing can be found, and folds without one that is an aim."""
+    """Leave out questions without an answer, and folds without an aim among theirs."""
     found = []
     for fold in folds:
         able = tuple(one for one in fold.questions if len(answerable(labels[one.label], one.split, scenes)))

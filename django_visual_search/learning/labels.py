@@ -97,7 +97,7 @@ INSTALL_SCIKIT_LEARN = (
 
 
 def missing_scikit_learn() -> str | None:
-    """Return why nothing can be learned here and what to install, or None. Imports nothing."""
+    """Return what to install before anything can be learned here, or None. Imports nothing."""
     return None if find_spec("sklearn") else INSTALL_SCIKIT_LEARN
 
 

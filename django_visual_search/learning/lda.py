@@ -31,7 +31,7 @@ NEGLIGIBLE = 1e-8
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How a head is learned.
+    """The settings by which a head is learned.
 
     ``dimensions``: its width.
     ``shrinkage``: how far the covariance within classes is drawn towards a multiple of the identity, 0 to 1; None for
@@ -60,7 +60,7 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class LearnedHead:
-    """A head, and how it came about."""
+    """A head, with the settings and figures of its learning."""
 
     head: LinearHead
     named: int
@@ -103,8 +103,8 @@ def principal_axes(features: NDArray[np.floating[Any]], dimensions: int, most: i
     moments = Moments(features, {"all": [0] * len(features)})
     count = max(dimensions, min(most, len(features) // 2))
     if count <= len(features) < features.shape[1]:
-        # All that varies is in the span of the pictures, which is smaller: 1,000 pictures of 2,481 features take .5 s
-        # of a processor instead of 2.5.
+        # All variance is in the span of the pictures, which is smaller: 1,000 pictures of 2,481 features take .5 s of a
+        # processor instead of 2.5.
         span, inside = np.linalg.qr((features - moments.mean).T)
         axes = span @ np.linalg.eigh(inside @ inside.T)[1][:, ::-1][:, :count]
     else:

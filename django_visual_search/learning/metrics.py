@@ -160,7 +160,7 @@ def _sorted(
     if not (worth >= 0).all():
         raise ValueError("A gain is negative or NaN.")
     if candidates is not None:
-        # Behind everything and worth nothing: as if absent.
+        # Last and with gain 0: as if absent.
         scores, worth = np.where(candidates, scores, -np.inf), np.where(candidates, worth, 0.0)
     order = np.argsort(-scores, axis=1, kind="stable")
     scores, found = np.take_along_axis(scores, order, axis=1), np.take_along_axis(worth, order, axis=1)

@@ -1,6 +1,6 @@
 """Choose the settings of a head on held-out pictures, and measure embeddings on them.
 
-Entry functions: ``choose_settings`` tries ``HeadSettings``; ``measure`` says how well an embedding finds held-out
+Entry functions: ``choose_settings`` tries ``HeadSettings``; ``measure`` returns how well an embedding finds held-out
 pictures.
 """
 
@@ -52,7 +52,7 @@ class Tried:
     objective: float
     """The mean of (R@1 + mAP) / 2 over the aims' questions."""
     shortfall: float
-    """By how much the worst question falls below what it must reach (see ``choose_settings``), 0 for none."""
+    """How far the worst question falls below its floor (see ``choose_settings``), 0 for none."""
     metrics: tuple[Metrics, ...]
     """By question, fold after fold."""
 
@@ -77,9 +77,9 @@ def choose_settings(
     """Return the best settings by the questions of ``folds``, and all that were tried, one setting changed at a time.
 
     The best has the highest objective among those by which no question is answered worse (R@1) than by the unit vectors
-    ``untrained``, ``(n, u)``. A loss that were allowed here would be larger on other pictures, since the best of many
-    settings owes something to luck: .02 became .04 in a shop of 336 products. For the other arguments and errors see
-    ``measure`` and ``learn_head``; ValueError also where there are no folds.
+    ``untrained``, ``(n, u)``. A loss allowed here would be larger on other pictures, since the best of many settings
+    owes something to luck: .02 became .04 in a shop of 336 products. For the other arguments and errors see ``measure``
+    and ``learn_head``; ValueError also where there are no folds.
     """
     if not folds or not plan.shrinkages or not plan.residuals:
         raise ValueError("There are no settings or no held-out pictures to choose by.")

@@ -1,7 +1,7 @@
 """Split pictures into those to learn from and those to measure with, near-duplicates on one side.
 
 Entry functions: ``near_duplicates`` groups pictures into scenes; ``unseen_pictures`` and ``unseen_products`` hold some
-out. Photos taken one after another say little new of each other: with near-duplicates on both sides, figures flatter.
+out. Photos taken one after another are nearly the same: with near-duplicates on both sides, figures flatter.
 """
 
 from __future__ import annotations

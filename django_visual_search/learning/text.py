@@ -1,4 +1,4 @@
-"""A text head: from words to the place in a vector space where pictures of such things are.
+"""A text head: from words to a direction in the vector space of the pictures.
 
 Entry functions: ``learn_text``, and ``TextProjection``, which NumPy alone applies. A *term* is a word or a piece of
 one; a text is a sum of its terms, weighted by how rare they are (TF-IDF: K. Sparck Jones, "A statistical interpretation
@@ -39,9 +39,9 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 MOST_TERMS = 6000
 """Terms of a head: 3 MB at 256 dimensions in half precision; solving for them takes 0.3 GB for a moment."""
 FEWEST_TEXTS = 2
-"""Texts that must have a term: a term of one text says what that one picture looks like, and nothing of others."""
+"""Texts that must have a term: a term of one text describes that one picture only."""
 LEAST_KNOWN = 0.2
-"""Share of a text's weight that must be in terms of the head. Below, the head has nothing to say about the text."""
+"""Share of a text's weight that must be in terms of the head. Below, the head has no direction for the text."""
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Ridge penalties to choose from: of names of held-out products of the example shop, .99, .98 and .92 found their
@@ -59,7 +59,7 @@ TEXT_QUERIES = 2000
 FEWEST_PRODUCTS = 20
 """Products with a text and a vector that learning needs."""
 FIRST = 10
-"""Hits among which a text is to find its product's picture."""
+"""Hits among which a text should find its product's picture."""
 
 
 def runs_of(text: str) -> list[str]:
@@ -135,7 +135,7 @@ class TextProjection:
         return places[known], (weights[known] / np.sqrt(part or 1.0)).astype(np.float32), share
 
     def __call__(self, text: str) -> NDArray[np.float32] | None:
-        """Return the direction from ``mean``, ``(d,)``, or None where the head knows too little of the text."""
+        """Return the direction from ``mean``, ``(d,)``, or None if the head knows too few of the text's terms."""
         places, values, share = self.rows(text)
         if share < LEAST_KNOWN:
             return None
@@ -144,7 +144,7 @@ class TextProjection:
 
 @dataclass(frozen=True)
 class TextFigures:
-    """How well texts of held-out products find a picture of their product."""
+    """The figures of searches by the texts of held-out products."""
 
     first: float
     """Share of the texts whose picture is the first hit."""
@@ -245,7 +245,7 @@ def _trust(
     learned: NDArray[np.intp],
     penalty: float,
 ) -> NDArray[np.float32]:
-    """Return how far texts tell each dimension, ``(d,)``, mean 1, from predictions for products left out in turn.
+    """Return how well texts predict each dimension, ``(d,)``, mean 1, by products left out in turn.
 
     Where errors are normal and independent, the likelihood of a picture ``v`` given a text ranks as ``v @ (p / s)``:
     ``p`` the prediction, ``s`` the variance of its error by dimension. Measured on the example shop in the space of a

@@ -52,7 +52,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Measured:
-    """How well held-out pictures find what one question asks for."""
+    """The figures of one question on held-out pictures."""
 
     question: Question
     """Of the first draw."""
@@ -60,7 +60,7 @@ class Measured:
     untrained: Metrics
     after: Metrics
     gain: Gain
-    """Over what serves now."""
+    """Over the serving vectors."""
     learned: Gain
     """Over the untrained features."""
 
@@ -238,7 +238,7 @@ class _Training:
         return embed_by(HeadLearner(moments).head(settings).head)
 
     def _before(self, fold: Fold) -> tuple[NDArray[Any], Embed]:
-        """Return the rows and the embedding that serve now, by a head that doesn't know the held-out pictures."""
+        """Return the rows and the serving embedding, by a head that doesn't know the held-out pictures."""
         given = self.given
         if given.learned_before is None:
             return given.before, unchanged
@@ -248,7 +248,7 @@ class _Training:
         return reduced, self._learned(reduced, fold, given.learned_before)
 
     def _asked(self, reduced: NDArray[np.float32], fold: Fold, learned: Embed) -> None:
-        """Measure what the questions of a fold find."""
+        """Measure the questions of a fold."""
         given = self.given
         before = self._before(fold)
         for question in fold.questions:

@@ -1,4 +1,4 @@
-"""What commands share: a base class, and the arguments of those about one person's data."""
+"""Shared by commands: a base class, and the arguments that name a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..feedback.privacy import sessions_of_user
 
 
 class DatabaseCommand(BaseCommand):
-    """Says in a sentence that the database went away."""
+    """A command that reports a lost database in a sentence."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Reindex by the Celery workers: keep them busy, a few batches ahead, and see in the database what came of it.
+"""Reindex by the Celery workers: keep them busy, a few batches ahead, and read the results from the database.
 
 Entry functions: ``worker_processes`` and ``embed_by_workers``.
 """
@@ -30,7 +30,7 @@ logger = logging.getLogger("django_visual_search")
 
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 1.0
-"""How long workers have to say which queues they take tasks from."""
+"""Seconds in which workers must name their queues."""
 SENT_AHEAD = 2
 """Batches per worker process: the next one waits at the worker, and a picture that is saved now waits behind few."""
 
@@ -53,10 +53,10 @@ def worker_processes() -> int:
 
 
 def embed_by_workers(field: EmbeddingField, batch_size: int, processes: int) -> Generator[Outcome, None, None]:
-    """Send what is pending to the workers, ``batch_size`` pictures a task; yield outcomes as they get through.
+    """Send pending pictures to the workers, ``batch_size`` a task; yield outcomes as tasks end.
 
-    Ends when everything was tried once, or when nothing has moved for ``LEASE_SECONDS``, as when a worker was killed.
-    What is pending then may be sent again.
+    Ends when every picture was tried once, or when nothing has changed for ``LEASE_SECONDS``, as when a worker was
+    killed. Pictures that are pending then may be sent again.
     """
     from ..tasks import embed
 

@@ -64,7 +64,7 @@ _Bar.set_lock(threading.RLock())  # tqdm's own is one between processes, with a 
 
 
 class _Output:
-    """Passes on what tqdm writes: without a terminal, as lines. A closed pipe ends the reports, not the work."""
+    """Pass tqdm's output on, without a terminal as lines. A closed pipe ends the reports, not the work."""
 
     def __init__(self, stream: Any, terminal: bool) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""What shoppers did with the hits they were shown, and a log of searches."""
+"""Shoppers' reactions to the hits they were shown, and a log of searches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class QueryKind(models.TextChoices):
 
 
 class Feedback(models.Model):
-    """One event. Rows never change but for being counted; retention and erasure delete them."""
+    """One event. Rows change only when they are counted; retention and erasure delete them."""
 
     class Kind(models.TextChoices):
         IMPRESSION = "impression", _("shown")

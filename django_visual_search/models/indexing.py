@@ -76,13 +76,13 @@ class IndexingRun(models.Model):
 
     @property
     def is_running(self) -> bool:
-        """Return whether it goes on, by its last report: a run reports at least once in two leases."""
+        """Return whether it is running, by its last report: a run reports at least once in two leases."""
         silent = timezone.now() - self.updated_at
         return self.finished_at is None and silent < timedelta(seconds=2 * conf.LEASE_SECONDS)
 
 
 class EmbeddingBatch(models.Model):
-    """Pictures that staff had embedded again, for the page that shows what became of each."""
+    """Pictures that staff had embedded again, for the page that shows their states."""
 
     created_at = models.DateTimeField(db_index=True)
     pictures = models.JSONField(help_text=_("Primary keys of the pictures' rows, by embedding field."))

@@ -1,4 +1,4 @@
-"""What a shop has learned: heads, text heads, the space that serves each field, and features kept for other heads."""
+"""Learned from a shop: heads, text heads, each field's serving space, and features kept for other heads."""
 
 from __future__ import annotations
 

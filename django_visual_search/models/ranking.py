@@ -1,4 +1,4 @@
-"""What rankers read: evidence summed from feedback, and rules made by staff."""
+"""Tables that rankers read: evidence summed from feedback, and rules made by staff."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Evidence(models.Model):
 
     ``gain`` sums what shoppers did (a click is 1, the others as in ``feedback.events``), ``exposure`` how often they
     are expected to have looked at the hit: each impression counts the probability of a look at its rank,
-    ``rank ** -POSITION_BIAS``. So ``gain / exposure`` is the click-through rate corrected for position, or more where
-    shoppers did more than click. A hit shown 100 times at rank 1 with 10 clicks has 10 / 100; one shown 100 times at
-    rank 5 with 4 clicks has 4 / 20, which is better: of those who saw it, twice as many clicked. Rates of a few looks
-    say little, and can exceed 1.
+    ``rank ** -POSITION_BIAS``. So ``gain / exposure`` is the click-through rate corrected for position, or more if
+    shoppers bought. A hit shown 100 times at rank 1 with 10 clicks has 10 / 100; one shown 100 times at rank 5 with 4
+    clicks has 4 / 20, which is better: of those who saw it, twice as many clicked. Rates of a few looks say little, and
+    can exceed 1.
 
-    Both hold at ``as_of`` and halve every ``HALF_LIFE_DAYS`` from there; events are added with what is left of them.
-    The row for all queries sums those of its query products, and its photo searches.
+    Both hold at ``as_of`` and halve every ``HALF_LIFE_DAYS`` from then on; events are added after their own decay. The
+    row for all queries sums those of its query products, and its photo searches.
     """
 
     model = models.CharField(_("model"), max_length=201, help_text=_("The product's model, app.model in lower case."))
@@ -162,7 +162,7 @@ class RankingRule(models.Model):
             self.slot = None
 
     def _wrong_attribute(self, products: type[models.Model]) -> dict[str, Any]:
-        """Return what is wrong with ``attribute`` and ``value``, which it trims."""
+        """Trim ``attribute`` and ``value``, and return their faults."""
         self.attribute, self.value = self.attribute.strip(), self.value.strip()
         if self.object_id:
             return {"attribute": _("Name a product or an attribute, not both.")}

@@ -1,7 +1,7 @@
 """The rankers of this app, and the choice of those that a search uses.
 
-Entry function: ``rankers_for``. ``feedback`` moves hits by what shoppers did with them, ``merchandise`` applies staff's
-rules, and ``mmr`` spreads hits that look alike.
+Entry function: ``rankers_for``. ``feedback`` moves hits by shoppers' events, ``merchandise`` applies staff's rules, and
+``mmr`` spreads hits that look alike.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rankers_for(ranking: bool | Iterable[Any] | None) -> tuple[Ranker, ...]:
 
 
 def needs_of(rankers: Iterable[Ranker]) -> frozenset[str]:
-    """Return what these rankers need of "evidence", "vectors" and "rules"."""
+    """Return the rankers' needs, of "evidence", "vectors" and "rules"."""
     return frozenset().union(*(getattr(ranker, "needs", ()) for ranker in rankers))
 
 
@@ -77,9 +77,9 @@ def forget_rankers(*, setting: str, **kwargs: Any) -> None:
 LIKED, DISLIKED = "feedback", "disliked"
 
 AVERAGE_RATE = 0.1
-"""What is gained each time that a hit is looked at, where nothing is known: one click in ten looks."""
+"""Gain per look without any evidence: one click in ten looks."""
 AVERAGE_HITS = 2.0
-"""How many hits that assumption counts for, against those that are known."""
+"""Weight of that assumption, in hits with evidence."""
 KNOWN_LOOKS = 20.0
 """A hit with so many looks counts half of one with very many, for the average."""
 ALONE_GAIN = 8.0
@@ -87,8 +87,8 @@ ALONE_GAIN = 8.0
 PAIR_GAIN = 4.0
 """Strength of the prior, as gain: so much at its rate over all other queries counts beside its own for this query."""
 ONE_NETWORK = 3.0
-"""Gain over all other queries that may be the doing of one network in one day, and so says nothing: what
-``feedback.events`` lets one add to a product."""
+"""Gain over all other queries that has no weight: one network can cause it in one day, by the limits of
+``feedback.events``."""
 LEAST = 0.1
 """A hit's rate over all other queries is taken to be at least this share of the average."""
 
@@ -163,12 +163,11 @@ PINNED, BOOSTED, LOWERED = "pinned", "boosted", "lowered"
 def merchandise(candidates: list[Candidate], context: RankingContext) -> list[Candidate]:
     """Order the candidates by distance / factor of their boosts, the pinned ones at their ranks, without hidden ones.
 
-    If a product has rules for this query, its rules for every search don't count; with rules of its own, those by an
+    If a product has rules for this query, its rules for every search don't count; if it has rules of its own, rules by
     attribute don't. Of its rules, hiding goes before pinning and pinning before boosting; of several pins the first
     slot counts, of several boosts the one made last. (Products that an attribute hides are not among the candidates:
-    see ``reading.hidden_sql``.)
-    Where two products are pinned to one slot, the one for this query has it, then the one whose rule is older; the
-    other gets the next slot that is free. A slot beyond the last hit is the last place.
+    see ``reading.hidden_sql``.) Where two products are pinned to one slot, the one for this query has it, then the one
+    whose rule is older; the other gets the next slot that is free. A slot beyond the last hit is the last place.
     """
     rules = _rules_by_product(context)
     if not context.rules:
@@ -254,7 +253,7 @@ DIVERSE = "diverse"
 
 
 def mmr(balance: float) -> Ranker:
-    """Return a ranker that puts next what is like the query and unlike what comes before it; 1 changes nothing.
+    """Return a ranker that takes next the hit most like the query and least like those before it; 1 changes nothing.
 
     Each place goes to the candidate with the largest ``balance * s - (1 - balance) * t``, where s is its cosine to the
     query, as rankers before this one corrected it, and t the largest to a hit that has a place, 0 if that is negative
@@ -282,7 +281,7 @@ def mmr(balance: float) -> Ranker:
 def _spread(distances: np.ndarray, vectors: np.ndarray, weight: float) -> list[tuple[int, float]]:
     """(position, distance + weight * largest cosine to one before it), each the least of those that were left.
 
-    ``distances`` float (n,), ``vectors`` float32 (n, d). What is added only grows, so the distances do too.
+    ``distances`` float (n,), ``vectors`` float32 (n, d). The added part only grows, so the distances do too.
     """
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

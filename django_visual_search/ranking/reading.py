@@ -1,4 +1,4 @@
-"""What ranking reads: staff's rules, and the evidence, the vector and the matching rules of each neighbour.
+"""Read for ranking: staff's rules, and each neighbour's evidence, vector and matching rules.
 
 Rules, and whether a shop has any evidence at all, are read before a search and may be remembered; the others are
 columns of the search's own statement. Its ``hits`` have the columns ``pk`` (of the row) and ``product`` (its key).
@@ -24,7 +24,7 @@ from .types import Rule
 
 
 def model_of(field: EmbeddingField) -> str:
-    """Return how evidence and rules name the field's products: ``app.model`` of the concrete model, in lower case."""
+    """Return the name of the field's products in evidence and rules: ``app.model`` of the concrete model."""
     return str(field.product_model._meta.concrete_model._meta.label_lower)
 
 
@@ -36,9 +36,9 @@ _on_trial: ContextVar[tuple[RankingRule, bool] | None] = ContextVar("rule on tri
 
 @contextmanager
 def on_trial(rule: RankingRule, *, counts: bool = True) -> Iterator[None]:
-    """Let a rule as it is here count in the searches of this context, saved or not, whatever its dates say.
+    """Apply this rule in the searches of this context, saved or not, and regardless of its dates.
 
-    ``counts``: False to let it count for nothing, though it may be saved.
+    ``counts``: False to leave it out, even if it is saved.
     """
     token = _on_trial.set((rule, counts))
     try:

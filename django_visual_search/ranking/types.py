@@ -1,4 +1,4 @@
-"""What a ranker is given: candidates near the query, and their context, staff's rules among it.
+"""The input of a ranker: candidates near the query, and their context with staff's rules.
 
 Rankers multiply *distances*, on one scale for every metric. For vectors of length one, as extractors make them, that is
 the cosine distance (0 to 2) whatever the metric, so the three metrics give the same order: it is 1 - cosine, half the
@@ -31,13 +31,13 @@ class Candidate:
     similarity: float
     """Cosine (-1..1), 1 / (1 + distance) for ``l2``, or the inner product."""
     score: float
-    """What the order is by, largest first: the similarity before any ranker ran, and on its scale afterwards."""
+    """The key of the order, largest first: the similarity before any ranker ran, and on its scale afterwards."""
     extractor_key: str = ""
     """The vector space that the similarity was measured in."""
     confidence: float | None = None
-    """The probability that it is what the query shows, where that was asked for and is known."""
+    """The probability that it is what the query shows, if it was asked for and learned."""
     same_product: float | None = None
-    """The probability that it is the very product that a photo shows, where that is known."""
+    """The probability that it is the very product that a photo shows, if it was learned."""
     pair: tuple[float, float] = (0.0, 0.0)
     """Faded (gain, exposure) of this product as a hit of this query product (models.Evidence)."""
     alone: tuple[float, float] = (0.0, 0.0)
@@ -71,7 +71,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class RankingContext:
-    """What was searched. ``query_id`` is the query product's primary key as text, empty for a photo."""
+    """The search. ``query_id`` is the query product's primary key as text, empty for a photo."""
 
     embedding: EmbeddingField
     query_id: str

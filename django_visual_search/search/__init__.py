@@ -1,4 +1,4 @@
-"""Search: what looks like this product, like this photo, and like what these words say.
+"""Search for products that look like a product, like a photo, or like a text's words.
 
 Entry functions: ``similar_to``, ``search_by_image`` and ``search_by_text``; ``find_objects`` and ``search_objects`` for
 a photo of several things. A *query* is a vector in one space; *candidates* are the rows that a search may return; the

@@ -1,4 +1,4 @@
-"""The public questions: what looks like this product, this photo or these words, and what comes on the next page.
+"""The public searches by a product, a photo or a text, and the next page of each.
 
 A search goes one way: the query's vector, the nearest products (``nearest``), the order by looks and words where there
 are words (``words``), those that are close enough (``confidence``), the rankers in turn (``ranking``), the products
@@ -47,15 +47,15 @@ def similar_to(
     ``field``: label of the embedding field, needed only where products have several. A product with several pictures is
     represented by the first of them that has a vector, in the owning model's default order.
     ``text``: words beside the picture, as in "like this, but blue": see ``search_by_text``. They move the query by
-    ``TEXT_WEIGHT``, and of what is near then, products whose text matches come first. Confidence says nothing of them.
+    ``TEXT_WEIGHT``, and of the products near it, those whose text matches come first. Hits then have no confidence.
     ``ranking``: False for the visual order, or the rankers to use instead of ``VISUAL_SEARCH["RANKING"]``.
     ``min_confidence``: the least probability (0 to 1) that a hit is what the query shows; a fourth query where a head
     has learned it by category.
     ``depth``: how many places the ranking has, for later pages to continue it (``next_page``).
     Empty where the product has no vector yet. At most three queries, and those of ``prefetch_related``.
     Raises LookupError for an unknown field, ConfidenceUnknown (a ValueError) for a ``min_confidence`` that was never
-    learned or comes with a text, TextUnavailable (a ValueError) where nothing understands texts, and ValueError for a
-    bad limit, depth, ``within`` or text.
+    learned or comes with a text, TextUnavailable (a ValueError) where searches by text are not set up, and ValueError
+    for a bad limit, depth, ``within`` or text.
     """
     check_limit(limit)
     embedding = search_field(product._meta.model, field)
@@ -159,10 +159,10 @@ def search_by_text(
     serves (``manage.py train_embedding --text``) or the extractor has a text tower; and by PostgreSQL's full text
     search over ``TEXT_FIELDS``. Hits that the latter found have "text" among their ``reasons``. With full text alone,
     only products whose text matches are found. Products without a vector are not found.
-    ``min_similarity``: of a hit's picture to the text. The others: as for ``search_by_image``. Empty for a text that
-    nothing here knows. At most six queries: three as ``similar_to``, and three for texts.
-    Raises TextUnavailable (a ValueError) where there is neither source, LookupError for an unknown label, and
-    ValueError for a text that is empty, longer than 200 characters or has NUL characters, and as ``similar_to``.
+    ``min_similarity``: of a hit's picture to the text. The others: as for ``search_by_image``. Empty for a text without
+    a term that is known. At most six queries: three as ``similar_to``, and three for texts. Raises TextUnavailable (a
+    ValueError) where there is neither source, LookupError for an unknown label, and ValueError for a text that is
+    empty, longer than 200 characters or has NUL characters, and as ``similar_to``.
     """
     check_limit(limit)
     field = get_field(label)
@@ -184,7 +184,7 @@ def words_beside(
     depth: int | None,
     min_confidence: float | None,
 ) -> Words:
-    """Return what a text beside a picture asks for. Raise ConfidenceUnknown with a ``min_confidence``."""
+    """Return the words beside a picture. Raise ConfidenceUnknown with a ``min_confidence``."""
     if min_confidence is not None:
         raise ConfidenceUnknown("Confidence is learned of pictures: leave out min_confidence, or the text.")
     return read_words(field, check_text(text), within, max(limit, depth or 0), beside=True)

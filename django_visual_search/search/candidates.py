@@ -182,6 +182,6 @@ def primary_keys(within: QuerySet[Any]) -> Any:
 
 
 def _bare(within: QuerySet[Any], ordered: bool = False) -> QuerySet[Any]:
-    """Return ``within`` without what matters only for reading the products."""
+    """Return ``within`` without the parts that only matter for reading the products."""
     rows = within.select_related(None).prefetch_related(None)
     return rows if ordered else rows.order_by()

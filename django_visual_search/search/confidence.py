@@ -1,4 +1,4 @@
-"""How likely a hit is what the query shows, or the very product: calibrated by what was learned with the head.
+"""The likelihood that a hit is what the query shows, or the very product, by the calibration learned with the head.
 
 Entry functions: ``Confidence`` and ``close_enough``.
 """

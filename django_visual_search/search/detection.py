@@ -1,4 +1,4 @@
-"""Where in a photo the objects are: by ``VISUAL_SEARCH["DETECTOR"]``, or by where an image network sees something.
+"""Find the objects in a photo, by ``VISUAL_SEARCH["DETECTOR"]`` or by the regions to which a network responds.
 
 Entry function: ``objects_in``. The network is that of ``extractors.objects``, whichever extractor embeds.
 """
@@ -45,7 +45,7 @@ class FoundObject:
     score: float
     """How well the box should fit a thing, or how sure the detector is: 0 to 1; 0 for the whole picture."""
     name: str = ""
-    """What the detector calls it, if it does."""
+    """The detector's name for it, if any."""
 
 
 @sensitive_variables("file", "photo")
@@ -60,7 +60,7 @@ def whole_photo(field: EmbeddingField, file: Photo) -> Image.Image:
 
 
 def objects_in(picture: Image.Image) -> list[FoundObject]:
-    """Return what ``find_objects`` does for a ``whole_photo``."""
+    """Return the result of ``find_objects`` for a ``whole_photo``."""
     most = MOST_OBJECTS - 1
     detect = detector()
     if detect is None:

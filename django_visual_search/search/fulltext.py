@@ -1,7 +1,7 @@
 """PostgreSQL's full text search over the fields that a shop names in ``TEXT_FIELDS``.
 
 Entry function: ``full_text_matches``. Products with every word of the text match; where there are none, those with any.
-Scripts without spaces between words, such as Chinese, are matched by pairs of letters, for PostgreSQL's own parser
+Scripts without spaces between words, such as Chinese, are matched by pairs of letters, because PostgreSQL's own parser
 takes a whole sentence of them for one word.
 """
 
@@ -42,7 +42,7 @@ def text_paths(model: type[Model]) -> list[str]:
 
 
 def text_path_fault(model: type[Model], path: str) -> str | None:
-    """Return what is wrong with a path of ``TEXT_FIELDS``, or None."""
+    """Return the fault of a path of ``TEXT_FIELDS``, or None."""
     at: Any = model
     for name in path.split("__"):
         try:
@@ -106,7 +106,7 @@ def full_text_matches(
 
 
 class _Parts(NamedTuple):
-    """What is looked for."""
+    """The words to look for."""
 
     spoken: str
     """The words as they were written, with quotes and minus signs."""
@@ -213,5 +213,5 @@ def field_at(model: type[Model], path: str) -> Any:
 
 
 def output_of(column: Any) -> Field[Any, Any]:
-    """Return what a column's values are: of a generated one, the field of its expression."""
+    """Return the field of a column's values; for a generated column, the field of its expression."""
     return column.output_field if isinstance(column, GeneratedField) else column

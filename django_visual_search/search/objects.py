@@ -25,7 +25,7 @@ seven .88, and each box takes most of the time of a photo search."""
 
 @dataclass(frozen=True)
 class ObjectResults:
-    """What was found for one object."""
+    """The results for one object."""
 
     object: FoundObject
     results: SearchResults

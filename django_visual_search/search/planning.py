@@ -1,4 +1,4 @@
-"""Exact scan or HNSW graph: a plan is made from what PostgreSQL knows of the table and expects of the filter.
+"""Choose between an exact scan and the HNSW graph, by PostgreSQL's estimates for the table and the filter.
 
 Entry functions: ``facts_questions``, whose answers ``facts_from`` reads, and ``make_plan``.
 """
@@ -27,7 +27,7 @@ DEEP_EXACT_ROWS = 100_000
 EXACT_ROWS = 5000
 ROWS_PER_EF = 10
 
-# An index that came or went meanwhile costs time, not truth: a plan without it scans exactly, a plan with it sorts.
+# If an index comes or goes meanwhile, the result stays right: a plan without it scans exactly, a plan with it sorts.
 facts_memory = Memory(seconds=10.0)
 """Facts, and what else a search reads before it plans: rules, and whether there is evidence."""
 
@@ -51,7 +51,7 @@ SELECT EXISTS (
 
 @dataclass(frozen=True)
 class Facts:
-    """What a plan is made from; numbers of rows are PostgreSQL's estimates, -1 if it has none."""
+    """The facts behind a plan; numbers of rows are PostgreSQL's estimates, -1 if it has none."""
 
     has_index: bool
     rows: float
@@ -94,7 +94,7 @@ class Plan:
 def facts_questions(
     field: EmbeddingField, connection: Any, narrowing: Statement | None
 ) -> dict[str, tuple[Memory | None, Statement]]:
-    """Return what ``statements.ask`` is to ask for ``facts_from``.
+    """Return the questions to ``statements.ask`` for ``facts_from``.
 
     ``narrowing``: a query for the rows under the filter; None where it keeps all.
     """
@@ -110,7 +110,7 @@ def facts_questions(
 
 
 def facts_from(answers: dict[str, Answer]) -> Facts:
-    """Return the facts that answers to ``facts_questions`` say."""
+    """Return the facts in answers to ``facts_questions``."""
     [(has_index, rows, products)] = answers["facts"]
     if "expected" not in answers:
         return Facts(has_index, rows, products, expected=rows)
@@ -128,8 +128,8 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
     """Choose between an exact scan and the graph.
 
     - Exact: without an index, for few expected rows, and for a limit that is a large share of them.
-    - Otherwise one scan of the graph. It is wide enough to return twice the limit under a filter that has nothing to
-      do with looks. If it comes back short, the filter leaves out what looks like the query: the exact scan follows.
+    - Otherwise one scan of the graph. It is wide enough to return twice the limit under a filter that is independent of
+    looks. If it comes back short, the filter leaves out what looks like the query: the exact scan follows.
     - Deeper than pgvector's widest scan, in a table too large for an exact one: ``hnsw.iterative_scan``. It finds rows,
       but not the nearest: at 100k x 256, with the query's own surroundings filtered out, recall@20 was 0.68 to 0.90.
 

@@ -1,4 +1,4 @@
-"""What a search is about, as a vector in every space that it asks.
+"""The query of a search, as a vector in every live space.
 
 Entry functions: ``photo_queries`` for a photo, which is embedded before any SQL of the search; ``loaded_query``,
 ``stored_picture`` and ``stored_queries`` for a product, whose picture is never decoded here.
@@ -117,7 +117,7 @@ Problems = list[ExtractorUnavailable]
 
 
 def _live_extractors(field: EmbeddingField, using: str | None = None) -> tuple[list[Extractor], Problems]:
-    """Return the extractors of the live spaces that can run here, and why the others can't."""
+    """Return the extractors of the live spaces that can run here, and the reasons why others can't."""
     connection = connections[using or router.db_for_read(field.model)]
     was_closed = connection.connection is None
     extractors, problems = [], []
@@ -165,9 +165,9 @@ def _embedded(
 def is_blank(pixels: NDArray[np.uint8], options: images.ImageOptions) -> bool:
     """Return whether a prepared picture, ``(s, s, 3)``, has no detail: one colour, beside padding.
 
-    A network's vector of such a picture means nothing, and lies wherever the network puts it: near some product, it
-    counted as that. What confidence learns of drawn strangers holds for most blanks, this for all. Not asked of
-    ``ClassicExtractor``, which compares colours: the file of a plain tile or swatch is a fair question there.
+    A network's vector of such a picture is arbitrary, and may lie near some product. Confidence learned from drawn
+    strangers rejects most blanks, this check all. Not asked of ``ClassicExtractor``, which compares colours: the file
+    of a plain tile or swatch is a fair question there.
     """
     picture = Image.fromarray(pixels)
     content = ImageChops.difference(picture, Image.new("RGB", picture.size, options.background)).getbbox()
@@ -183,7 +183,7 @@ def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[s
 
 
 def moved(query: Query, directions: Mapping[str, NDArray[np.float32]]) -> Query:
-    """Return the query moved towards the words by ``TEXT_WEIGHT``; as it is in a space that doesn't know them."""
+    """Return the query moved towards the words by ``TEXT_WEIGHT``; unchanged in a space that doesn't place them."""
     direction = directions.get(query.extractor_key)
     if direction is None:
         return query

@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The whole order that a search made, and how much of it has been shown."""
+    """The whole order of a search, and how much of it has been shown."""
 
     label: str
     """The embedding field."""
@@ -143,7 +143,7 @@ class SearchResults:
         self.vector = vector
         """The query's vector, ``(dimensions,)``; None on later pages, and where there was none."""
         self.left_out = left_out
-        """How many of the nearest did not reach ``min_similarity`` or ``min_confidence``."""
+        """Number of the nearest that did not reach ``min_similarity`` or ``min_confidence``."""
         self.queries: Sequence[Any] = ()
         """The photo's vector in each live space, before any text moved it, for ``search_by_queries``; empty where the
         query was no photo, and on later pages."""

@@ -1,4 +1,4 @@
-"""The one statement of a search: the nearest rows, each product's best, with what rankers and pages read of them.
+"""The one statement of a search: the nearest rows, each product's best, with columns for rankers and pages.
 
 Entry function: ``search_statement``. A *part* of the statement finds rows: the scan of the graph, the exact scan, or
 the one for products that a pin names.
@@ -48,7 +48,7 @@ def search_statement(
     """Return SQL giving (*HITS, *ranking_columns, *owner_columns), ``limit`` products for each part of each query.
 
     ``rows``: the candidates, as ``candidates.listed`` gives them. ``exclude``: the key of a product to leave out.
-    ``rules``: those that hold, of which the ones by attribute leave out products and say which hits they match.
+    ``rules``: the current ones; those by attribute leave out products and mark the hits that they match.
     ``reserve``: whether the exact scan follows where the graph comes back short. Queries in several spaces are one
     statement, so that a row which moves from one to the other meanwhile is found once, in either.
     """
@@ -75,7 +75,7 @@ def _in_space(
     exclude: Any,
     hidden: Statement | None,
 ) -> Statement:
-    """Those of the candidates that have a vector of that space, and whose product is neither hidden nor ``exclude``."""
+    """Return SQL for the candidates with a vector of that space, whose product is neither hidden nor ``exclude``."""
     sql, params = rows
     # PostgreSQL pulls the inner query up, as if its conditions were written here.
     sql = (
@@ -141,7 +141,7 @@ def _best(field: EmbeddingField, source: str) -> str:
 
 @functools.cache
 def owner_columns(field: EmbeddingField) -> tuple[list[Any], list[Any]]:
-    """Return the columns that are read of the rows that own the vectors, and of the pictures' rows that they link to.
+    """Return the columns to read from the rows that own the vectors, and from the pictures' rows that they link to.
 
     None where the row is the product itself: that is read as the caller's queryset says. Never the vector.
     """

@@ -35,13 +35,13 @@ RANK_OFFSET = 60
 """Of reciprocal rank fusion: G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal rank fusion outperforms
 Condorcet and individual rank learning methods", 2009."""
 STANDING = 20
-"""Best matches whose pictures stand for the text where nothing else places it."""
+"""Best matches whose pictures stand for a text that has no place of its own."""
 TEXT = "text"
 """Reason of a hit whose text matches."""
 
 
 class TextUnavailable(ValueError):  # noqa: N818 - as images.ImageRefused
-    """Nothing here understands texts. The message says what to do."""
+    """Searches by text are not set up. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Words:
 
 
 def check_text(text: str) -> str:
-    """Return the text without space around it. Raises ValueError, saying why, for one that no search accepts."""
+    """Return the text without space around it. Raises ValueError, with the reason, for a text that is not accepted."""
     if not isinstance(text, str):
         raise ValueError(f"A text to search by must be a str, not {type(text).__name__}.")
     text = text.strip()
@@ -92,7 +92,7 @@ def understands_text(field: EmbeddingField) -> bool:
 
 
 def read_words(field: EmbeddingField, text: str, within: QuerySet[Any], limit: int, *, beside: bool) -> Words:
-    """Read what is known of a text before the search; ``beside``: of a picture.
+    """Find a text's place and matches before the search; ``beside``: a picture.
 
     Beside a picture that the words move, products' texts are only looked at among the nearest (``fuse``), so a large
     catalogue needs no index of them. Raises TextUnavailable where there is neither ``TEXT_FIELDS`` nor a text head nor

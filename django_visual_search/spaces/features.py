@@ -1,4 +1,4 @@
-"""Features of pictures, kept in the database: for another head, no picture is read or decoded again.
+"""Features of pictures, kept in the database so that another head needs no picture read or decoded.
 
 Entry functions: ``read`` and ``Keeper``. Features are a backbone's numbers for one picture, in half precision; their
 *features key* names the backbone and how pictures are prepared for it.

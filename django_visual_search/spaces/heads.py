@@ -47,7 +47,7 @@ class StoredHead:
 
 
 def serving_extractor(field: EmbeddingField) -> Extractor:
-    """Return the extractor that makes this field's vectors now (``serving``). Raises as ``extractor_of_space``."""
+    """Return the extractor of the field's serving space. Raises as ``extractor_of_space``."""
     return extractor_of_space(field, live_spaces(field).serving)
 
 

@@ -16,7 +16,7 @@ from ..fields import EmbeddingField
 from ..models import EmbeddingHead, ServingSpace
 
 REMEMBERED_SECONDS = 10.0
-"""How long a process goes on with what it knows. A switch moves the first vector only later than that."""
+"""Seconds that a process relies on the spaces it has read. A switch moves the first vector only after that time."""
 
 spaces_memory = Memory(REMEMBERED_SECONDS)
 """Answers to ``live_spaces_statement``."""
@@ -80,7 +80,7 @@ def live_spaces_statement(field: EmbeddingField) -> Statement:
 
 
 def live_spaces_from(field: EmbeddingField, answer: Answer) -> LiveSpaces:
-    """Return what an answer to ``live_spaces_statement`` says."""
+    """Return the spaces in an answer to ``live_spaces_statement``."""
     for *spaces, effective, finished in answer:
         new, old = Space(*spaces[:3]), Space(*spaces[3:])
         if finished:

@@ -1,7 +1,7 @@
-"""What words look like: from a text to its place in the live spaces of a field.
+"""From a text to its place in the live spaces of a field.
 
-Entry function: ``placed_text``. A *text head* is learned for one space and never used in another: where a field is
-served in a space without one, an extractor's own text tower places the text, or nothing does.
+Entry function: ``placed_text``. A *text head* is learned for one space and never used in another: in a space without
+one, the extractor's own text tower places the text, if it has one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Searches for the shop's pages: only products that the visitor may see, logged, and no fault of ours breaks a page.
+"""Searches for the shop's pages: limited to products that the visitor may see, logged, and without breaking the page.
 
 Entry functions: ``similar_items``, ``search_by_words``, ``search_by_photo`` in a ``gate.photo_slot()``, and
 ``search_by_handle``. A *card* is a hit as a template shows it. A *handle* names the vectors of a photo that was

@@ -34,14 +34,14 @@ logger = logging.getLogger("django_visual_search")
 
 PAGE_HITS = 24
 FACET = "facet_"
-"""What stands before a facet's path in a URL."""
+"""Prefix of a facet's path in a URL."""
 FACET_VALUES = 12
 """Most values of a facet that a page shows."""
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a visitor asks of a photo's hits, as the URL says it."""
+    """A visitor's choices among a photo's hits, as in the URL."""
 
     handle: str = ""
     text: str = ""
@@ -109,7 +109,7 @@ def orders_of(model: type[Model]) -> dict[str, tuple[str, str]]:
 
 
 def read_wishes(said: QueryDict, model: type[Model]) -> Wishes:
-    """Return the wishes in a URL. What the shop doesn't offer, or makes no sense, is as if it were not there."""
+    """Return the wishes in a URL, without invalid ones and those that the shop doesn't offer."""
     said = said.copy()
     for name, value in said.items():
         if "\0" in value:  # PostgreSQL takes none in text
@@ -139,7 +139,7 @@ def sought(wishes: Wishes) -> dict[str, Any]:
 
 
 class Offered:
-    """What the page shows of a photo's search. The template asks for the parts that it shows."""
+    """The page of a photo's search. The template asks for the parts that it shows."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class Offered:
 
     @cached_property
     def chips(self) -> list[Choice]:
-        """Return what is chosen, each with the URL without it."""
+        """Return the choices, each with the URL without it."""
         chips = []
         if self.wishes.text:
             without = replace(self.wishes, text="", pages=1)
@@ -261,7 +261,7 @@ class Offered:
 
     @cached_property
     def nearest(self) -> list[Choice]:
-        """Return a way out where nothing is close enough: values of the first facet among what comes nearest."""
+        """Return links for a search without a close hit: values of the first facet among the nearest products."""
         paths = [path for path in storefront_of(self.model).get("FACETS", ()) if self._name(path)][:1]
         if not (paths and self.results.nothing_close and self.wishes.handle):
             return []
@@ -276,7 +276,7 @@ class Offered:
 
     @property
     def anything_url(self) -> str:
-        """Return the URL of what comes nearest, however unlike; empty where this already is it."""
+        """Return the URL of the nearest products, however unlike; empty if this page shows them already."""
         if not self.wishes.handle or self.wishes.anything:
             return ""
         return replace(self.wishes, anything=True, pages=1).url(self.action)

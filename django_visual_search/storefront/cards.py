@@ -1,8 +1,8 @@
 """Hits as templates show them: picture, title, price and reason of each, and the markup that reports reactions.
 
 Entry functions: ``cards``, ``reactions`` and ``feedback_attributes``. The API and the admin show a product by the same
-three functions: ``title_of``, ``url_of``, ``thumbnail_of``. Whatever of a product fails is empty on its card, with one
-line in the log: the other hits are worth more.
+three functions: ``title_of``, ``url_of``, ``thumbnail_of``. A part of a product that fails is empty on its card, with
+one line in the log, so that the other hits are shown.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SHOPPER_REASONS: dict[str, Any] = {
     "boosted": _("Chosen by us"),
     "feedback": _("Popular"),
 }
-"""What shoppers read of our rankers' reasons, the first that holds."""
+"""Our rankers' reasons in the shopper's words; the first that holds is shown."""
 
 
 class Card:
@@ -168,7 +168,7 @@ CARD_KEYS = ("price", "sold_out", "same")
 
 
 def card_says(product: Model, request: HttpRequest | None) -> Mapping[str, Any]:
-    """Return what ``VISUAL_SEARCH["CARD"]`` says about the product, without that setting ``usual_card``."""
+    """Return the result of ``VISUAL_SEARCH["CARD"]`` for the product; without that setting, of ``usual_card``."""
 
     def say() -> dict[str, Any]:
         says = dict(_function(conf.CARD or usual_card)(product, request))
@@ -180,9 +180,9 @@ def card_says(product: Model, request: HttpRequest | None) -> Mapping[str, Any]:
 
 
 def usual_card(product: Model, request: HttpRequest | None = None) -> dict[str, Any]:
-    """Return what the product itself says: its ``price``, and whether it is sold out.
+    """Return the product's own ``price``, and whether it is sold out.
 
-    Only what can't be mistaken counts: a decimal number or money (a whole number may be cents), and truth values.
+    Only unmistakable values count: a decimal number or money (a whole number may be cents), and truth values.
     """
     price = getattr(product, "price", None)
     says: dict[str, Any] = {}
@@ -212,7 +212,7 @@ def title_of(product: Model) -> str:
 
 
 def url_of(product: Model) -> str:
-    """Return what ``get_absolute_url`` returns; empty where the model has no such method, or where it fails."""
+    """Return the product's ``get_absolute_url()``; empty if the model has no such method, or if it fails."""
     url = getattr(product, "get_absolute_url", None)
     return _or_nothing("URL", product, lambda: str(url() or ""), "") if callable(url) else ""
 
@@ -281,7 +281,7 @@ def _function(named: Any) -> Callable[..., Any]:
 
 
 def _or_nothing(what: str, of: Any, read: Callable[[], T], nothing: T) -> T:
-    """Return what ``read`` returns, and ``nothing`` where it fails."""
+    """Return the result of ``read``, or ``nothing`` if it fails."""
     try:
         return read()
     except Exception as e:
@@ -292,7 +292,7 @@ def _or_nothing(what: str, of: Any, read: Callable[[], T], nothing: T) -> T:
 
 @functools.lru_cache(maxsize=1024)
 def _warn_once(what: str, name: str, fault: str) -> None:
-    """Log once in a process: pages are shown often, and a fault on each of them would bury all others."""
+    """Log once in a process: a fault that recurs on every page would bury all others."""
     logger.warning("visual search: no %s of %s: %s", what, name, fault)
 
 

@@ -1,4 +1,4 @@
-"""Facets: how many of the hits have which category, brand or whatever else the shop names.
+"""Facets: the numbers of hits by category, brand or another field that the shop names.
 
 ``count_facets`` counts, ``narrowed`` filters. A *path* is a field (``category``, ``is_new``) or leads over relations to
 one (``brand__country``, ``tags__name``).
@@ -66,13 +66,13 @@ def narrowed(within: QuerySet[Any], path: str, value: str) -> QuerySet[Any]:
 
 
 def facet_name(model: type[Model], path: str) -> str:
-    """Return what people call a facet. Raise FieldDoesNotExist for a wrong path."""
+    """Return a facet's name for people. Raise FieldDoesNotExist for a wrong path."""
     last, _ = follow_path(model, path)
     return str(getattr(last, "verbose_name", None) or last.related_model._meta.verbose_name)
 
 
 def facet_label(model: type[Model], path: str, value: str) -> str:
-    """Return the name of a facet's value where no hit has it; the value itself where there is nothing to ask."""
+    """Return the name of a facet's value that no hit has; the value itself if it has no name."""
     last, _ = follow_path(model, path)
     if not last.is_relation:
         return str(dict(getattr(last, "flatchoices", ())).get(value, value))

@@ -106,7 +106,7 @@ def photo_form_context(
 
 
 def _takes_text(field: EmbeddingField) -> bool:
-    """Return whether the form asks for words, too; not while the database is away, when it shows the reason instead."""
+    """Return whether the form asks for words, too; not while the database fails, when it shows the reason instead."""
     try:
         return understands_text(field)
     except DatabaseFailure as e:
@@ -147,7 +147,7 @@ def photo_search_url(model: type[Model]) -> str:
 
 
 class Preview(str):
-    """A data URL of somebody's photo, of which error reports show nothing."""
+    """A data URL of a shopper's photo, hidden from error reports."""
 
     def __repr__(self) -> str:
         return "<preview of a photo>" if self else "''"

@@ -1,8 +1,8 @@
 """The query handle: a photo's vectors under a signed name, so that text, filters, sorting and pages need no upload.
 
 Entry functions: ``handle_of`` and ``read_handle``. The vectors lie in the cache ``HANDLE_CACHE`` for
-``HANDLE_SECONDS``; the photo lies nowhere. A handle holds for one field, for the visitor who sent the photo, and while
-the space of its vectors serves.
+``HANDLE_SECONDS``; the photo is not kept. A handle is valid for one field, for the visitor who sent the photo, and
+while the space of its vectors serves.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class HandleExpired(Exception):  # noqa: N818 (a state, not a fault)
 
 
 class PhotoQuery(NamedTuple):
-    """What a handle stands for."""
+    """The query behind a handle."""
 
     id: str
     """Id of the photo's first search, in hexadecimal."""
@@ -62,14 +62,14 @@ def handle_of(results: SearchResults, request: Any = None) -> str:
     }
     try:
         caches[conf.HANDLE_CACHE].set(PREFIX + name, kept, conf.HANDLE_SECONDS)
-    except Exception as e:  # whatever the cache's client raises: the hits are worth more
+    except Exception as e:  # whatever the cache's client raises, the hits must be shown
         logger.warning("visual search: the cache keeps no query: %s: %s", type(e).__name__, e)
         return ""
     return _signer().sign(name)
 
 
 def read_handle(handle: str, field: EmbeddingField, request: Any = None) -> PhotoQuery:
-    """Return the photo's query. Raise HandleExpired for a handle that doesn't hold, whatever the reason."""
+    """Return the photo's query. Raise HandleExpired for a handle that isn't valid, for whatever reason."""
     try:
         name = _signer().unsign(handle, max_age=conf.HANDLE_SECONDS)
     except BadSignature as e:
@@ -95,6 +95,6 @@ def _signer() -> TimestampSigner:
 
 
 def _visitor_of(request: HttpRequest | None) -> str:
-    """Return whose search it is: what is visible depends on who asks. Empty for all who have not logged in."""
+    """Return the user's identity, because visibility depends on it; empty for visitors who have not logged in."""
     user = getattr(request, "user", None)
     return str(user.pk) if user is not None and user.is_authenticated else ""

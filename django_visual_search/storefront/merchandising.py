@@ -1,7 +1,7 @@
 """Pin, boost and hide where staff look: links from a hit to the admin's form of a new rule, filled in.
 
-Entry functions: ``rule_links`` for one hit, ``staff_cards`` for the shop's own page. Only who may add rules in the
-admin sees them; the form asks again, shows what the rule does, and saves it.
+Entry functions: ``rule_links`` for one hit, ``staff_cards`` for the shop's own page. Only users who may add rules in
+the admin see them; the form shows the rule's effect before it saves.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def rule_links(
 
 
 def may_merchandise(request: HttpRequest | None) -> bool:
-    """Return whether whoever sends the request is staff who may add rules.
+    """Return whether the request's user is staff who may add rules.
 
     Without a session cookie nobody is asked, so that a page for shoppers stays the same for all and can be cached. For
     staff, Django's own cache is told not to keep the page; others see ``Vary: Cookie``, as the session was read.
@@ -86,7 +86,7 @@ def may_merchandise(request: HttpRequest | None) -> bool:
 def staff_cards(
     request: HttpRequest, results: SearchResults, query: Model | None = None, *, admin_name: str = "admin"
 ) -> list[StaffCard]:
-    """Return what staff can do with each hit; empty for everybody else, and where there is no such admin."""
+    """Return staff's links for each hit; empty for other visitors, and without such an admin."""
     if not results or not may_merchandise(request):
         return []
     back = request.get_full_path()

@@ -1,4 +1,4 @@
-"""Why a photo search is refused, as pages and API report it: entry functions ``refusal_of`` and ``throttled``."""
+"""The reasons for refused photo searches, for pages and API: entry functions ``refusal_of`` and ``throttled``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ EXPIRED = 410
 """HTTP status (Gone) of a search whose handle doesn't hold."""
 
 REPAIR_SECONDS = 60
-"""When to try again where the extractor doesn't run: somebody has to do something first."""
+"""Seconds until the next try if the extractor doesn't run: first, someone has to repair it."""
 
 PHOTO_ERRORS = (ImageRefused, Busy, DecoderLost, HungUpError, HandleExpired, ExtractorUnavailable, DatabaseFailure)
-"""What a photo search raises: for the photo itself, without a free slot or enough time, after the visitor hung up, by a
-handle that doesn't hold, and without an extractor that runs or a database that answers."""
+"""The errors of a photo search: for the photo itself, without a free slot or enough time, after the visitor hung up, by
+a handle that isn't valid, and without an extractor that runs or a database that answers."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def throttled(kind: str, wait: float | None) -> Refusal:
 def refusal_of(error: Exception) -> Refusal:
     """Return how to refuse a search that ended with ``error``.
 
-    ``error``: one of PHOTO_ERRORS, ConfidenceUnknown or TextUnavailable. What somebody has to repair is logged as well.
+    ``error``: one of PHOTO_ERRORS, ConfidenceUnknown or TextUnavailable. Faults that need a repair are logged as well.
     """
     if isinstance(error, ImageRefused):
         return Refusal(STATUS.get(error.code, 400), error.code, translated(error))

@@ -49,7 +49,7 @@ def similar_items(
 
     ``within``: a queryset to stay in; None means all visible products. ``log``: whether it is a person's search. The
     other arguments: as for ``search.similar_to``. Empty where ``product`` is None or has no vector; empty too, with an
-    error in the log, where the database fails: the page around it is worth more. (The error is raised inside a
+    error in the log, where the database fails: so that the page around it is shown. (The error is raised inside a
     transaction that it has ended: what the page wrote is lost.) Raises ValueError and LookupError as
     ``search.similar_to``, and TypeError for a ``product`` that is not a model's instance.
     """

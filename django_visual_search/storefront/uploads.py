@@ -34,18 +34,18 @@ def keep_in_memory(request: HttpRequest) -> None:
 
 
 DRAINED = 64 * 2**20
-"""Most bytes that are read of a refused body and thrown away."""
+"""Most bytes of a refused body that are read and dropped."""
 DRAIN_SECONDS = 1.0
-"""Longest that this may take."""
+"""Most seconds of that."""
 DRAINS = 2
-"""Most threads of a process that do so at the same time; further senders are cut off at once."""
+"""Most threads of a process that read refused bodies at the same time; further senders are cut off at once."""
 DRAIN_CHUNK = 64 * 2**10
 
 
 def drain(request: HttpRequest) -> None:
     """Read some of the rest of a body. Where a server closes with bytes unread, the client sees no response.
 
-    A sender who is slow, or has more, is cut off: a thread of the server waits no longer for a body that nobody wants.
+    A sender who is slow, or has more, is cut off, so that no server thread waits long for a refused body.
     """
     connection, thread = _socket_of(request), threading.get_ident()
     if len(_draining) >= DRAINS:
@@ -69,7 +69,7 @@ def drain(request: HttpRequest) -> None:
 
 
 _draining: set[int] = set()
-"""Ids of the threads that read bodies which nobody wants."""
+"""Ids of the threads that read refused bodies."""
 
 
 def visitor_socket(request: HttpRequest) -> int | None:

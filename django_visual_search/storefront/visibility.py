@@ -1,4 +1,4 @@
-"""Which products a visitor may see: entry functions ``visible`` and ``visible_within``.
+"""The products that a visitor may see: entry functions ``visible`` and ``visible_within``.
 
 Every interface, the API too, asks here for the products that ``VISUAL_SEARCH["VISIBLE"]`` allows.
 """
@@ -25,8 +25,8 @@ logger = logging.getLogger("django_visual_search")
 def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[Any]:
     """Return what ``VISUAL_SEARCH["VISIBLE"]`` gives for the model or its nearest parent.
 
-    Without an entry, all products while ``DEBUG`` is on; else none, with an error in the log: nobody has said that they
-    are public. Raises ImproperlyConfigured for an entry that can't be called or returns anything but a queryset.
+    Without an entry, all products while ``DEBUG`` is on; else none, with an error in the log, because they may not be
+    public. Raises ImproperlyConfigured for an entry that can't be called or returns anything but a queryset.
     """
     found = visible_rule(model)
     if found is None:
@@ -47,7 +47,7 @@ def visible(model: type[Model], request: HttpRequest | None = None) -> QuerySet[
 
 
 def visible_rule(model: type[Model]) -> tuple[type[Model], Any] | None:
-    """Return the nearest of the model and its parents that has an entry in ``VISIBLE``, and that; None without one."""
+    """Return the nearest of the model and its parents with an entry in ``VISIBLE``, and the entry; None without one."""
     entries = {str(label).lower(): entry for label, entry in conf.VISIBLE.items() if entry is not None}
     for ancestor in model.__mro__:
         label = ancestor._meta.label_lower if hasattr(ancestor, "_meta") else None

@@ -31,7 +31,7 @@ EMBEDDED_AT_ONCE = 32
 """Pictures embedded at a time."""
 
 Show = Callable[[int, int], None]
-"""Receives how many pictures are through, of how many."""
+"""Receives the number of pictures done, and of all."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CatalogueFeatures:
     readable: NDArray[np.bool_]
     """``(n,)``"""
     reasons: Counter[str] = dataclass_field(default_factory=Counter)
-    """Why the others couldn't be read."""
+    """Reasons why the others couldn't be read."""
 
 
 def catalogue_features(

@@ -1,8 +1,8 @@
 """Learn a head from the shop's pictures, measure it against the vectors that serve now, and store it.
 
 Entry functions, in the order of a training: ``backbone_for``, ``baseline``, ``train`` and ``keep_head``. A ``Backbone``
-is an extractor without a head; the ``Baseline`` is what a new head is compared with; a stored head is a *candidate*
-until a switch lets it serve.
+is an extractor without a head; a new head is compared with the ``Baseline``; a stored head is a *candidate* until a
+switch lets it serve.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Baseline:
 
 
 def baseline(field: EmbeddingField, backbone: BackboneExtractor, given: Supervision) -> Baseline:
-    """Return what serves now. ``backbone``: of the features in ``given``.
+    """Return the baseline: the serving vectors. ``backbone``: of the features in ``given``.
 
     Raises ImproperlyConfigured and ExtractorUnavailable where the serving extractor can't run.
     """
@@ -137,7 +137,7 @@ def _vectors_of_rows(
 
 
 STRANGER_PICTURES = 120
-"""Drawn pictures of things that no shop sells, for which confidence is to be low."""
+"""Drawn pictures without a product, for which confidence is to be low."""
 
 
 def train(
@@ -286,7 +286,7 @@ def task_name(question: Question) -> str:
 
 
 def described_question(question: Question, several: bool) -> str:
-    """Return in words what a question is about, as ``about_in_words`` translates them."""
+    """Return a question's subject in words, which ``about_in_words`` translates."""
     if question.split.task == SAME_LABEL:
         return FINDS_SAME % {"label": question.label}
     return FINDS_IT[question.split.task == UNSEEN_PRODUCTS, several]
@@ -303,7 +303,7 @@ FINDS_IT = {
 
 
 def about_in_words(measured: dict[str, Any]) -> str:
-    """Return what a head's figures are about, in the current language; those of long ago as they were stored."""
+    """Return the subject of a head's figures in the current language; of old heads, as it was stored."""
     about = str(measured.get("about", measured["task"]))
     same = FINDS_SAME % {"label": ""}
     if about.startswith(same):
@@ -312,7 +312,7 @@ def about_in_words(measured: dict[str, Any]) -> str:
 
 
 def figures_table(metrics: Sequence[dict[str, Any]]) -> list[str]:
-    """Return aligned lines for people: what each row is about, and R@1 / mAP untrained, serving now and learned."""
+    """Return aligned lines for people: each row's subject, and R@1 / mAP untrained, serving and learned."""
     rows = []
     served = any(one["before"] != one["untrained"] for one in metrics)
     for one in metrics:

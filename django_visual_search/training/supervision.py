@@ -1,4 +1,4 @@
-"""Gather what a shop has to learn from: labels, several pictures of one product, altered views of one, and feedback.
+"""Gather a shop's labels, several pictures of one product, altered views and feedback, to learn from.
 
 Entry function: ``gather``. It returns a ``Supervision``: features, labels and scenes of pictures and views. Products
 that shoppers *liked together*, as similar items of one another, share a label too.
@@ -57,9 +57,9 @@ class Supervision:
     """``(n,)``: which altered view of its picture a row is, from 0; -1 for the picture itself."""
     catalogue: Catalogue
     unread: Counter[str]
-    """Why pictures could not be read."""
+    """Reasons why pictures could not be read."""
     left_out: tuple[str, ...] = ()
-    """Which labels are not learned from, and why."""
+    """Labels that are not learned from, with the reasons."""
 
     @property
     def plain(self) -> NDArray[np.bool_]:
@@ -73,7 +73,7 @@ class Supervision:
         return group.spare >= SEVERAL * group.counts.sum() and group.spare > 0
 
     def describe(self) -> list[str]:
-        """Return lines for people: what there is to learn from."""
+        """Return lines for people about the data to learn from."""
         views = int((self.view >= 0).sum())
         lines = [f"{len(self.features) - views} pictures"]
         lines[0] += f" and {views} altered views of products with one" if views else ""
@@ -132,7 +132,7 @@ NEARLY_UNIQUE = 0.1
 
 
 def _teaching(catalogue: Catalogue, named: bool) -> tuple[list[str], list[str]]:
-    """Return the labels that teach something, and why others don't; raises ValueError for these if ``named``."""
+    """Return the useful labels, and why others aren't; raises ValueError for the latter if ``named``."""
     taught, left_out = [], []
     for label, values in catalogue.labels.items():
         pairs = enumerate(zip(catalogue.products, values, strict=True))

@@ -95,14 +95,14 @@ SURE = 2.0
 """Standard errors by which a gain must be above 0: luck alone makes that of one head in about 40."""
 
 SLACK = 0.02
-"""What a figure may lose, beyond luck, that the head isn't learned for."""
+"""Most loss, beyond luck, of a figure that the head isn't learned for."""
 
 
 def shortcoming(metrics: Sequence[Mapping[str, Any]]) -> str | None:
     """Return why a head should not serve, by its figures on held-out pictures, the most important aim first; or None.
 
-    By the first aim, it must be better than the untrained network, beyond luck, and no worse than what serves now. By
-    the others it must be worse than neither, beyond luck; by what is no aim, SLACK worse at most. ``metrics``: as
+    By the first aim, it must be better than the untrained network, beyond luck, and no worse than the serving space. By
+    the other aims it must be worse than neither, beyond luck; by other figures, SLACK worse at most. ``metrics``: as
     ``head.metrics_json`` returns them, aims first.
     """
     for number, one in enumerate(metrics):

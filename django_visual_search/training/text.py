@@ -1,4 +1,4 @@
-"""Texts of a catalogue beside the vectors that serve, to learn a text head from; and its row.
+"""Texts of a catalogue beside its serving vectors, to learn a text head from; and the head's row.
 
 Entry functions: ``gather_texts`` and ``keep_text_head``, between which ``learning.text.learn_text`` learns.
 """
@@ -29,7 +29,7 @@ from ..spaces.text import forget_text_heads
 from .supervision import USUAL_LABELS
 
 USUAL_TEXTS = (*NAME_FIELDS, "description")
-"""Fields that are learned from, with the labels' names, where ``TEXT_FIELDS`` names none of the product."""
+"""Fields to learn from, with the labels' names, if ``TEXT_FIELDS`` names none of the product."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class GatheredTexts:
 
 
 def gather_texts(field: EmbeddingField, most: int) -> GatheredTexts:
-    """Read at most ``most`` vectors of the space that serves, and their products' texts.
+    """Read at most ``most`` vectors of the serving space, and their products' texts.
 
     Raises ValueError where no field has texts, or no picture a vector in that space.
     """
@@ -97,7 +97,7 @@ def _texts_by_product(field: EmbeddingField, paths: list[str], products: list[An
 
 
 def keep_text_head(field: EmbeddingField, given: GatheredTexts, trained: TrainedText, seed: int) -> TextHead:
-    """Store a text head in place of the one that the same space had."""
+    """Store a text head; it replaces the one of the same space."""
     data = text_head_bytes(trained.projection)
     heads = TextHead.objects.using(router.db_for_write(field.model))
     with transaction.atomic(using=heads.db):

@@ -92,7 +92,7 @@ HIDING = ("oscar", "django_visual_search")
 
 
 def hiding(names: list[str]) -> list[str]:
-    """Return those of the apps, in the order of INSTALLED_APPS, whose templates hide ours."""
+    """Return the apps before ours in INSTALLED_APPS whose templates hide ours."""
     return [name for name in names[: names.index(OscarVisualSearchConfig.name)] if name in HIDING]
 
 

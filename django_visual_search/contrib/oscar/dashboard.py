@@ -112,7 +112,7 @@ class RuleForm(forms.ModelForm):
             field.queryset = get_model("catalogue", "Product").objects.browsable_dashboard()
 
     def clean(self) -> dict[str, Any]:
-        """Put keys as text in place of the chosen products, which are what the rule's columns have."""
+        """Replace the chosen products by their keys as text, which the rule's columns hold."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         self.instance.content_type = ContentType.objects.get_for_model(get_model("catalogue", "Product"))
         chosen = {name: cleaned[name] for name in PRODUCT_CHOICES if name in cleaned}
@@ -120,7 +120,7 @@ class RuleForm(forms.ModelForm):
 
 
 class RuleFormView:
-    """What creating and changing a rule have in common."""
+    """The common part of creating and changing a rule."""
 
     request: HttpRequest
     model = RankingRule

@@ -45,7 +45,7 @@ def similar_images(image: Any, user: Any, limit: int = SHOWN) -> list[Any]:
     try:
         hits = search.similar_to(image, field=field.label, within=within, limit=limit, ranking=False)
     except (ExtractorUnavailable, ImproperlyConfigured):
-        return []  # a matter for the checks and the log, not for who edits an image
+        return []  # a matter for the checks and the log, not for an editor
     return [hit.product for hit in hits]
 
 

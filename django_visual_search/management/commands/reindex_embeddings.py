@@ -93,7 +93,7 @@ class Command(DatabaseCommand):
         except (InterfaceError, OperationalError):
             raise
         except Exception:
-            # Whatever stopped the work, searches are not to stay slow; without a database there's nothing to be done.
+            # Searches must not stay slow, whatever stopped the work; without a database nothing can be done.
             ann.build_indexes(field)
             raise
         for name in ann.build_indexes(field):
@@ -104,7 +104,7 @@ class Command(DatabaseCommand):
         return self._summarise(field, outcome, rows)
 
     def _embed(self, field: EmbeddingField, run: Run, outcome: Outcome, sync: bool, batch_size: int) -> None:
-        """Embed what is pending, add to the outcome and show the progress."""
+        """Embed pending pictures, add to the outcome and show the progress."""
         progress = Progress(self.stderr if self.stderr.isatty() else self.stdout, run.total or 0)
         run.write(outcome)
         try:
@@ -120,12 +120,12 @@ class Command(DatabaseCommand):
             progress.finish()
 
     def _passes(self, field: EmbeddingField, sync: bool, batch_size: int) -> Generator[Outcome, None, None]:
-        """Embed what is pending until nothing is, or nothing moves any more; wait for what others are busy with."""
+        """Embed until no picture is pending or nothing changes any more; wait for pictures of other processes."""
         said: set[str] = set()
         fruitless = 0
         while True:
             moved, processes = False, 0
-            # Asked first: what is claimed now and no longer when we look below is pending then.
+            # Asked first: a picture that is claimed now, and below no longer, is pending then.
             claimed = indexing.claimed(field).exists()
             if indexing.pending(field).exists():
                 processes = 0 if sync else worker_processes()
@@ -157,9 +157,9 @@ class Command(DatabaseCommand):
             self.stdout.write(text)
 
     def _summarise(self, field: EmbeddingField, outcome: Outcome, rows: int) -> bool:
-        """Write what became of the pictures; return whether all have their vectors."""
+        """Write the results; return whether all pictures have their vectors."""
         left = indexing.pending(field).count()
-        outcome.skipped = max(0, rows - outcome.settled - left)  # among them what another command has done meanwhile
+        outcome.skipped = max(0, rows - outcome.settled - left)  # another command's results among them
         self.stdout.write(
             f"{field.label}: {outcome.done} done, {outcome.skipped} skipped, {outcome.cleared} cleared, "
             f"{outcome.refused} refused, {outcome.failed} failed, {outcome.quarantined} quarantined"
