@@ -125,7 +125,7 @@ def show_resent(request: HttpRequest, result: Resent, admin_name: str = "admin")
         sentences.append(f"{capfirst(more)}.")
     text, url = " ".join(sentences), batch_url(admin_name, batch)
     if url:
-        text = format_html('{} <a href="{}">{}</a>', text, url, _("See what became of them"))
+        text = format_html('{} <a href="{}">{}</a>', text, url, _("See their states"))
     messages.add_message(request, level, text, fail_silently=True)
 
 

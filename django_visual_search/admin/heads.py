@@ -294,7 +294,7 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
             request,
             "visual_search/admin/switching.html",
             field,
-            title=_("Switching") if now.is_switching else _("What serves"),
+            title=_("Switching") if now.is_switching else _("Serving space"),
             serves=now,
             may_switch=self.has_switch_permission(request),
             reload_seconds=RELOAD_SECONDS if now.is_switching else None,
@@ -303,10 +303,16 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
     def _moving(self, request: HttpRequest, field: EmbeddingField, seconds: float, name: str) -> HttpResponse:
         """Start to move the vectors, and redirect to the progress page."""
         if in_background(move_vectors, field.label, max(0.0, seconds)):
-            text, level = _("%(name)s is to serve. Searches go on while the vectors move."), messages.SUCCESS
+            text, level = (
+                _("The switch to %(name)s has begun. Searches go on while the vectors move."),
+                messages.SUCCESS,
+            )
         else:
             text, level = (
-                _("%(name)s is to serve, but the message broker does not answer: the next sweep moves the vectors."),
+                _(
+                    "The switch to %(name)s has begun, but the message broker does not answer: the next sweep moves "
+                    "the vectors."
+                ),
                 messages.WARNING,
             )
         messages.add_message(request, level, text % {"name": name}, fail_silently=True)

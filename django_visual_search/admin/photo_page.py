@@ -218,7 +218,7 @@ class StaffPhotoForm(forms.Form):
             left, top, right, bottom = (d if v is None else v for v, d in zip(given, (0, 0, 100, 100), strict=True))
             if left >= right or top >= bottom:
                 self.add_error(
-                    None, _("Of the part to search by, left must be less than right, and top less than bottom.")
+                    None, _("In the part to search by, left must be less than right, and top less than bottom.")
                 )
             elif (left, top, right, bottom) != (0, 0, 100, 100):
                 cleaned["crop"] = (left / 100, top / 100, right / 100, bottom / 100)

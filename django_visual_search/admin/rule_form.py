@@ -80,7 +80,7 @@ class RankingRuleForm(forms.ModelForm):
         help_text=gettext_lazy("Apply only to the similar items of this product; empty for every search."),
     )
     model = forms.ChoiceField(
-        label=gettext_lazy("Products"), required=False, help_text=gettext_lazy("Whose attribute it is.")
+        label=gettext_lazy("Products"), required=False, help_text=gettext_lazy("The model that has the attribute.")
     )
     products: Any = None
     """Model -> products that the user may see. The ModelAdmin sets it, ``admin_site`` and ``previewing`` for each

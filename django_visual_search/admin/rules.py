@@ -58,8 +58,8 @@ class RankingRuleAdmin(ProductRowsAdmin):
             {
                 "fields": ["model", "attribute", "value"],
                 "description": gettext_lazy(
-                    "For attributes that the choice of a group does not have: a path from the product, such as "
-                    "brand__country, and what it must be."
+                    "For attributes that are not among the groups: a path from the product, such as brand__country, "
+                    "and its value."
                 ),
                 "classes": ["visual-search-by-attribute"],
             },

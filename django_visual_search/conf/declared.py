@@ -214,8 +214,9 @@ SETTINGS: dict[str, Setting] = {
             "{'app.Model': {'FACETS': ['category', 'brand'], 'PRICE': 'price', 'NEWEST': 'created'}}, or some of these",
             are_storefronts,
         ),
-        "For each product model, the facets and orders of photo search pages: `FACETS`, fields by whose values hits are "
-        "counted and filtered (`brand__country` leads over relations), and the fields to sort by, `PRICE` and `NEWEST`.",
+        "For each product model, the facets and orders of photo search pages: `FACETS`, fields by whose values hits "
+        "are counted and filtered (`brand__country` leads over relations), and the fields to sort by, "
+        "`PRICE` and `NEWEST`.",
     ),
     "PHOTO_SEARCHES_AT_ONCE": Setting(
         1,

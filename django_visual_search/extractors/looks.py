@@ -109,8 +109,9 @@ def looks_of(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
 def descriptors_of(looks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Return the descriptors of looks of any length but 0, both ``(n, classic.DESCRIPTOR_WIDTH)``.
 
-    The inverse of ``looks_of``. A descriptor has length 1, which determines its length less the mean. Near-duplicates are recognised by descriptors:
-    looks of two photos of a shelf have a lower cosine, and fewer were found (993 scenes of 2,640 photos, not 649).
+    The inverse of ``looks_of``. A descriptor has length 1, which determines its length less the mean. Near-duplicates
+    are recognised by descriptors: looks of two photos of a shelf have a lower cosine, and fewer were found (993 scenes
+    of 2,640 photos, not 649).
     """
     unit, centre = l2_normalise(np.asarray(looks, np.float32)), _centre()
     along = unit @ centre

@@ -196,7 +196,7 @@ def _reason(image: str, key: str | None, attempt: dict[str, Any] | None, extract
     if key is None:
         return gettext("It waits to be embedded.")
     if split_key(key)[0] != extractor_key:
-        return gettext("Its vector is by another extractor, and waits to be made again.")
+        return gettext("Its vector is from another extractor, and will be made again.")
     return gettext("The picture was replaced, or is to be embedded again.")
 
 
