@@ -1,6 +1,6 @@
-"""(i) Ordinary photo searches and *similar items* on gunicorn with two processes, idle and beside four clients that
-send photos made to hurt, each from another address.
+"""(i) Ordinary photo searches and *similar items* on gunicorn with two processes, idle and under attack.
 
+The attack: four clients that send photos made to hurt, each from another address.
 ``python -m tests.benchmarks.attack ADDRESS SECONDS`` is those clients.
 """
 
