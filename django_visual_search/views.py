@@ -23,7 +23,7 @@ from .images import Box, ImageRefused, Photo, read_picture
 from .search import SearchResults, TextUnavailable
 from .spaces.extractors import extractor_of
 from .storefront import HandleExpired, handle_of, search_by_handle, search_by_photo
-from .storefront.browsing import Offered, Wishes, read_wishes, sought
+from .storefront.browsing import PageOptions, PhotoPage, read_options, search_arguments
 from .storefront.forms import PhotoSearchForm, photo_form_context, photo_search_field, photo_search_url
 from .storefront.gate import photo_slot
 from .storefront.refusals import PHOTO_ERRORS, Refusal, refusal_of, throttled
@@ -81,29 +81,29 @@ class PhotoSearchView(View):
         return super().dispatch(request, *args, **kwargs)  # type: ignore[return-value]
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        wishes = read_wishes(request.GET, self.field.product_model)
-        if not wishes.handle:
+        options = read_options(request.GET, self.field.product_model)
+        if not options.handle:
             return self._page(PhotoSearchForm())
-        return self._answer(PhotoSearchForm(), SimilarThrottle(), wishes, lambda: self._by_handle(wishes))
+        return self._answer(PhotoSearchForm(), SimilarThrottle(), options, lambda: self._by_handle(options))
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         form = PhotoSearchForm(request.POST, request.FILES)
         if not form.is_valid():
             return self._page(form, status=422)
-        wishes = replace(read_wishes(request.GET, self.field.product_model), handle="", pages=1)
+        options = replace(read_options(request.GET, self.field.product_model), handle="", pages=1)
         if text := form.cleaned_data["text"]:
-            wishes = replace(wishes, text=text)
-        return self.answer_photo(form.cleaned_data["image"], form, wishes, form.cleaned_data["crop"])
+            options = replace(options, text=text)
+        return self.answer_photo(form.cleaned_data["image"], form, options, form.cleaned_data["crop"])
 
     def answer_photo(
         self,
         photo: Photo,
         form: PhotoSearchForm | None = None,
-        wishes: Wishes | None = None,
+        options: PageOptions | None = None,
         crop: Box | None = None,
     ) -> HttpResponse:
         """Return the page of a photo's hits, or of why there are none. ``photo``: uploaded, or a file of the shop."""
-        asked = wishes or Wishes()
+        asked = options or PageOptions()
         search = partial(self._by_photo, photo, crop, asked)
         return self._answer(form or PhotoSearchForm(), PhotoThrottle(), asked, search)
 
@@ -111,7 +111,7 @@ class PhotoSearchView(View):
         self,
         form: PhotoSearchForm,
         throttle: VisualSearchThrottle,
-        wishes: Wishes,
+        options: PageOptions,
         search: Callable[[], SearchResults],
     ) -> HttpResponse:
         if (refusal := self._throttled(throttle)) is not None:
@@ -124,19 +124,19 @@ class PhotoSearchView(View):
             form.add_error_of_page(refusal.sentence, "image" if isinstance(error, ImageRefused) else None)
             expired = isinstance(error, HandleExpired)
             return self._page(form, status=refusal.page_status, retry_after=refusal.retry_after, expired=expired)
-        handle = wishes.handle or handle_of(results, self.request)
-        wishes = replace(wishes, handle=handle)
-        found = Offered(results, wishes, self.field, self.get_action(), self.request, self.get_within())
+        handle = options.handle or handle_of(results, self.request)
+        options = replace(options, handle=handle)
+        found = PhotoPage(results, options, self.field, self.get_action(), self.request, self.get_within())
         return self._page(form, found=found)
 
-    def _by_handle(self, wishes: Wishes) -> SearchResults:
-        how = {**sought(wishes), "options": [wishes.order, "any" if wishes.anything else ""]}
+    def _by_handle(self, options: PageOptions) -> SearchResults:
+        how = {**search_arguments(options), "options": [options.order, "any" if options.anything else ""]}
         how["options"] = [option for option in how["options"] if option]
-        return search_by_handle(wishes.handle, self.field.label, self.request, within=self.get_within(), **how)
+        return search_by_handle(options.handle, self.field.label, self.request, within=self.get_within(), **how)
 
-    def _by_photo(self, photo: Photo, crop: Box | None, wishes: Wishes) -> SearchResults:
+    def _by_photo(self, photo: Photo, crop: Box | None, options: PageOptions) -> SearchResults:
         read = read_picture(photo, extractor_of(self.field).spec.images.max_bytes)
-        how = {**sought(wishes), "crop": crop, "within": self.get_within()}
+        how = {**search_arguments(options), "crop": crop, "within": self.get_within()}
         with photo_slot(request=self.request):
             return search_by_photo(read, self.field.label, self.request, **how)
 
@@ -144,7 +144,7 @@ class PhotoSearchView(View):
         self,
         form: PhotoSearchForm,
         *,
-        found: Offered | None = None,
+        found: PhotoPage | None = None,
         status: int = 200,
         retry_after: int | None = None,
         expired: bool = False,

@@ -1,7 +1,7 @@
 """A photo's hits as its page offers them: by facets, in an order, beside words, and more of them, each at a URL.
 
-Entry functions: ``read_wishes`` reads the URL, ``offered`` makes what the template shows, and ``sought`` says how far
-the search has to reach for that. What a shop offers is in ``VISUAL_SEARCH["STOREFRONT"]``.
+Entry functions: ``read_options`` reads the URL, ``search_arguments`` gives the search that it needs, and ``PhotoPage``
+has the parts that the template shows. ``VISUAL_SEARCH["STOREFRONT"]`` lists a shop's facets and orders.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FACET_VALUES = 12
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PageOptions:
     """A visitor's choices among a photo's hits, as in the URL."""
 
     handle: str = ""
@@ -67,8 +67,8 @@ class Wishes:
         said = {name: value for name, value in every.items() if value or name.startswith(FACET)}
         return f"{action}?{urlencode(said)}" if said else action
 
-    def with_facet(self, path: str, value: str | None) -> Wishes:
-        """Return the wishes for another value of a facet; None for any."""
+    def with_facet(self, path: str, value: str | None) -> PageOptions:
+        """Return these options with another value of a facet; None for any."""
         others = {name: wanted for name, wanted in self.facets.items() if name != path}
         return replace(self, facets=others if value is None else {**others, path: value}, pages=1)
 
@@ -108,15 +108,15 @@ def orders_of(model: type[Model]) -> dict[str, tuple[str, str]]:
     return orders
 
 
-def read_wishes(said: QueryDict, model: type[Model]) -> Wishes:
-    """Return the wishes in a URL, without invalid ones and those that the shop doesn't offer."""
+def read_options(said: QueryDict, model: type[Model]) -> PageOptions:
+    """Return the options in a URL, without invalid ones and those that the shop doesn't offer."""
     said = said.copy()
     for name, value in said.items():
         if "\0" in value:  # PostgreSQL takes none in text
             said[name] = ""
     paths = storefront_of(model).get("FACETS", ())
     pages, most = said.get("pages", ""), conf.PAGE_DEPTH // PAGE_HITS + 1
-    return Wishes(
+    return PageOptions(
         handle=said.get("handle", ""),
         text=said.get("text", "").strip()[:LONGEST_TEXT],
         facets={path: said[FACET + path] for path in paths if FACET + path in said},
@@ -126,42 +126,42 @@ def read_wishes(said: QueryDict, model: type[Model]) -> Wishes:
     )
 
 
-def sought(wishes: Wishes) -> dict[str, Any]:
-    """Return the arguments of ``search_by_photo`` and ``search_by_handle`` that these wishes need."""
-    depth = max(PAGE_HITS * wishes.pages, min(conf.PAGE_DEPTH, conf.MAX_LIMIT))
+def search_arguments(options: PageOptions) -> dict[str, Any]:
+    """Return the arguments of ``search_by_photo`` and ``search_by_handle`` that these options need."""
+    depth = max(PAGE_HITS * options.pages, min(conf.PAGE_DEPTH, conf.MAX_LIMIT))
     return {
-        "limit": depth if wishes.order else PAGE_HITS * wishes.pages,
+        "limit": depth if options.order else PAGE_HITS * options.pages,
         "depth": depth,
-        "text": wishes.text or None,
-        "facets": wishes.facets,
-        "min_confidence": 0 if wishes.anything else None,
+        "text": options.text or None,
+        "facets": options.facets,
+        "min_confidence": 0 if options.anything else None,
     }
 
 
-class Offered:
+class PhotoPage:
     """The page of a photo's search. The template asks for the parts that it shows."""
 
     def __init__(
         self,
         results: SearchResults,
-        wishes: Wishes,
+        options: PageOptions,
         field: EmbeddingField,
         action: str,
         request: HttpRequest | None,
         within: Any,
     ) -> None:
-        self.field, self.wishes, self.action, self.request = field, wishes, action, request
-        self.within = allowed_products(field.label, request, within, wishes.facets)
+        self.field, self.options, self.action, self.request = field, options, action, request
+        self.within = allowed_products(field.label, request, within, options.facets)
         self.model: type[Model] = field.product_model
         self.ranking = results.ranking
         """The whole order, of which the hits are a part."""
-        self.results = in_order(results, self.within, self.model, wishes)
+        self.results = in_order(results, self.within, self.model, options)
         self.queries = results.queries
 
     @property
     def url(self) -> str:
         """Return the URL of this page; empty without a handle."""
-        return self.wishes.url(self.action) if self.wishes.handle else ""
+        return self.options.url(self.action) if self.options.handle else ""
 
     @property
     def count(self) -> int:
@@ -175,43 +175,43 @@ class Offered:
     @property
     def same(self) -> list[Card]:
         """Return the cards of the very product in the photo. In another order than by likeness none stands out."""
-        return [] if self.wishes.order else [card for card in self.cards if card.hit.is_same_product]
+        return [] if self.options.order else [card for card in self.cards if card.hit.is_same_product]
 
     @property
     def similar(self) -> list[Card]:
-        return [card for card in self.cards if self.wishes.order or not card.hit.is_same_product]
+        return [card for card in self.cards if self.options.order or not card.hit.is_same_product]
 
     @property
     def more_url(self) -> str:
         """Return the URL of this page with more hits; empty where there are none."""
-        if not self.wishes.handle or len(self.results) >= self.count:
+        if not self.options.handle or len(self.results) >= self.count:
             return ""
-        return replace(self.wishes, pages=self.wishes.pages + 1).url(self.action)
+        return replace(self.options, pages=self.options.pages + 1).url(self.action)
 
     @cached_property
     def takes_text(self) -> bool:
-        return bool(self.wishes.handle) and understands_text(self.field)
+        return bool(self.options.handle) and understands_text(self.field)
 
     @property
     def hidden(self) -> list[tuple[str, str]]:
         """Return the parameters of the form for text and order that it doesn't ask for."""
-        every = [("handle", self.wishes.handle), *((FACET + path, v) for path, v in self.wishes.facets.items())]
-        return [*every, ("any", "1")] if self.wishes.anything else every
+        every = [("handle", self.options.handle), *((FACET + path, v) for path, v in self.options.facets.items())]
+        return [*every, ("any", "1")] if self.options.anything else every
 
     @cached_property
     def orders(self) -> list[Choice]:
         """Return the orders to choose from; none where there is only one."""
         orders = {"": (_("Most alike"), ""), **orders_of(self.model)}
-        if len(orders) == 1 or not self.wishes.handle:
+        if len(orders) == 1 or not self.options.handle:
             return []
         return [
-            Choice(name, replace(self.wishes, order=key).url(self.action), key, chosen=key == self.wishes.order)
+            Choice(name, replace(self.options, order=key).url(self.action), key, chosen=key == self.options.order)
             for key, (name, _path) in orders.items()
         ]
 
     @cached_property
     def _counts(self) -> dict[str, list[dict[str, Any]]]:
-        paths = storefront_of(self.model).get("FACETS", ()) if self.wishes.handle else ()
+        paths = storefront_of(self.model).get("FACETS", ()) if self.options.handle else ()
         known = [path for path in paths if self._name(path)]
         return count_facets(known, self.field, self.within, self.ranking)
 
@@ -227,12 +227,12 @@ class Offered:
         """Return the values to narrow the hits by; facets with one value, or whose value is chosen, are left out."""
         found = []
         for path, counts in self._counts.items():
-            if path in self.wishes.facets or len(counts) < 2:
+            if path in self.options.facets or len(counts) < 2:
                 continue
             choices = [
                 Choice(
                     pgettext("a facet's value", "None") if one["value"] is None else one["label"],
-                    self.wishes.with_facet(path, _as_text(one["value"])).url(self.action),
+                    self.options.with_facet(path, _as_text(one["value"])).url(self.action),
                     f"{path}={_as_text(one['value'])}",
                     one["count"],
                 )
@@ -245,17 +245,17 @@ class Offered:
     def chips(self) -> list[Choice]:
         """Return the choices, each with the URL without it."""
         chips = []
-        if self.wishes.text:
-            without = replace(self.wishes, text="", pages=1)
-            chips.append(Choice(f"“{self.wishes.text}”", without.url(self.action), "text", chosen=True))
-        for path, value in self.wishes.facets.items():
+        if self.options.text:
+            without = replace(self.options, text="", pages=1)
+            chips.append(Choice(f"“{self.options.text}”", without.url(self.action), "text", chosen=True))
+        for path, value in self.options.facets.items():
             labels = {_as_text(one["value"]): one["label"] for one in self._counts.get(path, ())}
             name = (
                 (labels.get(value) or facet_label(self.model, path, value))
                 if value
                 else pgettext("a facet's value", "None")
             )
-            url = self.wishes.with_facet(path, None).url(self.action)
+            url = self.options.with_facet(path, None).url(self.action)
             chips.append(Choice(f"{self._name(path)}: {name}", url, path, chosen=True))
         return chips
 
@@ -263,13 +263,13 @@ class Offered:
     def nearest(self) -> list[Choice]:
         """Return links for a search without a close hit: values of the first facet among the nearest products."""
         paths = [path for path in storefront_of(self.model).get("FACETS", ()) if self._name(path)][:1]
-        if not (paths and self.results.nothing_close and self.wishes.handle):
+        if not (paths and self.results.nothing_close and self.options.handle):
             return []
         near = search.search_by_queries(self.queries, self.field.label, limit=1, within=self.within, depth=PAGE_HITS)
         [(path, counts)] = count_facets(paths, self.field, self.within, near.ranking).items()
-        wishes = replace(self.wishes, anything=True)
+        options = replace(self.options, anything=True)
         return [
-            Choice(one["label"], wishes.with_facet(path, _as_text(one["value"])).url(self.action), count=one["count"])
+            Choice(one["label"], options.with_facet(path, _as_text(one["value"])).url(self.action), count=one["count"])
             for one in counts
             if one["label"]
         ]
@@ -277,28 +277,28 @@ class Offered:
     @property
     def anything_url(self) -> str:
         """Return the URL of the nearest products, however unlike; empty if this page shows them already."""
-        if not self.wishes.handle or self.wishes.anything:
+        if not self.options.handle or self.options.anything:
             return ""
-        return replace(self.wishes, anything=True, pages=1).url(self.action)
+        return replace(self.options, anything=True, pages=1).url(self.action)
 
 
-def in_order(results: SearchResults, within: QuerySet[Any], model: type[Model], wishes: Wishes) -> SearchResults:
+def in_order(results: SearchResults, within: QuerySet[Any], model: type[Model], options: PageOptions) -> SearchResults:
     """Return the hits that the page shows, in the order that it wants, with a ranking of these alone.
 
     Products without a price or date come last; where the field named for the order fails, likeness stays.
     """
     orders, hits = orders_of(model), list(results.hits)
-    if wishes.order:
-        path = F(orders[wishes.order][1])
-        ascending = not wishes.order.startswith("-")
+    if options.order:
+        path = F(orders[options.order][1])
+        ascending = not options.order.startswith("-")
         by = path.asc(nulls_last=True) if ascending else path.desc(nulls_last=True)
         try:
             rows = all_rows(model, within.db).filter(pk__in=[hit.product.pk for hit in hits])
             places = {pk: place for place, pk in enumerate(rows.order_by(by).values_list("pk", flat=True))}
             hits.sort(key=lambda hit: places.get(hit.product.pk, len(places)))
         except FieldError as e:
-            logger.error("visual search: VISUAL_SEARCH['STOREFRONT']: no order by %s: %s", wishes.order, e)
-    hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits[: PAGE_HITS * wishes.pages], 1)]
+            logger.error("visual search: VISUAL_SEARCH['STOREFRONT']: no order by %s: %s", options.order, e)
+    hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits[: PAGE_HITS * options.pages], 1)]
     by_key = {place.product_pk: place for place in results.ranking.places}
     shown = tuple(by_key[str(hit.product.pk)] for hit in hits)
     ranking = replace(results.ranking, places=shown, shown=len(shown))
