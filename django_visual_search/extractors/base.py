@@ -1,9 +1,10 @@
-"""The interface of an extractor: a frozen spec that is cheap to read, and one batch call."""
+"""The interface of an extractor, a frozen spec that is cheap to read and one batch call; and folders for its models."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -80,8 +81,6 @@ class DirectoryStore:
         return path
 
     def _path(self, name: str) -> Path:
-        from .folders import check_folder  # which needs this module
-
         if name != os.path.basename(name) or name in ("", ".", ".."):
             raise ValueError(f"{name!r} is not the name of an artifact.")
         check_folder(self.directory)
@@ -157,3 +156,53 @@ def l2_normalise(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     norms = np.sqrt(np.add.reduce(vectors * vectors, axis=1, keepdims=True))
     norms[norms == 0] = 1
     return np.asarray(vectors / norms, dtype=np.float32)
+
+
+# Folders for models: a model is run, so whoever may write it decides what every search finds.
+
+FOLDER_NAME = "django-visual-search"
+
+
+def private_folder(folder: Path) -> Path:
+    """Return the folder, made if need be; where anybody may write into it, a folder of this user's own in it.
+
+    Raises ExtractorUnavailable for one that another user may change, OSError where it can't be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _is_open(folder):
+        folder = folder / f"{FOLDER_NAME}-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    check_folder(folder)
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ExtractorUnavailable for a folder that another user than its owner and root may have made or may change."""
+    problem = _folder_problem(folder.absolute()) or _folder_problem(folder.resolve())
+    if problem:
+        raise ExtractorUnavailable(
+            f"Models are not kept in {folder}, for another user could put their own there: {problem}. Name a folder of "
+            'this user\'s own in VISUAL_SEARCH["CACHE_DIR"].'
+        )
+
+
+def _folder_problem(folder: Path) -> str | None:
+    if folder.exists() and _is_open(folder):
+        return "everybody may write into it"
+    # In a folder like /tmp anybody may make the next one, or a link in its place.
+    for path in (folder, *folder.parents[:-1]):
+        if _is_open(path.parent):
+            try:
+                owner = path.lstat().st_uid
+            except FileNotFoundError:
+                continue
+            if owner not in (0, os.getuid()):
+                return f"{path} belongs to user {owner}"
+    return None
+
+
+def _is_open(folder: Path) -> bool:
+    try:
+        return bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False

@@ -17,9 +17,8 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from . import efficientnet, export, litert
-from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, digest
+from .base import ArtifactStore, DirectoryStore, ExtractorUnavailable, check_folder, digest
 from .flatbuffer import FEATURES, WRITER_VERSION, write_flatbuffer
-from .folders import check_folder
 from .looks import LOOKS, NetworkExtractor
 
 SMALLEST_INPUT = 32

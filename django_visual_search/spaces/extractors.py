@@ -21,7 +21,7 @@ from platformdirs import user_cache_path
 
 from ..conf import conf
 from ..extractors import DirectoryStore, Extractor
-from ..extractors.folders import NAME, private_folder
+from ..extractors.base import FOLDER_NAME, private_folder
 from ..fields import EmbeddingField
 
 
@@ -112,7 +112,7 @@ def cache_directory() -> Path:
     if conf.CACHE_DIR:
         return private_folder(Path(conf.CACHE_DIR))
     try:
-        return private_folder(user_cache_path(NAME, appauthor=False))
+        return private_folder(user_cache_path(FOLDER_NAME, appauthor=False))
     except OSError:
         # A web server's user often has no writable home.
         return private_folder(Path(tempfile.gettempdir()))

@@ -4,3 +4,6 @@ An app to install before Oscar's, whose templates extend Oscar's own (``template
 Oscar's pictures and the products that visitors may see, ``feedback`` records purchases and returns from Oscar's
 signals, ``dashboard`` has the pages for staff.
 """
+
+NAMESPACE = "visual_search_oscar"
+"""The app's label, and the namespace of its pages in the dashboard."""

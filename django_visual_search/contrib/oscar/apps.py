@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from oscar.core.application import OscarDashboardConfig
 
 from ...fields.checks import problem
+from . import NAMESPACE
 
-NAMESPACE = "visual_search_oscar"
 PAGES = {
     "status": _("Dashboard"),
     "findability": _("Findability report"),

@@ -25,7 +25,7 @@ from ...admin.dashboard import DashboardAdmin
 from ...admin.findability import FindabilityAdmin
 from ...admin.rules import RankingRuleAdmin
 from ...models import Dashboard, Findability, RankingRule
-from .apps import NAMESPACE
+from . import NAMESPACE
 
 SITE = AdminSite(NAMESPACE)
 RULES = reverse_lazy(f"{NAMESPACE}:visual-search-rules")

@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.urls import include, path
 
-from .apps import NAMESPACE
+from . import NAMESPACE
 
 urlpatterns = [
     path("visual-search/", include("django_visual_search.urls")),

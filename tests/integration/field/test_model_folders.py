@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable, export, litert
-from django_visual_search.extractors.folders import check_folder, private_folder
+from django_visual_search.extractors.base import check_folder, private_folder
 from django_visual_search.extractors.lite import written_model
 from django_visual_search.models import Artifact
 from django_visual_search.spaces.extractors import DatabaseStore, cache_directory
