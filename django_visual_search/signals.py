@@ -277,15 +277,8 @@ def watch_deletions(field: EmbeddingField) -> None:
     """
     if field.link is None or field.link.remote_field.on_delete is not models.CASCADE:
         return
-    pictures = field.target_model._meta.concrete_model
-    for model in apps.get_models():
-        if model._meta.concrete_model is pictures:
-            pre_delete.connect(
-                functools.partial(delete_companion, field),
-                sender=model,
-                weak=False,
-                dispatch_uid=f"django_visual_search.delete_companion.{field.label}",
-            )
+    receiver = functools.partial(delete_companion, field)
+    _connect_pre_delete(field.target_model, receiver, f"delete_companion.{field.label}")
 
 
 def delete_companion(field: EmbeddingField, instance: models.Model, using: str, **kwargs: Any) -> None:
@@ -307,14 +300,15 @@ def watch_detached(field: EmbeddingField) -> None:
     for feed in feeds_of(field):
         relations = field.route[: len(feed.path.split("__"))] if feed.path else ()
         if any(relation.remote_field.on_delete is not models.CASCADE for relation in relations):
-            for model in apps.get_models():
-                if model._meta.concrete_model is feed.model._meta.concrete_model:
-                    pre_delete.connect(
-                        functools.partial(clear_after_commit, feed),
-                        sender=model,
-                        weak=False,
-                        dispatch_uid=f"django_visual_search.clear_after_commit.{field.label}.{feed.path}",
-                    )
+            receiver = functools.partial(clear_after_commit, feed)
+            _connect_pre_delete(feed.model, receiver, f"clear_after_commit.{field.label}.{feed.path}")
+
+
+def _connect_pre_delete(model: type[models.Model], receiver: Callable[..., None], name: str) -> None:
+    """Connect to the model and its proxies, of which each sends its own signal."""
+    for one in apps.get_models():
+        if one._meta.concrete_model is model._meta.concrete_model:
+            pre_delete.connect(receiver, sender=one, weak=False, dispatch_uid=f"django_visual_search.{name}")
 
 
 def clear_after_commit(feed: Feed, instance: models.Model, using: str, **kwargs: Any) -> None:

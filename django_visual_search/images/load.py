@@ -18,27 +18,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image, ImageChops, ImageFilter
 
 from .decode import Source
-from .options import CODES, FITS, FORMATS, Box, ImageOptions, ImageRefused, check_crop, gettext_noop
+from .options import Box, ImageOptions, ImageRefused, check_crop, gettext_noop
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
-
-__all__ = [
-    "CODES",
-    "FITS",
-    "FORMATS",
-    "VERSION",
-    "Area",
-    "Box",
-    "ImageOptions",
-    "ImageRefused",
-    "Photo",
-    "check_crop",
-    "crop_square",
-    "load",
-    "load_whole",
-    "read_picture",
-]
 
 VERSION = 1
 """Increased when the same bytes and options give other pixels; part of every extractor's key."""
