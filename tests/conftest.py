@@ -17,7 +17,7 @@ from PIL import Image
 from django_visual_search import indexing
 from django_visual_search.feedback import searches
 from django_visual_search.fields.registry import get_field
-from django_visual_search.search import merging, planning
+from django_visual_search.search import nearest, planning
 from django_visual_search.spaces import heads, live, text
 
 from . import parallel
@@ -72,7 +72,7 @@ def empty_caches():
     live.forget_live_spaces()
     heads.forget_heads()
     text.forget_text_heads()
-    merging.forget_counts()
+    nearest.forget_counts()
     planning.forget_facts()
     searches._waiting_rows().clear()  # they are written at the end of a request, which a test may not have
 

@@ -20,8 +20,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..db.attributes import attribute_field, attribute_value
-from ..db.rows import all_rows
+from ..db.rows import all_rows, attribute_field, attribute_value
 from ..models import RankingRule
 from ..storefront.cards import title_of
 from .products import (

@@ -12,8 +12,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from .. import search
-from ..db.attributes import rows_with
-from ..db.rows import all_rows
+from ..db.rows import all_rows, rows_with
 from ..fields import EmbeddingField
 from ..fields.products import with_product
 from ..fields.registry import fields_of_product

@@ -25,8 +25,7 @@ from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..db.attributes import rows_with
-from ..db.rows import all_rows
+from ..db.rows import all_rows, rows_with
 from ..models import RankingRule
 from ..storefront.merchandising import NEXT, PHOTO
 from .base import ProductRowsAdmin

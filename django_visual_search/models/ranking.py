@@ -11,8 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
-from ..db.attributes import attribute_field, rows_with
-from ..db.rows import all_rows, key_text
+from ..db.rows import all_rows, attribute_field, key_text, rows_with
 from ..fields.products import searched_key
 from ..fields.registry import fields_of_product
 

@@ -15,8 +15,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from ..conf import conf
-from ..db.attributes import rows_with_sql
-from ..db.rows import key_from_text, raw_key, stored_id
+from ..db.rows import key_from_text, raw_key, rows_with_sql, stored_id
 from ..db.statements import Answer, Statement
 from ..fields import EmbeddingField
 from ..models import Evidence, RankingRule

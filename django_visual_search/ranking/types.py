@@ -64,7 +64,7 @@ class Rule:
     slot: int | None
     factor: float
     attribute: str = ""
-    """Path from the product, as ``db.attributes`` has it; empty for a rule about one product."""
+    """Path from the product, as ``db.rows.rows_with`` has it; empty for a rule about one product."""
     value: str = ""
     pk: int | None = None
 

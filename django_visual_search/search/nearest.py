@@ -6,8 +6,8 @@ Entry function: ``nearest``. It never returns fewer products than asked for whil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
@@ -16,8 +16,9 @@ from django.db.models import QuerySet
 
 from ..conf import conf
 from ..db.rows import key_reader, key_text
-from ..db.statements import Statement, ask, compile_query, execute_together
+from ..db.statements import Memory, Statement, ask, compile_query, execute_together
 from ..fields import EmbeddingField
+from ..fields.keys import SEPARATOR
 from ..ranking.rankers import needs_of
 from ..ranking.reading import (
     boosts_by_attribute,
@@ -31,7 +32,6 @@ from ..ranking.types import Candidate, Ranker, Rule
 from ..spaces import live
 from . import planning
 from .candidates import database_of, listed
-from .merging import merge, rows_by_space
 from .planning import Plan, facts_from, facts_questions, make_plan
 from .query import Query, moved, stored_queries
 from .sql import COMPLETE, PINNED, SCANNED, owner_from, search_statement
@@ -234,3 +234,58 @@ def similarity(field: EmbeddingField, distance: float) -> float:
     if field.metric == "l2":
         return 1 / (1 + distance)
     return max(-1.0, min(1.0, 1 - distance)) if field.metric == "cosine" else -distance
+
+
+# Two spaces: one ranking from the rankings of both, whose similarities can't be compared
+
+# No fixed time: counts are kept 20 times as long as counting took, and a small shop's vectors move within a second.
+counts_memory = Memory(seconds=0, times=20.0)
+"""Counts of ``rows_by_space``."""
+
+
+def merge(
+    rankings: Sequence[list[Candidate]], rows: dict[str, int], limit: int, pins: Collection[Any]
+) -> list[Candidate]:
+    """Merge by estimated overall rank: rank i in a space with share s of the rows counts as rank i / s overall.
+
+    ``rankings``: of one space each. ``rows``: how many rows each space has, by extractor key. A product that is in
+    several keeps its best place. The scores are dealt out again, the largest to the first, so that rankers see one
+    scale; similarities stay as they are. ``pins``: keys of products that stay though they come after ``limit``.
+    """
+    keys = [ranking[0].extractor_key for ranking in rankings if ranking]
+    total = sum(rows.get(key, 0) for key in keys)
+    places: dict[Any, tuple[bool, float, Candidate]] = {}
+    for ranking in rankings:
+        for i, candidate in enumerate(ranking):
+            step = total / max(1, rows.get(candidate.extractor_key, 0))
+            place = (candidate.pinned, (i + 0.5) * step, candidate)
+            best = places.get(candidate.product_pk)
+            if best is None or place[:2] < best[:2]:
+                places[candidate.product_pk] = place
+    ordered = [candidate for _, _, candidate in sorted(places.values(), key=lambda place: place[:2])]
+    near = [candidate for candidate in ordered if not candidate.pinned]
+    pinned = [candidate for candidate in ordered if candidate.pinned]
+    # Among the nearest of its space, a candidate is not marked as pinned.
+    pinned += [replace(candidate, pinned=True) for candidate in near[limit:] if candidate.product_pk in pins]
+    near = near[:limit]
+    for candidate, score in zip(near, sorted((c.score for c in near), reverse=True), strict=True):
+        candidate.score = score
+    return near + pinned
+
+
+def rows_by_space(field: EmbeddingField, using: str) -> dict[str, int]:
+    """Return how many rows have a vector of each space, by extractor key, as counted a moment ago."""
+    connection = connections[using]
+    quote, opts = connection.ops.quote_name, field.model._meta
+    key = quote(opts.get_field(field.key_name).column)
+    sql = (
+        f"SELECT split_part({key}, %s, 1), count(*) FROM {quote(opts.db_table)} "
+        f"WHERE {quote(field.column)} IS NOT NULL GROUP BY 1"
+    )
+    answers, _ = ask(connection, {"rows": (counts_memory, (sql, (SEPARATOR,)))})
+    return dict(answers["rows"])
+
+
+def forget_counts() -> None:
+    """Count again."""
+    counts_memory.forget()

@@ -6,7 +6,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 
 from django_visual_search import feedback, search
-from django_visual_search.db.attributes import rows_with_sql
+from django_visual_search.db.rows import rows_with_sql
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing import ann
 from django_visual_search.models import Feedback, RankingRule

@@ -206,9 +206,8 @@ class TestHalfWay:
     def test_ranks_are_merged_by_how_many_rows_each_space_has(self, field, spaces, products):
         for _ in indexing.embed(field, [product.pk for product in products[: COUNT - 2]]):
             pass
-        from django_visual_search.search import merging
 
-        merging.forget_counts()
+        nearest.forget_counts()
         hits = search.search_by_image(picture(3), "testshop.Product", limit=COUNT)
         olds = [hit.rank for hit in hits if hit.extractor_key == spaces[0].spec.key]
         assert len(olds) == 2
