@@ -83,7 +83,7 @@ def picture_states(field: EmbeddingField) -> QuerySet[Any]:
 
 
 def _tried(field: EmbeddingField, **conditions: str) -> QuerySet[Any]:
-    """Return what attempts were at, as ``_visual_tried``: not correlated, so PostgreSQL reads these few rows once."""
+    """Return the ``_visual_tried`` of all attempts: not correlated, so PostgreSQL reads these few rows once."""
     attempts = IndexingAttempt.objects.filter(label=field.label, **conditions)
     tried = Concat("object_id", Value(" "), "key", output_field=models.TextField())
     return attempts.annotate(tried=tried).values("tried")
@@ -111,12 +111,12 @@ def product_of_picture(field: EmbeddingField) -> Any:
 
 @dataclass
 class ProductStatus:
-    """The states of one product's pictures, over all embedding fields that it is found by."""
+    """The states of one product's pictures, over all embedding fields that search it."""
 
     counts: Counter[str] = dataclass_field(default_factory=Counter)
     """Pictures by State."""
     reasons: dict[str, str] = dataclass_field(default_factory=dict)
-    """State -> why, in a sentence, of the first picture in that state; current ones have none."""
+    """State -> reason, in a sentence, of the first picture in that state; current ones have none."""
 
     @property
     def state(self) -> State:
@@ -142,7 +142,7 @@ def statuses(model: type[Model], keys: Iterable[Any]) -> dict[Any, ProductStatus
             rows = _with_attempts(field).filter(_visual_product__in=list(asked))
             rows = rows.exclude(_visual_state=NO_PICTURE).order_by("pk")
         except ImproperlyConfigured as e:
-            # The list of products is worth more than this column.
+            # Without this column, the list of products still works.
             for status in found.values():
                 status.counts[State.STALE] += 1
                 status.reasons.setdefault(State.STALE, str(e))
@@ -213,7 +213,7 @@ def in_state(products: QuerySet[Any], state: State) -> QuerySet[Any]:
 
 
 def has_picture(fields: Iterable[EmbeddingField], states: list[State], *, code: str = "") -> Q:
-    """Match products that have a picture in one of the states; with ``code``, one that an attempt ended so at."""
+    """Match products that have a picture in one of the states; with ``code``, one whose attempt ended with it."""
     found = Q(pk__in=[])
     for field in fields:
         rows = picture_states(field).filter(_visual_product=searched_pk(field, OuterRef), _visual_state__in=states)
@@ -252,7 +252,7 @@ ATTEMPT_REASONS = {
 
 
 def reason_in_words(code: str, message: str) -> str:
-    """Return the attempt's message; in another language its translation, or else what its code means.
+    """Return the attempt's message, translated, or else the meaning of its code.
 
     Where neither is translated, the message as it is.
     """

@@ -34,7 +34,7 @@ class Busy(Exception):  # noqa: N818 (a state, not a fault)
 
 
 class Gate:
-    """Counts the searches that run and wait; at most ``PHOTO_SEARCHES_AT_ONCE`` run.
+    """Count running and waiting searches; at most ``PHOTO_SEARCHES_AT_ONCE`` run.
 
     As many again may be *slow*: their photos take long to decode, so they have given up their slot. Whoever sends
     photos that were made to hurt holds up others like them, and ordinary searches for a moment only.
