@@ -23,7 +23,7 @@ from .images import Box, ImageRefused, Photo, read_picture
 from .search import SearchResults, TextUnavailable
 from .spaces.extractors import extractor_of
 from .storefront import HandleExpired, handle_of, search_by_handle, search_by_photo
-from .storefront.browsing import PageOptions, PhotoPage, read_options, search_arguments
+from .storefront.browsing import PageOptions, PhotoPage, photo_arguments, read_options
 from .storefront.forms import PhotoSearchForm, photo_form_context, photo_search_field, photo_search_url
 from .storefront.gate import photo_slot
 from .storefront.refusals import PHOTO_ERRORS, Refusal, refusal_of, throttled
@@ -130,13 +130,13 @@ class PhotoSearchView(View):
         return self._page(form, found=found)
 
     def _by_handle(self, options: PageOptions) -> SearchResults:
-        how = {**search_arguments(options), "options": [options.order, "any" if options.anything else ""]}
+        how = {**photo_arguments(options), "options": [options.order, "any" if options.anything else ""]}
         how["options"] = [option for option in how["options"] if option]
         return search_by_handle(options.handle, self.field.label, self.request, within=self.get_within(), **how)
 
     def _by_photo(self, photo: Photo, crop: Box | None, options: PageOptions) -> SearchResults:
         read = read_picture(photo, extractor_of(self.field).spec.images.max_bytes)
-        how = {**search_arguments(options), "crop": crop, "within": self.get_within()}
+        how = {**photo_arguments(options), "crop": crop, "within": self.get_within()}
         with photo_slot(request=self.request):
             return search_by_photo(read, self.field.label, self.request, **how)
 

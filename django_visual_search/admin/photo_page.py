@@ -61,7 +61,7 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
         form = model_admin.visual_search_form({}, {})
         form.errors.clear()
         form.add_error("photo", str(refused.detail["detail"]))  # type: ignore[call-overload, index]
-        response = _page_response(request, model_admin, form, NOTHING, {}, refused.status_code)
+        response = _render_page(request, model_admin, form, NOTHING, {}, refused.status_code)
     if response.status_code >= 400:
         drain(request)
     return response
@@ -91,13 +91,13 @@ def _photo_response(request: HttpRequest, model_admin: Any, field: EmbeddingFiel
         sent = request.GET
         if key := request.GET.get("product"):
             found |= _found_by_product(model_admin, request, key, field)
-    response = _page_response(request, model_admin, form, found, sent, status)
+    response = _render_page(request, model_admin, form, found, sent, status)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
     return response
 
 
-def _page_response(
+def _render_page(
     request: HttpRequest, model_admin: Any, form: Any, found: dict[str, Any], sent: Any, status: int
 ) -> HttpResponse:
     context = _context(model_admin, request, form, found, sent)

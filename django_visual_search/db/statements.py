@@ -37,11 +37,11 @@ def execute_together(connection: Any, statements: list[Statement]) -> list[Answe
     """
     if connection.settings_dict["OPTIONS"].get("server_side_binding"):
         with transaction.atomic(using=connection.alias):
-            return [_run(connection, [statement])[0] for statement in statements]
-    return _run(connection, statements)
+            return [_run_statements(connection, [statement])[0] for statement in statements]
+    return _run_statements(connection, statements)
 
 
-def _run(connection: Any, statements: list[Statement]) -> list[Answer]:
+def _run_statements(connection: Any, statements: list[Statement]) -> list[Answer]:
     sql = ";\n".join(sql for sql, _ in statements)
     with connection.cursor() as cursor:
         cursor.execute(sql, tuple(param for _, params in statements for param in params))

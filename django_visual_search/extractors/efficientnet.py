@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .base import ExtractorUnavailable
 from .torch_weights import read_weights
 
-Floats = NDArray[np.float32]
+LayerWeights = NDArray[np.float32]
 
 EPSILON = 1e-3
 """Added to the variance in batch norm, as in TensorFlow's EfficientNet."""
@@ -75,19 +75,19 @@ class ConvolutionLayer:
     """A convolution without bias, its batch norm, and a ReLU6 if ``activated``."""
 
     name: str
-    kernel: Floats
+    kernel: LayerWeights
     """``(h, w, in, out)``; depthwise ``(h, w, channels, 1)``."""
-    gamma: Floats
-    beta: Floats
-    mean: Floats
-    variance: Floats
+    gamma: LayerWeights
+    beta: LayerWeights
+    mean: LayerWeights
+    variance: LayerWeights
     stride: int
     depthwise: bool
     activated: bool
     adds: int | None = None
     """Number of the layer whose output is added to this one's, or None."""
 
-    def folded(self) -> tuple[Floats, Floats]:
+    def folded(self) -> tuple[LayerWeights, LayerWeights]:
         """Return kernel and bias of the one convolution that equals this one and its batch norm."""
         factor = self.gamma.astype(np.float64) / np.sqrt(self.variance.astype(np.float64) + EPSILON)
         kernel = self.kernel * (factor[:, None] if self.depthwise else factor)

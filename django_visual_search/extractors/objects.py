@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..images.options import Box
 from . import litert
-from .efficientnet import Floats
+from .efficientnet import LayerWeights
 from .lite import written_model
 
 Cells = NDArray[np.int64]
@@ -76,7 +76,7 @@ class ScoredBox(NamedTuple):
     score: float
 
 
-def network_maps(folder: Path, picture: NDArray[np.uint8]) -> list[Floats]:
+def network_maps(folder: Path, picture: NDArray[np.uint8]) -> list[LayerWeights]:
     """Return the maps of LAYERS, each ``(side, side, channels)``, for a picture, uint8 ``(SIDE, SIDE, 3)``.
 
     ``folder``: where the model is kept, once it is written. Raises ExtractorUnavailable where it can't be made or run.
@@ -89,7 +89,7 @@ def _network(folder: Path) -> litert.Flatbuffer:
     return litert.shared_flatbuffer(written_model(folder, NETWORK, SIDE, LAYERS))
 
 
-def boxes_from_maps(maps: Sequence[Floats], most: int) -> list[ScoredBox]:
+def boxes_from_maps(maps: Sequence[LayerWeights], most: int) -> list[ScoredBox]:
     """Return at most ``most`` boxes, best first; none where nothing stands out."""
     layers = [standardised(values) for values in maps]
     saliency = saliency_maps(layers)
@@ -106,20 +106,20 @@ def _fractions(cells: NDArray[np.int64]) -> Box:
     return x0, y0, x1, y1
 
 
-def standardised(values: Floats) -> Floats:
+def standardised(values: LayerWeights) -> LayerWeights:
     """Return a map with the median of each channel at 0, in units of the channel's deviation."""
     cells = values.reshape(-1, values.shape[2])
     return np.asarray((values - np.median(cells, axis=0)) / (cells.std(axis=0) + 1e-3), np.float32)
 
 
-def saliency_maps(layers: Sequence[Floats]) -> Floats:
+def saliency_maps(layers: Sequence[LayerWeights]) -> LayerWeights:
     """Return the mean absolute values of each standardised map on the grid, from 0 to 1: ``(layers, GRID, GRID)``."""
     found = np.stack([_on_grid(np.abs(layer).mean(axis=2, keepdims=True), smooth=True)[..., 0] for layer in layers])
     least, most = found.min(axis=(1, 2), keepdims=True), found.max(axis=(1, 2), keepdims=True)
     return np.asarray((found - least) / (most - least + 1e-6), np.float32)
 
 
-def _on_grid(values: Floats, *, smooth: bool = False) -> Floats:
+def _on_grid(values: LayerWeights, *, smooth: bool = False) -> LayerWeights:
     """Bring a map to the grid: cells are averaged, or repeated (``smooth``: interpolated)."""
     side = values.shape[0]
     if side >= GRID:
@@ -135,7 +135,7 @@ def _on_grid(values: Floats, *, smooth: bool = False) -> Floats:
     return np.asarray(np.einsum("yr,rcd,xc->yxd", weights, values, weights), np.float32)
 
 
-def proposals(saliency: Floats) -> Cells:
+def proposals(saliency: LayerWeights) -> Cells:
     """Return the different boxes of the regions that reach any of THRESHOLDS in any saliency map."""
     found = set[tuple[int, ...]]().union(*(region_boxes(np.searchsorted(THRESHOLDS, one)) for one in saliency))
     boxes = np.array(sorted(found), np.int64).reshape(-1, 4)
@@ -177,7 +177,7 @@ def region_boxes(levels: NDArray[np.int64]) -> set[tuple[int, ...]]:
     return found
 
 
-def measures(boxes: Cells, saliency: Floats, layers: Sequence[Floats]) -> Floats:
+def measures(boxes: Cells, saliency: LayerWeights, layers: Sequence[LayerWeights]) -> LayerWeights:
     """Return what proposals are ranked by, ``(n, 15)``.
 
     For each saliency map the mean inside, above that of the picture and above that of the ring. For each map the cosine
@@ -206,8 +206,8 @@ def measures(boxes: Cells, saliency: Floats, layers: Sequence[Floats]) -> Floats
 
 
 def _means(
-    values: Floats, boxes: Cells, outer: Cells, areas: NDArray[np.int64], ring_areas: NDArray[np.float64]
-) -> tuple[Floats, Floats]:
+    values: LayerWeights, boxes: Cells, outer: Cells, areas: NDArray[np.int64], ring_areas: NDArray[np.float64]
+) -> tuple[LayerWeights, LayerWeights]:
     """Return the means of a map in boxes and in their rings, ``(n, channels)`` each."""
     integral = np.zeros((GRID + 1, GRID + 1, values.shape[2]), np.float32)
     integral[1:, 1:] = values
@@ -215,7 +215,7 @@ def _means(
         for i in range(1, GRID + 1):  # a fifth of the time of cumsum, which adds up number by number
             lines[i] += lines[i - 1]
 
-    def total(of: Cells) -> Floats:
+    def total(of: Cells) -> LayerWeights:
         x0, y0, x1, y1 = of.T
         return np.asarray(integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0])
 
@@ -227,7 +227,7 @@ def _areas(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
-def kept_boxes(boxes: Cells, scores: Floats, most: int) -> tuple[list[int], list[float]]:
+def kept_boxes(boxes: Cells, scores: LayerWeights, most: int) -> tuple[list[int], list[float]]:
     """Return the numbers and scores of the ``most`` best boxes, best first.
 
     No two overlap by more than OVERLAP. A box's score is lowered by REPEATED for each better one, times the share of

@@ -22,7 +22,7 @@ logger = logging.getLogger("django_visual_search")
 MOST_WAITING = 100
 """Most rows kept until the request ends; in a script that builds its own requests, that never happens."""
 
-_waiting = Local()
+_unwritten = Local()
 
 
 def log_search(results: SearchResults, milliseconds: float, request: Any = None, surface: Any = "") -> None:
@@ -72,9 +72,9 @@ def write_searches(**kwargs: Any) -> None:
 
 
 def _waiting_rows() -> list[tuple[SearchLog, Any]]:
-    if not hasattr(_waiting, "rows"):
-        _waiting.rows = []
-    rows: list[tuple[SearchLog, Any]] = _waiting.rows
+    if not hasattr(_unwritten, "rows"):
+        _unwritten.rows = []
+    rows: list[tuple[SearchLog, Any]] = _unwritten.rows
     return rows
 
 

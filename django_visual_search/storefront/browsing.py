@@ -1,6 +1,6 @@
 """A photo's hits as its page offers them: by facets, in an order, beside words, and more of them, each at a URL.
 
-Entry functions: ``read_options`` reads the URL, ``search_arguments`` gives the search that it needs, and ``PhotoPage``
+Entry functions: ``read_options`` reads the URL, ``photo_arguments`` gives the search that it needs, and ``PhotoPage``
 has the parts that the template shows. ``VISUAL_SEARCH["STOREFRONT"]`` lists a shop's facets and orders.
 """
 
@@ -126,7 +126,7 @@ def read_options(said: QueryDict, model: type[Model]) -> PageOptions:
     )
 
 
-def search_arguments(options: PageOptions) -> dict[str, Any]:
+def photo_arguments(options: PageOptions) -> dict[str, Any]:
     """Return the arguments of ``search_by_photo`` and ``search_by_handle`` that these options need."""
     depth = max(PAGE_HITS * options.pages, min(conf.PAGE_DEPTH, conf.MAX_LIMIT))
     return {
@@ -232,8 +232,8 @@ class PhotoPage:
             choices = [
                 Choice(
                     pgettext("a facet's value", "None") if one["value"] is None else one["label"],
-                    self.options.with_facet(path, _as_text(one["value"])).url(self.action),
-                    f"{path}={_as_text(one['value'])}",
+                    self.options.with_facet(path, _value_text(one["value"])).url(self.action),
+                    f"{path}={_value_text(one['value'])}",
                     one["count"],
                 )
                 for one in counts[:FACET_VALUES]
@@ -249,7 +249,7 @@ class PhotoPage:
             without = replace(self.options, text="", pages=1)
             chips.append(Choice(f"“{self.options.text}”", without.url(self.action), "text", chosen=True))
         for path, value in self.options.facets.items():
-            labels = {_as_text(one["value"]): one["label"] for one in self._counts.get(path, ())}
+            labels = {_value_text(one["value"]): one["label"] for one in self._counts.get(path, ())}
             name = (
                 (labels.get(value) or facet_label(self.model, path, value))
                 if value
@@ -269,7 +269,9 @@ class PhotoPage:
         [(path, counts)] = count_facets(paths, self.field, self.within, near.ranking).items()
         options = replace(self.options, anything=True)
         return [
-            Choice(one["label"], options.with_facet(path, _as_text(one["value"])).url(self.action), count=one["count"])
+            Choice(
+                one["label"], options.with_facet(path, _value_text(one["value"])).url(self.action), count=one["count"]
+            )
             for one in counts
             if one["label"]
         ]
@@ -305,5 +307,5 @@ def in_order(results: SearchResults, within: QuerySet[Any], model: type[Model], 
     return SearchResults(hits, ranking, results.vector, results.left_out)
 
 
-def _as_text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "" if value is None else str(value)

@@ -1,7 +1,9 @@
 """Imports follow the contracts of pyproject.toml, and importing the package loads no ML runtime."""
 
+import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 PACKAGE = "django_visual_search"
@@ -39,6 +41,31 @@ def test_imports_follow_the_contracts():
     """Layers, and what may not know Django: the contracts are in pyproject.toml."""
     done = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+MEANT = {
+    # By Django, Celery or Python
+    *("Command", "T", "logger", "main", "register", "urlpatterns"),
+    # Thin tasks and template tags, called like the functions that they call
+    *("aggregate", "embed", "sweep", "feedback_attributes", "reactions", "similar_items"),
+    # In shops on other packages, the same for each
+    *("check_order_of_apps", "connect_signals"),
+}
+"""Names that several modules define."""
+
+
+def test_a_name_has_one_meaning():
+    """As the architecture page says; names that begin with an underscore too."""
+    defined = defaultdict(set)
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            for target in targets:
+                name = getattr(target, "name", getattr(target, "id", ""))
+                if not name.startswith("__"):
+                    defined[name].add(module)
+    defined.pop("", None)
+    assert {name: sorted(modules) for name, modules in defined.items() if len(modules) > 1 and name not in MEANT} == {}
 
 
 def loaded_by(program):
