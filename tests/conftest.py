@@ -26,7 +26,7 @@ TESTS = Path(__file__).parent
 
 # --hypothesis-profile chooses another.
 hypothesis.settings.register_profile("default", max_examples=20)
-hypothesis.settings.register_profile("ci", max_examples=60)
+hypothesis.settings.register_profile("ci", max_examples=40)
 hypothesis.settings.load_profile("default")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

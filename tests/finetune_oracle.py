@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ import numpy as np
 def main() -> None:
     import keras
 
+    from django_visual_search.extractors import build
+    from django_visual_search.extractors.lite import EfficientNetLiteExtractor
     from django_visual_search.learning.finetune import checkpoint
-    from django_visual_search.learning.finetune.training import Strength, Training, augment_batch
+    from django_visual_search.learning.finetune.training import Strength, Training, augment_batch, freeze
 
     request = json.loads(Path(sys.argv[1]).read_text())
     pictures = np.load(sys.argv[3])
@@ -46,6 +49,13 @@ def main() -> None:
         np.array([np.abs(one.numpy() - old).max() for one, old in zip(part, olds, strict=True)])
         for part, olds in zip((fixed, learned), before, strict=True)
     ]
+    lite, _ = build.backbone(asdict(EfficientNetLiteExtractor().recipe), 64)
+    every = len(lite.trainable_variables)
+    freeze(lite, 0)
+    assert len(lite.trainable_variables) == every
+    freeze(lite, 8)
+    first = next(layer for layer in lite.layers if layer.trainable and layer.weights)
+    kept = sum(variable.value.numpy().size for variable in lite.trainable_variables)
     still = {"zoom": (1.0, 1.0), "aspect": 0.0, "shift": 0.0, "rotation": 0.0, "light": 0.0, "tint": 0.0}
     unchanged = Strength(**still, flip=False, erased=0.0)
     np.savez(
@@ -54,6 +64,7 @@ def main() -> None:
         features=features,
         fixed=moved[0],
         learned=moved[1],
+        frozen=[every, len(lite.trainable_variables), kept / lite.count_params(), max(first.output.shape[1:3])],
         unchanged=augment_batch(pictures, size, unchanged, (0, 1)),
         one=augment_batch(pictures, size, Strength(), (0, 1)),
         same=augment_batch(pictures, size, Strength(), (0, 1)),

@@ -112,20 +112,25 @@ def test_no_two_products_look_alike(filled):
     assert alike == []
 
 
-def test_demo_again_changes_nothing(filled):
+RESULT = re.compile(r"^  \d\. .*", re.M)
+
+
+def test_a_demo_beside_it_waited_and_changed_nothing(filled):
+    again = filled.drawn["again"]
+    assert "Drawing 0 of" in again
+    assert "0 done, 336 skipped" in again
+    assert RESULT.findall(again) == RESULT.findall(filled.drawn["output"])
+
+
+def test_interrupted_drawing_is_completed_and_nothing_else_changes(filled):
     before = filled.python(COUNT)
-    second = filled.manage("demo")
-    assert "Drawing 0 of" in second
-    assert "0 done, 336 skipped" in second
-    assert filled.python(COUNT) == before
-    assert re.findall(r"^  \d\. .*", second, re.M) == re.findall(r"^  \d\. .*", filled.drawn["output"], re.M)
-
-
-def test_interrupted_drawing_is_completed(filled):
     drawn = filled.state / "media" / "products" / "drawn"
     (drawn / "mug-001.jpg").unlink()
-    assert "Drawing 1 of 336" in filled.manage("demo")
+    again = filled.manage("demo")
+    assert "Drawing 1 of 336" in again
     assert (drawn / "mug-001.jpg").stat().st_size > 5000
+    assert filled.python(COUNT) == before
+    assert RESULT.findall(again) == RESULT.findall(filled.drawn["output"])
 
 
 def test_pages(filled, address):
