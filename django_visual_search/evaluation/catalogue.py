@@ -123,6 +123,8 @@ def catalogue_rows(embedding: EmbeddingField, within: Any = None) -> QuerySet[An
     rows = all_rows(embedding.target_model, using)
     rows = rows.exclude(**{f"{embedding.image_path}__isnull": True}).exclude(**{embedding.image_path: ""})
     rows = rows.annotate(_visual_product=product_of_picture(embedding), _visual_image=picture_name(embedding))
+    if embedding.only is not None:
+        rows = rows.exclude(_visual_image="")
     if within is not None:
         products = within.all() if isinstance(within, Manager) else within
         rows = rows.filter(_visual_product__in=primary_keys(products))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core import checks
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections, models, router
 from pgvector.django import HnswIndex, IvfflatIndex
 
@@ -30,6 +30,7 @@ FIELD_CHECKS = {
     "E021": "A primary key consists of several columns.",
     "E022": "A companion has columns that must be given, or inherits another model's table.",
     "E028": "`crop` does not name the four columns of an area beside the image, or the image's size is not stored.",
+    "E030": "`only` is not a condition on the model that has the picture.",
     "E027": "A primary key is a date, time, float, decimal, boolean or binary.",
     "W001": "A field has no ANN index.",
     "W015": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
@@ -97,7 +98,19 @@ def _check_source(field: EmbeddingField) -> list[checks.CheckMessage]:
         return [problem("E003", f"'source' {source!r} does not exist: {e}.", hint, field)]
     if not isinstance(image, models.ImageField):
         return [problem("E006", f"'source' {source!r} is a {type(image).__name__}, not an ImageField.", hint, field)]
-    return [*_check_crop(field), *_check_rows_are_made(field)]
+    return [*_check_crop(field), *_check_only(field), *_check_rows_are_made(field)]
+
+
+def _check_only(field: EmbeddingField) -> list[checks.CheckMessage]:
+    if field.only is None:
+        return []
+    name = field.target_model.__name__
+    hint = f"It is a Q of conditions on '{name}', the model that has the picture, such as Q(product__is_public=True)."
+    try:
+        models.QuerySet(field.target_model).filter(field.only)
+    except (FieldError, TypeError, ValueError) as e:
+        return [problem("E030", f"'only' is no condition on '{name}': {e}", hint, field)]
+    return []
 
 
 def _check_crop(field: EmbeddingField) -> list[checks.CheckMessage]:

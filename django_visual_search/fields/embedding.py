@@ -86,6 +86,8 @@ class EmbeddingField(HalfVectorField):
     ``crop``: the area of the picture to embed, named by four columns beside it: ``"focal_point"`` stands for
     ``focal_point_x`` and ``_y``, its centre, ``_width`` and ``_height``, in pixels; without one of them, all of it. The
     ImageField needs ``width_field`` and ``height_field``.
+    ``only``: a condition on the row that has the picture (a companion's link leads there), such as
+    ``Q(product__is_public=True)``. Other pictures have no vector, so they are neither found nor shown.
     ``product``: path from this model to the product that searches return; None means the row itself. Of several paths,
     a list or tuple, the first counts that leads somewhere: ``("image__product__parent", "image__product")`` finds the
     parents of variants. The path ``"self"`` is the row itself, as in ``("parent", "self")``.
@@ -105,6 +107,7 @@ class EmbeddingField(HalfVectorField):
         *args: Any,
         source: str | None = None,
         crop: str | None = None,
+        only: models.Q | None = None,
         product: str | Sequence[str] | None = None,
         dimensions: int | None = None,
         metric: str = "cosine",
@@ -113,6 +116,7 @@ class EmbeddingField(HalfVectorField):
     ) -> None:
         self.source = source
         self.crop = crop
+        self.only = only
         self.product = None if product in (SELF, (SELF,), [SELF]) else product
         self.metric = metric
         self.extractor = extractor
@@ -129,7 +133,7 @@ class EmbeddingField(HalfVectorField):
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
         origin = self.__dict__.get("model")
         if origin is not None and origin is not cls and not origin._meta.abstract:
-            self.copied, self.source, self.crop, self.product = True, None, None, None
+            self.copied, self.source, self.crop, self.only, self.product = True, None, None, None, None
         for derived in ("link", "target_model", "route", "image_field", "product_model"):
             self.__dict__.pop(derived, None)  # of the model that this is a copy from
         super().contribute_to_class(cls, name, private_only)

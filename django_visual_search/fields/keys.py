@@ -16,7 +16,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, DecimalField, F, Func, Q, TextField, Value, When
+from django.db.models import Case, DecimalField, Exists, F, Func, OuterRef, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast, Coalesce, Concat, Greatest, Round
 
 if TYPE_CHECKING:
@@ -66,7 +66,18 @@ NAMED = re.compile(rf"(.*){FRAGMENT}{','.join([PERCENTAGE] * 4)}", re.DOTALL)
 
 
 def picture_name(field: EmbeddingField) -> Any:
-    """Return an expression for the name of a row's picture, from ``field.target_model``, and its area; never NULL."""
+    """Return an expression for the name of a row's picture, from ``field.target_model``, and its area; never NULL.
+
+    Empty for a picture that ``field.only`` leaves out.
+    """
+    if field.only is None:
+        return _name_and_area(field)
+    # As a subquery, because no row of an outer join can be locked.
+    meant = Exists(QuerySet(field.target_model).filter(field.only, pk=OuterRef("pk")))
+    return Case(When(meant, then=_name_and_area(field)), default=Value("", output_field=TextField()))
+
+
+def _name_and_area(field: EmbeddingField) -> Any:
     text = TextField()
     name = Coalesce(Cast(field.image_path, text), Value("", output_field=text), output_field=text)
     if not field.crop:

@@ -355,6 +355,20 @@ class TestVariants:
             with django_assert_max_num_queries(3):
                 assert self.names(child)
 
+    def test_pictures_of_a_hidden_child_are_neither_found_nor_shown(self, wares):
+        models.Ware.objects.filter(name__in=["a1", "b1", "e1", "c"]).update(is_public=False)
+        assert {picture.ware.name for picture in indexing.stale(get_field(PARENTS))} == {"b1", "e1"}
+        assert embed_all(PARENTS).cleared == 2
+        assert self.names(wares["a"]) == {"c", "e"}, "b has a picture of a hidden child only; c is no child"
+        found = search.search_by_image(picture(80), PARENTS, limit=9)
+        assert {hit.row.picture.ware.name for hit in found} == {"a", "c", "e"}
+        owners = catalogue_rows(get_field(PARENTS)).values_list("_visual_product", flat=True)
+        assert set(owners) == {wares[name].pk for name in ("a", "c", "e")}
+        assert self.names(wares["a"], CHILDREN) == {"b1", "c", "e", "e1"}, "this field leaves none out"
+        models.Ware.objects.filter(name="b1").update(is_public=True)
+        assert embed_all(PARENTS).done == 1
+        assert self.names(wares["a"]) == {"b", "c", "e"}
+
     def test_a_purchase_of_a_child_counts_for_its_parent(self, wares):
         results = search.similar_to(wares["b"], field=PARENTS)
         assert feedback.record("purchase", wares["a1"], results=results, reference="1")

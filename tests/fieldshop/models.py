@@ -206,6 +206,7 @@ class Ware(models.Model):
 
     parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
     name = models.CharField(max_length=40)
+    is_public = models.BooleanField(default=True)
 
 
 class WarePicture(models.Model):
@@ -216,7 +217,10 @@ class WarePicture(models.Model):
 class WareEmbedding(models.Model):
     picture = models.OneToOneField(WarePicture, models.CASCADE, primary_key=True)
     parents = EmbeddingField(
-        source="picture__image", product=("picture__ware__parent", "picture__ware"), dimensions=DIMENSIONS
+        source="picture__image",
+        only=~models.Q(ware__parent__isnull=False, ware__is_public=False),
+        product=("picture__ware__parent", "picture__ware"),
+        dimensions=DIMENSIONS,
     )
     children = EmbeddingField(
         source="picture__image", product=("picture__ware", "picture__ware__parent"), dimensions=DIMENSIONS

@@ -100,6 +100,7 @@ def fill():
     make("bare-sibling", "bare", pictures=0)
     make("hidden", structure="parent", is_public=False)
     make("hidden-child", "hidden")
+    make("pictured-secret", "pictured", is_public=False)
     make("blank", pictures=0)
     make("deleted")
     return made

@@ -228,6 +228,15 @@ class TestSource:
         hint = "They are an area's centre and size in pixels. Of this model, 'crop' may be 'focal_point'."
         assert field.check() == [error(28, message, hint, field)]
 
+    @pytest.mark.parametrize("only", [models.Q(nothing=1), models.Q(photo__nothing=1), models.Q(photo__set="x")])
+    def test_only_by_what_the_row_has_not(self, only):
+        [problem] = shared(only=only).check()
+        assert problem.id == "visual_search.E030"
+        assert "'Page'" in problem.msg
+
+    def test_only(self):
+        assert shared(only=models.Q(title="x", photo__set__gt=3)).check() == []
+
     def test_not_an_image(self):
         field = product(source="name")
         assert field.check() == [error(6, "'source' 'name' is a CharField, not an ImageField.", PRODUCTS_SOURCE, field)]

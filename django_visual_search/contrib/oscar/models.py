@@ -21,7 +21,10 @@ class AbstractProductImageEmbedding(models.Model):
 
     image = models.OneToOneField("catalogue.ProductImage", models.CASCADE, primary_key=True, related_name="embedding")
     embedding = EmbeddingField(
-        source="image__original", product=("image__product__parent", "image__product"), dimensions=256
+        source="image__original",
+        only=~models.Q(product__structure="child", product__is_public=False),
+        product=("image__product__parent", "image__product"),
+        dimensions=256,
     )
 
     class Meta:
