@@ -20,8 +20,8 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -42,9 +42,9 @@ from ..findability.report import Unfindable
 from ..indexing.publishing import in_background
 from ..models import Findability
 from ..storefront.cards import thumbnail_of
-from ..storefront.merchandising import rule_links
 from ..tasks import check_findability
 from .base import RELOAD_SECONDS, PageAdmin, RunProgress, cached_if_slow, field_name
+from .duplicates import PAIR, pair_page, pair_url
 from .hits import change_url, may_add_rules
 from .products import CELL_THUMBNAIL_SIDE, load_products, may_view, product_cell
 
@@ -56,6 +56,18 @@ AWAITED_SECONDS = 600
 @admin.register(Findability)
 class FindabilityAdmin(PageAdmin):
     page_template = "visual_search/admin/findability.html"
+
+    def get_urls(self) -> list[Any]:
+        return [*super().get_urls(), path("pair/", self.admin_site.admin_view(self.pair_view), name=PAIR)]
+
+    def pair_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask which of two products with the same picture to keep."""
+        model = next((m for m in product_models() if m._meta.label == request.GET.get("model")), None)
+        if model is None:
+            raise Http404
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return pair_page(self, request, model)
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may start a check."""
@@ -213,7 +225,7 @@ PICTURE_REASONS = {Reason.NO_PICTURE, Reason.REFUSED, Reason.QUARANTINED, Reason
 def _fixes(
     site: AdminSite, request: HttpRequest, model: type[Model], row: Unfindable, products: dict[Any, Model]
 ) -> list[tuple[str, str]]:
-    """Return links to the fix: the picture in the product's form, or the ways to hide or merge one of two twins."""
+    """Return links to the fix: the product's picture in its form, or the pages that leave one of two twins."""
     product, other = products.get((model, row.product)), products.get((model, row.other))
     model_admin: Any = site.get_model_admin(model) if site.is_registered(model) else None
     if product is None or model_admin is None:
@@ -224,11 +236,10 @@ def _fixes(
         found.append((label, change_url(site, product) + _input_of(model, row)))
     if row.reason == Reason.DUPLICATE and other is not None:
         if may_add_rules(site, request):
-            links = rule_links(other, admin_name=site.name, back=request.get_full_path())
-            found += [(_("Hide the other one in searches"), url) for _label, url in links[-1:]]
+            found.append((_("The same product: keep one"), pair_url(site.name, model, (row.product, row.other))))
         if model_admin.has_delete_permission(request, other):
             name = f"{site.name}:{model._meta.app_label}_{model._meta.model_name}_delete"
-            found.append((_("Merge: delete the other one"), reverse(name, args=[quote(other.pk)])))
+            found.append((_("Delete the other one"), reverse(name, args=[quote(other.pk)])))
     return found
 
 

@@ -157,10 +157,9 @@ class EmbeddingHeadAdmin(ReadOnlyAdmin):
     # Columns and figures
 
     @admin.display(description=gettext_lazy("mAP, held out"))
-    def precision(self, head: EmbeddingHead) -> str:
-        return " · ".join(
-            f"{rounded(one['before']['mAP'], 2)} → {rounded(one['after']['mAP'], 2)}" for one in head.metrics
-        )
+    def precision(self, head: EmbeddingHead) -> SafeString:
+        figures = ((rounded(one["before"]["mAP"], 2), rounded(one["after"]["mAP"], 2)) for one in head.metrics)
+        return format_html_join(" · ", '<bdi dir="ltr">{} → {}</bdi>', figures)  # no script turns the arrow
 
     @admin.display(description=gettext_lazy("products"))
     def products(self, head: EmbeddingHead) -> str:

@@ -92,18 +92,20 @@ def content_type_model(content_type_id: int | None) -> type[Model] | None:
     return ContentType.objects.get_for_id(content_type_id).model_class() if content_type_id else None
 
 
-def product_thumbnail(product: Model) -> str:
+def product_thumbnail(product: Model, side: int = 2 * CELL_THUMBNAIL_SIDE) -> str:
     """Return the URL of a thumbnail of the picture on the product itself; empty where it has none."""
     for field in fields_of_product(product._meta.model):
         if _links_to_product(field) if field.link else isinstance(product, field.model):
-            return thumbnail_of(image_at(product, field.image_path), CELL_THUMBNAIL_SIDE * 2)
+            return thumbnail_of(image_at(product, field.image_path), side)
     return ""
 
 
-def product_thumbnails(model: type[Model], products: Iterable[Model]) -> dict[Any, str]:
+def product_thumbnails(
+    model: type[Model], products: Iterable[Model], side: int = 2 * CELL_THUMBNAIL_SIDE
+) -> dict[Any, str]:
     """Return the URL of a thumbnail for each product that has a picture: its own, else the first that leads to it."""
     listed = list(products)
-    found = {product.pk: url for product in listed if (url := product_thumbnail(product))}
+    found = {product.pk: url for product in listed if (url := product_thumbnail(product, side))}
     for field in fields_of_product(model):
         left = [product.pk for product in listed if product.pk not in found]
         if not left or field.product is None or _links_to_product(field):
@@ -113,7 +115,7 @@ def product_thumbnails(model: type[Model], products: Iterable[Model]) -> dict[An
         rows = rows.select_related(way) if way else rows
         for row in rows.filter(**{f"{path}__in": left}).annotate(_visual_key=F(path)):
             key = row._visual_key
-            if key not in found and (url := thumbnail_of(picture_of(field, row), CELL_THUMBNAIL_SIDE * 2)):
+            if key not in found and (url := thumbnail_of(picture_of(field, row), side)):
                 found[key] = url
     return found
 

@@ -14,6 +14,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import Model, Q, QuerySet
@@ -26,7 +27,7 @@ from ..fields import EmbeddingField
 from ..fields.products import searches_itself
 from ..fields.registry import embedding_fields, fields_of_product
 from ..indexing.status import LABELS, State, has_picture, statuses
-from ..models import FindabilityFinding, IndexingRun, ServingSpace
+from ..models import FindabilityFinding, IndexingRun, RankingRule, ServingSpace
 from ..spaces.heads import serving_extractor
 from .check import TOP
 
@@ -69,7 +70,7 @@ REASON_ADVICE = {
     Reason.QUARANTINED: _("Replace the picture, or retry it under Indexing attempts."),
     Reason.MISSING: _("The next sweep embeds it. If it stays here, check that workers and beat are running."),
     Reason.STALE: _("The next sweep embeds it. Until then it is found by its old picture or not at all."),
-    Reason.DUPLICATE: _("Another product has the same picture. Photograph each, or merge the products."),
+    Reason.DUPLICATE: _("Another product has the same picture. Photograph each, or keep one and hide the other."),
     Reason.DROWNED: _(
         "A photo of it finds other products. A clearer picture helps, or a head learned by train_embedding."
     ),
@@ -149,8 +150,18 @@ def _found(model: type[Model], reason: Reason, label: str | None) -> QuerySet[An
     found = FindabilityFinding.objects.filter(reason=reason.value, label__in=[field.label for field in fields])
     if fields:
         found = found.using(router.db_for_read(fields[0].model))
+    hidden = _hidden_products(model)
+    found = found.exclude(Q(product_id__in=hidden) | Q(reason=Reason.DUPLICATE.value, other_id__in=hidden))
     # Findings about another vector space don't apply to today's searches.
     return found.filter(extractor_key__in=_spaces(fields)).order_by("label", "product_id", "object_id")
+
+
+def _hidden_products(model: type[Model]) -> list[str]:
+    """Return the keys of the products that staff hide from every search now: nobody looks for those."""
+    now, kind = timezone.now(), ContentType.objects.get_for_model(model._meta.concrete_model)
+    rules = RankingRule.objects.filter(kind=RankingRule.Kind.HIDE, content_type=kind, attribute="", query_id="")
+    rules = rules.filter(Q(starts_at=None) | Q(starts_at__lte=now), Q(ends_at=None) | Q(ends_at__gt=now))
+    return list(rules.values_list("object_id", flat=True))
 
 
 def _spaces(fields: Sequence[Any]) -> set[str]:

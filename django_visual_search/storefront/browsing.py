@@ -201,7 +201,7 @@ class PhotoPage:
     @cached_property
     def orders(self) -> list[Choice]:
         """Return the orders to choose from; none where there is only one."""
-        orders = {"": (_("Most alike"), ""), **orders_of(self.model)}
+        orders = {"": (_("Most similar"), ""), **orders_of(self.model)}
         if len(orders) == 1 or not self.options.handle:
             return []
         return [

@@ -73,6 +73,23 @@ for sku, data in (("BARE", None), ("TINY", tiny.getvalue()), ("BROKEN", b"no pic
 print(tea.name)
 """
 
+TWINS = """
+from django.utils import timezone
+from django_visual_search.fields.registry import get_field
+from django_visual_search.models import FindabilityFinding
+from django_visual_search.spaces.heads import serving_extractor
+from example_project.shop.models import Product
+label = "shop.Product.embedding"
+key, now = serving_extractor(get_field(label)).spec.key, timezone.now()
+one, other = Product.objects.filter(sku__startswith="MUG").order_by("sku")[:2]
+FindabilityFinding.objects.filter(label=label).delete()
+FindabilityFinding.objects.create(
+    label=label, object_id=str(one.pk), product_id=str(one.pk), image=one.image.name, reason="duplicate",
+    other_id=str(other.pk), similarity=0.9999, extractor_key=key, checked_at=now,
+)
+print(one.name, other.name, sep="\\n")
+"""
+
 
 @pytest.fixture(scope="module")
 def shop(demo_shop):  # noqa: F811
@@ -441,29 +458,139 @@ def test_a_worker_checks_findability(staffed, working):
     )
 
 
+def tab_to(page, selector, *, keys="Tab", most=150):
+    """Press Tab until the focus is on what the selector names, as nobody with a mouse would believe."""
+    for _press in range(most):
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press(keys)
+    raise AssertionError(
+        f"no way to {selector} by {keys}; at {page.evaluate('document.activeElement.outerHTML')[:200]}"
+    )
+
+
+def press(page, key="Enter"):
+    """Press a key that leads to another page, and wait for that."""
+    with page.expect_navigation():
+        page.keyboard.press(key)
+
+
+class TestKeysAlone:
+    """Staff's way without a mouse."""
+
+    def test_a_rule_from_a_neighbour(self, working, shop):
+        key = shop.python("from example_project.shop.models import *; print(Product.objects.get(sku='TEA-004').pk)")
+        product = f"{PRODUCTS}{key}/change/"
+        page = working(product)
+        last = page.locator(".visual-search-panel .visual-search-hits > li").last
+        title = last.locator(".visual-search-title").inner_text()
+        tab_to(page, ".visual-search-panel .visual-search-hits > li:last-child .visual-search-rule-links a")
+        press(page)
+        after = page.locator(".visual-search-compared > div").last.locator("li")
+        assert title in after.first.inner_text()
+        tab_to(page, "#id_slot")
+        page.keyboard.type("4")  # what was in the field is selected
+        tab_to(page, "[name=_preview]")
+        press(page)
+        assert title in after.nth(3).inner_text()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('.visual-search-preview') !== null"), "it goes on there"
+        shot(page, "admin-keys-preview")
+        tab_to(page, "[name=_save]")
+        press(page)
+        assert page.url == shop.address + product
+        rules = page.locator(".visual-search-rules li")
+        assert rules.count() == 0, "it is about the neighbour"
+        fourth = page.locator(".visual-search-panel .visual-search-hits > li").nth(3)
+        assert title in fourth.inner_text()
+        delete_rules(page, shop)
+
+    @pytest.mark.parametrize("kind", ["Pin", "Boost", "Hide"])
+    def test_a_rule_at_a_photos_hit(self, kind, working, shop):
+        page = working(f"{PRODUCTS}visual-search/")
+        page.set_input_files("#id_photo", str(shop.state / "photos" / "sne-010-table.jpg"))
+        tab_to(page, ".visual-search-form input[type=submit]")
+        press(page)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('.visual-search-found') !== null"), "it goes on there"
+        title = hits(page)[5]
+        order = {"Pin": 1, "Boost": 2, "Hide": 3}[kind]
+        tab_to(page, f".visual-search-staff > li:nth-child(6) .visual-search-rule-links a:nth-child({order})")
+        press(page)
+        assert "What shoppers find by your photo" in page.inner_text(".visual-search-preview")
+        after = page.locator(".visual-search-compared > div").last.locator("li").all_inner_texts()
+        ranks = [rank for rank, text in enumerate(after, 1) if title in text]
+        assert (ranks == [1]) if kind == "Pin" else (ranks < [6]) if kind == "Boost" else (ranks == [])
+        tab_to(page, "[name=_save]")
+        press(page)
+        page.wait_for_selector(".messagelist .success")
+        delete_rules(page, shop)
+
+    def test_a_bulk_action_to_its_end(self, working, shop):
+        page = working(PRODUCTS)
+        for row in (1, 2):
+            tab_to(page, f"#result_list tbody tr:nth-child({row}) .action-select")
+            page.keyboard.press("Space")
+        tab_to(page, "select[name=action]", keys="Shift+Tab")
+        page.keyboard.type("Embed")
+        assert page.input_value("select[name=action]") == "visual_search_reindex"
+        tab_to(page, "button[name=index]")
+        press(page)
+        assert "2 pictures were processed right away" in page.inner_text(".messagelist")
+        tab_to(page, ".messagelist a")
+        press(page)
+        assert "Finished." in page.inner_text(".visual-search-batch")
+
+    def test_one_of_two_twins_is_kept(self, working, shop):
+        names = shop.python(TWINS).splitlines()
+        page = working(f"{FINDABILITY}?reason=duplicate")
+        tab_to(page, ".visual-search-unfindable .visual-search-rule-links a")
+        assert page.evaluate("document.activeElement.textContent") == "The same product: keep one"
+        press(page)
+        tab_to(page, "[name=keep]")
+        page.keyboard.press("ArrowDown")
+        kept = page.locator(".visual-search-twin:has(:checked) strong").inner_text()
+        assert kept in names
+        shot(page, "admin-pair")
+        tab_to(page, "input[type=submit]")
+        press(page)
+        assert f"and {kept} is found" in page.inner_text(".messagelist")
+        assert page.locator(".visual-search-unfindable tbody tr").count() == 0
+        tab_to(page, ".messagelist a")
+        press(page)  # undo, which asks first
+        tab_to(page, "#content input[type=submit]")
+        press(page)
+        page.wait_for_selector(".messagelist .success")
+
+
 def test_switch_to_a_head_and_roll_back(working, shop):
-    """Last, because it moves all vectors: the dashboard names a head that waits, and buttons do the rest."""
+    """By keys alone: the dashboard names a head that waits, and buttons do the rest. Last: it moves all vectors."""
     shop.python(
         "from tests.heads import make_head; make_head('winter', label='shop.Product.embedding', before=0.4, after=0.6)"
     )
     page = working(DASHBOARD)
-    page.click("text=a better head waits, winter")
-    page.wait_for_selector(".visual-search-beside-row")
+    tab_to(page, ".visual-search-waiting a")
+    press(page)
     page.wait_for_load_state("networkidle")
     shot(page, "admin-head")
     page.set_viewport_size(MOBILE)
     assert wider_than_the_window(page) == 0
     shot(page, "admin-head-narrow")
-    page.click(".object-tools >> text=Switch to this head")
+    tab_to(page, ".object-tools a[href$='/switch/']")
+    press(page)
     shot(page, "admin-switch-narrow")
-    page.click("input[value=Switch]")
+    tab_to(page, "input[value=Switch]")
+    press(page)
     page.wait_for_selector(".messagelist .success")
     assert re.search(r"33[67] pictures are left", page.inner_text("#content-main"))
     shot(page, "admin-switching-narrow")
-    page.wait_for_selector(".visual-search-done", timeout=120_000)  # the page reloads by itself
+    tab_to(page, "#content-main a[href*='roll-back']")
+    page.wait_for_selector(".visual-search-done", timeout=120_000)  # what is shown follows the switch
+    assert page.evaluate("document.activeElement.href.includes('roll-back')"), "and the focus stays"
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.click("text=Roll back to")
+    press(page)
     shot(page, "admin-roll-back")
-    page.click("input[value='Roll back']")
+    tab_to(page, "input[value='Roll back']")
+    press(page)
     page.wait_for_selector(".messagelist .success")
     assert "is left" in page.inner_text("#content-main") or "are left" in page.inner_text("#content-main")

@@ -1,5 +1,6 @@
 """The findability report in the admin: correct, bounded, and its permissions hold."""
 
+import re
 import time
 
 import pytest
@@ -9,12 +10,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_visual_search import findability
+from django_visual_search import feedback, findability, search
 from django_visual_search.admin.findability import PER_PAGE
 from django_visual_search.fields.registry import get_field
 from django_visual_search.findability import Reason
 from django_visual_search.indexing import publishing
-from django_visual_search.models import FindabilityFinding, IndexingRun, ServingSpace
+from django_visual_search.models import FindabilityFinding, IndexingRun, RankingRule, ServingSpace
 
 from ..conftest import embed_all, picture_file
 from ..processes import closed_port
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.django_db
 PAGE = "/admin/django_visual_search/findability/"
 MODEL = f"{PAGE}?model=testshop.Product"
 VIEW, CHECK = "django_visual_search.view_findability", "django_visual_search.check_findability"
+ADD = "django_visual_search.add_rankingrule"
 
 
 @pytest.fixture(autouse=True)
@@ -274,12 +276,11 @@ class TestPermissions:
             assert time.monotonic() < end
             time.sleep(0.05)
         cache.clear()  # counting may have been slow
-        rows = {row.row.product: row.fixes for row in client.get(MODEL).context["shown"]}
-        label, url = rows[str(one.pk)][-1]
-        assert (label, url) == ("Merge: delete the other one", f"/admin/testshop/product/{other.pk}/delete/")
-        label, url = rows[str(one.pk)][0]
-        assert label == "Hide the other one in searches"
-        assert client.get(url).context["preview"] is not None
+        rows = {row.row.product: dict(row.fixes) for row in client.get(MODEL).context["shown"]}
+        fixes = rows[str(one.pk)]
+        assert fixes.pop("Delete the other one") == f"/admin/testshop/product/{other.pk}/delete/"
+        assert client.get(fixes.pop("The same product: keep one")).status_code == 200
+        assert not fixes
 
     def test_the_fix_is_linked(self, client):
         bare = Product.objects.create(name="Bare")
@@ -288,3 +289,75 @@ class TestPermissions:
         assert row.fixes == [("Add a picture", f"/admin/testshop/product/{bare.pk}/change/#id_image")]
         client.force_login(staff(VIEW, "testshop.view_product"))
         assert client.get(MODEL).context["shown"][0].fixes == []
+
+
+class TestPair:
+    """Two products that are the same: one is kept, and a rule hides the other."""
+
+    @pytest.fixture
+    def pair(self):
+        pair = [Product.objects.create(name=f"Twin {n}", image=picture_file(1, f"{n}.jpg")) for n in range(2)]
+        Product.objects.create(name="Else", image=picture_file(2))
+        embed_all()
+        findability.check(get_field(PRODUCTS), seed=0)
+        return pair
+
+    @staticmethod
+    def url(client, product):
+        rows = {row.row.product: dict(row.fixes) for row in client.get(MODEL).context["shown"]}
+        return rows[str(product.pk)]["The same product: keep one"]
+
+    def test_the_other_is_hidden_until_the_rule_is_deleted(self, client, pair):
+        one, other = pair
+        client.force_login(staff())
+        url = self.url(client, one)
+        assert client.get(url).context["kept"] == str(one.pk), "without feedback, the row's own"
+        found = [hit.product for hit in search.similar_to(one, field=PRODUCTS, within=Product.objects.all())]
+        assert other in found
+        page = client.post(url, {"keep": str(one.pk)}, follow=True)
+        assert "Twin 1 is hidden from visual search" not in page.content.decode(), "test products have no names"
+        (rule,) = RankingRule.objects.all()
+        assert (rule.kind, rule.object_id, rule.query_id) == ("hide", str(other.pk), "")
+        assert page.context["shown"] == [], "neither is in the report any more"
+        assert findability.count_unfindable(Product)[Reason.DUPLICATE] == 0
+        found = search.similar_to(one, field=PRODUCTS, within=Product.objects.all())
+        assert other not in [hit.product for hit in found]
+        client.post(url, {"keep": str(one.pk)})
+        assert RankingRule.objects.count() == 1, "pressed twice"
+        undo = re.search(r'href="([^"]+/delete/)"', page.content.decode())[1]
+        client.post(undo, {"post": "yes"})
+        assert findability.count_unfindable(Product)[Reason.DUPLICATE] == 2
+        found = search.similar_to(one, field=PRODUCTS, within=Product.objects.all())
+        assert other in [hit.product for hit in found]
+
+    def test_what_shoppers_chose_is_kept(self, client, pair):
+        one, other = pair
+        feedback.record("click", other, user=staff())
+        client.force_login(staff())
+        page = client.get(self.url(client, one))
+        assert page.context["kept"] == str(other.pk)
+        client.post(self.url(client, one), {"keep": str(other.pk)})
+        assert RankingRule.objects.get().object_id == str(one.pk)
+
+    def test_permissions_and_nonsense(self, client, pair):
+        one, other = pair
+        client.force_login(staff())
+        url = self.url(client, one)
+        for user, status in (
+            (staff(VIEW, "testshop.view_product"), 403),
+            (staff("testshop.view_product", ADD), 403),
+            (staff(VIEW, ADD), 404),
+            (staff(VIEW, ADD, "testshop.view_product"), 200),
+        ):
+            client.force_login(user)
+            assert client.get(url).status_code == status
+            assert client.post(url, {"keep": "nonsense"}).status_code == status
+        assert not RankingRule.objects.exists()
+        nonsense = f"{PAGE}pair/?model={{}}&product={{}}&other={{}}"
+        for model, *keys in (
+            ("testshop.Product", one.pk, one.pk),
+            ("testshop.Product", one.pk, 0),
+            ("testshop.Product", "x%00", "y"),
+            ("auth.User", one.pk, other.pk),
+        ):
+            assert client.get(nonsense.format(model, *keys)).status_code == 404

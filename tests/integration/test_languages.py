@@ -1,6 +1,7 @@
 """Every page of the app in languages of other scripts: no word of ours is left in English."""
 
 import uuid
+from urllib.parse import urlencode
 
 import pytest
 from django.apps import apps
@@ -15,6 +16,7 @@ from django_visual_search import findability
 from django_visual_search.fields.registry import get_field
 from django_visual_search.images import ImageOptions
 from django_visual_search.models import (
+    EmbeddingBatch,
     EmbeddingHead,
     Evidence,
     Feedback,
@@ -22,6 +24,7 @@ from django_visual_search.models import (
     IndexingRun,
     RankingRule,
     SearchLog,
+    ServingSpace,
 )
 from django_visual_search.storefront import gate
 
@@ -30,6 +33,7 @@ from ..heads import EXTRACTORS, make_head
 from ..staff import staff
 from ..testshop.models import Product
 from ..translations import latin_words, visible_texts
+from .test_admin_findability import sent, use_broker  # noqa: F401
 from .test_admin_status import PRODUCTS, attempt
 
 pytestmark = pytest.mark.django_db
@@ -148,6 +152,45 @@ def test_shop_pages(client, shop, language, monkeypatch):
     assert [english(page, language) for _, page in pages] == [[]] * len(pages)
 
 
+SPACES = [f"{ADMIN}embeddinghead/{page}/{PRODUCTS}/" for page in ("roll-back", "switching")]
+
+
+def preview(shop, product=None, query=None, **fields):
+    """Return the URL of a rule's form, filled in, which shows what the rule does."""
+    kind = ContentType.objects.get_for_model(Product).pk
+    fields["object_id"] = f"{kind}:{(product or shop[4]).pk}"
+    fields |= {"query_id": f"{kind}:{query.pk}"} if query else {}
+    return f"{ADMIN}rankingrule/add/?{urlencode({'slot': 2, 'factor': 1.5, **fields})}"
+
+
+def batches(shop):
+    """Yield the URLs of actions: one that goes on, with a picture of each state and more than are listed; one over."""
+    for products, beyond in ((shop, 2), (shop[3:], 0)):
+        keys = {PRODUCTS: [str(product.pk) for product in products]}
+        batch = EmbeddingBatch.objects.create(created_at=timezone.now(), pictures=keys, beyond=beyond)
+        yield f"{ADMIN}indexingattempt/batch/{batch.pk}/"
+
+
+def test_pages_of_a_switch(shop, language, sent):  # noqa: F811
+    """From the button to the roll back: each page, and what the messages say. No worker takes the task."""
+    head, client = EmbeddingHead.objects.get(), Client()
+    client.force_login(staff())
+    switch = f"{ADMIN}embeddinghead/{head.pk}/switch/"
+    pages = {"better": client.get(f"{ADMIN}dashboard/"), "begun": client.post(switch, {"force": "1"}, follow=True)}
+    pages["dashboard"] = client.get(f"{ADMIN}dashboard/")
+    space = ServingSpace.objects.get()
+    space.effective_at = timezone.now() - timezone.timedelta(seconds=60)
+    space.save()
+    pages |= {"moving": client.get(SPACES[1]), "refused": client.post(switch, {"force": "1"}, follow=True)}
+    space.finished_at = timezone.now()
+    space.save()
+    pages |= {"over": client.get(SPACES[1]), "asked": client.get(SPACES[0])}
+    pages["back"] = client.post(SPACES[0], follow=True)
+    assert {name: page.status_code for name, page in pages.items() if page.status_code != 200} == {}
+    left = {name: found for name, page in pages.items() if (found := english(page, language))}
+    assert not left
+
+
 def test_admin_pages(shop, language):
     client = Client()
     client.force_login(staff())
@@ -163,6 +206,12 @@ def test_admin_pages(shop, language):
         ),
         *(SHOP_ADMIN, f"{SHOP_ADMIN}visual-search/", f"{SHOP_ADMIN}visual-search/?product={shop[4].pk}"),
         f"{SHOP_ADMIN}{shop[4].pk}/change/",
+        f"{ADMIN}findability/pair/?model=testshop.Product&product={shop[4].pk}&other={shop[5].pk}",
+        *(preview(shop, kind=kind) for kind in RankingRule.Kind),
+        preview(shop, kind="pin", slot=1, query=shop[3]),
+        preview(shop, kind="hide", product=shop[0]),  # without a vector, so without a search to show
+        *(f"{ADMIN}embeddinghead/{EmbeddingHead.objects.get().pk}/switch/", *SPACES),
+        *batches(shop),
     ]
     left = {}
     for address in addresses:

@@ -73,7 +73,7 @@ class TestForm:
         assert page.status_code == 200
         assert f'action="{PAGE}"' in text(page)
         assert errors(page) == keys(page) == []
-        assert "Nothing was found" not in text(page)
+        assert "Nothing found" not in text(page)
 
     def test_nothing_is_inline(self, shop, client):
         for page in (client.get(PAGE), send(client, picture(3))):
@@ -170,7 +170,7 @@ class TestResults:
     def test_nothing_found(self, client):
         page = send(client, picture(0))
         assert page.status_code == 200
-        assert "Nothing was found" in text(page)
+        assert "Nothing found" in text(page)
 
     def test_feedback_and_log(self, shop, client, rf):
         page = send(client, picture(7))

@@ -87,6 +87,7 @@ class Widget {
       });
     }
     this.part("cancel").addEventListener("click", () => this.cancel("cancelled"));
+    this.part("retry")?.addEventListener("click", () => this.search(this.address(location.href)));
     const ground = this.results ? form.closest(".visual-search-ask") || form : form;
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
       ground.addEventListener(kind, (event) => this.dragged(event, ground));
@@ -116,12 +117,18 @@ class Widget {
     this.part("alert").replaceChildren(...shown);
   }
 
+  offerRetry(offered) {
+    const button = this.part("retry");
+    if (button) button.hidden = !offered;
+  }
+
   // The photo
 
   async take(file) {
     if (!file) return;
     this.cancel();
     this.refuse();
+    this.offerRetry(false);
     this.say("reading");
     let bitmap = null;
     try {
@@ -214,8 +221,8 @@ class Widget {
       const said = [...(answer.page?.querySelectorAll("[data-visual-search-form] [role=alert]") || [])];
       const reasons = [...new Set(said.map((one) => one.textContent))];
       if ([429, 503].includes(answer.status) && after > 0 && after <= LONGEST_WAIT && attempt < RETRIES) {
+        this.refuse(...(after > MOMENT ? reasons : []));
         this.say("busy");
-        if (after > MOMENT) this.refuse(...reasons);
         await pause(after * 1000);
         if (this.asked !== asked) return null;
         continue;
@@ -223,12 +230,14 @@ class Widget {
       this.settle();
       const results = answer.page?.querySelector(RESULTS);
       const found = results?.querySelector(".visual-search-found");
+      this.offerRetry(false);
       if (answer.status === 200 && found) return { results, url: found.dataset.url, title: answer.page.title };
       if (answer.status === 410 && method === "GET" && this.photo) {
         await this.search(this.address(url)); // the server forgot the photo; this browser has it
         return null;
       }
       this.refuse(...(reasons.length ? reasons : [this.words(answer.status ? "failed" : "offline")]));
+      this.offerRetry(method === "POST" && ![413, 422].includes(answer.status));
       return null;
     }
   }

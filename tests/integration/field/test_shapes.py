@@ -317,7 +317,7 @@ class TestRow21:
         settings.TEMPLATES = [{"BACKEND": engine["BACKEND"], "OPTIONS": options}]
         page = client.get("/visual-search/photo/testshop/product/").content.decode()
         assert "<title>Search by photo - Shop</title>" in page
-        assert "Send a photo of something you like. Products that look most like it come first." in page
+        assert "Choose a photo of something you like, and see the products that look most like it." in page
 
     def test_a_reindex_counts_what_another_has_done_meanwhile(self, products, monkeypatch):
         def passes(*args):
