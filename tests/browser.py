@@ -103,18 +103,22 @@ def wider_than_the_window(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-def violations(page, rules=None):
+def violations(page, rules=None, within="html", without=()):
     """What axe-core (https://github.com/dequelabs/axe-core) finds on the page: a line for each rule that it breaks.
 
-    ``rules``: names of the only rules to try, by default all.
+    ``rules``: names of the only rules to try, by default all. ``within``, ``without``: selectors of what to look at.
     """
     if importlib.util.find_spec("axe_playwright_python") is None:
         missing_service("axe-playwright-python, which brings axe-core, is not installed")
     # Evaluated by the debugger, which a content security policy does not stop.
     page.evaluate(importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text())
     # Without preloading of style sheets, which a policy stops, and which only a rule about orientation needs.
-    run = "rules => axe.run(document, {resultTypes: ['violations'], preload: false, ...(rules && {runOnly: rules})})"
-    found = page.evaluate(run, rules)["violations"]
+    run = """([rules, include, exclude]) => {
+        for (const running of document.getAnimations()) running.finish(); // colours that fade from one to another
+        const how = {resultTypes: ["violations"], preload: false, ...(rules && {runOnly: rules})};
+        return axe.run({include, exclude}, how);
+    }"""
+    found = page.evaluate(run, [rules, [within], [[one] for one in without]])["violations"]
     return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
 
 

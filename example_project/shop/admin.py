@@ -29,7 +29,7 @@ class NamedAdmin(admin.ModelAdmin):
     prepopulated_fields = {"slug": ["name"]}
 
 
-class ProductImageInline(admin.TabularInline):
+class ProductImageInline(admin.StackedInline):
     model = ProductImage
     extra = 1
     fields = ["thumbnail", "image", "position"]
@@ -53,7 +53,6 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
 
     list_display = ["thumbnail", "name", "sku", "visual_search_status", "category", "price", "stock", "is_published"]
     list_display_links = ["name"]
-    list_editable = ["is_published"]
     list_filter = ["is_published", "category", "brand"]
     list_select_related = ["category"]
     list_per_page = 50

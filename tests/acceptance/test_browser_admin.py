@@ -517,7 +517,7 @@ class TestKeysAlone:
         order = {"Pin": 1, "Boost": 2, "Hide": 3}[kind]
         tab_to(page, f".visual-search-staff > li:nth-child(6) .visual-search-rule-links a:nth-child({order})")
         press(page)
-        assert "What shoppers find by your photo" in page.inner_text(".visual-search-preview")
+        assert "Hits of your photo" in page.inner_text(".visual-search-preview")
         after = page.locator(".visual-search-compared > div").last.locator("li").all_inner_texts()
         ranks = [rank for rank, text in enumerate(after, 1) if title in text]
         assert (ranks == [1]) if kind == "Pin" else (ranks < [6]) if kind == "Boost" else (ranks == [])
