@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import math
 import os
 import select
 import subprocess
@@ -97,11 +96,15 @@ class Pipes:
         return b"".join(parts)
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that the process has taken; where the system doesn't say it, infinity."""
+        """Return the processor time that the process has taken; where the system doesn't say it, the time."""
         try:
             return time.clock_gettime(self.clock)
         except OSError:
-            return math.inf
+            return time.monotonic()
+
+    def _look_after(self, until: float) -> float:
+        left = max(0.0, until - time.monotonic())
+        return left if self.step_aside is None else min(left, LOOK_SECONDS)
 
     def _wait(self, end: int, event: int) -> None:
         """Wait until a pipe's end is ready, or closed."""
@@ -109,12 +112,11 @@ class Pipes:
         poll.register(end, event)
         if self.visitor is not None:
             poll.register(self.visitor, HUNG_UP)
-        ready = {}
-        while self.step_aside is not None and not (ready := dict(poll.poll(LOOK_SECONDS * 1000))):
-            if self.cpu_seconds() - self.begun > QUICK_SECONDS:
+        until = time.monotonic() + self.patience
+        while not (ready := dict(poll.poll(1000 * self._look_after(until)))) and time.monotonic() < until:
+            if self.step_aside is not None and self.cpu_seconds() - self.begun > QUICK_SECONDS:
                 step_aside, self.step_aside = self.step_aside, None
                 step_aside()
-        ready = ready or dict(poll.poll(self.patience * 1000))
         if self.visitor in ready:
             raise HungUpError
         if not ready:

@@ -18,6 +18,7 @@ from django_visual_search import feedback, indexing, search
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.fields.registry import get_field
 from django_visual_search.models import RankingRule
+from django_visual_search.search.fulltext import text_path_fault
 
 from ..conftest import embed_all, picture, picture_file
 from .cases import fill, try_rankers
@@ -139,6 +140,7 @@ class TestRelations:
         hits = search.similar_to(priced[0], within=within)
         assert sorted(hit.product.name for hit in hits) == ["p1", "p2", "p3"]
         assert [len(hit.product.attachments.all()) for hit in hits] == [3] * 3
+        assert "leads to several rows" in text_path_fault(Priced, "attachments__kind")
         priced[1].delete()
         assert Attachment.objects.count() == 6
 

@@ -129,7 +129,8 @@ def test_a_crash_refuses_the_photo(monkeypatch):
     assert refusal.value.code == "corrupt"
 
 
-def test_a_process_that_was_stopped_is_given_up(limits, monkeypatch):
+@pytest.mark.parametrize("step_aside", [None, lambda: None])
+def test_a_process_that_was_stopped_is_given_up(limits, monkeypatch, step_aside):
     """Row 31: as by SIGSTOP, where its own timers never end it."""
     limits(DECODE_SECONDS=0.2)
     monkeypatch.setattr(decoder, "STOP_GRACE", 0.2)
@@ -137,7 +138,7 @@ def test_a_process_that_was_stopped_is_given_up(limits, monkeypatch):
     stopped = process()
     stopped.send_signal(signal.SIGSTOP)
     started = time.monotonic()
-    with pytest.raises(DecoderLost) as lost:
+    with waiting_visitor(None, step_aside), pytest.raises(DecoderLost) as lost:
         decode_photo(PHOTO, OPTIONS, 32)
     assert lost.value.code == "decode_time"
     assert time.monotonic() - started < 2
