@@ -1,4 +1,4 @@
-"""The photo search page, for shops without one of their own, and the class for those that have one."""
+"""The photo search page, for shops without one of their own, and the base class for a shop's own page."""
 
 from __future__ import annotations
 

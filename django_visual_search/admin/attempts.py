@@ -48,7 +48,7 @@ MOST_RESENT = 2000
 
 @dataclass
 class Resent:
-    """How many pictures were marked, and how many of them were sent to the workers. The sweep finds the others."""
+    """Numbers of pictures that were marked, and of those sent to the workers. The sweep finds the others."""
 
     pictures: int = 0
     sent: int = 0

@@ -50,7 +50,7 @@ from .products import CELL_THUMBNAIL_SIDE, load_products, may_view, product_cell
 
 PER_PAGE = 25
 AWAITED_SECONDS = 600
-"""How long the page waits for a requested check to begin; workers may be busy."""
+"""Seconds that the page waits for a requested check to begin; workers may be busy."""
 
 
 @admin.register(Findability)

@@ -186,7 +186,7 @@ def neighbours(
 REASON_LENGTH = 90
 """Longest reason shown in the list, in characters; the tooltip shows it in full."""
 NEEDS_ACTION = {State.REFUSED, State.QUARANTINED}
-"""States that somebody has to act on: the list shows their reason."""
+"""States that need an action: the list shows their reason."""
 
 
 def badge(status: ProductStatus, *, in_full: bool = False) -> SafeString:

@@ -49,7 +49,7 @@ class VisualSearchAdminMixin(Base):
     visual_search_fields: list[str] = []
     """Fields shown of each hit beside its name, as in ``list_display``."""
     visual_search_neighbours_shown = 8
-    """How many neighbours the product's page shows; 0 for none."""
+    """Number of neighbours on the product's page; 0 for none."""
     visual_search_form: type[StaffPhotoForm] = StaffPhotoForm
     """Form of the search by photo. A subclass may add fields, which ``visual_search_links`` finds in the request."""
     visual_search_template = "visual_search/admin/photo_page.html"
@@ -74,7 +74,7 @@ class VisualSearchAdminMixin(Base):
     # What a shop may change
 
     def has_reindex_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may have pictures embedded again: by default, whoever may change products."""
+        """Return whether the user may have pictures embedded again: by default, the permission to change products."""
         return bool(self.has_change_permission(request))
 
     def get_visual_search_queryset(self, request: HttpRequest) -> QuerySet[Any]:

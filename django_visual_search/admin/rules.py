@@ -222,7 +222,7 @@ def _next(request: HttpRequest) -> str:
 def rules_about(admin_site: Any, request: HttpRequest, product: Model) -> list[tuple[str, str, str, bool]]:
     """Return (effect, what it is about, URL, whether it applies now) of the rules that name or match a product.
 
-    Empty for whoever may not see rules. At most two queries, and one for each group's name.
+    Empty if the user may not see rules. At most two queries, and one for each group's name.
     """
     if not admin_site.is_registered(RankingRule):
         return []

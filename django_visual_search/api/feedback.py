@@ -1,4 +1,4 @@
-"""What a shopper's browser reports about the hits of a search.
+"""Reports of shoppers' browsers about the hits of a search.
 
 ``POST feedback/`` takes the reports of a script, ``POST reactions/`` a button's on pages without scripts.
 """

@@ -1,4 +1,4 @@
-"""Which products a request leaves to search: query parameters, the viewset's filters, and text beside a photo.
+"""The products that a request leaves to search, by query parameters, the viewset's filters, and text beside a photo.
 
 ``check_parameters`` refuses an unknown query parameter: a filter with a typing error would narrow nothing.
 """
@@ -30,8 +30,7 @@ TRACKING = re.compile(
 def check_parameters(request: Request, view: Any, queryset: QuerySet[Any], own: Iterable[str]) -> None:
     """Raise ValidationError for query parameters that neither the action (``own``) nor a filter reads.
 
-    The viewset's ``visual_search_parameters`` names those that filters of the shop's own read without declaring them;
-    None accepts any.
+    The viewset's ``visual_search_parameters`` names undeclared parameters of the shop's own filters; None accepts any.
     """
     undeclared = getattr(view, "visual_search_parameters", ())
     if undeclared is None:

@@ -32,7 +32,7 @@ class Setting:
     default: Any
     rule: SettingRule
     sentence: str
-    """What the setting does, for the documentation and the hints of checks; Markdown."""
+    """The setting's effect, for the documentation and the hints of checks; Markdown."""
     check: str = "E025"
     """Id of the system check that reports a value against the rule."""
 

@@ -41,7 +41,7 @@ FRESH = 75
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """What a picture becomes, and what decoding it may take."""
+    """The result of a picture, and the limits of decoding it."""
 
     options: images.ImageOptions
     size: int

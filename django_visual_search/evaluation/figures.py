@@ -32,7 +32,7 @@ class TaskFigures:
 
 @dataclass(frozen=True)
 class RobustnessCurve:
-    """How often pictures still find their product after one alteration, by its strength."""
+    """The share of pictures that still find their product after one alteration, by its strength."""
 
     alteration: str
     about: str
@@ -209,7 +209,7 @@ class Floor:
         return f"{self.measure if self.task is None else f'{self.task}:{self.measure}'} at least {self.least:g}"
 
     def problem(self, evaluation: Evaluation) -> str | None:
-        """Return what is wrong, as a sentence; None where the figure is high enough."""
+        """Return the fault as a sentence; None where the figure is high enough."""
         value = evaluation.value(self.measure, self.task)
         if value is None:
             tasks = ", ".join(task.name for task in evaluation.tasks) or "none"

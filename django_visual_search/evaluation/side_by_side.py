@@ -40,7 +40,7 @@ class Beside:
 
     @property
     def shared(self) -> int:
-        """How many hits both have."""
+        """Number of common hits."""
         return len(set(self.before) & set(self.after))
 
 

@@ -52,7 +52,7 @@ class BackboneExtractor(Extractor):
     @property
     @abstractmethod
     def width(self) -> int | None:
-        """How many features a picture gives, or None where only the loaded backbone knows."""
+        """Number of features of a picture, or None if only the loaded backbone knows."""
 
     @property
     @abstractmethod
@@ -84,7 +84,7 @@ class BackboneExtractor(Extractor):
         return orthonormal(width, dimensions)
 
     def with_head(self, head: LinearHead) -> Self:
-        """Return this extractor with a learned head instead of its ``projection``; what is loaded is shared.
+        """Return this extractor with a learned head instead of its ``projection``; both share the loaded backbone.
 
         Raises ValueError if the head doesn't take these features or doesn't give the field's width.
         """

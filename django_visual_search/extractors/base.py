@@ -58,8 +58,8 @@ class ArtifactStore(Protocol):
 class DirectoryStore:
     """Artifacts as files in one folder, written atomically: several processes may share it.
 
-    ``get`` and ``put`` raise ExtractorUnavailable where other users could change what is in the folder, and ValueError
-    for a name that no file in it can have.
+    ``get`` and ``put`` raise ExtractorUnavailable where other users could change the folder's files, and ValueError for
+    a name that no file in it can have.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:

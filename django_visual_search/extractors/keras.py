@@ -100,7 +100,7 @@ EXPORT_VERSION = 1
 """Raised whenever ``build`` makes another model of the same recipe; part of the exported models' names and of keys."""
 
 RETRY_SECONDS = 60
-"""How long a failed export is remembered: each try imports TensorFlow, and every saved picture would be one."""
+"""Seconds that a failed export is remembered: each try imports TensorFlow, and every saved picture would be one."""
 
 
 class KerasExtractor(NetworkExtractor):

@@ -63,7 +63,7 @@ class NetworkExtractor(BackboneExtractor):
     @property
     @abstractmethod
     def network_width(self) -> int | None:
-        """How many features the network gives, or None where only the loaded one knows."""
+        """Number of the network's features, or None if only the loaded one knows."""
 
     @abstractmethod
     def network_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -82,12 +82,12 @@ class BadEvent(ValueError):  # noqa: N818
     """Not an event, or not one that a browser may report."""
 
 
-# What a search showed
+# The products that a search showed
 
 
 @dataclass(frozen=True)
 class Showing:
-    """How a search showed one product; empty where the search is unknown."""
+    """The place of one product in a search; empty where the search is unknown."""
 
     label: str = ""
     extractor_key: str = ""

@@ -54,9 +54,9 @@ logger = logging.getLogger("django_visual_search")
 MOST_EVENTS = 200
 """Events in one report: an impression and a click of each hit on all pages of a search."""
 CLICK_DAYS = 7
-"""How long after a click a favourite, cart or purchase is attributed to it: a usual window of shops' statistics."""
+"""Time after a click in which a favourite, cart or purchase is attributed to it, as is usual in shops' statistics."""
 PURCHASE_DAYS = 60
-"""How long after a purchase a return is attributed to it."""
+"""Time after a purchase in which a return is attributed to it."""
 
 
 def record(
@@ -119,7 +119,7 @@ def record(
 
 @dataclass(frozen=True)
 class Report:
-    """How many events of a report count, and how many don't."""
+    """Numbers of events in a report that count and that don't."""
 
     counted: int
     duplicates: int

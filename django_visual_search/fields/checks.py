@@ -33,7 +33,7 @@ FIELD_CHECKS = {
     "E030": "`only` is not a condition on the model that has the picture.",
     "E027": "A primary key is a date, time, float, decimal, boolean or binary.",
     "W001": "A field has no ANN index.",
-    "W015": "A model has nothing but a foreign key to pictures and their vectors, and nobody makes its rows.",
+    "W015": "A model has nothing but a foreign key to pictures and their vectors, and its rows are not made.",
 }
 """The ids of these checks; ``checks.CHECKS`` has the others."""
 

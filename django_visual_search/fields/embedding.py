@@ -54,7 +54,7 @@ class VectorAttribute(DeferredAttribute):
 
 
 class EmbeddingKeyField(models.TextField):
-    """Where a vector comes from: ``<extractor key>:<image name>``.
+    """The origin of a vector: ``<extractor key>:<image name>``.
 
     Contributed by EmbeddingField; a TextField to migrations.
     """
@@ -268,7 +268,7 @@ class EmbeddingField(HalfVectorField):
 
 
 _update_fields: WeakKeyDictionary[ModelState, frozenset[str]] = WeakKeyDictionary()
-"""What the caller of ``save()`` gave as ``update_fields``, for the fields' ``pre_save``; by the instance's state."""
+"""The ``update_fields`` of the caller of ``save()``, for the fields' ``pre_save``; by the instance's state."""
 
 
 @receiver(pre_save, dispatch_uid="django_visual_search.note_update_fields")

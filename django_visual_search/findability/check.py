@@ -40,7 +40,7 @@ PICTURES_EACH = 10
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How many products a check looked at, and what it found."""
+    """Numbers of products that a check looked at, and of its findings."""
 
     products: int
     of: int

@@ -58,7 +58,7 @@ class ImageOptions:
     """Options that turn bytes into an extractor's square RGB picture. The repr has every option that changes pixels."""
 
     fit: str = "pad"
-    """How the picture becomes square: ``pad`` with the background, ``stretch``, or ``center-crop``."""
+    """Way to make the picture square: ``pad`` with the background, ``stretch``, or ``center-crop``."""
     trim: bool = True
     """Cut borders of one colour, the same at all four corners, so that products fill their pictures alike."""
     trim_margin: float = 0.1

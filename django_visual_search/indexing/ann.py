@@ -33,8 +33,8 @@ REBUILD_ROWS = 2000
 REBUILD_SHARE = 0.2
 
 LOST_HOURS = 24
-"""How long after its command a sweep may build a dropped index. Later, a missing index may be one that the shop has
-declared and not migrated yet."""
+"""Time after its command in which a sweep may build a dropped index. Later, a missing index may be one that the shop
+has declared and not migrated yet."""
 
 BUILD_TRIES = 5
 SHORTEST_RENEWAL = 0.05  # seconds

@@ -155,7 +155,7 @@ class _Pipeline:
             self.inferring.remove(batch)
 
     def close(self) -> None:
-        """Cancel what is being decoded and give back the claims still held, without counting an attempt."""
+        """Cancel the decoding and release the claims still held, without counting an attempt."""
         for batch in self.decoding:
             for future in batch.files:
                 future.cancel()

@@ -29,7 +29,7 @@ class ConfidenceCurve:
     similarities: tuple[float, ...]
     probabilities: tuple[float, ...]
     pairs: int
-    """How many pairs it was learned from."""
+    """Number of pairs that it was learned from."""
 
     def __post_init__(self) -> None:
         x, p = np.array(self.similarities, float), np.array(self.probabilities, float)
@@ -87,7 +87,7 @@ class Identification:
     margin: float
     level: float
     queries: int
-    """How many photos it was learned from."""
+    """Number of photos that it was learned from."""
     error: float | None = None
     """Calibration error on photos left out of its learning."""
 

@@ -32,7 +32,7 @@ ENOUGH_QUERIES = 300
 """Held-out pictures below which further draws are pooled: by 30 alone, luck decides."""
 MOST_DRAWS = 5
 CHOICE_DRAWS = 2
-"""Further draws at most where each of several draws chooses settings for itself: what is measured pools their luck."""
+"""Further draws at most where each of several draws chooses settings for itself: the figures pool their luck."""
 
 
 @dataclass(frozen=True)

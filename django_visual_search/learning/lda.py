@@ -64,7 +64,7 @@ class LearnedHead:
 
     head: LinearHead
     named: int
-    """How many of its dimensions tell classes apart; 0 where no label told any apart, which leaves principal axes."""
+    """Number of dimensions that separate classes; 0 where no label separates any, which leaves principal axes."""
     shrinkage: float | None
     """The shrinkage used; None where ``named`` is 0."""
 
@@ -262,7 +262,7 @@ class Moments:
 
     @property
     def width(self) -> int:
-        """How many features there are."""
+        """Number of features."""
         return len(self.mean)
 
     def _variance(self) -> float:

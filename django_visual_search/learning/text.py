@@ -225,7 +225,7 @@ def _choose_penalty(
     learned: NDArray[np.intp],
     rng: np.random.Generator,
 ) -> float:
-    """Choose by products held out of ``learned``, which are not those that the figures come from."""
+    """Choose by products held out of ``learned``; the figures come from others."""
     some, inner = _hold_out(rng.permutation(learned)[:TEXT_CHOSEN_BY], rng)
     rows = np.isin(owner, some)
     gallery = np.flatnonzero(rows | np.isin(owner, inner))

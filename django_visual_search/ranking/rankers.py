@@ -1,4 +1,4 @@
-"""The rankers of this app, and the choice of those that a search uses.
+"""The rankers of this app, and the choice of a search's rankers.
 
 Entry function: ``rankers_for``. ``feedback`` moves hits by shoppers' events, ``merchandise`` applies staff's rules, and
 ``mmr`` spreads hits that look alike.

@@ -25,7 +25,7 @@ class Candidate:
     row_pk: Any
     """Primary key of the row that owns the vector."""
     row: Any
-    """That row; where it is the product itself, None or the product."""
+    """The row; where it is the product itself, None or the product."""
     distance: float
     """pgvector's for the field's metric."""
     similarity: float
@@ -76,9 +76,9 @@ class RankingContext:
     embedding: EmbeddingField
     query_id: str
     limit: int
-    """How many hits are to be chosen from the candidates, which may be more."""
+    """Number of hits to choose from the candidates, which may be more."""
     rules: tuple[Rule, ...] = ()
-    """Those for this query product and those for every search, by slot, then older first."""
+    """The rules for this query product and for every search, by slot, then older first."""
 
 
 Ranker = Callable[[list[Candidate], RankingContext], list[Candidate]]

@@ -43,7 +43,7 @@ class FoundObject:
     box: Box
     """``(x0, y0, x1, y1)`` in fractions of the photo as a person sees it, as ``crop`` takes it."""
     score: float
-    """How well the box should fit a thing, or how sure the detector is: 0 to 1; 0 for the whole picture."""
+    """Expected fit of the box, or the detector's score: 0 to 1; 0 for the whole picture."""
     name: str = ""
     """The detector's name for it, if any."""
 

@@ -75,7 +75,7 @@ class Ranking:
     exact: bool
     places: tuple[Place, ...] = ()
     shown: int = 0
-    """How many places have been shown so far, on this page and the ones before."""
+    """Number of places shown so far, on this page and the ones before."""
     search: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Id of the search, the same for all its pages."""
     blank: bool = False
@@ -160,7 +160,7 @@ class SearchResults:
 
     @property
     def exact(self) -> bool:
-        """Return whether these are surely the nearest, rather than those that the HNSW graph found."""
+        """Return whether these are surely the nearest, and not an approximation by the HNSW graph."""
         return self.ranking.exact
 
     @property

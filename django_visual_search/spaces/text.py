@@ -33,7 +33,7 @@ text_heads_memory = Memory(REMEMBERED_SECONDS)
 
 @dataclass(frozen=True)
 class PlacedText:
-    """Where a text is in one space, float32 ``(dimensions,)`` each."""
+    """The place of a text in one space, float32 ``(dimensions,)`` each."""
 
     vector: NDArray[np.float32]
     """To search by the text alone; of unit length."""
@@ -43,7 +43,7 @@ class PlacedText:
 
 @dataclass(frozen=True)
 class TextPlaces:
-    """Where a text is in the live spaces of a field."""
+    """The places of a text in the live spaces of a field."""
 
     by_key: dict[str, PlacedText]
     """By extractor key; without the spaces in which nothing places the text."""

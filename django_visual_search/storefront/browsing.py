@@ -50,7 +50,7 @@ class PageOptions:
     order: str = ""
     """A key of ``orders_of``; empty for likeness."""
     pages: int = 1
-    """How many pages of hits to show, from the first."""
+    """Number of pages of hits to show, from the first."""
     anything: bool = False
     """Whether hits may be unlike the photo."""
 

@@ -38,7 +38,7 @@ T = TypeVar("T")
 CARD_SIDE = 240
 """Pixels of a card's picture on a usual screen; sharp screens get twice as many."""
 SIZES = "auto, (max-width: 480px) 45vw, 240px"
-"""How wide cards are, for browsers that don't know ``auto``."""
+"""Width of cards, for browsers without ``auto``."""
 SIMILAR_ANCHOR = "visual-search-similar"
 """Id of the similar items on a product's page."""
 
@@ -87,7 +87,7 @@ class Card:
 
     @property
     def more_url(self) -> str:
-        """Return the URL of what is similar to this product, on its page; empty where it has none."""
+        """Return the URL of the items similar to this product, on its page; empty if it has no page."""
         return f"{self.url}#{SIMILAR_ANCHOR}" if self.url else ""
 
     @cached_property
@@ -152,7 +152,7 @@ def cards(
 ) -> list[Card]:
     """Return a card for each hit, best first, with thumbnails of ``size`` pixels a side.
 
-    ``request``: the visitor's, for ``CARD``. ``product``: what was searched for, to name what hits have in common.
+    ``request``: the visitor's, for ``CARD``. ``product``: the searched one, to name what hits have in common.
     """
     if not results:
         return []
@@ -162,7 +162,7 @@ def cards(
     return [Card(hit, field, size, request, query, pictures) for hit in results]
 
 
-# What a card says
+# The texts of a card
 
 CARD_KEYS = ("price", "sold_out", "same")
 

@@ -18,9 +18,9 @@ from ..decoding.photos import waiting_visitor
 from .uploads import visitor_socket
 
 WAIT_SECONDS = 1.0
-"""How long a photo search waits for a slot."""
+"""Seconds that a photo search waits for a slot."""
 WAITING = 2
-"""How many searches wait at the same time: each holds a thread of the server."""
+"""Most searches that wait at the same time: each holds a thread of the server."""
 BUSY_SECONDS = (1, 2)
 """Least and most seconds after which to try again, drawn at random so that visitors don't all return at once."""
 

@@ -71,8 +71,8 @@ def rule_links(
 def may_merchandise(request: HttpRequest | None) -> bool:
     """Return whether the request's user is staff who may add rules.
 
-    Without a session cookie nobody is asked, so that a page for shoppers stays the same for all and can be cached. For
-    staff, Django's own cache is told not to keep the page; others see ``Vary: Cookie``, as the session was read.
+    Without a session cookie it is not looked up, so that a page for shoppers stays the same for all and can be cached.
+    For staff, Django's own cache is told not to keep the page; others see ``Vary: Cookie``, as the session was read.
     """
     if request is None or settings.SESSION_COOKIE_NAME not in request.COOKIES:
         return False

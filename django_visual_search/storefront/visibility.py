@@ -76,7 +76,7 @@ def visible_within(model: type[Model], request: HttpRequest | None, within: Any 
     if within is None:
         return visible(model, request)
     if not isinstance(within, QuerySet):
-        return within  # the search reports what is wrong with it
+        return within  # the search reports its fault
     allowed = visible(model, request) if visible_rule(model) else model._default_manager.all()
     if is_rigid(within):
         return allowed.filter(pk__in=primary_keys(within))

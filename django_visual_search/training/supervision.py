@@ -63,7 +63,7 @@ class Supervision:
 
     @property
     def plain(self) -> NDArray[np.bool_]:
-        """Which rows are pictures rather than altered views, ``(n,)``."""
+        """Whether each row is a picture and not an altered view, ``(n,)``."""
         return np.asarray(self.view < 0)
 
     @property

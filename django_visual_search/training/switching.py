@@ -55,7 +55,7 @@ def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lamb
     """
     if space.head is not None:
         return _worse_head(field, EmbeddingHead.objects.using(router.db_for_write(field.model)).get(pk=space.head))
-    say(f"measuring what serves now and {space.extractor} with up to {SPACE_LIMIT} pictures")
+    say(f"measuring the serving space and {space.extractor} with up to {SPACE_LIMIT} pictures")
     figures = []
     now = live.live_spaces(field).serving
     for one in (now, space):
@@ -65,9 +65,8 @@ def worse(field: EmbeddingField, space: Space, say: Callable[[str], None] = lamb
         figures.append(sum(metrics.mean_average_precision for metrics in measured.values()) / len(measured))
     before, after = figures
     if after < before:
-        why = (
-            f"{space.extractor} is worse on the shop's pictures: mAP {after:.3f}, against {before:.3f} of what serves."
-        )
+        figures_of_both = f"mAP {after:.3f}, against {before:.3f} of the serving space."
+        why = f"{space.extractor} is worse on the shop's pictures: {figures_of_both}"
         if now.head is not None:
             why += (
                 " That flatters the serving head, which knows these pictures: `train_embedding --extractor "
@@ -84,7 +83,7 @@ def _worse_head(field: EmbeddingField, head: EmbeddingHead) -> str | None:
     if head.baseline_key != now:
         return (
             f"{head.name} was measured against {head.baseline_key}, but {now} serves now: it may be worse. Learn a "
-            "head again, which measures it against what serves."
+            "head again, which measures it against the serving space."
         )
     if why := shortcoming(head.metrics):
         return f"{head.name} {why}" + _flattered(field, head)
@@ -107,7 +106,7 @@ def shortcoming(metrics: Sequence[Mapping[str, Any]]) -> str | None:
     """
     for number, one in enumerate(metrics):
         for other, change, what in (
-            (one["before"], one.get("gain"), "what serves now"),
+            (one["before"], one.get("gain"), "the serving space"),
             (one.get("untrained"), one.get("learned"), "the untrained network"),
         ):
             if other is None:

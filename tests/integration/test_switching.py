@@ -368,7 +368,7 @@ class TestRefused:
         with pytest.raises(CommandError) as refused:
             run("two")
         assert (
-            "mAP 0.700, against R@1 0.500 / mAP 0.990 of what serves now. That flatters one, which knows these"
+            "mAP 0.700, against R@1 0.500 / mAP 0.990 of the serving space. That flatters one, which knows these"
             in str(refused.value)
         )
         assert "on those held out from itself it reached mAP 0.650." in str(refused.value)
@@ -389,7 +389,7 @@ class TestRefused:
 
         monkeypatch.setattr(switching, "measure_space", as_if)
         why = switching.worse(field, switching.Space("tight"), said.append)
-        assert why == "tight is worse on the shop's pictures: mAP 0.700, against 0.800 of what serves."
+        assert why == "tight is worse on the shop's pictures: mAP 0.700, against 0.800 of the serving space."
         assert len(said) == 3
         figures["tight"] = 0.9
         assert switching.worse(field, switching.Space("tight")) is None
@@ -411,7 +411,7 @@ class TestRefused:
 
     def test_an_extractor_is_measured_with_the_shops_pictures(self, field, products):
         said = run("tight", LABEL)
-        assert "measuring what serves now and tight with up to 1000 pictures" in said
+        assert "measuring the serving space and tight with up to 1000 pictures" in said
         assert said.count("altered views") == 2
         assert keys() == {serving_extractor_key(field): COUNT}
 

@@ -32,7 +32,7 @@ RULES = reverse_lazy(f"{NAMESPACE}:visual-search-rules")
 
 
 class StatusView(generic.TemplateView):
-    """How many pictures have vectors, and what shoppers do with hits."""
+    """Numbers of pictures with vectors, and of shoppers' events."""
 
     template_name = "visual_search_oscar/status.html"
 

@@ -198,7 +198,7 @@ class Command(DatabaseCommand):
         self.stdout.write(f"{what}: {seconds:.1f} s")
 
     def _write_figures(self, what: str, trained: TrainedHead, given: Supervision) -> list[dict[str, Any]]:
-        """Say what was chosen and measured; return the figures."""
+        """Print the chosen settings and the figures; return the figures."""
         settings = trained.settings
         self._write_seconds(what, trained.seconds)
         self.stdout.write(
