@@ -25,17 +25,17 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
 from ..db.rows import key_text
+from ..feedback.events import Kind
 from ..models import Feedback, RankingRule
 from ..storefront.cards import card_says, price_text, title_of
 from .base import BREADCRUMB_LIST
 from .hits import change_url, may_add_rules
 from .products import load_products, product_thumbnails
 
-PAIR = "django_visual_search_findability_pair"
+TWINS = "django_visual_search_findability_pair"
 """Name of the page's URL."""
-SIDE = 480
+TWIN_SIDE = 480
 """Pixels of a picture, which is to be compared."""
-Kind: Any = Feedback.Kind
 SHOWN_KINDS = (Kind.IMPRESSION, Kind.CLICK, Kind.CART, Kind.PURCHASE)
 
 
@@ -57,7 +57,7 @@ class Twin:
 
 def pair_url(admin_name: str, model: type[Model], keys: tuple[str, str]) -> str:
     """Return the URL of the page that asks which of two products to keep."""
-    url = reverse(f"{admin_name}:{PAIR}")
+    url = reverse(f"{admin_name}:{TWINS}")
     return f"{url}?{urlencode({'model': model._meta.label, 'product': keys[0], 'other': keys[1]})}"
 
 
@@ -101,7 +101,7 @@ def _twins(site: Any, request: HttpRequest, model: type[Model], pair: dict[str, 
     counts: dict[str, Counter[str]] = {key: Counter() for key in stored.values()}
     for key, name, count in rows.values_list("object_id", "kind").annotate(count=Count("*")).order_by():
         counts[key][name] = count
-    thumbnails = product_thumbnails(model, pair.values(), SIDE)
+    thumbnails = product_thumbnails(model, pair.values(), TWIN_SIDE)
     found = []
     for key, product in pair.items():
         did, says = counts[stored[key]], card_says(product, request)

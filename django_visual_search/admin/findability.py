@@ -44,7 +44,7 @@ from ..models import Findability
 from ..storefront.cards import thumbnail_of
 from ..tasks import check_findability
 from .base import RELOAD_SECONDS, PageAdmin, RunProgress, cached_if_slow, field_name
-from .duplicates import PAIR, pair_page, pair_url
+from .duplicates import TWINS, pair_page, pair_url
 from .hits import change_url, may_add_rules
 from .products import CELL_THUMBNAIL_SIDE, load_products, may_view, product_cell
 
@@ -58,7 +58,7 @@ class FindabilityAdmin(PageAdmin):
     page_template = "visual_search/admin/findability.html"
 
     def get_urls(self) -> list[Any]:
-        return [*super().get_urls(), path("pair/", self.admin_site.admin_view(self.pair_view), name=PAIR)]
+        return [*super().get_urls(), path("pair/", self.admin_site.admin_view(self.pair_view), name=TWINS)]
 
     def pair_view(self, request: HttpRequest) -> HttpResponse:
         """Ask which of two products with the same picture to keep."""

@@ -18,8 +18,8 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from ..models import Feedback, SearchLog
+from .events import Kind
 
-EventKind: Any = Feedback.Kind
 Day = datetime.date
 
 
@@ -57,15 +57,15 @@ class Responses:
 
     @property
     def shown(self) -> int:
-        return self.kinds[EventKind.IMPRESSION]
+        return self.kinds[Kind.IMPRESSION]
 
     @property
     def clicks(self) -> int:
-        return self.kinds[EventKind.CLICK]
+        return self.kinds[Kind.CLICK]
 
     @property
     def purchases(self) -> int:
-        return self.kinds[EventKind.PURCHASE]
+        return self.kinds[Kind.PURCHASE]
 
     @property
     def click_percent(self) -> float | None:
@@ -114,7 +114,7 @@ def usage(first: Day, last: Day) -> Usage:
     for day, surface, *values in by_day:
         found.days[day, surface] = Searches(*values)
     _add_responses(found, since, before)
-    bought = Feedback.objects.filter(created_at__gte=since, created_at__lt=before, kind=EventKind.PURCHASE)
+    bought = Feedback.objects.filter(created_at__gte=since, created_at__lt=before, kind=Kind.PURCHASE)
     found.purchases = bought.count()
     return found
 
