@@ -10,15 +10,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from django_visual_search.admin import StaffPhotoForm, VisualSearchAdminMixin
-from django_visual_search.contrib.thumbnails import imagekit
+from django_visual_search.storefront.cards import thumbnail_of
 
 from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductImage
 
 
 def _thumbnail(image: ImageFieldFile, side: int = 48) -> SafeString | str:
-    if not image:
+    if not (url := thumbnail_of(image, 2 * side)):
         return "-"
-    url = imagekit(image, 2 * side)
     return format_html('<img class="visual-search-thumbnail" src="{}" alt="" width="{}" height="{}">', url, side, side)
 
 

@@ -229,6 +229,27 @@ new.delete()
     assert filled.python(program) == "True True"
 
 
+BROKEN = """
+from django.core.files.base import ContentFile
+from example_project.shop.models import *
+one = Product.objects.get(sku="MUG-002")
+broken = Product(name="Broken", slug="broken", sku="BROKEN", category=one.category, brand=one.brand, price=5)
+broken.image.save("broken.jpg", ContentFile(b"no picture"))
+"""
+
+
+def test_a_broken_picture_breaks_no_page(filled, address):
+    filled.python(BROKEN)
+    try:
+        for url in ("/?category=mugs", "/products/broken/"):
+            status, page = get(address + url)
+            assert (status, "Broken" in page) == (200, True)
+        pictures, _ = filled.python(ADMIN_LIST).split()
+        assert int(pictures) == 49
+    finally:
+        filled.python("from example_project.shop.models import *; Product.objects.get(sku='BROKEN').delete()")
+
+
 def test_migrations_are_complete_and_checks_clean(filled):
     assert "No changes detected" in filled.manage("makemigrations", "--check")
     assert "no issues" in filled.manage("check", "--database", "default")

@@ -10,7 +10,7 @@
 const RESULTS = "[data-visual-search-results]";
 const SIDE = 1024; // pixels of the photo that is sent
 const PART_SIDE = 512; // of a part of it
-const OBJECTS_SIDE = 448; // as the server's network sees it
+const OBJECTS_SIDE = 320; // as the server's network sees it
 const MOST = 160_000; // bytes, two seconds of a slow line
 const QUALITIES = [0.85, 0.7, 0.55];
 const RETRIES = 2;

@@ -7,7 +7,7 @@ from django.db.models.fields.files import ImageFieldFile
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from django_visual_search.contrib.thumbnails import imagekit
+from django_visual_search.storefront.cards import thumbnail_of
 
 from ..samples import Sample, samples
 
@@ -16,10 +16,15 @@ register = template.Library()
 
 @register.simple_tag
 def picture(image: ImageFieldFile, size: int, alt: str = "", loading: str = "lazy") -> SafeString:
-    """``{% picture product.image 240 product.name %}``: the image, ``size`` pixels wide, and a sharper one."""
+    """``{% picture product.image 240 product.name %}``: the image, ``size`` pixels wide, and a sharper one.
+
+    Nothing where the file is broken or gone.
+    """
+    if not (url := thumbnail_of(image, size)):
+        return SafeString("")
     return format_html(
         '<img src="{}" srcset="{} 2x" alt="{}" width="{}" height="{}" loading="{}">',
-        *(imagekit(image, size), imagekit(image, 2 * size), alt, size, size, loading),
+        *(url, thumbnail_of(image, 2 * size), alt, size, size, loading),
     )
 
 
