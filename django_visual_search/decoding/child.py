@@ -33,6 +33,8 @@ SETTINGS, PICTURE, END = b"s", b"p", b"e"
 FINISHED, PIXELS, REFUSED = b".", b"+", b"-"
 READY = b"."
 """The first byte that the process writes: it can decode."""
+LEAST_BYTES = 2**24
+"""Memory that any decoding process must be able to take: the pixels of five megapixels."""
 TOO_MUCH_MEMORY = gettext_noop("This picture takes too much memory to decode. Save it smaller.")
 
 FRESH = 75
@@ -75,6 +77,7 @@ def try_out() -> None:
     file = io.BytesIO()
     Image.new("RGB", (64, 64)).save(file, "JPEG")
     images.load(file.getvalue(), size=32)
+    bytearray(LEAST_BYTES)  # for the small one, what the interpreter had left over may have been enough
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:

@@ -10,7 +10,7 @@ from ..example import demo_shop  # noqa: F401
 
 PHOTO_PAGE = "/visual-search/photo/shop/product/"
 HIT = "[data-visual-search-product]"
-LEAVING = r"ERR_ABORTED .*/(media|feedback)/"  # still loading when the page was left; beacons continue
+LEAVING = r"ERR_ABORTED .*/(media|feedback|objects)/"  # still loading when the page was left; beacons continue
 NO_ICON = r"404 .*/favicon\.ico"  # the shop's, not the app's
 
 
@@ -181,15 +181,16 @@ class TestCards:
 
     def test_with_scripts(self, browser, shop):  # noqa: F811
         with opened(browser, expected=[LEAVING]) as page:
-            weights = []
-            page.on("response", lambda answer: weights.append(int(answer.headers.get("content-length", 0))))
+            weights = {}
+            page.on("response", lambda answer: weights.update({answer.url: int(answer.headers["content-length"])}))
             page.goto(shop.address + shop.product)
             cards = page.locator("[data-visual-search-hit]")
-            weights.clear()  # the page and its product
             for card in cards.all():
                 card.scroll_into_view_if_needed()
             page.wait_for_load_state("networkidle")
-            assert 8 * 500 < sum(weights) <= 80_000
+            pictures = [picture.evaluate("picture => picture.currentSrc") for picture in cards.locator("img").all()]
+            assert len(pictures) == 8
+            assert 8 * 500 < sum(weights[url] for url in pictures) <= 80_000
             keys = offered(page)
             heart = cards.nth(1).locator("button[name=favourite]")
             heart.click()
