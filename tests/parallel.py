@@ -9,7 +9,8 @@ import pytest
 
 LONG = (
     *("test_learning_finetune", "test_browser_admin", "test_training_grocery", "test_faults_database"),
-    *("test_oscar", "test_extractors_keras", "test_browser_photo", "test_wagtail", "test_learning_grocery"),
+    *("test_oscar", "test_extractors_keras", "test_browser_pages", "test_packages", "test_learning_grocery"),
+    *("test_browser_photo", "test_extractors_hub", "test_wagtail"),
     *("test_browser_shop", "test_training", "test_example_languages", "test_faults_worker", "test_example_figures"),
     *("test_ranking_simulation", "test_switching", "test_grocery", "test_faults_reindex", "test_strangers_shop"),
     *("test_search_scale", "test_example_demo", "test_embedded_postgres", "test_images_refused", "test_api_load"),
