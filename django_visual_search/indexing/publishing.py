@@ -1,4 +1,4 @@
-"""Send work to Celery without ever making a save wait for a broker or fail because of it.
+"""Send work to Celery. A save never fails because of it, and waits ``PUBLISH_SECONDS`` for a broker at most.
 
 Entry function: ``enqueue``. Connections are kept between messages, because opening one takes longer than sending a
 task. kombu's own pools would neither let go of idle connections nor leave the parent's ones alone after ``os.fork``.

@@ -1,6 +1,7 @@
 """The nearest products to a query: the facts are read, a plan is made, one statement finds the rows.
 
-Entry function: ``nearest``. It never returns fewer products than asked for while the filter keeps that many.
+Entry function: ``nearest``. It returns as many products as asked for while the filter keeps that many; fewer only at
+the end of a switch.
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def _candidate(
 
 
 def similarity(field: EmbeddingField, distance: float) -> float:
-    """Return the cosine (-1..1), 1 / (1 + d) for l2 (0..1, the article's score), or the inner product."""
+    """Return the cosine (-1..1), 1 / (1 + d) for l2 (0..1), or the inner product."""
     if math.isnan(distance):
         return -1.0
     if field.metric == "l2":

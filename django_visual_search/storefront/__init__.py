@@ -7,11 +7,12 @@ is the reason, as pages and API give it, for a photo search without hits: ``refu
 """
 
 from .handles import HandleExpired, handle_of
-from .refusals import refusal_of
+from .refusals import PHOTO_ERRORS, refusal_of
 from .searching import search_by_handle, search_by_photo, search_by_words, similar_items
 from .visibility import visible_within
 
 __all__ = [
+    "PHOTO_ERRORS",
     "HandleExpired",
     "handle_of",
     "refusal_of",

@@ -1,8 +1,8 @@
 """The query handle: a photo's vectors under a signed name, so that text, filters, sorting and pages need no upload.
 
 Entry functions: ``handle_of`` and ``read_handle``. The vectors lie in the cache ``HANDLE_CACHE`` for
-``HANDLE_SECONDS``; the photo is not kept. A handle is valid for one field, for the visitor who sent the photo, and
-while the space of its vectors serves.
+``HANDLE_SECONDS``; the photo is not kept. A handle is valid for one field and while a space of its vectors is
+live; that of a user who has logged in, for that user only.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def read_handle(handle: str, field: EmbeddingField, request: Any = None) -> Phot
         Query(np.frombuffer(vector, np.float32), key, blank) for key, blank, vector in kept["queries"] if key in live
     ]
     if not queries:
-        raise HandleExpired("Its vector space serves no more.")
+        raise HandleExpired("Its vector space is no longer live.")
     return PhotoQuery(name, queries)
 
 

@@ -177,7 +177,7 @@ def plan_for(given: Supervision, *, seed: int, dimensions: int) -> TrainingPlan:
 
 @functools.lru_cache(maxsize=4)
 def stranger_features(extractor: BackboneExtractor) -> NDArray[np.float16]:
-    """Return features of drawn pictures, prepared as a customer's photo is, ``(STRANGERS, width)``."""
+    """Return features of drawn pictures, prepared as a customer's photo is, ``(STRANGER_PICTURES, width)``."""
     spec, rows = extractor.spec, []
     for picture in draw_strangers(STRANGER_PICTURES):
         file = BytesIO()

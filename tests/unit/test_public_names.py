@@ -51,8 +51,8 @@ IMPORTS = {
         *("search_by_image", "search_by_queries", "search_by_text", "search_objects", "similar_to"),
     ],
     "django_visual_search.storefront": [
-        *("HandleExpired", "handle_of", "refusal_of", "search_by_handle", "search_by_photo", "search_by_words"),
-        *("similar_items", "visible_within"),
+        *("HandleExpired", "PHOTO_ERRORS", "handle_of", "refusal_of", "search_by_handle", "search_by_photo"),
+        *("search_by_words", "similar_items", "visible_within"),
     ],
     "django_visual_search.contrib.thumbnails": ["easy_thumbnails", "imagekit", "oscar", "pictures", "sorl", "wagtail"],
     "django_visual_search.tasks": ["aggregate", "check_findability", "embed", "sweep"],
