@@ -30,7 +30,7 @@ def check_storefront() -> list[checks.CheckMessage]:
         sorting = [offer[key] for key in ("PRICE", "NEWEST") if key in offer]
         for path in (*offer.get("FACETS", ()), *sorting):
             if not _has_field(model, path):
-                message = f"VISUAL_SEARCH['STOREFRONT'][{label!r}] has {path!r}, which is no field of the product."
+                message = f"VISUAL_SEARCH['STOREFRONT'][{label!r}] has {path!r}, which is not a field of the product."
                 hint = "Name fields of the product, or over a relation as in 'brand__country'."
                 messages.append(problem("W018", message, hint))
     return messages

@@ -109,7 +109,7 @@ def _check_only(field: EmbeddingField) -> list[checks.CheckMessage]:
     try:
         models.QuerySet(field.target_model).filter(field.only)
     except (FieldError, TypeError, ValueError) as e:
-        return [problem("E030", f"'only' is no condition on '{name}': {e}", hint, field)]
+        return [problem("E030", f"'only' is not a condition on '{name}': {e}", hint, field)]
     return []
 
 
