@@ -75,9 +75,14 @@ def colour_bins(lightness_bins: int, step: int) -> ColourBins:
 
 def colours(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Return the colour of each pixel as a row of ``colour_bins``: uint8 ``(s, s, 3)`` to ``(s, s)``."""
+    level = _nearest_levels().take(picture)
+    return np.asarray((level[..., 0] * LEVELS + level[..., 1]) * LEVELS + level[..., 2])
+
+
+@functools.cache
+def _nearest_levels() -> NDArray[np.int32]:
     step = 255 // (LEVELS - 1)
-    r, g, b = np.moveaxis(((np.arange(256) + step // 2) // step).astype(np.int32)[picture], -1, 0)
-    return np.asarray((r * LEVELS + g) * LEVELS + b)
+    return np.asarray((np.arange(256) + step // 2) // step, np.int32)
 
 
 @functools.cache
@@ -87,16 +92,24 @@ def cells(side: int, grid: int) -> NDArray[np.int32]:
     return np.asarray(row[:, None] * grid + row, dtype=np.int32)
 
 
-def colour_histogram(colour: NDArray[np.int32], grid: int, bins: ColourBins) -> Floats:
-    """Return the histogram over ``bins`` in each cell of the grid, ``(grid * grid * bins.total,)``."""
-    size = grid * grid * LEVELS**3
-    counts = np.bincount((cells(len(colour), grid) * LEVELS**3 + colour).ravel(), minlength=size)
+def colour_histograms(colour: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the histogram over the fine bins, and that over the coarse ones in each quarter, one after the other."""
+    counts = np.bincount((cells(len(colour), 2) * LEVELS**3 + colour).ravel(), minlength=4 * LEVELS**3)
     # Only the few hundred colours that occur: a matrix product would wake BLAS threads, which stall on busy cores.
     found = np.flatnonzero(counts)
-    cell, row = np.divmod(found, LEVELS**3)
-    index = cell[:, None] * bins.total + bins.bins[row]
-    weight = counts[found, None] * bins.shares[row]
-    return np.bincount(index.ravel(), weight.ravel(), minlength=grid * grid * bins.total).astype(np.float32)
+    quarter, row = np.divmod(found, LEVELS**3)
+    fine, coarse, shares = _palette()
+    index = np.concatenate([fine.bins[row], coarse.bins[row] + (quarter * coarse.total + fine.total)[:, None]], axis=1)
+    weight = shares.take(row, axis=0) * counts[found, None]
+    both = np.bincount(index.ravel(), weight.ravel(), minlength=fine.total + 4 * coarse.total)
+    return both[: fine.total], both[fine.total :]
+
+
+@functools.cache
+def _palette() -> tuple[ColourBins, ColourBins, NDArray[np.float64]]:
+    """Return fine and coarse bins, and the shares of both beside each other, ``(LEVELS**3, 16)``."""
+    fine, coarse = colour_bins(8, 14), colour_bins(4, 28)
+    return fine, coarse, np.concatenate([fine.shares, coarse.shares], axis=1)
 
 
 @functools.cache
@@ -118,12 +131,11 @@ def binary_patterns(grey: Floats, scales: int = 3) -> Floats:
     for _ in range(scales):
         side = len(grey)
         centre = grey[1:-1, 1:-1] + NOISE
-        code = np.zeros(centre.shape, np.uint8)
+        brighter = np.empty((*centre.shape, 8), bool)
         for bit, (dy, dx) in enumerate([(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]):
-            neighbour = grey[1 + dy : side - 1 + dy, 1 + dx : side - 1 + dx]
-            code |= (neighbour > centre).view(np.uint8) << np.uint8(bit)
-        counts = np.bincount(_uniform_patterns()[code].ravel(), minlength=PATTERNS)
-        histograms.append(counts / counts.sum())
+            np.greater(grey[1 + dy : side - 1 + dy, 1 + dx : side - 1 + dx], centre, out=brighter[..., bit])
+        code = np.packbits(brighter, bitorder="little")
+        histograms.append(np.bincount(_uniform_patterns().take(code), minlength=PATTERNS) / len(code))
         even = grey[: side // 2 * 2, : side // 2 * 2]
         grey = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
     return np.concatenate(histograms).astype(np.float32)
@@ -135,17 +147,25 @@ def edge_orientations(grey: Floats, grid: int, bins: int) -> Floats:
     Histograms of oriented gradients (N. Dalal and B. Triggs, 2005), with linear interpolation between orientations.
     """
     dy, dx = np.zeros_like(grey), np.zeros_like(grey)
-    dy[1:-1] = grey[2:] - grey[:-2]
-    dx[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
+    np.subtract(grey[2:], grey[:-2], out=dy[1:-1])
+    np.subtract(grey[:, 2:], grey[:, :-2], out=dx[:, 1:-1])
     strength = np.hypot(dx, dy)
-    angle = np.mod(np.arctan2(dy, dx), np.pi) * (bins / np.pi)
-    lower = angle.astype(np.int32)
-    share = angle - lower
-    cell = cells(len(grey), grid) * bins
-    energy = np.zeros(grid * grid * bins)
-    for index, weight in ((lower % bins, 1 - share), ((lower + 1) % bins, share)):
-        energy += np.bincount((cell + index).ravel(), (strength * weight).ravel(), minlength=len(energy))
-    return energy.astype(np.float32)
+    angle = (np.arctan2(dy, dx) * np.float32(bins / np.pi)).clip(-bins, bins)
+    lower = np.floor(angle)
+    upper_strength = (angle - lower) * strength
+    turns = 2 * bins + 2  # directions, of which opposite ones are one orientation, and room for the last one's upper
+    index = (lower.astype(np.int64) + _first_bins(len(grey), grid, turns) + bins).ravel()
+    energy = np.bincount(index, (strength - upper_strength).ravel(), minlength=grid * grid * turns)
+    energy[1:] += np.bincount(index, upper_strength.ravel(), minlength=len(energy))[:-1]
+    energy = energy.reshape(-1, turns)
+    folded = energy[:, :bins] + energy[:, bins : 2 * bins]
+    folded[:, :2] += energy[:, 2 * bins :]
+    return folded.astype(np.float32).ravel()
+
+
+@functools.cache
+def _first_bins(side: int, grid: int, bins: int) -> NDArray[np.int64]:
+    return cells(side, grid) * np.int64(bins)
 
 
 DESCRIPTOR_VERSION = 1
@@ -206,14 +226,13 @@ class ClassicExtractor(BackboneExtractor):
 
 def describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the blocks of a picture, uint8 ``(s, s, 3)``, in a row: of length 1, unless there are no edges."""
-    colour = colours(picture)
     grey = picture @ LUMA
+    colour, layout = colour_histograms(colours(picture))
     blocks = {
-        "colour": colour_histogram(colour, 1, colour_bins(8, 14)),
-        "layout": colour_histogram(colour, 2, colour_bins(4, 28)),
+        "colour": colour,
+        "layout": layout,
         "texture": binary_patterns(grey),
         "shape": edge_orientations(grey, 4, 8),
     }
-    return np.concatenate(
-        [np.sqrt(block * (SHARES[name] / max(float(block.sum()), 1e-9))) for name, block in blocks.items()]
-    )
+    scaled = [block * (SHARES[name] / max(float(block.sum()), 1e-9)) for name, block in blocks.items()]
+    return np.asarray(np.sqrt(np.concatenate(scaled)), np.float32)

@@ -7,6 +7,7 @@ to length 1, followed by those of ``classic`` less their usual mean, scaled to t
 from __future__ import annotations
 
 import functools
+import os
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,10 +82,9 @@ class NetworkExtractor(BackboneExtractor):
         if not self.looks:
             return self.network_features(images)
         # Meanwhile, as the network's threads run without the GIL.
-        with ThreadPoolExecutor(1, thread_name_prefix="visual-search-looks") as helper:
-            described = helper.submit(looks_of, images)
-            seen = self.network_features(images)
-        return np.concatenate([l2_normalise(seen), np.float32(self.looks) * described.result()], axis=1)
+        looks = _helper(os.getpid()).submit(looks_of, images)
+        seen = l2_normalise(self.network_features(images))
+        return np.concatenate([seen, np.float32(self.looks) * looks.result()], axis=1)
 
     @property
     def projection_identity(self) -> object:
@@ -95,6 +95,12 @@ class NetworkExtractor(BackboneExtractor):
         described = classic.DESCRIPTOR_WIDTH if self.looks else 0
         own = round(dimensions * SHARE) if described else 0
         return _projection(self.basis, width - described, dimensions - own, described, own)
+
+
+@functools.cache
+def _helper(process: int) -> ThreadPoolExecutor:
+    """Return a process's thread for looks, as a forked one has none: starting one takes half a millisecond."""
+    return ThreadPoolExecutor(1, thread_name_prefix="visual-search-looks")
 
 
 def looks_of(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -129,7 +135,17 @@ def _centre() -> NDArray[np.float32]:
 def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a picture scaled down to means of squares of pixels, to a side of at least SMALLEST_LOOKS."""
     factor = len(picture) // SMALLEST_LOOKS
-    return np.asarray(Image.fromarray(picture).reduce(factor)) if factor > 1 else picture
+    if factor < 2:
+        return picture
+    side, rest = divmod(len(picture), factor)
+    if rest or factor not in (2, 4, 8, 16):  # others' means Pillow rounds otherwise; larger sums need more bits
+        return np.asarray(Image.fromarray(picture).reduce(factor))
+    # The same means in half of Pillow's time.
+    rows = picture.reshape(side, factor, -1).sum(axis=1, dtype=np.uint16)
+    last = rows.shape[1] - 3 * (factor - 1)
+    sums = sum(rows[:, 3 * i : 3 * i + last] for i in range(factor))  # of a pixel and those to its right
+    squares = np.stack([sums[:, channel :: 3 * factor] for channel in range(3)], axis=-1)
+    return ((squares + np.uint16(factor**2 // 2)) // np.uint16(factor**2)).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=4)

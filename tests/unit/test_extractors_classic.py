@@ -201,6 +201,17 @@ def test_edges_go_to_the_bin_of_their_orientation(degrees, bin_):
     assert energy.argmax() == bin_
 
 
+@pytest.mark.parametrize("bins", [8, 11, 13])  # for 11 and 13, pi in 32 bits is rounded to more than half a turn
+@pytest.mark.parametrize("upwards", [-1e-5, 0, 1e-5])
+def test_edges_at_the_ends_of_half_a_turn_are_in_the_first_and_last_bin(bins, upwards):
+    grey = np.zeros((32, 32), np.float32)
+    grey[:, :16] = 200  # brighter to the left: an angle of almost plus or minus pi
+    grey += np.arange(32, dtype=np.float32)[:, None] * np.float32(upwards)
+    energy = classic.edge_orientations(grey, 1, bins)
+    assert energy.sum() == pytest.approx(2 * 32 * 200, rel=1e-3)
+    assert energy[0] + energy[-1] == pytest.approx(energy.sum(), rel=1e-3)
+
+
 @pytest.fixture(scope="module")
 def photos() -> tuple[np.ndarray, np.ndarray]:
     """All grocery photos at 160 x 160 with their labels."""

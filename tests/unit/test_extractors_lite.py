@@ -16,7 +16,7 @@ from PIL import Image
 from django_visual_search.extractors import DirectoryStore, ExtractorUnavailable, efficientnet, export, torch_weights
 from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.extractors.lite import EfficientNetLiteExtractor, cut_views, written_model
-from django_visual_search.extractors.looks import BASES, LOOKS, descriptors_of, reduced
+from django_visual_search.extractors.looks import BASES, LOOKS, SMALLEST_LOOKS, descriptors_of, reduced
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
@@ -218,6 +218,14 @@ def test_looks_stand_beside_the_network(lite, store):
     np.testing.assert_allclose(both[0, 1280:], LOOKS * centred / np.linalg.norm(centred), atol=1e-6)
     kept = lite.kept_features(pictures[:1])[:, 1280:]
     np.testing.assert_allclose(descriptors_of(kept), described[None], atol=1e-3)  # by which near-duplicates are known
+
+
+@pytest.mark.parametrize("side", [32, 95, 96, 160, 192, 224, 240, 256, 260, 299, 384, 448, 512, 800, 1024])
+def test_looks_are_of_means_as_pillow_makes_them(side):
+    noise = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
+    factor = max(1, side // SMALLEST_LOOKS)
+    for picture in (noise, np.full_like(noise, 255)):  # white: the largest sums
+        np.testing.assert_array_equal(reduced(picture), np.asarray(Image.fromarray(picture).reduce(factor)))
 
 
 def test_the_projection_is_along_directions_of_the_network_and_others_of_the_looks(lite, store):
