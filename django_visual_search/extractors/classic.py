@@ -73,9 +73,13 @@ def colour_bins(lightness_bins: int, step: int) -> ColourBins:
     return ColourBins(np.maximum(np.cumsum(reached) - 1, 0)[bins], shares, int(reached.sum()))
 
 
-def colours(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return the colour of each pixel as a row of ``colour_bins``: uint8 ``(s, s, 3)`` to ``(s, s)``."""
-    level = _nearest_levels().take(picture)
+TOGETHER = 8
+"""Pictures that are described at once, by few calls of NumPy: with more, their arrays leave the nearer caches."""
+
+
+def colours(pictures: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the colour of each pixel as a row of ``colour_bins``: uint8 ``(n, s, s, 3)`` to ``(n, s, s)``."""
+    level = _nearest_levels().take(pictures)
     return np.asarray((level[..., 0] * LEVELS + level[..., 1]) * LEVELS + level[..., 2])
 
 
@@ -86,86 +90,129 @@ def _nearest_levels() -> NDArray[np.int32]:
 
 
 @functools.cache
-def cells(side: int, grid: int) -> NDArray[np.int32]:
-    """Return which of ``grid`` x ``grid`` cells each pixel lies in, ``(side, side)``."""
-    row = np.arange(side, dtype=np.int32) * grid // side
-    return np.asarray(row[:, None] * grid + row, dtype=np.int32)
+def first_bins(side: int, grid: int, bins: int) -> NDArray[np.int64]:
+    """Return the first of the ``bins`` of each pixel's cell, ``(TOGETHER, s, s)``: ``grid`` x ``grid`` in a picture."""
+    row = np.arange(side) * grid // side
+    return np.asarray((np.arange(TOGETHER)[:, None, None] * grid**2 + row[:, None] * grid + row) * bins)
 
 
-def colour_histograms(colour: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the histogram over the fine bins, and that over the coarse ones in each quarter, one after the other."""
-    counts = np.bincount((cells(len(colour), 2) * LEVELS**3 + colour).ravel(), minlength=4 * LEVELS**3)
+def colour_histograms(colour: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return histograms over fine bins, followed by those over coarse bins in each quarter of the picture.
+
+    ``colour`` is ``(n, s, s)``, the result ``(n, 456 + 4 * 110)``.
+    """
+    count, side = colour.shape[:2]
+    row = first_bins(side, 2, LEVELS**3)[:count] + colour
+    counts = np.bincount(row.ravel(), minlength=count * 4 * LEVELS**3)
     # Only the few hundred colours that occur: a matrix product would wake BLAS threads, which stall on busy cores.
     found = np.flatnonzero(counts)
     quarter, row = np.divmod(found, LEVELS**3)
-    fine, coarse, shares = _palette()
-    index = np.concatenate([fine.bins[row], coarse.bins[row] + (quarter * coarse.total + fine.total)[:, None]], axis=1)
-    weight = shares.take(row, axis=0) * counts[found, None]
-    both = np.bincount(index.ravel(), weight.ravel(), minlength=fine.total + 4 * coarse.total)
-    return both[: fine.total], both[fine.total :]
+    palette = _palette()
+    index = palette.bins.take(row, axis=0) + palette.first.take(quarter, axis=0)
+    weight = palette.shares.take(row, axis=0) * counts[found, None]
+    return np.asarray(np.bincount(index.ravel(), weight.ravel(), minlength=count * palette.total).reshape(count, -1))
+
+
+class Palette(NamedTuple):
+    """The fine and the coarse bins of each colour beside each other, ``(LEVELS**3, 16)``."""
+
+    bins: NDArray[np.int_]
+    shares: NDArray[np.float64]
+    first: NDArray[np.int_]
+    """What to add to bins in each quarter of each picture, ``(TOGETHER * 4, 16)``."""
+    total: int
+    """Bins of a picture: the fine ones, and four times the coarse ones."""
 
 
 @functools.cache
-def _palette() -> tuple[ColourBins, ColourBins, NDArray[np.float64]]:
-    """Return fine and coarse bins, and the shares of both beside each other, ``(LEVELS**3, 16)``."""
+def _palette() -> Palette:
     fine, coarse = colour_bins(8, 14), colour_bins(4, 28)
-    return fine, coarse, np.concatenate([fine.shares, coarse.shares], axis=1)
+    total = fine.total + 4 * coarse.total
+    picture, quarter = np.divmod(np.arange(TOGETHER * 4), 4)
+    first = np.repeat(picture[:, None] * total, 16, axis=1)
+    first[:, 8:] += fine.total + quarter[:, None] * coarse.total
+    bins, shares = (np.concatenate(both, axis=1) for both in zip(fine[:2], coarse[:2], strict=True))
+    return Palette(bins, shares, first, total)
 
 
 @functools.cache
-def _uniform_patterns() -> NDArray[np.int32]:
+def _uniform_patterns() -> NDArray[np.int64]:
     codes = np.arange(256)
     changes = np.array([int(code ^ (code >> 1 | (code & 1) << 7)).bit_count() for code in codes])
-    table = np.full(256, PATTERNS - 1, np.int32)
+    table = np.full(256, PATTERNS - 1)
     table[changes <= 2] = np.arange(PATTERNS - 1)
     return table
 
 
-def binary_patterns(grey: Floats, scales: int = 3) -> Floats:
-    """Return local binary patterns (which neighbours of a pixel are brighter) at octaves: ``(scales * PATTERNS,)``.
+def binary_patterns(grey: Floats, scales: int = 3) -> NDArray[np.float64]:
+    """Return local binary patterns (which neighbours of a pixel are brighter) at octaves.
 
-    The 58 uniform patterns have a bin each, the others share one (T. Ojala, M. Pietikäinen and T. Mäenpää,
-    "Multiresolution gray-scale and rotation invariant texture classification with local binary patterns", 2002).
+    ``grey`` is ``(n, s, s)``, the result ``(n, scales * PATTERNS)``. The 58 uniform patterns have a bin each, the
+    others share one (T. Ojala, M. Pietikäinen and T. Mäenpää, "Multiresolution gray-scale and rotation invariant
+    texture classification with local binary patterns", 2002).
     """
-    histograms = []
-    for _ in range(scales):
-        side = len(grey)
-        centre = grey[1:-1, 1:-1] + NOISE
-        brighter = np.empty((*centre.shape, 8), bool)
-        for bit, (dy, dx) in enumerate([(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]):
-            np.greater(grey[1 + dy : side - 1 + dy, 1 + dx : side - 1 + dx], centre, out=brighter[..., bit])
-        code = np.packbits(brighter, bitorder="little")
-        histograms.append(np.bincount(_uniform_patterns().take(code), minlength=PATTERNS) / len(code))
-        even = grey[: side // 2 * 2, : side // 2 * 2]
-        grey = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
-    return np.concatenate(histograms).astype(np.float32)
+    count, side = grey.shape[:2]
+    first, pixels = _octaves(side, scales)
+    sheet = np.zeros((count, *(length + 2 for length in first.shape[1:])), np.float32)
+    for scale, (top, left) in enumerate(_corners(side, scales)):
+        if scale:
+            even = grey[:, : grey.shape[1] // 2 * 2, : grey.shape[1] // 2 * 2]
+            top_row, bottom_row = even[:, ::2], even[:, 1::2]
+            quarter = top_row[..., ::2] + bottom_row[..., ::2] + top_row[..., 1::2] + bottom_row[..., 1::2]
+            grey = quarter * np.float32(0.25)
+        sheet[:, top : top + grey.shape[1], left : left + grey.shape[1]] = grey
+    centre = sheet[:, 1:-1, 1:-1] + NOISE
+    height, width = centre.shape[1:]
+    brighter = np.empty((*centre.shape, 8), bool)
+    for bit, (y, x) in enumerate([(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]):
+        np.greater(sheet[:, y : y + height, x : x + width], centre, out=brighter[..., bit])
+    pattern = _uniform_patterns().take(np.packbits(brighter, bitorder="little"))
+    pattern += first[:count].ravel()
+    counts = np.bincount(pattern, minlength=count * (scales + 1) * PATTERNS).reshape(count, -1)
+    return counts[:, : scales * PATTERNS] / pixels
 
 
-def edge_orientations(grey: Floats, grid: int, bins: int) -> Floats:
-    """Return edge strength by orientation (0 to 180 degrees) in each cell, ``(grid * grid * bins,)``.
+def _corners(side: int, scales: int) -> list[tuple[int, int]]:
+    """Return where each octave is on a sheet: the first at the left, the others at its right, below each other."""
+    return [(0, 0), *((side - (side >> scale - 1), side) for scale in range(1, scales))]
+
+
+@functools.cache
+def _octaves(side: int, scales: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first bin of each pixel of TOGETHER sheets, less their margin, and the pixels behind each bin.
+
+    Pixels on the margin of an octave, and those of none, have bins after the others.
+    """
+    sides = [side >> scale for scale in range(scales)]
+    first = np.full((side - 2, side + (sides[1] if scales > 1 else 0) - 2), scales * PATTERNS)
+    for scale, (top, left) in enumerate(_corners(side, scales)):
+        inner = sides[scale] - 2
+        first[top : top + inner, left : left + inner] = scale * PATTERNS
+    pictures = np.arange(TOGETHER)[:, None, None] * (scales + 1) * PATTERNS
+    return pictures + first, np.repeat([(length - 2) ** 2 for length in sides], PATTERNS)
+
+
+def edge_orientations(grey: Floats, grid: int, bins: int) -> NDArray[np.float64]:
+    """Return edge strength by orientation (0 to 180 degrees) in each cell: ``(n, s, s)`` to ``(n, grid**2 * bins)``.
 
     Histograms of oriented gradients (N. Dalal and B. Triggs, 2005), with linear interpolation between orientations.
     """
     dy, dx = np.zeros_like(grey), np.zeros_like(grey)
-    np.subtract(grey[2:], grey[:-2], out=dy[1:-1])
-    np.subtract(grey[:, 2:], grey[:, :-2], out=dx[:, 1:-1])
+    np.subtract(grey[:, 2:], grey[:, :-2], out=dy[:, 1:-1])
+    np.subtract(grey[:, :, 2:], grey[:, :, :-2], out=dx[:, :, 1:-1])
     strength = np.hypot(dx, dy)
     angle = (np.arctan2(dy, dx) * np.float32(bins / np.pi)).clip(-bins, bins)
     lower = np.floor(angle)
     upper_strength = (angle - lower) * strength
     turns = 2 * bins + 2  # directions, of which opposite ones are one orientation, and room for the last one's upper
-    index = (lower.astype(np.int64) + _first_bins(len(grey), grid, turns) + bins).ravel()
-    energy = np.bincount(index, (strength - upper_strength).ravel(), minlength=grid * grid * turns)
+    count, side = grey.shape[:2]
+    index = (first_bins(side, grid, turns)[:count] + lower.astype(np.int64) + bins).ravel()
+    energy = np.bincount(index, (strength - upper_strength).ravel(), minlength=count * grid**2 * turns)
     energy[1:] += np.bincount(index, upper_strength.ravel(), minlength=len(energy))[:-1]
     energy = energy.reshape(-1, turns)
     folded = energy[:, :bins] + energy[:, bins : 2 * bins]
     folded[:, :2] += energy[:, 2 * bins :]
-    return folded.astype(np.float32).ravel()
-
-
-@functools.cache
-def _first_bins(side: int, grid: int, bins: int) -> NDArray[np.int64]:
-    return cells(side, grid) * np.int64(bins)
+    return np.asarray(folded.reshape(count, -1))
 
 
 DESCRIPTOR_VERSION = 1
@@ -221,18 +268,30 @@ class ClassicExtractor(BackboneExtractor):
         return identity()
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.stack([describe(picture) for picture in images])
+        return describe(images)
 
 
-def describe(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the blocks of a picture, uint8 ``(s, s, 3)``, in a row: of length 1, unless there are no edges."""
-    grey = picture @ LUMA
-    colour, layout = colour_histograms(colours(picture))
+def describe(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the blocks of pictures, uint8 ``(n, s, s, 3)``, in a row: float32 ``(n, DESCRIPTOR_WIDTH)``.
+
+    They are of length 1, unless there are no edges.
+    """
+    parts = [_described(pictures[start : start + TOGETHER]) for start in range(0, len(pictures), TOGETHER)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _described(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    grey = pictures @ LUMA
+    histograms = colour_histograms(colours(pictures))
+    fine = colour_bins(8, 14).total
     blocks = {
-        "colour": colour,
-        "layout": layout,
+        "colour": histograms[:, :fine],
+        "layout": histograms[:, fine:],
         "texture": binary_patterns(grey),
         "shape": edge_orientations(grey, 4, 8),
     }
-    scaled = [block * (SHARES[name] / max(float(block.sum()), 1e-9)) for name, block in blocks.items()]
-    return np.asarray(np.sqrt(np.concatenate(scaled)), np.float32)
+    scaled = [
+        block * (SHARES[name] / np.maximum(np.add.reduce(block, axis=1, keepdims=True), 1e-9))
+        for name, block in blocks.items()
+    ]
+    return np.asarray(np.sqrt(np.concatenate(scaled, axis=1)), np.float32)

@@ -109,7 +109,7 @@ def looks_of(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     Descriptors less their usual mean: three fifths of a catalogue picture's descriptor, by squares, are common to all
     pictures, such as a pale ground, and say nothing about the product.
     """
-    return l2_normalise(np.stack([classic.describe(reduced(picture)) for picture in pictures]) - _centre())
+    return l2_normalise(classic.describe(reduced(pictures)) - _centre())
 
 
 def descriptors_of(looks: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -132,19 +132,27 @@ def _centre() -> NDArray[np.float32]:
         return np.asarray(file["mean"], np.float32)
 
 
-def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture scaled down to means of squares of pixels, to a side of at least SMALLEST_LOOKS."""
-    factor = len(picture) // SMALLEST_LOOKS
+def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures scaled down to means of squares of pixels, to a side of at least SMALLEST_LOOKS.
+
+    ``pictures`` is uint8 ``(n, s, s, 3)``.
+    """
+    count, side = pictures.shape[:2]
+    factor = side // SMALLEST_LOOKS
     if factor < 2:
-        return picture
-    side, rest = divmod(len(picture), factor)
-    if rest or factor not in (2, 4, 8, 16):  # others' means Pillow rounds otherwise; larger sums need more bits
-        return np.asarray(Image.fromarray(picture).reduce(factor))
+        return pictures
+    if side % factor or factor not in (
+        2,
+        4,
+        8,
+        16,
+    ):  # others' means Pillow rounds otherwise; larger sums need more bits
+        return np.stack([np.asarray(Image.fromarray(picture).reduce(factor)) for picture in pictures])
     # The same means in half of Pillow's time.
-    rows = picture.reshape(side, factor, -1).sum(axis=1, dtype=np.uint16)
-    last = rows.shape[1] - 3 * (factor - 1)
-    sums = sum(rows[:, 3 * i : 3 * i + last] for i in range(factor))  # of a pixel and those to its right
-    squares = np.stack([sums[:, channel :: 3 * factor] for channel in range(3)], axis=-1)
+    rows = pictures.reshape(count, side // factor, factor, -1).sum(axis=2, dtype=np.uint16)
+    last = rows.shape[2] - 3 * (factor - 1)
+    sums = sum(rows[:, :, 3 * i : 3 * i + last] for i in range(factor))  # of a pixel and those to its right
+    squares = np.stack([sums[:, :, channel :: 3 * factor] for channel in range(3)], axis=-1)
     return ((squares + np.uint16(factor**2 // 2)) // np.uint16(factor**2)).astype(np.uint8)
 
 

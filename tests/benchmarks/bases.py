@@ -63,7 +63,7 @@ def directions(parts: list[tuple[float, np.ndarray]]) -> np.ndarray:
 
 
 def described(pictures: Sequence[bytes]) -> np.ndarray:
-    return np.stack([classic.describe(reduced(np.asarray(images.load(data, size=224)))) for data in pictures])
+    return classic.describe(reduced(np.stack([np.asarray(images.load(data, size=224)) for data in pictures])))
 
 
 def write_classic(studio: np.ndarray, photos: np.ndarray) -> None:

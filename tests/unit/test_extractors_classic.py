@@ -187,7 +187,7 @@ def test_binary_patterns_of_a_corner_worked_by_hand():
     # second of the uniform codes in order); everything else sees nothing brighter (code 0, the first).
     grey = np.zeros((6, 6), np.float32)
     grey[0, 0] = 200
-    histogram = classic.binary_patterns(grey, scales=1)
+    [histogram] = classic.binary_patterns(grey[None], scales=1)
     assert histogram[1] == pytest.approx(1 / 16)
     assert histogram[0] == pytest.approx(15 / 16)
     assert len(histogram) == classic.PATTERNS
@@ -197,7 +197,7 @@ def test_binary_patterns_of_a_corner_worked_by_hand():
 def test_edges_go_to_the_bin_of_their_orientation(degrees, bin_):
     y, x = np.mgrid[:64, :64].astype(np.float32)
     wave = np.sin((x * np.cos(np.radians(degrees)) + y * np.sin(np.radians(degrees))) / 4)
-    energy = classic.edge_orientations(wave[1:-1, 1:-1].astype(np.float32), 1, 8)
+    [energy] = classic.edge_orientations(wave[None, 1:-1, 1:-1].astype(np.float32), 1, 8)
     assert energy.argmax() == bin_
 
 
@@ -207,7 +207,7 @@ def test_edges_at_the_ends_of_half_a_turn_are_in_the_first_and_last_bin(bins, up
     grey = np.zeros((32, 32), np.float32)
     grey[:, :16] = 200  # brighter to the left: an angle of almost plus or minus pi
     grey += np.arange(32, dtype=np.float32)[:, None] * np.float32(upwards)
-    energy = classic.edge_orientations(grey, 1, bins)
+    [energy] = classic.edge_orientations(grey[None], 1, bins)
     assert energy.sum() == pytest.approx(2 * 32 * 200, rel=1e-3)
     assert energy[0] + energy[-1] == pytest.approx(energy.sum(), rel=1e-3)
 

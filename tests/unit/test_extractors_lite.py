@@ -212,7 +212,7 @@ def test_looks_stand_beside_the_network(lite, store):
     np.testing.assert_allclose(np.linalg.norm(both[:, :1280], axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(both[:, 1280:], axis=1), LOOKS, rtol=1e-3)
     np.testing.assert_allclose(more[:, 1280:], 2 * both[:, 1280:], rtol=1e-5)
-    [described] = ClassicExtractor(input_size=56).features(reduced(pictures[0])[None])
+    [described] = ClassicExtractor(input_size=56).features(reduced(pictures[:1]))
     with np.load(BASES / "classic.npz") as file:
         centred = described - file["mean"]
     np.testing.assert_allclose(both[0, 1280:], LOOKS * centred / np.linalg.norm(centred), atol=1e-6)
@@ -225,7 +225,7 @@ def test_looks_are_of_means_as_pillow_makes_them(side):
     noise = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
     factor = max(1, side // SMALLEST_LOOKS)
     for picture in (noise, np.full_like(noise, 255)):  # white: the largest sums
-        np.testing.assert_array_equal(reduced(picture), np.asarray(Image.fromarray(picture).reduce(factor)))
+        np.testing.assert_array_equal(reduced(picture[None])[0], np.asarray(Image.fromarray(picture).reduce(factor)))
 
 
 def test_the_projection_is_along_directions_of_the_network_and_others_of_the_looks(lite, store):
