@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss
 
 from django_visual_search.learning.calibration import (
     FEWEST_PAIRS,
@@ -191,6 +190,8 @@ def test_categories_must_fit_the_hits():
 
 
 def test_brier_is_that_of_scikit_learn():
+    from sklearn.metrics import brier_score_loss
+
     x, right = pairs(300)
     w = np.random.default_rng(0).uniform(0, 2, 300)
     assert brier(x, right) == pytest.approx(brier_score_loss(right, x))

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from django_visual_search.learning import calibration
 from django_visual_search.learning.calibration import KNOTS, ConfidenceCurve, curve_through, isotonic, platt
@@ -58,6 +56,8 @@ def test_similarity_for_is_the_lowest_with_that_probability(pairs, confidence):
 
 
 def test_isotonic_steps_are_those_of_scikit_learn():
+    from sklearn.isotonic import IsotonicRegression
+
     rng = np.random.default_rng(0)
     x, y, _ = logistic(400)
     x = x.round(2)  # with ties
@@ -78,6 +78,8 @@ def test_few_pairs_are_drawn_towards_the_rate_of_all():
 
 
 def test_platt_is_the_logistic_regression_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
     x, y, _ = logistic(600)
     w = np.random.default_rng(1).uniform(0.2, 3, 600)
     made = platt(x, y, w)

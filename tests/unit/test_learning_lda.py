@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.linalg import eigh, subspace_angles
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from django_visual_search.learning.lda import HeadLearner, HeadSettings, Moments, learn_head
 from django_visual_search.learning.selection import embed_by
@@ -29,10 +26,14 @@ def named(learned):
 
 
 def same_space(one, other):
+    from scipy.linalg import subspace_angles
+
     return np.rad2deg(subspace_angles(one, other).max()) < 0.05
 
 
 def test_without_shrinkage_the_axes_are_those_of_scikit_learn():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     features, products = shop()
     learned = learn_head(features, {"product": products}, HeadSettings(8, shrinkage=0, residual=0))
     oracle = LinearDiscriminantAnalysis(solver="svd").fit(features, products)
@@ -54,6 +55,9 @@ def test_without_shrinkage_the_axes_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize("shrinkage", [0.01, 0.2, 0.7, 1.0])
 def test_with_shrinkage_the_space_is_that_of_scikit_learn(shrinkage):
+    from scipy.linalg import eigh
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     features, products = shop(each=7)
     learned = learn_head(features, {"product": products}, HeadSettings(8, shrinkage=shrinkage, residual=0))
     oracle = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(features, products)
@@ -135,6 +139,8 @@ def test_colour_ranks_where_only_the_shape_is_named():
 
 
 def test_labels_without_information_leave_the_principal_axes():
+    from sklearn.decomposition import PCA
+
     features, products = shop()
     expected = PCA(5).fit(features).components_.T
     for labels, weights in (

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from django_visual_search.learning.labels import ROWS_AT_ONCE
 from django_visual_search.learning.lda import Moments
@@ -97,6 +96,8 @@ def test_means_that_do_not_differ_have_no_directions():
 
 
 def test_ledoit_and_wolf_by_scikit_learn(shop):
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     features, labels = shop
     found = Moments(features, labels)
     each = []
