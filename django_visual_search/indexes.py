@@ -1,5 +1,5 @@
 """The public place of ``EmbeddingIndex``."""
 
-from .fields.embedding import EmbeddingIndex
+from .fields.indexes import EmbeddingIndex
 
 __all__ = ["EmbeddingIndex"]

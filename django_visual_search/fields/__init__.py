@@ -5,6 +5,7 @@ and its *product*, the model that a search returns; a *companion* is a model who
 model's pictures; a field's *label* is ``app.Model.field``. May import: Django and pgvector, nothing of this app.
 """
 
-from .embedding import EmbeddingField, EmbeddingIndex
+from .embedding import EmbeddingField
+from .indexes import EmbeddingIndex
 
 __all__ = ["EmbeddingField", "EmbeddingIndex"]

@@ -5,15 +5,18 @@ Entry functions: ``check_embedding_field``, and ``problem``, which builds the me
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections, models, router
 from pgvector.django import HnswIndex, IvfflatIndex
 
-from .embedding import OPCLASSES, SELF, EmbeddingField
-from .keys import CROP_SIDES
+from .indexes import OPCLASSES
+from .keys import CROP_SIDES, SELF
+
+if TYPE_CHECKING:
+    from .embedding import EmbeddingField
 
 MAX_INDEXED_DIMENSIONS = 4000  # pgvector: halfvec may be indexed up to 4,000 dimensions
 

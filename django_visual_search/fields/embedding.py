@@ -1,4 +1,4 @@
-"""``EmbeddingField``: a halfvec column that names its source picture, with a sibling key column; ``EmbeddingIndex``.
+"""``EmbeddingField``: a halfvec column that names its source picture, with a sibling key column.
 
 Vector and key are written together, as a rule by workers. ``save()`` of a loaded instance leaves both columns as they
 are in the database: the instance may be older than the worker's write, and a column that does not change lets
@@ -25,12 +25,10 @@ from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
 from django.utils.functional import cached_property
-from pgvector.django import HalfVectorField, HnswIndex
+from pgvector.django import HalfVectorField
 
-from .keys import CROP_SIDES
-
-SELF = "self"
-"""The path of ``product`` to the row itself."""
+from .checks import check_embedding_field
+from .keys import CROP_SIDES, SELF
 
 
 class StoredVector(list[float]):
@@ -262,8 +260,6 @@ class EmbeddingField(HalfVectorField):
         return model
 
     def check(self, **kwargs: Any) -> list[Any]:
-        from .checks import check_embedding_field  # it imports this class
-
         return [*super().check(**kwargs), *([] if self.copied else check_embedding_field(self))]
 
 
@@ -288,41 +284,3 @@ def note_update_fields(
     by_django = deferred and loaded <= {f.name for f in fields if not update_fields.isdisjoint({f.name, f.attname})}
     if not by_django or loaded <= {name for field in vectors for name in (field.name, field.key_name)}:
         _update_fields[instance._state] = update_fields
-
-
-EF_CONSTRUCTION = 128
-
-OPCLASSES = {"cosine": "halfvec_cosine_ops", "l2": "halfvec_l2_ops", "ip": "halfvec_ip_ops"}
-
-
-class EmbeddingIndex(HnswIndex):
-    """HNSW over an EmbeddingField; ``metric`` must be the field's. To migrations it is pgvector's own ``HnswIndex``.
-
-    ``m`` and ``ef_construction`` are pgvector's options. ``ef_construction`` is 128 by default, twice pgvector's: with
-    100,000 vectors in tight clusters, a graph built with 64 has no way into some clusters (of 150 queries 4 to 9 found
-    less than half of their neighbours, with 128 one). Building takes half as long again, and the index is no larger.
-    """
-
-    def __init__(self, *expressions: Any, metric: str = "cosine", **kwargs: Any) -> None:
-        if metric not in OPCLASSES:
-            raise ValueError(f"EmbeddingIndex: metric is one of {', '.join(OPCLASSES)}, not {metric!r}.")
-        if "opclasses" not in kwargs:
-            kwargs["opclasses"] = [OPCLASSES[metric]] * len(kwargs.get("fields", ()))
-        kwargs.setdefault("ef_construction", EF_CONSTRUCTION)
-        super().__init__(*expressions, **kwargs)
-
-    def deconstruct(self) -> tuple[Any, Any, Any]:
-        _, args, kwargs = super().deconstruct()
-        return f"{HnswIndex.__module__}.{HnswIndex.__qualname__}", args, kwargs
-
-    def _check_postgres_installed(self, *args: Any) -> list[Any]:
-        # Django 6 asks for django.contrib.postgres (postgres.E005); HNSW uses nothing that it installs.
-        return []
-
-    def __eq__(self, other: object) -> bool:
-        # The autodetector compares this with the HnswIndex that the migration made.
-        if isinstance(other, HnswIndex):
-            return bool(self.deconstruct() == other.deconstruct())
-        return NotImplemented
-
-    __hash__ = HnswIndex.__hash__

@@ -22,6 +22,9 @@ from django.db.models.functions import Cast, Coalesce, Concat, Greatest, Round
 if TYPE_CHECKING:
     from .embedding import EmbeddingField
 
+SELF = "self"
+"""The path of ``product`` to the row itself."""
+
 SEPARATOR = ":"
 """Never part of an extractor key (see ``ExtractorSpec.key``)."""
 MARK = f"{SEPARATOR}?"

@@ -14,7 +14,8 @@ from django.db.models import Case, F, Model, Q, QuerySet, Subquery, When
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce
 
-from .embedding import SELF, EmbeddingField
+from .embedding import EmbeddingField
+from .keys import SELF
 
 PRODUCT = "_visual_product"
 """Name of the annotation with the primary key of a row's product."""

@@ -22,8 +22,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..db.rows import all_rows
 from ..fields import EmbeddingField
-from ..fields.embedding import SELF
-from ..fields.keys import split_key
+from ..fields.keys import SELF, split_key
 from ..fields.products import first_of, has_variants, key_path, product_pk, searched_pk, with_product
 from ..fields.registry import fields_of_product
 from ..models import IndexingAttempt
