@@ -73,7 +73,7 @@ def colour_bins(lightness_bins: int, step: int) -> ColourBins:
     return ColourBins(np.maximum(np.cumsum(reached) - 1, 0)[bins], shares, int(reached.sum()))
 
 
-DESCRIBED_AT_ONCE = 8
+AT_ONCE = 8
 """Pictures that are described at once, by few calls of NumPy: with more, their arrays leave the nearer caches."""
 
 
@@ -91,9 +91,9 @@ def _nearest_levels() -> NDArray[np.int32]:
 
 @functools.cache
 def first_bins(side: int, grid: int, bins: int) -> NDArray[np.int64]:
-    """Return the first of the ``bins`` of each pixel's cell, ``(DESCRIBED_AT_ONCE, s, s)``: ``grid`` x ``grid`` in a picture."""
+    """Return the first of the ``bins`` of each pixel's cell, ``(AT_ONCE, s, s)``: ``grid`` x ``grid`` in a picture."""
     row = np.arange(side) * grid // side
-    return np.asarray((np.arange(DESCRIBED_AT_ONCE)[:, None, None] * grid**2 + row[:, None] * grid + row) * bins)
+    return np.asarray((np.arange(AT_ONCE)[:, None, None] * grid**2 + row[:, None] * grid + row) * bins)
 
 
 def colour_histograms(colour: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -119,7 +119,7 @@ class Palette(NamedTuple):
     bins: NDArray[np.int_]
     shares: NDArray[np.float64]
     first: NDArray[np.int_]
-    """What to add to bins in each quarter of each picture, ``(DESCRIBED_AT_ONCE * 4, 16)``."""
+    """What to add to bins in each quarter of each picture, ``(AT_ONCE * 4, 16)``."""
     total: int
     """Bins of a picture: the fine ones, and four times the coarse ones."""
 
@@ -128,7 +128,7 @@ class Palette(NamedTuple):
 def _palette() -> Palette:
     fine, coarse = colour_bins(8, 14), colour_bins(4, 28)
     total = fine.total + 4 * coarse.total
-    picture, quarter = np.divmod(np.arange(DESCRIBED_AT_ONCE * 4), 4)
+    picture, quarter = np.divmod(np.arange(AT_ONCE * 4), 4)
     first = np.repeat(picture[:, None] * total, 16, axis=1)
     first[:, 8:] += fine.total + quarter[:, None] * coarse.total
     bins, shares = (np.concatenate(both, axis=1) for both in zip(fine[:2], coarse[:2], strict=True))
@@ -179,7 +179,7 @@ def _corners(side: int, scales: int) -> list[tuple[int, int]]:
 
 @functools.cache
 def _octaves(side: int, scales: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first bin of each pixel of DESCRIBED_AT_ONCE sheets, less their margin, and the pixels behind each bin.
+    """Return the first bin of each pixel of AT_ONCE sheets, less their margin, and the pixels behind each bin.
 
     Pixels on the margin of an octave, and those of none, have bins after the others.
     """
@@ -188,7 +188,7 @@ def _octaves(side: int, scales: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     for scale, (top, left) in enumerate(_corners(side, scales)):
         inner = sides[scale] - 2
         first[top : top + inner, left : left + inner] = scale * PATTERNS
-    pictures = np.arange(DESCRIBED_AT_ONCE)[:, None, None] * (scales + 1) * PATTERNS
+    pictures = np.arange(AT_ONCE)[:, None, None] * (scales + 1) * PATTERNS
     return pictures + first, np.repeat([(length - 2) ** 2 for length in sides], PATTERNS)
 
 
@@ -276,9 +276,7 @@ def describe(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     They are of length 1, unless there are no edges.
     """
-    parts = [
-        _described(pictures[start : start + DESCRIBED_AT_ONCE]) for start in range(0, len(pictures), DESCRIBED_AT_ONCE)
-    ]
+    parts = [_described(pictures[start : start + AT_ONCE]) for start in range(0, len(pictures), AT_ONCE)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
