@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PARTS = "abcdefghi"
+PARTS = "abcdefghij"
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", default=PARTS, help="letters of the parts to run, such as a,b (default: all)")
     parser.add_argument("--rows", type=int, default=100_000, help="rows with vectors in (d), a tenth of it in (e)")
-    parser.add_argument("--photos", type=int, default=2000, help="pictures in (a), (b), (c), (f) and (h)")
+    parser.add_argument("--photos", type=int, default=2000, help="pictures in (a), (b), (c), (f), (h) and (j)")
     options = parser.parse_args()
     options.only = [letter for letter in options.only if letter not in ", "]
     if unknown := set(options.only) - set(PARTS):
@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(part: str, options: argparse.Namespace):
-    from . import article, attack, load, object_search, photo_search, reindex, resident, similar, updates
+    from . import article, attack, load, object_search, photo_search, reindex, resident, similar, text_search, updates
 
     if part == "d":
         return similar.measure(options.rows)
@@ -72,9 +72,9 @@ def measure(part: str, options: argparse.Namespace):
         return attack.measure()
     if part == "e":
         return updates.measure(options.rows // 10)
-    return {"a": reindex, "b": photo_search, "c": article, "f": resident, "h": object_search}[part].measure(
-        options.photos
-    )
+    return {"a": reindex, "b": photo_search, "c": article, "f": resident, "h": object_search, "j": text_search}[
+        part
+    ].measure(options.photos)
 
 
 def remove(folder: Path) -> None:

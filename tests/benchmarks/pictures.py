@@ -38,16 +38,18 @@ def catalogue(count: int) -> list[Path]:
     return paths
 
 
-def _photos(count: int) -> Iterator[bytes]:
+def photo_names(count: int) -> list[str]:
+    """Names of ``count`` grocery photos, such as "train/Packages/Milk/…"; empty ones where they are missing."""
     lines = settings.GROCERY / "train.txt"
-    if lines.exists():
-        names = [line.split(", ")[0] for line in lines.read_text().splitlines()]
-        step = max(1, len(names) // count)
-        for name in names[::step]:
-            yield (settings.GROCERY / name).read_bytes()
-        return
-    for seed in range(count):
-        yield _drawn(seed)
+    if not lines.exists():
+        return [""] * count
+    names = [line.split(", ")[0] for line in lines.read_text().splitlines()]
+    return names[:: max(1, len(names) // count)][:count]
+
+
+def _photos(count: int) -> Iterator[bytes]:
+    for seed, name in enumerate(photo_names(count)):
+        yield (settings.GROCERY / name).read_bytes() if name else _drawn(seed)
 
 
 def _drawn(seed: int) -> bytes:

@@ -30,5 +30,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MEDIA_ROOT = str(FOLDER / "media")
 VISUAL_SEARCH = {  # with the extractor of a shop that names none
     "CACHE_DIR": str(FOLDER / "cache"),
+    "TEXT_FIELDS": {"benchmarks.Photographed": ["name"]},
 }
 CELERY_BROKER_URL = "memory://"
