@@ -283,6 +283,13 @@ class PhotoPage:
             return ""
         return replace(self.options, anything=True, pages=1).url(self.action)
 
+    @property
+    def less_similar_url(self) -> str:
+        """Return the URL of this page with the hits that are not close enough; empty where there are none."""
+        if not (self.results and self.results.left_out and self.options.handle) or self.options.anything:
+            return ""
+        return replace(self.options, anything=True).url(self.action)
+
 
 def in_order(results: SearchResults, within: QuerySet[Any], model: type[Model], options: PageOptions) -> SearchResults:
     """Return the hits that the page shows, in the order that it wants, with a ranking of these alone.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..browser import DESKTOP, MOBILE, browser, opened, shot, slow_line, violations, wider_than_the_window  # noqa: F401
 from ..example import demo_shop  # noqa: F401
+from ..image_files import HEIC
 
 APPS_PAGE = "/visual-search/photo/shop/product/"
 SHOPS_PAGE = "/photo-search/"
@@ -99,11 +100,11 @@ def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
 
         # Album or camera: no step between the photo and its hits
         chosen = page.locator(f"{FILE}[capture]") if mobile else page.get_by_label("Choose a photo")
-        chosen.set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        chosen.set_input_files(shop.state / "photos" / "sne-010-table.jpg")
         settled(page)
         first, address = hits(page), page.url
         assert len(first) > 12, "with a head, those of which it is confident"
-        assert "bac-019" in page.locator(HIT).first.get_attribute("href")
+        assert "sne-010" in page.locator(HIT).first.get_attribute("href")
         assert "handle=" in address
         assert "Products like your photo" in page.title()
         assert page.evaluate("document.activeElement.tagName") == "H2"
@@ -282,6 +283,125 @@ def test_drop_paste_refused_and_busy(browser, shop):  # noqa: F811
         assert page.locator(HIT).count() == before
 
 
+def drop(page, *files, on="body"):
+    """Drop files on an element: (name, type, bytes) of each."""
+    page.evaluate(
+        """([files, on]) => {
+            const data = new DataTransfer();
+            for (const [name, type, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, {type}));
+            const event = new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+            document.querySelector(on).dispatchEvent(event);
+            return event.defaultPrevented;
+        }""",
+        [[[name, kind, list(data)] for name, kind, data in files], on],
+    )
+
+
+def pixels(page):
+    """Return the preview, scaled to a few pixels."""
+    return page.locator(".visual-search-stage canvas").evaluate("""canvas => {
+        const small = document.createElement("canvas");
+        small.width = small.height = 4;
+        small.getContext("2d").drawImage(canvas, 0, 0, 4, 4);
+        return [...small.getContext("2d").getImageData(0, 0, 4, 4).data];
+    }""")
+
+
+def test_back_and_forth_between_photos(browser, shop):  # noqa: F811
+    """Each address has its photo, part and words, also once the server has forgotten them; nothing is sent twice."""
+    room, tea = (shop.state / "photos" / f"{name}.jpg" for name in ("bac-019-room", "tea-004-table"))
+    with opened(browser, expected=[LEAVING, NO_ICON, "status of 410"]) as page:
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + SHOPS_PAGE)
+        page.locator("main form [name=text]").fill("red")
+        changed(page, lambda: page.locator(FILE).first.set_input_files(room))
+        assert "text=red" in page.url
+        changed(page, page.get_by_role("link", name=re.compile("^Remove “red”")).click)
+        assert "text=" not in page.url
+        whole, address, bag = hits(page), page.url, pixels(page)
+        page.locator("[data-part=box]").focus()
+        page.keyboard.press("ArrowLeft")  # the whole photo has nowhere to move
+        page.locator("[data-corner='left top']").focus()
+        part = changed(page, lambda: page.keyboard.press("Shift+ArrowRight"))
+        assert "text=" not in page.url, "the words were taken away"
+        assert len(sizes(page)) == 2
+        assert changed(page, lambda: page.keyboard.press("Escape")) == whole
+        assert len(sizes(page)) == 2, "the whole photo was searched by already"
+
+        changed(page, lambda: page.locator(FILE).first.set_input_files(tea))
+        pot, pots = pixels(page), hits(page)
+        assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        assert pot != pytest.approx(bag, abs=8)
+        assert changed(page, page.go_back) == whole
+        assert pixels(page) == pytest.approx(bag, abs=8)
+        assert changed(page, page.go_back) == part
+        page.locator(".visual-search-cropped").wait_for()
+        for _step in range(2):
+            changed(page, page.go_forward)
+        assert hits(page) == pots
+        assert pixels(page) == pytest.approx(pot, abs=8)
+        assert len(sizes(page)) == 3
+
+        # Forgotten by the server: the right photo is sent again, in its place of the history
+        page.reload()
+        settled(page)
+        page.locator(".visual-search-stage canvas").wait_for()
+        length = page.evaluate("history.length")
+        answers = [410]
+
+        def forgotten(route):
+            if route.request.method == "GET" and answers:
+                return route.fulfill(status=answers.pop(), content_type="text/html", body="<p>gone")
+            return route.continue_()
+
+        page.route("**" + SHOPS_PAGE + "?**", forgotten)
+        page.go_back()
+        wait(page, "window.photos.length === 1")
+        settled(page)
+        assert hits(page) == whole
+        assert page.url != address
+        assert pixels(page) == pytest.approx(bag, abs=8)
+        assert page.evaluate("history.length") == length
+        page.unroute("**" + SHOPS_PAGE + "?**")
+
+
+def test_the_last_photo_counts(browser, shop):  # noqa: F811
+    """Dropped beside the form while another is still being read."""
+    room, tea = ((shop.state / "photos" / f"{name}.jpg").read_bytes() for name in ("bac-019-room", "tea-004-table"))
+    with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+        page.add_init_script(PHOTOS)
+        page.add_init_script("""const read = window.createImageBitmap; let first = true;
+            window.createImageBitmap = async (...asked) => {
+                const bitmap = await read(...asked);
+                if (first) { first = false; await new Promise((go) => { window.readFirst = go; }); }
+                return bitmap;
+            };""")
+        page.goto(shop.address + SHOPS_PAGE)
+        drop(page, ("slow.jpg", "image/jpeg", room))
+        wait(page, "Boolean(window.readFirst)")
+        drop(page, ("quick.jpg", "image/jpeg", tea))
+        settled(page)
+        page.evaluate("readFirst()")
+        page.locator(".visual-search-object button").first.wait_for()
+        assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        assert len(sizes(page)) == 1
+
+
+def test_a_photo_that_the_browser_cannot_read(browser, shop):  # noqa: F811
+    """HEIC in Chromium: the server reads it, and a part of it is chosen by numbers."""
+    with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + SHOPS_PAGE)
+        drop(page, ("IMG_0001.HEIC", "", HEIC))
+        settled(page)
+        assert page.locator(".visual-search-stage").is_hidden()
+        page.get_by_text("Search by part of the photo").first.click()
+        page.get_by_label("Right", exact=True).fill("40")
+        changed(page, lambda: page.keyboard.press("Enter"))
+        assert sizes(page) == [len(HEIC)] * 2
+        shot(page, "photo-unseen")
+
+
 def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
     photo = tmp_path / "large.jpg"
     photo.write_bytes(large_photo(shop.state / "photos" / "tea-004-table.jpg"))
@@ -310,9 +430,17 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
 
 
 def test_without_scripts(browser, shop):  # noqa: F811
-    with opened(browser, MOBILE, java_script_enabled=False, expected=[LEAVING, NO_ICON]) as page:
+    expected = [LEAVING, NO_ICON, "status of 422"]
+    with opened(browser, MOBILE, java_script_enabled=False, expected=expected) as page:
         page.goto(shop.address + APPS_PAGE)
-        page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        page.get_by_label("Add words").fill("red")
+        letter = {"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"a letter"}
+        page.get_by_label("Choose a photo").set_input_files(letter)
+        page.get_by_role("button", name="Search by photo").click()
+        page.get_by_role("alert").wait_for()
+        assert page.get_by_label("Add words").input_value() == "red"
+        page.get_by_label("Add words").fill("")
+        page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "sne-010-table.jpg")
         page.get_by_role("button", name="Search by photo").click()
         page.locator(HIT).first.wait_for()
         first = hits(page)
@@ -333,7 +461,7 @@ def test_without_scripts(browser, shop):  # noqa: F811
         assert hits(page)[:24] == red
         page.get_by_text("Search by part of the photo").click()
         page.get_by_label("Left", exact=True).fill("60")
-        page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "bac-019-room.jpg")
+        page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "sne-010-table.jpg")
         page.get_by_role("button", name="Search by photo").click()
         assert hits(page) != first
 

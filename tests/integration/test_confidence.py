@@ -281,3 +281,19 @@ def test_ways_out_where_nothing_is_close(field, settings, client):
     (published,) = found.nearest
     assert (published.name, published.count) == ("True", COUNT)
     assert len(client.get(published.url).context["results"]) == COUNT
+
+
+def test_what_is_less_similar_is_a_click_away(field, settings, client):
+    serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 1.0), 100)).as_json())
+    settings.VISUAL_SEARCH = {
+        **settings.VISUAL_SEARCH,
+        "MIN_CONFIDENCE": 0.99,
+        "VISIBLE": {"testshop.Product": "all"},
+    }
+    page = client.post("/visual-search/photo/testshop/product/", {"image": picture_file(0)})
+    found = page.context["found"]
+    assert 0 < len(found.results) < COUNT
+    assert "Show less similar ones" in page.content.decode()
+    page = client.get(found.less_similar_url)
+    assert len(page.context["results"]) == COUNT
+    assert "Show less similar ones" not in page.content.decode()

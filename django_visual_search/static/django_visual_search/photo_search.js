@@ -21,8 +21,18 @@ const STEP = 2; // percent that an arrow key moves; five times as much with Shif
 const SURE = 0.4; // least score of an object
 const APART = 0.18; // of the photo's side
 const KEPT = "visual-search-photo";
+const PHOTOS = 3; // that are kept, the last first
 const WHOLE = [0, 0, 100, 100];
 const EDGES = ["left", "top", "right", "bottom"];
+
+/* Return what the tab's storage keeps of each photo: handles of its searches with their parts, the objects, the photo. */
+function stored() {
+  try {
+    return [].concat(JSON.parse(sessionStorage.getItem(KEPT)) || []);
+  } catch {
+    return []; // switched off, or nothing that can be read
+  }
+}
 
 const pause = (ms) => new Promise((go) => { setTimeout(go, ms); });
 
@@ -87,11 +97,13 @@ class Widget {
       });
     }
     this.part("cancel").addEventListener("click", () => this.cancel("cancelled"));
-    this.part("retry")?.addEventListener("click", () => this.search(this.address(location.href)));
-    const ground = this.results ? form.closest(".visual-search-ask") || form : form;
+    this.part("retry")?.addEventListener("click", () => this.again());
+    // On the page for it, a photo may be dropped anywhere: beside the form, the browser would leave for the file.
+    const ground = this.results ? window : form;
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-      ground.addEventListener(kind, (event) => this.dragged(event, ground));
+      ground.addEventListener(kind, (event) => this.dragged(event));
     }
+    if (this.stage) window.addEventListener("paste", (event) => this.pasted(event));
     if (this.stage) this.prepareStage();
     if (this.results) this.prepareResults();
   }
@@ -127,13 +139,16 @@ class Widget {
   async take(file) {
     if (!file) return;
     this.cancel();
+    const taken = this.taken = {};
     this.refuse();
     this.offerRetry(false);
     this.say("reading");
     let bitmap = null;
     try {
       bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+      if (this.taken !== taken) return; // another was chosen meanwhile
     } catch {
+      if (this.taken !== taken) return;
       // Not a picture, or of a format that this browser can't decode, such as HEIC; the server can.
       if (!/\b(heic|heif|avif|tiff?)$/i.test(file.type) && !/\.(heic|heif|avif)$/i.test(file.name || "")) {
         return this.refuse(this.words("format"));
@@ -151,15 +166,21 @@ class Widget {
   submitted() {
     const chosen = [...this.form.querySelectorAll("input[type=file]")].find((input) => input.files.length);
     if (chosen) return this.take(chosen.files[0]);
+    if (this.asked || this.searched) return null; // Enter in a field that has changed searches already
     if (this.photo) return this.search(this.form.action);
     return this.refuse(this.words("choose"));
   }
 
-  dragged(event, ground) {
-    if (![...event.dataTransfer.types].includes("Files")) return;
+  dragged(event) {
+    if (event.defaultPrevented || ![...event.dataTransfer.types].includes("Files")) return;
     event.preventDefault();
-    ground.classList.toggle("visual-search-over", event.type === "dragenter" || event.type === "dragover");
+    this.form.classList.toggle("visual-search-over", event.type === "dragenter" || event.type === "dragover");
     if (event.type === "drop") this.take(event.dataTransfer.files[0]);
+  }
+
+  pasted(event) {
+    const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+    if (file) this.take(file);
   }
 
   show(box) {
@@ -172,7 +193,10 @@ class Widget {
     }
     for (const dot of this.stage.querySelectorAll(".visual-search-object")) dot.remove();
     this.stage.hidden = this.part("enlarge").hidden = !canvas;
-    this.part("hint").hidden = true;
+    this.form.classList.toggle("visual-search-unseen", !canvas); // a part of it is chosen by numbers
+    const hint = this.part("hint");
+    hint.hidden = canvas;
+    if (!canvas) hint.textContent = this.photo.name;
     this.form.querySelector(".visual-search-choice span").textContent = this.words("another");
     this.form.closest(".visual-search")?.classList.add("visual-search-done");
     this.setBox(box);
@@ -180,35 +204,41 @@ class Widget {
 
   // Asking the server
 
-  async search(url) {
+  async search(url, history = "push") {
+    this.again = () => this.search(url, history);
+    const { photo, box } = this, searched = this.searched = {};
     const body = new FormData(this.form);
-    for (const name of ["image", ...EDGES.map((edge) => `crop_${edge}`)]) body.delete(name);
-    const whole = this.box === WHOLE;
-    if (this.photo instanceof HTMLCanvasElement) {
-      body.set("image", await jpeg(whole ? this.photo : drawn(this.photo, PART_SIDE, this.box)), "photo.jpg");
-      if (!whole) EDGES.forEach((edge, i) => body.set(`crop_${edge}`, WHOLE[i])); // cut out already: search by all of it
+    body.delete("image");
+    if (photo instanceof HTMLCanvasElement) {
+      const whole = box === WHOLE;
+      EDGES.forEach((edge, i) => body.set(`crop_${edge}`, whole ? "" : WHOLE[i])); // cut out already: search by all of it
+      body.set("image", await jpeg(whole ? photo : drawn(photo, PART_SIDE, box)), "photo.jpg");
+      if (this.searched !== searched) return; // another part or photo was chosen meanwhile
     } else {
-      body.set("image", this.photo, this.photo.name);
+      body.set("image", photo, photo.name);
     }
     const page = await this.ask("POST", url, body);
     if (!page) return;
-    const handle = new URL(page.url, location.href).searchParams.get("handle");
-    if (handle) this.kept.handles[handle] = this.box;
+    const handle = page.url && new URL(page.url, location.href).searchParams.get("handle");
+    if (handle) this.kept.handles[handle] = box;
     this.keep();
-    this.place(page, "push");
+    if (this.form.elements.text) this.form.elements.text.value = ""; // from here on, the results have the words
+    this.place(page, history);
   }
 
   keep() {
     if (!(this.photo instanceof HTMLCanvasElement)) return;
     this.kept.image ||= this.photo.toDataURL("image/jpeg", QUALITIES[0]);
+    const others = stored().filter(({ image }) => image !== this.kept.image);
     try {
-      sessionStorage.setItem(KEPT, JSON.stringify(this.kept));
+      sessionStorage.setItem(KEPT, JSON.stringify([this.kept, ...others].slice(0, PHOTOS)));
     } catch {
       // Full, or switched off: the photo is gone with the page.
     }
   }
 
-  /* Return the page of results that the server answers with, or nothing where it refuses, which is said. */
+  /* Return the page of results that the server answers with, "expired" where it forgot a photo that this browser has, or
+     nothing where it refuses, which is said. */
   async ask(method, url, body = null) {
     this.cancel();
     this.refuse();
@@ -217,7 +247,7 @@ class Widget {
     for (let attempt = 0; ; attempt += 1) {
       const answer = await this.send(asked, method, url, body);
       if (this.asked !== asked) return null; // cancelled, or another search has begun
-      const after = Number(answer.retryAfter);
+      const after = Number(answer.retryAfter) || (Date.parse(answer.retryAfter) - Date.now()) / 1000; // seconds, or a date
       const said = [...(answer.page?.querySelectorAll("[data-visual-search-form] [role=alert]") || [])];
       const reasons = [...new Set(said.map((one) => one.textContent))];
       if ([429, 503].includes(answer.status) && after > 0 && after <= LONGEST_WAIT && attempt < RETRIES) {
@@ -232,12 +262,9 @@ class Widget {
       const found = results?.querySelector(".visual-search-found");
       this.offerRetry(false);
       if (answer.status === 200 && found) return { results, url: found.dataset.url, title: answer.page.title };
-      if (answer.status === 410 && method === "GET" && this.photo) {
-        await this.search(this.address(url)); // the server forgot the photo; this browser has it
-        return null;
-      }
+      if (answer.status === 410 && method === "GET" && this.keptOf(url)) return "expired";
       this.refuse(...(reasons.length ? reasons : [this.words(answer.status ? "failed" : "offline")]));
-      this.offerRetry(method === "POST" && ![413, 422].includes(answer.status));
+      this.offerRetry(![410, 413, 422].includes(answer.status));
       return null;
     }
   }
@@ -285,6 +312,7 @@ class Widget {
 
   cancel(word) {
     const { asked } = this;
+    this.taken = this.searched = null;
     if (!asked) return;
     this.asked = null;
     asked.request.abort();
@@ -297,18 +325,23 @@ class Widget {
   /* Show a page of results; history: "push", "replace" or nothing. key: of the link that led to it, which gets the focus. */
   place(page, history, key) {
     if (!this.results) {
-      location.assign(page.url);
+      location.assign(page.url || this.form.action); // no URL where the server can't keep the search
       return;
     }
     this.results.replaceChildren(...page.results.childNodes);
     document.title = page.title;
-    if (page.url && history) window.history[`${history}State`]({ visualSearch: true }, "", page.url);
+    if (page.url && history) this.moveTo(page.url, history);
     if (this.stage?.contains(document.activeElement)) { // the next part is chosen there
       this.say("found");
       return;
     }
     const same = key && [...this.results.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
     (same || this.results.querySelector("h2"))?.focus({ preventScroll: Boolean(same) });
+  }
+
+  moveTo(url, history) {
+    window.history[`${history}State`]({ visualSearch: true }, "", url);
+    this.shown = location.search;
   }
 
   /* Put only the new hits beside those that are shown, which stay as they are. */
@@ -322,16 +355,19 @@ class Widget {
     const shown = this.results.querySelector(".visual-search-more");
     if (more) shown.replaceWith(more);
     else shown.remove();
-    window.history.replaceState({ visualSearch: true }, "", page.url);
+    this.moveTo(page.url, "replace");
     fresh[0]?.querySelector("a")?.focus();
   }
 
   async go(url, how, key) {
+    this.again = () => this.go(url, how, key);
     const page = await this.ask("GET", url);
     if (!page) return;
-    const handle = new URL(page.url, location.href).searchParams.get("handle");
-    if (!this.photo) this.restore();
-    else if (handle in this.kept.handles) this.setBox(this.kept.handles[handle]);
+    await this.turnTo(url);
+    if (page === "expired") {
+      this.search(this.address(url), how === "push" ? "push" : "replace");
+      return;
+    }
     if (how === "more") this.append(page);
     else this.place(page, how, key);
   }
@@ -383,35 +419,45 @@ class Widget {
         location.assign(link.href);
       }
     });
+    this.shown = location.search;
     window.addEventListener("popstate", () => {
+      if (location.search === this.shown) return; // to a place within the page
+      this.shown = location.search;
       if (new URL(location.href).searchParams.has("handle")) this.go(location.href, "");
       else location.reload(); // before the first photo
-    });
-    window.addEventListener("paste", (event) => {
-      const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-      if (file) this.take(file);
     });
     this.restore();
   }
 
-  /* Take the photo of this page's search from the tab's storage, after a way back from a product. */
-  async restore() {
-    const handle = new URL(location.href).searchParams.get("handle");
-    try {
-      const kept = JSON.parse(sessionStorage.getItem(KEPT));
-      if (!handle || !(handle in kept.handles)) return;
+  /* Return what is kept of the photo whose results are at the URL. */
+  keptOf(url) {
+    const handle = new URL(url, location.href).searchParams.get("handle");
+    return [this.kept, ...stored()].find(({ handles }) => handle in handles);
+  }
+
+  /* Show the photo and the part of it whose results are at the URL; none where it isn't kept. */
+  async turnTo(url) {
+    const { taken } = this, kept = this.keptOf(url);
+    if (kept && kept !== this.kept) {
       const bytes = Uint8Array.from(atob(kept.image.split(",")[1]), (letter) => letter.charCodeAt(0));
       const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
-      if (this.photo) return;
+      if (this.taken !== taken) return;
       this.kept = kept;
       this.photo = drawn(bitmap, SIDE);
-      const box = kept.handles[handle];
-      this.show(String(box) === String(WHOLE) ? WHOLE : box);
+      this.show(WHOLE);
       this.mark(kept.objects);
-      if ("expired" in this.results.dataset) this.search(this.address(location.href));
-    } catch {
-      // Nothing kept, or nothing that can be read
+    } else if (!kept && this.photo) {
+      this.kept = { handles: {} };
+      this.photo = null;
+      this.stage.hidden = this.part("enlarge").hidden = true;
     }
+    if (kept) this.setBox(kept.handles[new URL(url, location.href).searchParams.get("handle")]);
+  }
+
+  /* Show the photo of this page's search, after a way back from a product. */
+  async restore() {
+    await this.turnTo(location.href);
+    if (this.photo && "expired" in this.results.dataset) this.search(this.address(location.href), "replace");
   }
 
   // The part of the photo
@@ -448,7 +494,11 @@ class Widget {
 
   cropped() {
     clearTimeout(this.cropping);
-    this.search(this.address(location.href));
+    const url = new URL(this.address(location.href)), { handles } = this.kept;
+    const known = Object.keys(handles).find((one) => String(handles[one]) === String(this.box));
+    if (!known) return this.search(url.href);
+    url.searchParams.set("handle", known); // this part was searched by already
+    return this.go(url.href, "push");
   }
 
   grab(event) {
@@ -499,7 +549,7 @@ class Widget {
     const step = event.shiftKey ? 5 * STEP : STEP;
     const arrows = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     const { corner } = event.target.dataset;
-    const [left, top, right, bottom] = this.box;
+    const before = this.box, [left, top, right, bottom] = before;
     if (event.key === "Escape") this.setBox(WHOLE);
     else if (event.key in arrows) {
       const [dx, dy] = arrows[event.key];
@@ -508,6 +558,7 @@ class Widget {
       this.setBox(corner ? this.stretched(this.box, corner, inside(x + dx), inside(y + dy)) : this.shifted(this.box, x, y));
     } else return;
     event.preventDefault();
+    if (String(this.box) === String(before)) return;
     clearTimeout(this.cropping);
     this.cropping = setTimeout(() => this.cropped(), 250); // once the key rests
   }
