@@ -50,10 +50,9 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
     visual_search_fields = ["sku", "stock", "price", "brand"]
     visual_search_form = CustomerPhotoForm
 
-    list_display = ["thumbnail", "name", "sku", "visual_search_status", "category", "price", "stock", "is_published"]
+    list_display = ["thumbnail", "name", "sku", "visual_search_status", "price", "stock", "is_published"]
     list_display_links = ["name"]
     list_filter = ["is_published", "category", "brand"]
-    list_select_related = ["category"]
     list_per_page = 50
     search_fields = ["name", "sku"]
     prepopulated_fields = {"slug": ["name"]}

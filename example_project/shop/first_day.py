@@ -20,7 +20,7 @@ from django.db.models import F
 
 from django_visual_search import feedback, findability, search
 from django_visual_search.fields.registry import get_field
-from django_visual_search.models import Feedback, RankingRule
+from django_visual_search.models import Feedback, RankingRule, SearchLog
 
 from .filling import CUSTOMERS
 from .models import Order, OrderLine, Product
@@ -58,7 +58,7 @@ def visits() -> None:
         for product in products.values():
             started = time.perf_counter()
             results = search.similar_to(product, limit=SHOWN, within=visible_products())
-            feedback.log_search(results, (time.perf_counter() - started) * 1000)
+            feedback.log_search(results, (time.perf_counter() - started) * 1000, surface=SearchLog.Surface.SIMILAR)
             hits = [hit.product for hit in results]
             # Most like the third; the last one is nobody's choice.
             liked = hits[2] if rng.random() < 0.6 else rng.choice(hits[:-1])
