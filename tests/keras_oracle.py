@@ -1,16 +1,25 @@
-"""Features by plain Keras, the documented way, in one process for all that ``test_extractors_keras.py`` compares."""
+"""Features by plain Keras, the documented way, in one process for all that ``test_extractors_keras.py`` compares.
+
+The process also exports models, by the function that an export's own process calls: each would import TensorFlow anew.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
 
 def main() -> None:
-    for request in json.load(sys.stdin):
+    from django_visual_search.extractors import build
+
+    asked = json.load(sys.stdin)
+    for request in asked["features"]:
         answer(request)
+    for path, recipe in asked["exports"].items():
+        Path(path).write_bytes(build.build(recipe))
 
 
 def answer(request: dict) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .build import prepare, reported
+from .build import converted, prepare, reported
 
 
 def build_towers(request: dict[str, Any]) -> None:
@@ -52,12 +52,8 @@ def _channels(preset: str, name: str, default: float) -> Any:
 
 def _flatbuffer(inputs: Any, outputs: Any, quantise: str | None) -> bytes:
     import keras
-    import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, outputs))
-    if quantise == "dynamic":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return bytes(converter.convert())
+    return converted(keras.Model(inputs, outputs), inputs.shape, inputs.dtype, quantise)
 
 
 def _tokenizer(preset: str, backbone: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def random_store(store):
 @pytest.fixture(scope="module")
 def mobilenet(store, keras_home):
     """MobileNetV2-0.35 with ImageNet weights."""
-    return KerasExtractor("MobileNetV2", application_kwargs={"alpha": 0.35}, dimensions=256, artifacts=store)
+    return KerasExtractor(**SMALL, dimensions=256, artifacts=store)
 
 
 ORACLE = {
@@ -103,14 +104,19 @@ ORACLE = {
 }
 """Application -> its module, arguments and input size."""
 
+SMALL = {"application": "MobileNetV2", "application_kwargs": {"alpha": 0.35}}
+VIEWS = KerasExtractor(**SMALL, views=("centre-mirrored", "whole"))
+QUANTISED = KerasExtractor(**SMALL, quantise="dynamic", dimensions=256)
+
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory, keras_home):
+def oracle(tmp_path_factory, keras_home, store):
     """Pictures, their features by plain Keras, and the file of its weights, for an application of ORACLE.
 
-    MobileNetV2 has ImageNet weights; the others have random ones, which plain Keras saves.
+    MobileNetV2 has ImageNet weights; the others have random ones, which plain Keras saves. The same process exports
+    models: those of the others beside their weights, as ``.tflite``, and VIEWS and QUANTISED to ``store``.
     """
-    folder, requests = tmp_path_factory.mktemp("oracle"), []
+    folder, requests, exports = tmp_path_factory.mktemp("oracle"), [], {}
     for application, (module, kwargs, size) in ORACLE.items():
         path = str(folder / application)
         np.save(f"{path}-photos.npy", photos(24, size))
@@ -118,11 +124,22 @@ def oracle(tmp_path_factory, keras_home):
         requests[-1] |= {"photos": f"{path}-photos.npy", "features": f"{path}-features.npy", "pooling": "avg"}
         saved = None if application == "MobileNetV2" else f"{path}.weights.h5"
         requests[-1] |= {"weights": None if saved else "imagenet", "save_weights": saved}
-    script = Path(__file__).parents[1] / "keras_oracle.py"
+        if saved:
+            exports[f"{path}.tflite"] = asdict(KerasExtractor(application, saved, SHA, size).recipe)
+    for extractor in (VIEWS, QUANTISED):
+        exports[str(folder / extractor.artifact)] = asdict(extractor.recipe)
     result = subprocess.run(
-        [sys.executable, script], input=json.dumps(requests), capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.keras_oracle"],
+        input=json.dumps({"features": requests, "exports": exports}),
+        env=export.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
+    for extractor in (VIEWS, QUANTISED):
+        store.put(extractor.artifact, (folder / extractor.artifact).read_bytes())
+        extractor.artifacts = store
 
     def answer(application: str) -> tuple[np.ndarray, np.ndarray, Path]:
         pictures, features = (np.load(folder / f"{application}-{name}.npy") for name in ("photos", "features"))
@@ -254,14 +271,11 @@ def test_options_that_make_no_sense_are_refused(options, message):
 @needs_tensorflow
 @needs_weights
 @needs_photos
-def test_features_are_the_mean_over_views(mobilenet, store):
-    both = KerasExtractor(
-        "MobileNetV2", application_kwargs={"alpha": 0.35}, views=("centre-mirrored", "whole"), artifacts=store
-    )
-    large = photos(8, both.spec.input_size)
+def test_features_are_the_mean_over_views(mobilenet, oracle):
+    large = photos(8, VIEWS.spec.input_size)
     centre = mobilenet.network_features(np.ascontiguousarray(large[:, 48:272, 48:272][:, :, ::-1]))
     whole = mobilenet.network_features(photos(8, 224))
-    found = both.network_features(large)
+    found = VIEWS.network_features(large)
     assert least_cosine(centre, whole) < 0.9
     assert least_cosine(found, (centre + whole) / 2) > 0.99
     # The rest is the whole, scaled by the model itself instead of Pillow.
@@ -291,20 +305,18 @@ def test_export_of_other_families_gives_the_features_of_keras(application, store
     pictures, expected, weights = oracle(application)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     extractor = KerasExtractor(application, weights, sha256, input_size=64, artifacts=store)
+    store.put(extractor.artifact, weights.with_name(f"{application}.tflite").read_bytes())
     assert_same_features(extractor.network_features(pictures), expected)
 
 
 @needs_tensorflow
 @needs_weights
 @needs_photos
-def test_quantised_export_is_smaller_and_nearly_the_same(mobilenet, store):
+def test_quantised_export_is_smaller_and_nearly_the_same(mobilenet, oracle, store):
     pictures = photos(24, 224)
-    quantised = KerasExtractor(
-        "MobileNetV2", application_kwargs={"alpha": 0.35}, quantise="dynamic", dimensions=256, artifacts=store
-    )
-    cosine = least_cosine(mobilenet.network_features(pictures), quantised.network_features(pictures))
+    cosine = least_cosine(mobilenet.network_features(pictures), QUANTISED.network_features(pictures))
     assert 0.9 < cosine < 1 - 1e-6
-    assert store.get(quantised.artifact).stat().st_size < store.get(mobilenet.artifact).stat().st_size / 2
+    assert store.get(QUANTISED.artifact).stat().st_size < store.get(mobilenet.artifact).stat().st_size / 2
 
 
 # Calls
