@@ -294,9 +294,14 @@ class PhotoPage:
 def in_order(results: SearchResults, within: QuerySet[Any], model: type[Model], options: PageOptions) -> SearchResults:
     """Return the hits that the page shows, in the order that it wants, with a ranking of these alone.
 
-    Products without a price or date come last; where the field named for the order fails, likeness stays.
+    An order by price or date is one of the close hits; where nothing tells which are close (no confidence, words beside
+    the photo, or unlike ones wanted), of as many of the most similar as the page shows: otherwise the cheapest of a
+    hundred would come first, whatever it is. Products without a price or date come last; where the field named for the
+    order fails, likeness stays.
     """
     orders, hits = orders_of(model), list(results.hits)
+    if options.anything or any(hit.confidence is None for hit in hits):
+        hits = hits[: PAGE_HITS * options.pages]
     if options.order:
         path = F(orders[options.order][1])
         ascending = not options.order.startswith("-")

@@ -216,6 +216,11 @@ class TestFurtherSearches:
         prices = [hit.product.price for hit in dear.context["results"]]
         assert prices == sorted(prices, reverse=True)
         assert [hit.rank for hit in dear.context["results"]] == list(range(1, 25))
+        # Nothing tells which are close, so the page's most similar are sorted, not the dearest of the catalogue found.
+        assert set(keys(dear)) == set(whole[:24])
+        dearer = client.get(dear.context["found"].more_url)
+        prices = [hit.product.price for hit in dearer.context["results"]]
+        assert (set(keys(dearer)), prices) == (set(whole), sorted(prices, reverse=True))
 
     def test_a_search_is_logged_once_and_its_clicks_count(self, offers, client, rf):
         page = send(client, picture(7))
