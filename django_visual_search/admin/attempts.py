@@ -140,7 +140,7 @@ class IndexingAttemptAdmin(RecordAdmin):
     search_fields = ["=object_id", "message"]
     ordering = ["-updated_at"]
     actions = ["retry"]
-    fields = ["product", "label", "image", "state", "code", "sentence", "attempts", "updated_at"]
+    fields = ["product", "embedding_field", "image", "state", "code", "sentence", "attempts", "updated_at"]
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may retry pictures: the permission to change attempts."""

@@ -143,6 +143,11 @@ class RecordAdmin(ReadOnlyAdmin, ProductRowsAdmin):
     list_per_page = 50
     show_full_result_count = False
 
+    @admin.display(description=gettext_lazy("embedding field"))
+    def embedding_field(self, row: Any) -> str:
+        """Return the row's embedding field in words."""
+        return label_name(row.label) if row.label else str(self.get_empty_value_display())
+
 
 RELOAD_SECONDS = 5
 """Seconds after which a page with a running job reloads itself."""

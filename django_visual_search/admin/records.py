@@ -28,8 +28,8 @@ class FeedbackAdmin(RecordAdmin):
     search_help_text = _("A product's primary key.")
     ordering = ["-id"]
     fields = [
-        *("kind", "created_at", "hit", "query", "query_kind", "rank", "similar", "label", "extractor_key", "search"),
-        *("counted", "gain", "exposure"),
+        *("kind", "created_at", "hit", "query", "query_kind", "rank", "similar", "embedding_field", "extractor_key"),
+        *("search", "counted", "gain", "exposure"),
     ]
 
     def product_keys(self, row: Feedback) -> Iterable[ProductKey | None]:
@@ -62,7 +62,7 @@ class SearchLogAdmin(RecordAdmin):
     list_filter = ["kind", "surface", "exact", "created_at", FieldFilter]
     ordering = ["-created_at"]
     fields = [
-        *("created_at", "label", "kind", "surface", "query", "results", "best", "exact", "duration"),
+        *("created_at", "embedding_field", "kind", "surface", "query", "results", "best", "exact", "duration"),
         *("extractor_key", "number"),
     ]
 
@@ -106,7 +106,7 @@ class EvidenceAdmin(RecordAdmin):
     search_fields = ["=object_id", "=query_id"]
     search_help_text = _("A product's primary key.")
     ordering = ["-gain"]
-    fields = ["hit", "query", "worth", "looks", "as_of", "model"]
+    fields = ["hit", "query", "worth", "looks", "as_of"]
 
     def product_keys(self, row: Evidence) -> Iterable[ProductKey | None]:
         return [self._key(row, row.object_id), self._key(row, row.query_id)]
@@ -115,6 +115,9 @@ class EvidenceAdmin(RecordAdmin):
     def _key(row: Evidence, text: str) -> ProductKey | None:
         model = named_model(row.model)
         return (model, text) if model and text else None
+
+    def subtitle_of(self, row: Evidence) -> str:
+        return self.product_name(row, HIT)
 
     @admin.display(description=_("product"), ordering="object_id")
     def hit(self, row: Evidence) -> SafeString | str:

@@ -364,6 +364,13 @@ def test_back_and_forth_between_photos(browser, shop):  # noqa: F811
         assert page.evaluate("history.length") == length
         page.unroute("**" + SHOPS_PAGE + "?**")
 
+        # The same photo on another page takes nothing from this one
+        here = page.url
+        page.goto(shop.address + APPS_PAGE)
+        changed(page, lambda: page.locator(FILE).first.set_input_files(room))
+        page.goto(here)
+        page.locator(".visual-search-stage canvas").wait_for()
+
 
 def test_the_last_photo_counts(browser, shop):  # noqa: F811
     """Dropped beside the form while another is still being read."""

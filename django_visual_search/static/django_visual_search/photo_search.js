@@ -229,7 +229,11 @@ class Widget {
   keep() {
     if (!(this.photo instanceof HTMLCanvasElement)) return;
     this.kept.image ||= this.photo.toDataURL("image/jpeg", QUALITIES[0]);
-    const others = stored().filter(({ image }) => image !== this.kept.image);
+    const others = [];
+    for (const one of stored()) {
+      if (one.image === this.kept.image) this.kept.handles = { ...one.handles, ...this.kept.handles }; // of another page
+      else others.push(one);
+    }
     try {
       sessionStorage.setItem(KEPT, JSON.stringify([this.kept, ...others].slice(0, PHOTOS)));
     } catch {
