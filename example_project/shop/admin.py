@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from django_visual_search.admin import StaffPhotoForm, VisualSearchAdminMixin
 from django_visual_search.storefront.cards import thumbnail_of
@@ -34,7 +35,7 @@ class ProductImageInline(admin.StackedInline):
     fields = ["thumbnail", "image", "position"]
     readonly_fields = ["thumbnail"]
 
-    @admin.display(description="Preview")
+    @admin.display(description=_("Preview"))
     def thumbnail(self, picture: ProductImage) -> SafeString | str:
         return _thumbnail(picture.image)
 
@@ -42,7 +43,7 @@ class ProductImageInline(admin.StackedInline):
 class CustomerPhotoForm(StaffPhotoForm):
     """Search by a customer's photo, with that customer's orders beside the products."""
 
-    customer = forms.EmailField(label="Customer's e-mail", required=False)
+    customer = forms.EmailField(label=_("Customer's e-mail"), required=False)
 
 
 @admin.register(Product)
@@ -60,11 +61,11 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
     autocomplete_fields = ["category", "brand"]
     inlines = [ProductImageInline]
 
-    @admin.display(description="Picture")
+    @admin.display(description=_("Picture"))
     def thumbnail(self, product: Product) -> SafeString | str:
         return _thumbnail(product.image)
 
-    @admin.display(description="Picture")
+    @admin.display(description=_("Picture"))
     def picture(self, product: Product) -> SafeString | str:
         return _thumbnail(product.image, 240)
 

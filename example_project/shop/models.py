@@ -18,8 +18,9 @@ class Category(models.Model):
     slug = models.SlugField(max_length=80, unique=True)
 
     class Meta:
+        verbose_name = _("category")
+        verbose_name_plural = _("categories")
         ordering = ["name"]
-        verbose_name_plural = "categories"
 
     def __str__(self) -> str:
         return self.name
@@ -30,6 +31,8 @@ class Brand(models.Model):
     slug = models.SlugField(max_length=80, unique=True)
 
     class Meta:
+        verbose_name = _("brand")
+        verbose_name_plural = _("brands")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -77,6 +80,8 @@ class ProductImage(models.Model):
     position = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
+        verbose_name = _("product picture")
+        verbose_name_plural = _("product pictures")
         ordering = ["position", "pk"]
         indexes = [models.Index(fields=["product", "position"], name="productimage_position")]
 
@@ -107,6 +112,8 @@ class Order(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
         ordering = ["-created", "-pk"]
 
     def __str__(self) -> str:
@@ -123,6 +130,8 @@ class OrderLine(models.Model):
     returned = models.BooleanField(default=False)
 
     class Meta:
+        verbose_name = _("order line")
+        verbose_name_plural = _("order lines")
         ordering = ["order", "pk"]
 
     def __str__(self) -> str:
@@ -149,6 +158,8 @@ class Coupon(models.Model):
     objects = CouponQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("coupon")
+        verbose_name_plural = _("coupons")
         ordering = ["code"]
 
     def __str__(self) -> str:
