@@ -51,13 +51,19 @@ function drawn(source, side, [left, top, right, bottom] = WHOLE) {
   return canvas;
 }
 
-async function jpeg(canvas) {
-  let blob = null;
+/* Return the bytes of a data URL. */
+function bytesOf(url) {
+  return Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0));
+}
+
+/* Not by toBlob, which Chromium puts off for seconds while the page is busy. */
+function jpeg(canvas) {
+  let bytes = null;
   for (const quality of QUALITIES) {
-    blob = await new Promise((made) => { canvas.toBlob(made, "image/jpeg", quality); });
-    if (blob && blob.size <= MOST) break;
+    bytes = bytesOf(canvas.toDataURL("image/jpeg", quality));
+    if (bytes.length <= MOST) break;
   }
-  return blob;
+  return new Blob([bytes], { type: "image/jpeg" });
 }
 
 /* Put an element over a part of the photo. Not by logical properties: a photo isn't mirrored where the page is. */
@@ -166,7 +172,7 @@ class Widget {
   submitted() {
     const chosen = [...this.form.querySelectorAll("input[type=file]")].find((input) => input.files.length);
     if (chosen) return this.take(chosen.files[0]);
-    if (this.asked || this.searched) return null; // Enter in a field that has changed searches already
+    if (this.asked) return null; // Enter in a field that has changed searches already
     if (this.photo) return this.search(this.form.action);
     return this.refuse(this.words("choose"));
   }
@@ -206,14 +212,13 @@ class Widget {
 
   async search(url, history = "push") {
     this.again = () => this.search(url, history);
-    const { photo, box } = this, searched = this.searched = {};
+    const { photo, box } = this;
     const body = new FormData(this.form);
     body.delete("image");
     if (photo instanceof HTMLCanvasElement) {
       const whole = box === WHOLE;
       EDGES.forEach((edge, i) => body.set(`crop_${edge}`, whole ? "" : WHOLE[i])); // cut out already: search by all of it
-      body.set("image", await jpeg(whole ? photo : drawn(photo, PART_SIDE, box)), "photo.jpg");
-      if (this.searched !== searched) return; // another part or photo was chosen meanwhile
+      body.set("image", jpeg(whole ? photo : drawn(photo, PART_SIDE, box)), "photo.jpg");
     } else {
       body.set("image", photo, photo.name);
     }
@@ -316,7 +321,7 @@ class Widget {
 
   cancel(word) {
     const { asked } = this;
-    this.taken = this.searched = null;
+    this.taken = null;
     if (!asked) return;
     this.asked = null;
     asked.request.abort();
@@ -443,8 +448,7 @@ class Widget {
   async turnTo(url) {
     const { taken } = this, kept = this.keptOf(url);
     if (kept && kept !== this.kept) {
-      const bytes = Uint8Array.from(atob(kept.image.split(",")[1]), (letter) => letter.charCodeAt(0));
-      const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
+      const bitmap = await createImageBitmap(new Blob([bytesOf(kept.image)], { type: "image/jpeg" }));
       if (this.taken !== taken) return;
       this.kept = kept;
       this.photo = drawn(bitmap, SIDE);
@@ -573,7 +577,7 @@ class Widget {
     const { photo } = this, url = this.form.dataset.objects;
     if (!url || !this.stage || !this.results) return;
     const body = new FormData();
-    body.set("image", await jpeg(drawn(photo, OBJECTS_SIDE)), "photo.jpg");
+    body.set("image", jpeg(drawn(photo, OBJECTS_SIDE)), "photo.jpg");
     const token = this.form.elements.csrfmiddlewaretoken?.value || "";
     try {
       const answer = await fetch(url, { method: "POST", body, headers: { "X-CSRFToken": token } });
