@@ -17,7 +17,7 @@ from django.db.models import Exists, Model, OuterRef, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
@@ -183,7 +183,7 @@ def effect(row: RankingRule) -> str:
     if row.kind == RankingRule.Kind.PIN:
         return _("pin to place %(slot)s") % {"slot": row.slot}
     if row.kind == RankingRule.Kind.BOOST:
-        return _("boost by %(factor)s") % {"factor": row.factor}
+        return _("boost by %(factor)s") % {"factor": number_format(row.factor)}
     return str(row.get_kind_display())
 
 

@@ -288,6 +288,8 @@ class TestRules:
         assert "<img src=x" not in page
         assert page.count(f'<img src="{products[0].image.url}"') == 2
         assert page.count("pin to place 3") == page.count("boost by 1.5") == 1
+        german = client.get(f"{ADMIN}rankingrule/", headers={"accept-language": "de"}).content.decode()
+        assert german.count("um Faktor 1,5 hochstufen") == 1
         assert page.count("every search") == 2
         assert page.count("icon-yes.svg") == 2
         assert page.count("icon-no.svg") == 1
