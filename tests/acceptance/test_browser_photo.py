@@ -61,9 +61,14 @@ def sizes(page):
 
 def changed(page, do):
     """Do something and wait until the hits have changed; return them."""
-    before = page.url
+    before, shown = page.url, hits(page)
     do()
     wait(page, f"location.href !== {before!r}")
+    settled(page)
+    for _moment in range(100):  # the address of a step in the history changes before the search begins
+        if hits(page) != shown:
+            break
+        page.wait_for_timeout(50)
     settled(page)
     return hits(page)
 
