@@ -43,6 +43,25 @@ for image in ProductImage.objects.order_by("pk"):
 print(json.dumps([ProductImage.objects.count(), right, kept, same, called, other]))
 """
 
+UNTRAINED = """
+import numpy as np
+from django_visual_search import images
+from django_visual_search.fields.registry import get_field
+from django_visual_search.spaces.extractors import extractor_of
+from example_project.shop.models import Product, ProductImage
+extractor = extractor_of(get_field("shop.Product.embedding"))
+def embed(rows):
+    options, size = extractor.spec.images, extractor.spec.input_size
+    pictures = []
+    for row in rows:
+        with row.image.open() as file:
+            pictures.append(np.asarray(images.load(file.read(), options=options, size=size)))
+    return np.concatenate([extractor(np.stack(pictures[i : i + 16])) for i in range(0, len(pictures), 16)])
+products, photos = list(Product.objects.order_by("pk")), list(ProductImage.objects.order_by("pk"))
+nearest = (embed(photos) @ embed(products).T).argmax(axis=1)
+print(sum(products[place].pk == photo.product_id for place, photo in zip(nearest, photos)))
+"""
+
 OTHERS = """
 import io, json
 from PIL import Image
@@ -79,8 +98,8 @@ def test_similar_items_are_of_the_same_kind_and_of_its_colours(told):
 def test_photos_find_their_product_and_say_so(told):
     photos, right, kept, same, called, other = told(PHOTOS)
     assert photos == 160
-    # 147 seen on one machine, where 144 find theirs untrained, and 149 or more on others
-    assert right >= 0.9 * photos
+    # How many depends on the machine: 147 seen, where 144 do untrained, and 149 or more elsewhere
+    assert right >= max(0.9 * photos, told(UNTRAINED))
     assert kept >= 0.90 * right
     assert same >= 0.6 * right
     assert other <= 0.1 * called
