@@ -1,6 +1,6 @@
 """Features by plain Keras, the documented way, in one process for all that ``test_extractors_keras.py`` compares.
 
-The process also exports models, by the function that an export's own process calls: each would import TensorFlow anew.
+The process also exports models, by the function that an export's own process calls: each would import TensorFlow again.
 """
 
 from __future__ import annotations
