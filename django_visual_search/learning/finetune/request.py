@@ -77,7 +77,7 @@ def classes_of(name: str, values: Values, count: int, train: Indices, most: int)
     return own, min(len(numbers), most), max(0, len(numbers) - most)
 
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 """Of a checkpoint's content and origin; with a new one, trainings start again."""
 
 HASHED_AT_ONCE = 256
