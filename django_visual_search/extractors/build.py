@@ -25,6 +25,9 @@ STALLED_SECONDS = 20
 EXPORT_SEED = 0
 """Seed of the random weights of ``weights=None``."""
 
+UNUSED = ("matplotlib", "sklearn")
+"""Keras imports these where they are installed, for nothing that is used here, and takes 2 s longer to start."""
+
 
 def keras_home(scratch: Path) -> Path:
     """Return the folder that holds Keras' ``models``, and make Keras read weights from it even if it is read-only.
@@ -41,7 +44,10 @@ def keras_home(scratch: Path) -> Path:
 
 
 def prepare() -> None:
-    """Set Keras' defaults, which a keras.json of the user's may change."""
+    """Set Keras' defaults, which a keras.json of the user's may change, in a process that is for Keras alone."""
+    for unused in UNUSED:
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
+
     import keras
 
     keras.config.set_image_data_format("channels_last")
