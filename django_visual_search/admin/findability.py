@@ -90,14 +90,17 @@ class FindabilityAdmin(PageAdmin):
     def _model_context(self, request: HttpRequest, model: type[Model]) -> dict[str, Any]:
         name = model._meta.label
         try:
-            counts = cached_if_slow(f"findability.{name}", partial(count_unfindable, model))
+            checks = self._checks(model)
+            # Counts from before the end of a check would contradict what the page says of it.
+            ends = [check.run.finished_at for _l, check, _o in checks if check is not None and check.run.finished_at]
+            ended = max(end.timestamp() for end in ends) if ends else 0
+            counts = cached_if_slow(f"findability.{name}.{ended}", partial(count_unfindable, model))
         except ImproperlyConfigured as e:
             return {"problem": str(e)}
         chosen = next((reason for reason in Reason if reason.value == request.GET.get("reason")), None)
         listed = {reason: count for reason, count in counts.items() if chosen in (None, reason)}
         paginator = Paginator(UnfindableList(model, listed), PER_PAGE)  # type: ignore[arg-type]
         page = paginator.get_page(request.GET.get("p"))
-        checks = self._checks(model)
         kept = {"model": name} | ({"reason": chosen.value} if chosen else {})
         return {
             "model": name,
