@@ -23,6 +23,9 @@ CATALOGUES = [
     folder / "locale" / language / "LC_MESSAGES" / "django.po" for folder in (APP, EXAMPLE) for language in LANGUAGES
 ]
 
+DJANGOS_OWN = ["Search", "True", "False", "KB", "Control", "Command", "Mac"]
+"""What Django's admin does not translate: texts of icons, and in Chinese the units of sizes."""
+
 KEYWORDS = {
     **dict.fromkeys(("_", "gettext", "gettext_lazy", "gettext_noop")),
     **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),

@@ -6,8 +6,11 @@ from django.db.models import Prefetch, QuerySet
 from django.db.models.fields.files import ImageFieldFile
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_visual_search.admin import StaffPhotoForm, VisualSearchAdminMixin
@@ -19,7 +22,9 @@ from .models import Brand, Category, Coupon, Order, OrderLine, Product, ProductI
 def _thumbnail(image: ImageFieldFile, side: int = 48) -> SafeString | str:
     if not (url := thumbnail_of(image, 2 * side)):
         return "-"
-    return format_html('<img class="visual-search-thumbnail" src="{}" alt="" width="{}" height="{}">', url, side, side)
+    return format_html(
+        '<img class="visual-search-thumbnail" src="{}" alt="" width="{}" height="{}" loading="lazy">', url, side, side
+    )
 
 
 @admin.register(Category, Brand)
@@ -96,8 +101,8 @@ class ProductAdmin(VisualSearchAdminMixin, admin.ModelAdmin):
 
 
 def _order_text(line: OrderLine) -> str:
-    returned = ", returned" if line.returned else ""
-    return f"{line.order}, {line.order.created:%d %b %Y}: {line.quantity} x{returned}"
+    facts = [f"{line.order} · {date_format(localtime(line.order.created))} · {line.quantity} x"]
+    return " · ".join([*facts, gettext("returned")] if line.returned else facts)
 
 
 class OrderLineInline(admin.TabularInline):

@@ -7,6 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_visual_search.fields import EmbeddingField
@@ -14,8 +15,8 @@ from django_visual_search.indexes import EmbeddingIndex
 
 
 class Category(models.Model):
-    name = models.CharField(max_length=80, unique=True)
-    slug = models.SlugField(max_length=80, unique=True)
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    slug = models.SlugField(_("slug"), max_length=80, unique=True)
 
     class Meta:
         verbose_name = _("category")
@@ -27,8 +28,8 @@ class Category(models.Model):
 
 
 class Brand(models.Model):
-    name = models.CharField(max_length=80, unique=True)
-    slug = models.SlugField(max_length=80, unique=True)
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    slug = models.SlugField(_("slug"), max_length=80, unique=True)
 
     class Meta:
         verbose_name = _("brand")
@@ -40,23 +41,22 @@ class Brand(models.Model):
 
 
 class Product(models.Model):
-    name = models.CharField(max_length=160)
-    slug = models.SlugField(max_length=180, unique=True)
-    sku = models.CharField("SKU", max_length=40, unique=True)
+    name = models.CharField(_("name"), max_length=160)
+    slug = models.SlugField(_("slug"), max_length=180, unique=True)
+    sku = models.CharField(_("SKU"), max_length=40, unique=True)
     category = models.ForeignKey(Category, models.PROTECT, verbose_name=_("category"), related_name="products")
     brand = models.ForeignKey(Brand, models.PROTECT, verbose_name=_("brand"), related_name="products")
-    price = models.DecimalField(max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
-    stock = models.PositiveIntegerField(default=0)
+    price = models.DecimalField(_("price"), max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
+    stock = models.PositiveIntegerField(_("stock"), default=0)
     colour = models.CharField(_("colour"), max_length=40, blank=True)
-    description = models.TextField(blank=True)
-    image = models.ImageField(upload_to="products", max_length=200, blank=True)
-    is_published = models.BooleanField("published", default=True)
-    created = models.DateTimeField(auto_now_add=True)
+    description = models.TextField(_("description"), blank=True)
+    image = models.ImageField(_("image"), upload_to="products", max_length=200, blank=True)
+    is_published = models.BooleanField(_("published"), default=True)
+    created = models.DateTimeField(_("created"), auto_now_add=True)
 
     embedding = EmbeddingField(source="image", dimensions=256)
 
     class Meta:
-        # Shoppers meet these names, and those of category, brand and colour, on the page of photo search.
         verbose_name = _("product")
         verbose_name_plural = _("products")
         ordering = ["-created", "-pk"]
@@ -75,9 +75,9 @@ class Product(models.Model):
 class ProductImage(models.Model):
     """An additional picture of a product."""
 
-    product = models.ForeignKey(Product, models.CASCADE, related_name="images")
-    image = models.ImageField(upload_to="products/more", max_length=200)
-    position = models.PositiveSmallIntegerField(default=0)
+    product = models.ForeignKey(Product, models.CASCADE, verbose_name=_("product"), related_name="images")
+    image = models.ImageField(_("image"), upload_to="products/more", max_length=200)
+    position = models.PositiveSmallIntegerField(_("position"), default=0)
 
     class Meta:
         verbose_name = _("product picture")
@@ -86,7 +86,7 @@ class ProductImage(models.Model):
         indexes = [models.Index(fields=["product", "position"], name="productimage_position")]
 
     def __str__(self) -> str:
-        return f"{self.product}, picture {self.position}"
+        return gettext("%(name)s, picture %(number)s") % {"name": self.product, "number": self.position}
 
 
 class ProductImageEmbedding(models.Model):
@@ -106,10 +106,15 @@ class Order(models.Model):
     """A purchase, with or without an account."""
 
     customer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="orders"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        verbose_name=_("customer"),
+        related_name="orders",
     )
-    email = models.EmailField(blank=True, db_index=True)
-    created = models.DateTimeField(default=timezone.now)
+    email = models.EmailField(_("e-mail"), blank=True, db_index=True)
+    created = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:
         verbose_name = _("order")
@@ -117,17 +122,17 @@ class Order(models.Model):
         ordering = ["-created", "-pk"]
 
     def __str__(self) -> str:
-        return f"Order {self.pk}"
+        return gettext("Order %(number)s") % {"number": self.pk}
 
 
 class OrderLine(models.Model):
-    order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
-    product = models.ForeignKey(Product, models.PROTECT, related_name="order_lines")
-    quantity = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
+    order = models.ForeignKey(Order, models.CASCADE, verbose_name=_("order"), related_name="lines")
+    product = models.ForeignKey(Product, models.PROTECT, verbose_name=_("product"), related_name="order_lines")
+    quantity = models.PositiveIntegerField(_("quantity"), default=1, validators=[MinValueValidator(1)])
     price = models.DecimalField(
-        max_digits=10, decimal_places=2, help_text="The price of one piece at the time of the order."
+        _("price"), max_digits=10, decimal_places=2, help_text=_("The price of one piece at the time of the order.")
     )
-    returned = models.BooleanField(default=False)
+    returned = models.BooleanField(_("returned"), default=False)
 
     class Meta:
         verbose_name = _("order line")
@@ -148,12 +153,16 @@ class CouponQuerySet(models.QuerySet):
 class Coupon(models.Model):
     """A discount on one product, on a category, or on everything."""
 
-    code = models.CharField(max_length=40, unique=True)
-    percent = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(100)])
-    category = models.ForeignKey(Category, models.CASCADE, null=True, blank=True, related_name="coupons")
-    product = models.ForeignKey(Product, models.CASCADE, null=True, blank=True, related_name="coupons")
-    valid_from = models.DateTimeField(default=timezone.now)
-    valid_until = models.DateTimeField(null=True, blank=True)
+    code = models.CharField(_("code"), max_length=40, unique=True)
+    percent = models.PositiveSmallIntegerField(_("percent"), validators=[MinValueValidator(1), MaxValueValidator(100)])
+    category = models.ForeignKey(
+        Category, models.CASCADE, null=True, blank=True, verbose_name=_("category"), related_name="coupons"
+    )
+    product = models.ForeignKey(
+        Product, models.CASCADE, null=True, blank=True, verbose_name=_("product"), related_name="coupons"
+    )
+    valid_from = models.DateTimeField(_("valid from"), default=timezone.now)
+    valid_until = models.DateTimeField(_("valid until"), null=True, blank=True)
 
     objects = CouponQuerySet.as_manager()
 

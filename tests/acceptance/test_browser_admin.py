@@ -227,7 +227,7 @@ def test_a_customer_writes_in_with_a_photo(working, shop):
     assert [int(page.input_value(f"#id_{side}")) for side in ("left", "top", "right", "bottom")] == drawn
     assert hits(page)[0] == name
     first = page.locator(".visual-search-staff li").first
-    assert re.search(r"Order \d+, .* 1 x", first.inner_text())
+    assert re.search(r"Order \d+ · .* · 1 x", first.inner_text())
     assert "TEATIME (-10 %)" in first.inner_text()
     page.wait_for_load_state("networkidle")
     shot(page, "admin-photo")

@@ -32,7 +32,7 @@ from ..conftest import embed_all, picture, picture_file
 from ..heads import EXTRACTORS, make_head
 from ..staff import staff
 from ..testshop.models import Product
-from ..translations import latin_words, visible_texts
+from ..translations import DJANGOS_OWN, latin_words, visible_texts
 from .test_admin_findability import sent, use_broker  # noqa: F401
 from .test_admin_status import PRODUCTS, attempt
 
@@ -41,9 +41,6 @@ pytestmark = pytest.mark.django_db
 ADMIN = "/admin/django_visual_search/"
 PHOTO = "/visual-search/photo/testshop/product/"
 SHOP_ADMIN = "/admin/testshop/product/"
-
-DJANGOS_OWN = ["Search", "True", "False", "KB", "Control", "Command", "Mac"]
-"""What Django's admin does not translate: texts of icons, and in Chinese the units of sizes."""
 
 SHOPS_OWN = [
     *("default", "Price", "Loud name", "Category", "Orders <none>", "Coupon & more", "Name", "Image", "Is published"),
