@@ -6,17 +6,18 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..browser import DESKTOP, MOBILE, browser, opened, shot, slow_line, violations, wider_than_the_window  # noqa: F401
 from ..example import demo_shop  # noqa: F401
-from ..image_files import HEIC
+from ..image_files import HEIC, close, oriented, quadrants
 
 APPS_PAGE = "/visual-search/photo/shop/product/"
 SHOPS_PAGE = "/photo-search/"
 HIT = ".visual-search-found [data-visual-search-product]"
 FILE = "main input[type=file]"
 LEAVING = r"ERR_ABORTED .*/(media|feedback|objects|static)/"  # still loading when the page was left; beacons continue
+CANCELLED = r"ERR_ABORTED .*/photo-search/"
 NO_ICON = r"404 .*/favicon\.ico"
 SHIFTS = """window.shifts = 0; new PerformanceObserver(list => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
@@ -383,11 +384,15 @@ def test_the_last_photo_counts(browser, shop):  # noqa: F811
     with opened(browser, expected=[LEAVING, NO_ICON]) as page:
         page.add_init_script(PHOTOS)
         page.add_init_script("HTMLCanvasElement.prototype.toBlob = () => {}")  # Chromium waits for idle moments
-        page.add_init_script("""const read = window.createImageBitmap; let first = true;
-            window.createImageBitmap = async (...asked) => {
-                const bitmap = await read(...asked);
-                if (first) { first = false; await new Promise((go) => { window.readFirst = go; }); }
-                return bitmap;
+        page.add_init_script("""const {stream} = File.prototype; let first = true;
+            File.prototype.stream = function () {
+                if (!first) return stream.call(this);
+                first = false;
+                return new ReadableStream({start: async (controller) => {
+                    await new Promise((go) => { window.readFirst = go; });
+                    controller.enqueue(new Uint8Array(await this.arrayBuffer()));
+                    controller.close();
+                }});
             };""")
         page.goto(shop.address + SHOPS_PAGE)
         drop(page, ("slow.jpg", "image/jpeg", room))
@@ -398,6 +403,72 @@ def test_the_last_photo_counts(browser, shop):  # noqa: F811
         page.locator(".visual-search-object button").first.wait_for()
         assert "tea-004" in page.locator(HIT).first.get_attribute("href")
         assert len(sizes(page)) == 1
+
+
+DECODERS = {
+    "that turns": "",
+    "that lets them lie": """const Real = ImageDecoder; window.ImageDecoder = class {
+        constructor(how) { this.how = how; }
+        async decode() {
+            const data = new Uint8Array(await new Response(this.how.data).arrayBuffer());
+            data[data.findIndex((byte, i) => byte === 69 && data[i + 1] === 120)] = 0; // no "Exif", no orientation
+            return new Real({...this.how, data}).decode();
+        }
+        close() {}
+    };""",
+    "that fails": "ImageDecoder.prototype.decode = () => Promise.reject(new Error('not today'))",
+    "missing": "delete window.ImageDecoder",
+}
+COUNT = """window.turned = 0; const decode = window.ImageDecoder?.prototype.decode;
+if (decode) ImageDecoder.prototype.decode = async function () {
+    const result = await decode.call(this);
+    window.turned += 1;
+    return result;
+};"""
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_photos_are_upright(decoder, browser, shop):  # noqa: F811
+    """However the camera was held, and whatever the browser's ImageDecoder makes of that."""
+    seen, right = {}, {}
+    with opened(browser, expected=[LEAVING, NO_ICON, CANCELLED]) as page:
+        page.add_init_script(DECODERS[decoder] + ";" + COUNT)
+        page.goto(shop.address + SHOPS_PAGE)
+        page.route("**" + SHOPS_PAGE, lambda route: None)  # what is found is tested elsewhere
+        for orientation in range(1, 9):
+            photo = oriented("JPEG", orientation, quadrants(1200, 1600))
+            seen[orientation] = previewed(page, "image/jpeg", photo)
+            with Image.open(io.BytesIO(photo)) as lying:
+                upright = ImageOps.exif_transpose(lying)
+            size = [1024 * side // 1600 for side in upright.size]
+            right[orientation] = size, [upright.getpixel((x * 1100, y * 1100)) for y in (0, 1) for x in (0, 1)]
+        assert page.evaluate("turned") == {"that turns": 9, "that lets them lie": 1}.get(decoder, 0)
+        page.get_by_role("button", name="Cancel").click()
+    for orientation, (size, colours) in seen.items():
+        assert size == right[orientation][0], orientation
+        assert all(map(close, colours, right[orientation][1])), (orientation, colours)
+
+
+def previewed(page, kind, data):
+    """Drop a photo; return the size of its preview, and the pixels in its corners."""
+    canvas = page.locator(".visual-search-stage canvas")
+    canvas.evaluate("canvas => { canvas.width = canvas.height = 1; }")
+    drop(page, ("photo", kind, data))
+    wait(page, "document.querySelector('.visual-search-stage canvas').height > 1")
+    small = pixels(page)
+    colours = [tuple(small[at : at + 3]) for at in (0, 12, 48, 60)]
+    return canvas.evaluate("canvas => [canvas.width, canvas.height]"), colours
+
+
+def test_what_is_transparent_is_white(browser, shop):  # noqa: F811
+    out = io.BytesIO()
+    Image.new("RGBA", (1200, 1600), (200, 0, 0, 0)).save(out, "PNG")
+    with opened(browser, expected=[LEAVING, NO_ICON, CANCELLED]) as page:
+        page.goto(shop.address + SHOPS_PAGE)
+        page.route("**" + SHOPS_PAGE, lambda route: None)
+        for kind in ("image/png", "image/jpeg"):  # it may say what it likes
+            assert previewed(page, kind, out.getvalue()) == ([768, 1024], [(255, 255, 255)] * 4)
+            page.get_by_role("button", name="Cancel").click()
 
 
 def test_a_photo_that_the_browser_cannot_read(browser, shop):  # noqa: F811
@@ -415,6 +486,39 @@ def test_a_photo_that_the_browser_cannot_read(browser, shop):  # noqa: F811
         shot(page, "photo-unseen")
 
 
+def test_what_is_too_large_is_not_sent(browser, shop):  # noqa: F811
+    """A photo that only the server can read, and would refuse."""
+    with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + SHOPS_PAGE)
+        most = int(page.locator("main form").get_attribute("data-most"))
+        page.evaluate(
+            """most => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(most + 1)], "IMG_0002.HEIC"));
+            document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+        }""",
+            most,
+        )
+        page.get_by_role("alert").wait_for()
+        assert "This photo is too large" in page.get_by_role("alert").inner_text()
+        page.get_by_role("button", name="Cancel").wait_for(state="hidden")
+        assert sizes(page) == []
+
+
+def test_enter_twice_searches_once(browser, shop):  # noqa: F811
+    with opened(browser, expected=[LEAVING, NO_ICON, CANCELLED]) as page:
+        page.add_init_script(PHOTOS)
+        page.goto(shop.address + SHOPS_PAGE)
+        page.route("**" + SHOPS_PAGE, lambda route: None)
+        page.locator(FILE).first.set_input_files(shop.state / "photos" / "tea-004-table.jpg")
+        wait(page, "window.photos.length === 1")
+        for _time in range(2):
+            page.locator("main form").evaluate("form => form.requestSubmit()")
+        assert len(sizes(page)) == 1
+        page.get_by_role("button", name="Cancel").click()
+
+
 def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
     photo = tmp_path / "large.jpg"
     photo.write_bytes(large_photo(shop.state / "photos" / "tea-004-table.jpg"))
@@ -428,11 +532,16 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
             });
             found.observe(document.body, {childList: true, subtree: true});
             document.addEventListener("change", () => { window.pickedAt = performance.now(); }, true);
+            window.shares = [];
+            const bar = document.querySelector("main progress");
+            const shown = () => window.shares.push(Number(bar.getAttribute("value")));
+            new MutationObserver(shown).observe(bar, {attributes: true});
         }""")
         with slow_line(page):
             page.locator(FILE).first.set_input_files(photo)
             wait(page, "window.foundAt > 0")
         seconds = page.evaluate("(foundAt - pickedAt) / 1000")
+        assert any(0 < share < 1 for share in page.evaluate("shares")), "how much of it is uploaded"
         photo = page.evaluate("photos[0].arrayBuffer().then(bytes => [...new Uint8Array(bytes)])")
         with Image.open(io.BytesIO(bytes(photo))) as small:
             assert small.size == (768, 1024), "upright"
@@ -440,6 +549,7 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
         assert 40_000 < len(photo) < 160_000
         assert "tea-004" in page.locator(HIT).first.get_attribute("href")
         print(f"\n12 megapixels over a slow line: {seconds:.1f} s from the pick to the hits")
+        assert seconds < 3
 
 
 def test_without_scripts(browser, shop):  # noqa: F811
