@@ -225,6 +225,69 @@ class TestCards:
             assert "tea-004" in page.locator(HIT).first.get_attribute("href")
 
 
+class TestAtHome:
+    """The app's styles in a shop that looks otherwise."""
+
+    def test_properties_of_the_shop(self, browser, shop):  # noqa: F811
+        with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+            page.goto(shop.address + PHOTO_PAGE)
+            page.locator("main input[type=file]").first.set_input_files(shop.state / "photos" / "tea-004-table.jpg")
+            page.locator(HIT).first.wait_for()
+            own = {
+                "--visual-search-accent": "rgb(200, 0, 100)",
+                "--visual-search-accent-ink": "rgb(255, 255, 0)",
+                "--visual-search-radius": "3px",
+                "--visual-search-gap": "21px",
+                "--visual-search-font": "cursive",
+            }
+            chip = page.locator(".visual-search-chip").first
+            chip.click()
+            page.locator(".visual-search-chosen").wait_for()
+            page.evaluate(
+                "own => { for (const name in own) document.documentElement.style.setProperty(name, own[name]); }", own
+            )
+            styles = page.evaluate("""() => [
+                [".visual-search-chosen", "backgroundColor"], [".visual-search-chosen", "color"],
+                [".visual-search-cards .visual-search-picture", "borderRadius"],
+                [".visual-search-cards", "columnGap"], [".visual-search-results", "fontFamily"],
+            ].map(([selector, name]) => getComputedStyle(document.querySelector(selector))[name])""")
+            assert styles == list(own.values())
+
+    def test_the_pages_scheme_not_the_devices(self, browser, shop):  # noqa: F811
+        """A page that is always light stays light on a dark device."""
+        with opened(browser, dark=True, expected=[LEAVING, NO_ICON]) as page:
+            page.goto(shop.address + PHOTO_PAGE)
+            ground = "getComputedStyle(document.querySelector('.visual-search-page')).backgroundColor"
+            dark = page.evaluate(ground)
+            page.evaluate("document.documentElement.style.colorScheme = 'light'")
+            page.evaluate("document.body.style.colorScheme = 'light'")
+            light = page.evaluate(ground)
+            assert (dark, light) == ("rgb(22, 23, 26)", "rgb(251, 250, 248)")
+
+    def test_as_wide_as_its_place_in_the_page(self, browser, shop):  # noqa: F811
+        """In a narrow column of a wide window, the widget is that of a telephone; a carousel is one row."""
+        with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+            page.goto(shop.address + PHOTO_PAGE)
+            page.locator("main input[type=file]").first.set_input_files(shop.state / "photos" / "tea-004-table.jpg")
+            page.locator(HIT).first.wait_for()
+            box = lambda part: page.locator(f".visual-search-{part}").first.bounding_box()  # noqa: E731
+            ask, results = box("ask"), box("results")
+            assert results["x"] >= ask["x"] + ask["width"]
+            page.evaluate("document.querySelector('main').style.width = '390px'")
+            ask, results = box("ask"), box("results")
+            assert results["y"] >= ask["y"] + ask["height"]
+
+            page.evaluate("document.querySelector('main').style.width = ''")
+            page.set_viewport_size(MOBILE)
+            cards = page.locator(".visual-search-cards").last
+            rows = "list => new Set([...list.children].map(card => card.offsetTop)).size"
+            assert cards.evaluate(rows) > 1
+            cards.evaluate("list => list.parentElement.classList.add('visual-search-carousel')")
+            assert cards.evaluate(rows) == 1
+            assert cards.evaluate("list => list.scrollWidth > 2 * list.clientWidth")
+            assert wider_than_the_window(page) == 0
+
+
 def test_clicks_on_hits_of_a_photo(browser, shop):  # noqa: F811
     with opened(browser, expected=[LEAVING]) as page:
         page.goto(f"{shop.address}/photo-search/")

@@ -53,6 +53,16 @@ def test_compiled_is_what_was_written(path):
     assert compiled.plural_expr == written.plural_expr
 
 
+def test_styles_follow_the_direction():
+    """Only what lies on a photo goes by left and right: a photo isn't mirrored."""
+    sides = r"((margin|padding|border)-)?(left|right)(-\w+)?:|(text-align|float): *(left|right)"
+    physical = re.compile(rf"(?<![\w-])({sides})")
+    for path in (translations.APP / "static").rglob("*.css"):
+        rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S).split("}")
+        found = [rule.strip() for rule in rules if physical.search(rule.rpartition("{")[2])]
+        assert not [rule for rule in found if not re.match(r"\.visual-search-(box|object|canvas)", rule)], path
+
+
 def test_scripts_say_nothing():
     """Texts of scripts stand in the page's markup, as ``data-`` attributes: gettext doesn't read the scripts."""
     for path in translations.APP.rglob("*.js"):
