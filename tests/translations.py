@@ -23,8 +23,8 @@ CATALOGUES = [
     folder / "locale" / language / "LC_MESSAGES" / "django.po" for folder in (APP, EXAMPLE) for language in LANGUAGES
 ]
 
-DJANGOS_OWN = ["Search", "True", "False", "KB", "Control", "Command", "Mac"]
-"""What Django's admin does not translate: texts of icons, and in Chinese the units of sizes."""
+DJANGOS_OWN = ["Search", "True", "False", "KB", "Control", "Command", "Mac", "Add link", "Change or view list link"]
+"""What Django's admin does not translate: texts of icons, and in Chinese the units of sizes and two names of links."""
 
 KEYWORDS = {
     **dict.fromkeys(("_", "gettext", "gettext_lazy", "gettext_noop")),

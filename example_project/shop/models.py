@@ -140,7 +140,7 @@ class OrderLine(models.Model):
         ordering = ["order", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.quantity} x {self.product}"
+        return f"{self.product} x {self.quantity}"
 
 
 class CouponQuerySet(models.QuerySet):

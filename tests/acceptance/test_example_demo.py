@@ -123,10 +123,15 @@ def test_a_demo_beside_it_waited_and_changed_nothing(filled):
 
 
 def test_interrupted_drawing_is_completed_and_nothing_else_changes(filled):
+    """In production too, where no password is printed."""
     before = filled.python(COUNT)
     drawn = filled.state / "media" / "products" / "drawn"
     (drawn / "mug-001.jpg").unlink()
-    again = filled.manage("demo")
+    with pytest.MonkeyPatch.context() as production:
+        production.setitem(filled.environment, "DEBUG", "0")
+        production.setitem(filled.environment, "SECRET_KEY", "kept by the shop" * 4)
+        again = filled.manage("demo")
+    assert "password" not in again
     assert "Drawing 1 of 336" in again
     assert (drawn / "mug-001.jpg").stat().st_size > 5000
     assert filled.python(COUNT) == before
