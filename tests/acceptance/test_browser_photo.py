@@ -526,6 +526,9 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
     with opened(browser, MOBILE, has_touch=True, is_mobile=True, expected=[LEAVING, NO_ICON]) as page:
         page.add_init_script(PHOTOS)
         page.goto(shop.address + APPS_PAGE)
+        page.locator(FILE).first.set_input_files(shop.state / "photos" / "sne-010-table.jpg")
+        settled(page)  # the server's first search takes longer
+        page.goto(shop.address + APPS_PAGE)
         page.evaluate("""() => {
             const found = new MutationObserver(() => {
                 if (document.querySelector(".visual-search-found h2")) window.foundAt ||= performance.now();
