@@ -298,7 +298,9 @@ def delete_rules(page, shop):
 
 def test_a_rule_made_by_name(working, shop):
     page = working("/admin/django_visual_search/rankingrule/add/", dark=True)
-    page.select_option("#id_kind", "pin")
+    for kind, fields in {"": [], "boost": ["factor"], "hide": [], "pin": ["slot"]}.items():  # only those of its kind
+        page.select_option("#id_kind", kind)
+        assert [name for name in ("slot", "factor") if page.locator(f".field-{name}").is_visible()] == fields
     page.fill("#id_slot", "1")
     for field, typed in (("object_id", "SOF-002"), ("query_id", "TEA-004")):
         page.click(f".field-{field} .select2-selection")
