@@ -186,6 +186,22 @@ def test_a_named_label_is_what_right_means_and_products_stay_findable():
     assert mixed.weights["colour"] >= 0.3
 
 
+def test_one_query_decides_nothing_and_questions_beside_an_aim_count_less():
+    features, labels, plain = single_shop()
+    plan = TrainingPlan(22, "product", aims=["kind"])
+    parts = [fold for seed in range(3) for fold in held_out_folds(labels, plan, plain, seed)]
+    untrained = l2_normalise(features)
+    _, tried = choose_settings(features, labels, plan, parts, untrained)
+    asked = [question for fold in parts for question in fold.questions]
+    before = [measure(untrained, labels[one.label], one.split, selection.unchanged).mean() for one in asked]
+    for one in tried:
+        reached = [(metric.recall[1] + metric.mean_average_precision) / 2 for metric in one.metrics]
+        assert one.objective == pytest.approx(np.mean(reached[1::2]) + selection.BESIDE_SHARE * np.mean(reached[::2]))
+        lost = [old.recall[1] - new.recall[1] - 1 / old.queries for old, new in zip(before, one.metrics, strict=True)]
+        assert one.shortfall == pytest.approx(max(0, *lost), abs=1e-6)
+    assert any(one.shortfall for one in tried)
+
+
 def test_few_queries_are_pooled_from_several_draws():
     _, labels, plain = single_shop(products=30, views=30)
     plan = TrainingPlan(8, "product", aims=["kind"])
