@@ -1,8 +1,9 @@
 """Learn a head's confidence in its hits, from pictures that heads of the same settings didn't learn from.
 
 Entry function: ``learn_confidence``. It pools *pairs*, queries with their first hits, right or wrong, over several
-splits, and calibrates on them. *Strangers* teach it low confidence: drawn pictures that show no product, and pictures
-of *unknown kinds*, searched among the others by heads that don't know these kinds.
+splits, and calibrates on them. *Further hits* of known queries have a curve of their own. *Strangers* teach it low
+confidence: drawn pictures that show no product, and pictures of *unknown kinds*, searched among the others by heads
+that don't know these kinds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .calibration import Calibration, calibrate
+from .calibration import Calibration, ConfidenceCurve, calibrate
 from .folds import TrainingPlan, take
 from .identification import FirstHits, found_products, learn_identification
 from .labels import Doubles, Grouping, Labels, Values, grouping
@@ -53,6 +54,7 @@ def learn_confidence(
     names = [plan.target] + ([plan.kind] if plan.kind is not None else [])
     products = grouping(plan.target, labels[plan.target], len(features)).classes
     pairs: list[Pairs] = []
+    after: list[Pairs] = []
     found: list[FirstHits] = []
     hits: list[Indices] = []
     queries = 0
@@ -71,6 +73,8 @@ def learn_confidence(
         given = [query_labels[name] for name in names], [gallery_labels[name] for name in names]
         pairs.append(first_hits(vectors, gallery, *given, strangers=drawn))
         hits.append(searched[pairs[-1].hits])
+        if plan.kind is not None:
+            after.append(further_hits(vectors, gallery, *given, pairs[-1].right[: len(asked)]))
         own, among = products[asked], products[searched]
         found.append(found_products(vectors, gallery, own, among, asked, at_once=SIMILARITIES_AT_ONCE))
         if drawn is not None:
@@ -113,11 +117,20 @@ def learn_confidence(
     except ValueError as e:
         notes.append(f"confidence: {e}")
         return None
+    calibration = replace(calibration, further=_further_curve(after))
     try:
         return replace(calibration, same_product=learn_identification(FirstHits.pooled(found)))
     except ValueError as e:
         notes.append(f"same product: {e}")
         return calibration
+
+
+def _further_curve(parts: Sequence[Pairs]) -> ConfidenceCurve | None:
+    similarities, right = (
+        np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
+        for name in ("similarities", "right")
+    )
+    return calibrate(similarities, right).overall if 0 < right.sum() < len(right) else None
 
 
 HARDEST = 0.25
@@ -210,6 +223,44 @@ def first_hits(
         each = share / (1 - share) * len(queries) / len(strangers)
         weights = np.r_[weights, np.full(len(strangers), each)]
     return Pairs(hits, similarities, right, weights)
+
+
+FURTHER_HITS = 100
+"""Hits of a query that teach how likely further hits are right: about as many as one looks at."""
+FURTHER_QUERIES = 300
+"""Queries that teach it at most, of each split."""
+
+
+def further_hits(
+    queries: NDArray[Any],
+    gallery: NDArray[Any],
+    query_labels: Sequence[Values],
+    gallery_labels: Sequence[Values],
+    known: NDArray[np.bool_],
+) -> Pairs:
+    """Find the first FURTHER_HITS hits of the ``known`` queries, ``(q,)``, apart from pictures of their own product.
+
+    The other arguments: as for ``first_hits``; a hit is right where a label but the first, the product, agrees.
+    """
+    asked = np.flatnonzero(known)
+    asked = asked[:: -(-len(asked) // FURTHER_QUERIES) or 1]
+    classes = [
+        _together(own_values, gallery_values, len(queries), len(gallery)).classes
+        for own_values, gallery_values in zip(query_labels, gallery_labels, strict=True)
+    ]
+    own, among = (
+        [both[: len(queries)][asked, None] for both in classes],
+        [both[len(queries) :][None] for both in classes],
+    )
+    similarities = np.array(queries[asked] @ gallery.T, np.float64)
+    similarities[(own[0] == among[0]) & (own[0] >= 0)] = -np.inf
+    hits = np.argsort(-similarities, axis=1, kind="stable")[:, :FURTHER_HITS]
+    right = np.zeros(similarities.shape, bool)
+    for mine, theirs in zip(own[1:], among[1:], strict=True):
+        right |= (mine == theirs) & (mine >= 0)
+    similarities, right = (np.take_along_axis(part, hits, axis=1) for part in (similarities, right))
+    kept = np.isfinite(similarities)
+    return Pairs(hits[kept], similarities[kept], right[kept], np.ones(int(kept.sum())))
 
 
 def _nearest_pictures(queries: NDArray[Any], gallery: NDArray[Any], at_once: int) -> tuple[Indices, Doubles]:

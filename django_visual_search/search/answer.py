@@ -22,7 +22,7 @@ from ..images import Photo
 from ..ranking.rankers import rankers_for
 from ..ranking.types import RankingContext
 from .candidates import catalogue_model, database_of, fetch, fetch_rows, products, unlimited
-from .confidence import Confidence, ConfidenceUnknown, close_enough
+from .confidence import Confidence, ConfidenceUnknown, best_of, close_enough
 from .nearest import nearest
 from .query import Query, loaded_query, photo_queries, stored_picture
 from .results import Place, Ranking, SearchHit, SearchResults
@@ -213,11 +213,12 @@ def next_page(ranking: Ranking, *, limit: int = 12, within: Any = None) -> Searc
     if ranking.query_kind == "photo":
         every = [(ranking.extractor_key, place.similarity) for place in ranking.places]
         same = dict(enumerate(confidence.same_products(every)))
+    best = max((place.similarity for place in ranking.places), default=0.0)
     hits = []
     for i, place in page:
         product = found[to_python(place.product_pk)]
         row = rows.get(place.row_pk) if field.product else product
-        sure = confidence.of_hit(ranking.extractor_key, place.similarity, product)
+        sure = confidence.of_hit(ranking.extractor_key, place.similarity, product, best)
         hits.append(
             SearchHit(product, row, place.similarity, i + 1, place.reasons, ranking.extractor_key, sure, same.get(i))
         )
@@ -272,13 +273,15 @@ def ranked_results(
 
     fetched = fetch(field, within, [candidate.product_pk for candidate in order[:limit]])
     order = [c for i, c in enumerate(order) if i >= limit or c.product_pk in fetched]  # others were deleted meanwhile
+    best = best_of((candidate.extractor_key, candidate.similarity) for candidate in found.candidates)
     hits = []
     for rank, candidate in enumerate(order, 1):
         if candidate.product_pk in fetched:
             product = fetched[candidate.product_pk]
             sure = candidate.confidence
             if sure is None and confidence is not None:
-                sure = confidence.of_hit(candidate.extractor_key, candidate.similarity, product)
+                key = candidate.extractor_key
+                sure = confidence.of_hit(key, candidate.similarity, product, best.get(key, candidate.similarity))
             row = product if candidate.row is None else candidate.row
             reasons = tuple(candidate.reasons)
             space, same_product = candidate.extractor_key, candidate.same_product

@@ -46,22 +46,31 @@ class Confidence:
         """Return whether any live space is calibrated."""
         return bool(self.by_key)
 
-    def of_hit(self, extractor_key: str, similarity: float, product: Model) -> float | None:
-        """Return the confidence of one hit, 0 to 1, or None where its space has no calibration. Sends no query."""
+    def of_hit(self, extractor_key: str, similarity: float, product: Model, best: float) -> float | None:
+        """Return the confidence of one hit, 0 to 1, or None where its space has no calibration. Sends no query.
+
+        ``best``: the highest similarity in its space among the hits of the answer (``best_of``).
+        """
         head = self.by_key.get(extractor_key)
         if head is None:
             return None
-        return self._of(head, similarity, self._category(head, product))
+        return self._of(head, similarity, self._category(head, product), best)
 
     def of_candidates(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """Return the confidence of each candidate, as ``of_hit``; one query where their categories matter."""
         heads = [self.by_key.get(candidate.extractor_key) for candidate in candidates]
         named = {head.category for head in heads if head is not None and head.category and head.tells_categories}
         categories = {path: self._categories(path, [c.product_pk for c in candidates]) for path in named}
+        best = best_of((candidate.extractor_key, candidate.similarity) for candidate in candidates)
         return [
             None
             if head is None
-            else self._of(head, candidate.similarity, categories.get(head.category, {}).get(candidate.product_pk))
+            else self._of(
+                head,
+                candidate.similarity,
+                categories.get(head.category, {}).get(candidate.product_pk),
+                best[candidate.extractor_key],
+            )
             for head, candidate in zip(heads, candidates, strict=True)
         ]
 
@@ -81,12 +90,12 @@ class Confidence:
                     sure[i] = 0.0 if key in self.blank else float(probability)
         return sure
 
-    def _of(self, head: StoredHead, similarity: float, category: str | None) -> float:
+    def _of(self, head: StoredHead, similarity: float, category: str | None, best: float) -> float:
         calibration: Calibration | None = head.calibration
         assert calibration is not None
         if head.key in self.blank:
             return 0.0
-        return float(calibration([similarity], None if category is None else [category])[0])
+        return float(calibration([similarity], None if category is None else [category], best)[0])
 
     def _categories(self, path: str, keys: Iterable[Any]) -> dict[Any, str]:
         found: dict[Any, str] = {}
@@ -102,6 +111,14 @@ class Confidence:
             return None
         value = product.__dict__.get(column)
         return None if value is None else str(value)
+
+
+def best_of(found: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return the highest similarity of each space by its extractor key. ``found``: key and similarity of each hit."""
+    best: dict[str, float] = {}
+    for key, similarity in found:
+        best[key] = max(similarity, best.get(key, similarity))
+    return best
 
 
 class ConfidenceUnknown(ValueError):  # noqa: N818 - as images.ImageRefused

@@ -81,6 +81,23 @@ def test_hits_below_the_least_confidence_are_left_out(field):
     assert not sure.nothing_close
 
 
+def test_hits_after_a_sure_one_are_judged_among_themselves(field):
+    """Whether the shop has it is seen by the best hit; in an answer and on its later pages."""
+    alone, further = ConfidenceCurve((0.2, 0.9), (0.0, 1.0), 100), ConfidenceCurve((-1.0, 0.0), (0.0, 0.8), 100)
+    serve(field, calibration=Calibration("platt", alone, further=further).as_json())
+    hits = search.search_by_image(picture(0), LABEL, limit=COUNT)
+    assert hits[0].confidence == 1.0
+    for hit in hits[1:]:
+        assert hit.confidence == pytest.approx(0.8 * min(1, max(0, 1 + hit.similarity)), abs=1e-6)
+    assert len(search.search_by_image(picture(0), LABEL, limit=COUNT, min_confidence=0.75)) > 3
+    few = search.search_by_image(picture(0), LABEL, limit=2, depth=COUNT)
+    later = search.next_page(read_token(few.token), limit=COUNT)
+    assert [hit.confidence for hit in later] == pytest.approx([hit.confidence for hit in hits[2:]], abs=1e-3)
+    # What the shop has not makes no hit sure, however alike the others are.
+    two = Product.objects.filter(pk__in=[hit.product.pk for hit in hits[-2:]])
+    assert max(hit.confidence for hit in search.search_by_image(picture(0), LABEL, within=two)) < 0.5
+
+
 def test_nothing_is_close_enough(field):
     serve(field, calibration=Calibration("isotonic", ConfidenceCurve((0.0, 1.0), (0.0, 0.3), 100)).as_json())
     hits = search.search_by_image(picture(0), LABEL, min_confidence=0.5)

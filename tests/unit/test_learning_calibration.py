@@ -189,6 +189,22 @@ def test_categories_must_fit_the_hits():
         Calibration("platt", ConfidenceCurve((0.0,), (0.5,), 1))([0.1, 0.2], ["a"])
 
 
+def test_hits_after_a_sure_one_have_a_curve_of_their_own():
+    line, early = ConfidenceCurve((0.4, 0.8), (0.0, 1.0), 9), ConfidenceCurve((0.1, 0.3), (0.0, 1.0), 9)
+    own = {"a": ConfidenceCurve((0.0, 1.0), (0.0, 1.0), 9)}
+    calibration = Calibration("platt", line, own, further=early)
+    np.testing.assert_allclose(calibration([0.8, 0.35, 0.2, 0.0], best=0.8), [1, 1, 0.5, 0])
+    np.testing.assert_allclose(calibration([0.6, 0.35], best=0.6), [0.5, 0.5])  # no surer than that the shop has it
+    np.testing.assert_allclose(calibration([0.4, 0.39, 0.35], best=0.4), [0, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(calibration([0.6, 0.2, 0.2], ["b", "a", "b"], best=0.6), [0.5, 0.3, 0.25])
+    alone = calibration([0.6, 0.35])
+    np.testing.assert_allclose(alone, line([0.6, 0.35]))
+    np.testing.assert_array_equal(Calibration("platt", line)([0.6, 0.35], best=0.6), alone)
+    assert Calibration.from_json(json.loads(json.dumps(calibration.as_json()))) == calibration
+    old = {name: value for name, value in calibration.as_json().items() if name != "further"}
+    assert Calibration.from_json(old).further is None
+
+
 def test_brier_is_that_of_scikit_learn():
     from sklearn.metrics import brier_score_loss
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from django_visual_search.extractors.base import l2_normalise
-from django_visual_search.learning.confidence import STRANGER_SHARE, first_hits
+from django_visual_search.learning.confidence import FURTHER_HITS, STRANGER_SHARE, first_hits, further_hits
 
 
 def at(*degrees):
@@ -30,6 +30,19 @@ def test_numbers_and_arrays_are_labels_too():
     found = first_hits(at(0, 90), at(1, 91), [np.array([7, 8])], [np.array([7, 9])])
     assert found.right.tolist() == [True, False]
     assert first_hits(at(0), at(1), [[3]], [np.array([3.0])]).right.tolist() == [True]
+
+
+def test_further_hits_are_those_of_known_queries_without_their_product():
+    queries, gallery = at(1, 89, 45), at(0, 2, 40, 90)
+    labels = [["a", "b", None], ["pear", "plum", "plum"]], [["a", "a", "x", "b"], ["pear", "pear", "pear", "plum"]]
+    found = further_hits(queries, gallery, *labels, np.array([True, True, False]))
+    assert found.hits.tolist() == [2, 3, 2, 1, 0]
+    assert found.right.tolist() == [True, False, False, False, False]
+    np.testing.assert_allclose(found.similarities, np.cos(np.deg2rad([39, 89, 49, 87, 89])))
+    many = further_hits(at(*range(5)), at(*range(200)), [range(5)], [range(100, 300)], np.ones(5, bool))
+    assert len(many.hits) == 5 * FURTHER_HITS
+    assert many.similarities.min() > np.cos(np.deg2rad(105))
+    assert not len(further_hits(queries, gallery, *labels, np.zeros(3, bool)).hits)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.6])
