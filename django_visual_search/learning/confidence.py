@@ -340,11 +340,13 @@ def _draw_page(rng: np.random.Generator) -> Image.Image:
     """Draw dark print on light paper, in words of all lengths, up to a heading's size."""
     paper, ink = (int(rng.integers(225, 256)),) * 3, (int(rng.integers(0, 80)),) * 3
     page = Image.new("RGB", (STRANGER_SIDE, STRANGER_SIDE), paper)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(int(rng.integers(6, 22)))
+    size = int(rng.integers(6, 22))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size)
+    seen = 5 * STRANGER_SIDE // size  # letters of a line at most: none is narrower than a fifth of the size
     y, margin, height = int(rng.integers(6, 30)), int(rng.integers(6, 40)), int(font.getbbox("Ag")[3]) + 3
     while y < STRANGER_SIDE - margin:
         words = ["".join(map(chr, rng.integers(97, 123, int(rng.integers(1, 10))).tolist())) for _ in range(40)]
-        draw.text((margin, y), " ".join(words), fill=ink, font=font)
+        draw.text((margin, y), " ".join(words)[:seen], fill=ink, font=font)
         y += height * (2 if rng.random() < 0.1 else 1)
     draw.rectangle((STRANGER_SIDE - margin, 0, STRANGER_SIDE, STRANGER_SIDE), fill=paper)
     return page
