@@ -69,7 +69,7 @@ def opened(browser, viewport=DESKTOP, *, dark=False, cookies=True, expected=(), 
     complaints = []
     page.on("console", lambda said: said.type in ("error", "warning") and complaints.append(_text(said)))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.failure} {request.url}"))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.failure} {request.url} ({request.method})"))
     try:
         yield page
         left = [said for said in complaints if not any(re.search(pattern, said) for pattern in expected)]

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.parsers import JSONParser
+from rest_framework.settings import api_settings
 
 from ..fields.registry import embedding_fields
 from ..search import TextUnavailable
@@ -57,7 +58,7 @@ def as_api_exception(exc: Exception) -> Exception:
     """Return the APIException for a fault of the client or of the database; other exceptions unchanged.
 
     A client's fault is what Django raises while it reads a request that is too large, malformed or cut off, a
-    confidence that was never learned, and a text that nothing here understands.
+    confidence that was never learned, a text that nothing here understands, and what a shop's filter refuses.
     """
     if isinstance(exc, RequestDataTooBig):
         return Refused(
@@ -72,6 +73,8 @@ def as_api_exception(exc: Exception) -> Exception:
         return ValidationError({"text": [refusal_of(exc).sentence]}, code="unavailable")
     if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
         return Refused(_("The request has too many fields."), "too_many_fields")
+    if isinstance(exc, ValidationError) and isinstance(exc.detail, list):  # as DRF's SearchFilter raises
+        return ValidationError({api_settings.NON_FIELD_ERRORS_KEY: exc.detail})
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):
         return ParseError(_("The request can't be read: it is malformed or was cut off."))
     return exc

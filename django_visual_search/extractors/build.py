@@ -25,7 +25,7 @@ STALLED_SECONDS = 20
 EXPORT_SEED = 0
 """Seed of the random weights of ``weights=None``."""
 
-UNUSED = ("matplotlib", "sklearn")
+IDLE_IMPORTS = ("matplotlib", "sklearn")
 """Keras imports these where they are installed, for nothing that is used here, and takes 2 s longer to start."""
 
 
@@ -45,8 +45,8 @@ def keras_home(scratch: Path) -> Path:
 
 def prepare() -> None:
     """Set Keras' defaults, which a keras.json of the user's may change, in a process that is for Keras alone."""
-    for unused in UNUSED:
-        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
+    for idle in IDLE_IMPORTS:
+        sys.modules.setdefault(idle, None)  # type: ignore[arg-type]
 
     import keras
 

@@ -500,6 +500,7 @@ class TestKeysAlone:
         tab_to(page, "[name=_preview]")
         press(page)
         assert title in after.nth(3).inner_text()
+        page.wait_for_selector(".visual-search-preview [autofocus]:focus")  # when the page is first drawn
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.closest('.visual-search-preview') !== null"), "it goes on there"
         shot(page, "admin-keys-preview")
@@ -517,6 +518,7 @@ class TestKeysAlone:
         page.set_input_files("#id_photo", str(shop.state / "photos" / "sne-010-table.jpg"))
         tab_to(page, ".visual-search-form input[type=submit]")
         press(page)
+        page.wait_for_selector(".visual-search-found [autofocus]:focus")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.closest('.visual-search-found') !== null"), "it goes on there"
         title = hits(page)[2]

@@ -159,6 +159,7 @@ def search_by(page, shop, path, photo):
     page.goto(shop.address + path)
     page.locator("main input[type=file]").first.set_input_files(photo)
     page.locator(".visual-search-found h2").first.wait_for()
+    page.wait_for_load_state("networkidle")  # what is still going on would be cut off by the next page
     return page.url.removeprefix(shop.address)
 
 

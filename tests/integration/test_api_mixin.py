@@ -155,6 +155,12 @@ class TestFilters:
         products = make_products(12)
         assert ids(similar(client, products[0], search="product 11")) == [str(products[11].pk)]
 
+    def test_what_the_search_box_refuses(self, client):
+        product, *_ = make_products(2)
+        answer = similar(client, product, search="a\0")
+        assert answer.status_code == 400
+        assert answer.json() == {"non_field_errors": ["Null characters are not allowed."]}
+
     def test_ordering_does_not_change_the_ranking(self, client):
         products = make_products(12)
         assert ids(similar(client, products[0], ordering="price")) == ids(similar(client, products[0]))
