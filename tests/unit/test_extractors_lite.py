@@ -51,9 +51,9 @@ KERAS = """
 import sys
 import numpy as np
 from django_visual_search.extractors import build
-for pictures, features in zip(sys.argv[1::2], sys.argv[2::2]):
+for application, pictures, features in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3]):
     pictures = np.load(pictures)
-    model, preprocess_input = build.backbone({"application": "EfficientNetLite0", "weights": None}, pictures.shape[1])
+    model, preprocess_input = build.backbone({"application": application, "weights": None}, pictures.shape[1])
     np.save(features, model.predict(preprocess_input(pictures.astype(np.float32)), verbose=0))
 """
 
@@ -61,14 +61,21 @@ for pictures, features in zip(sys.argv[1::2], sys.argv[2::2]):
 @needs_tensorflow
 @pytest.mark.slow
 def test_features_are_those_of_the_same_weights_in_keras(lite, store, tmp_path):
-    extractors = lite, EfficientNetLiteExtractor(input_size=96, artifacts=store)
-    files = []
-    for extractor in extractors:
-        files += [tmp_path / f"{extractor.input_size}.npy", tmp_path / f"{extractor.input_size}-features.npy"]
-        np.save(files[-2], drawn(6, extractor.input_size))
-    command = [sys.executable, "-c", KERAS, *files]
+    """Of all networks whose weights are here, each at its own size, and the default at another."""
+    here = [network for network in efficientnet.NETWORKS if efficientnet.weights_problem(network) is None]
+    asked = [(network, None) for network in here] + [("lite0", 96)]
+    extractors = [EfficientNetLiteExtractor(network, size, artifacts=store) for network, size in asked]
+    arguments = []
+    for i, extractor in enumerate(extractors):
+        arguments += [
+            f"EfficientNet{extractor.network.capitalize()}",
+            tmp_path / f"{i}.npy",
+            tmp_path / f"{i}-features.npy",
+        ]
+        np.save(arguments[-2], drawn(6, extractor.input_size))
+    command = [sys.executable, "-c", KERAS, *arguments]
     subprocess.run(command, check=True, env=export.environment(), capture_output=True, timeout=200)
-    for extractor, pictures, features in zip(extractors, files[::2], files[1::2], strict=True):
+    for extractor, pictures, features in zip(extractors, arguments[1::3], arguments[2::3], strict=True):
         ours, theirs = extractor.network_features(np.load(pictures)), np.load(features)
         assert cosines(ours, theirs).min() > 1 - 1e-4
         mean = theirs.mean(axis=0)
