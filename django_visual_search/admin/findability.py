@@ -93,7 +93,7 @@ class FindabilityAdmin(PageAdmin):
             checks = self._checks(model)
             # Counts from before the end of a check would contradict what the page says of it.
             ends = [check.run.finished_at for _l, check, _o in checks if check is not None and check.run.finished_at]
-            ended = max(end.timestamp() for end in ends) if ends else 0
+            ended = max(ends).timestamp() if ends else 0
             counts = cached_if_slow(f"findability.{name}.{ended}", partial(count_unfindable, model))
         except ImproperlyConfigured as e:
             return {"problem": str(e)}
