@@ -237,6 +237,8 @@ def further_hits(
     query_labels: Sequence[Values],
     gallery_labels: Sequence[Values],
     known: NDArray[np.bool_],
+    *,
+    at_once: int = SIMILARITIES_AT_ONCE,
 ) -> Pairs:
     """Find the first FURTHER_HITS hits of the ``known`` queries, ``(q,)``, apart from pictures of their own product.
 
@@ -248,19 +250,24 @@ def further_hits(
         _together(own_values, gallery_values, len(queries), len(gallery)).classes
         for own_values, gallery_values in zip(query_labels, gallery_labels, strict=True)
     ]
-    own, among = (
-        [both[: len(queries)][asked, None] for both in classes],
-        [both[len(queries) :][None] for both in classes],
+    parts = []
+    step = max(1, at_once // len(gallery))
+    for start in range(0, len(asked), step):
+        rows = asked[start : start + step]
+        alike = [both[rows, None] == both[None, len(queries) :] for both in classes]
+        alike = [same & (both[rows, None] >= 0) for same, both in zip(alike, classes, strict=True)]
+        similarities = np.where(alike[0], -np.inf, queries[rows] @ gallery.T)
+        hits = np.argsort(-similarities, axis=1, kind="stable")[:, :FURTHER_HITS]
+        right = np.logical_or.reduce([np.take_along_axis(same, hits, axis=1) for same in alike[1:]])
+        found = np.take_along_axis(similarities, hits, axis=1)
+        kept = np.isfinite(found)
+        parts.append((hits[kept], found[kept], np.broadcast_to(right, found.shape)[kept]))
+    hits, similarities, right = (
+        (np.concatenate(part) for part in zip(*parts, strict=True))
+        if parts
+        else (np.empty(0, np.intp), np.empty(0), np.empty(0, bool))
     )
-    similarities = np.array(queries[asked] @ gallery.T, np.float64)
-    similarities[(own[0] == among[0]) & (own[0] >= 0)] = -np.inf
-    hits = np.argsort(-similarities, axis=1, kind="stable")[:, :FURTHER_HITS]
-    right = np.zeros(similarities.shape, bool)
-    for mine, theirs in zip(own[1:], among[1:], strict=True):
-        right |= (mine == theirs) & (mine >= 0)
-    similarities, right = (np.take_along_axis(part, hits, axis=1) for part in (similarities, right))
-    kept = np.isfinite(similarities)
-    return Pairs(hits[kept], similarities[kept], right[kept], np.ones(int(kept.sum())))
+    return Pairs(hits, similarities.astype(np.float64), right, np.ones(len(hits)))
 
 
 def _nearest_pictures(queries: NDArray[Any], gallery: NDArray[Any], at_once: int) -> tuple[Indices, Doubles]:

@@ -43,6 +43,10 @@ def test_further_hits_are_those_of_known_queries_without_their_product():
     assert len(many.hits) == 5 * FURTHER_HITS
     assert many.similarities.min() > np.cos(np.deg2rad(105))
     assert not len(further_hits(queries, gallery, *labels, np.zeros(3, bool)).hits)
+    for at_once in (1, 9):  # similarities in memory
+        some = further_hits(queries, gallery, *labels, np.array([True, True, False]), at_once=at_once)
+        np.testing.assert_array_equal(some.hits, found.hits)
+        np.testing.assert_array_equal(some.right, found.right)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.6])
