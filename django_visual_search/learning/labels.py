@@ -114,6 +114,7 @@ def one_blas_thread() -> Iterator[None]:
     Measured on two busy cores, a head of 1,280 features took 16 s of processor time with two threads, 2 s with one.
     """
     require()
+    import scipy.linalg  # noqa: F401  # has a library of its own, and only those that are loaded are limited
     from threadpoolctl import threadpool_limits  # scikit-learn depends on it
 
     with threadpool_limits(limits=1, user_api="blas"):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
+import scipy.linalg  # noqa: F401  # a learning imports it, with a library of its own
 from threadpoolctl import threadpool_info
 
 from django_visual_search.learning.labels import INSTALL_SCIKIT_LEARN, missing_scikit_learn, one_blas_thread, require
@@ -78,3 +80,18 @@ def test_linear_algebra_runs_on_one_thread_and_then_as_before():
     with pytest.raises(RuntimeError), one_blas_thread():
         raise RuntimeError
     assert threads() == before
+
+
+LOADED_LATER = """
+from threadpoolctl import threadpool_info
+from django_visual_search.learning.labels import one_blas_thread
+with one_blas_thread():
+    import scipy.linalg
+    print([library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"])
+"""
+
+
+def test_scipys_own_blas_has_one_thread_too():
+    """SciPy is imported where it is needed, after the limit."""
+    ran = subprocess.run([sys.executable, "-c", LOADED_LATER], capture_output=True, text=True, timeout=240, check=True)
+    assert set(json.loads(ran.stdout)) == {1}
