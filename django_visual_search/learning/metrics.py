@@ -90,7 +90,7 @@ def concatenate(parts: Sequence[PerQuery], ks: Sequence[int] = KS) -> PerQuery:
 
 
 SORTED_AT_ONCE = 4_000_000
-"""Similarities that are sorted at a time: eight arrays of that size in float64 are in memory."""
+"""Similarities that are sorted at a time: several arrays of that size are in memory, eight in float64 where all tie."""
 
 
 def evaluate(
@@ -154,22 +154,69 @@ def evaluate_lists(
 def _sorted(
     similarities: NDArray[Any], gains: NDArray[Any], candidates: NDArray[np.bool_] | None, ks: Sequence[int]
 ) -> PerQuery:
-    scores, worth = similarities.astype(np.float64), gains.astype(np.float64)
+    scores, worth = similarities, gains
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
     if np.isnan(scores).any():
         raise ValueError("A similarity is NaN.")
     if not (worth >= 0).all():
         raise ValueError("A gain is negative or NaN.")
     if candidates is not None:
         # Last and with gain 0: as if absent.
-        scores, worth = np.where(candidates, scores, -np.inf), np.where(candidates, worth, 0.0)
-    order = np.argsort(-scores, axis=1, kind="stable")
+        scores, worth = np.where(candidates, scores, -np.inf), np.where(candidates, worth, np.zeros_like(worth))
+    order = np.argsort(-scores, axis=1)
     scores, found = np.take_along_axis(scores, order, axis=1), np.take_along_axis(worth, order, axis=1)
-    best = -np.sort(-worth, axis=1)[:, :NDCG_AT]
-    return _measures(scores, found, (worth > 0).sum(axis=1), best @ _discounts(best.shape[1]), ks)
+    totals, cut = (worth > 0).sum(axis=1), min(worth.shape[1], NDCG_AT)
+    if worth.dtype == bool:
+        best = np.arange(cut) < totals[:, None]
+    else:
+        best = -np.sort(-worth.astype(np.float64), axis=1)[:, :cut]
+    return _measures(scores, found, totals, best @ _discounts(cut), ks)
 
 
-def _measures(scores: Doubles, gains: Doubles, totals: NDArray[Any], ideal: Doubles, ks: Sequence[int]) -> PerQuery:
+def _measures(
+    scores: NDArray[Any], gains: NDArray[Any], totals: NDArray[Any], ideal: Doubles, ks: Sequence[int]
+) -> PerQuery:
     """Measure ``scores`` and ``gains`` in ranked order; ``totals``: how many are right; ``ideal``: the best DCG."""
+    found = _measures_in_order(gains, totals, ideal, ks)
+    right = gains > 0
+    tied = ((scores[:, 1:] == scores[:, :-1]) & (right[:, 1:] | right[:, :-1])).any(axis=1)
+    if tied.any():
+        over_orders = _measures_of_ties(
+            scores[tied].astype(np.float64), gains[tied].astype(np.float64), totals[tied], ideal[tied], ks
+        )
+        for k in ks:
+            found.recall[k][tied] = over_orders.recall[k]
+        for name in ("average_precision", "reciprocal_rank", "ndcg"):
+            getattr(found, name)[tied] = getattr(over_orders, name)
+    return found
+
+
+def _measures_in_order(gains: NDArray[Any], totals: NDArray[Any], ideal: Doubles, ks: Sequence[int]) -> PerQuery:
+    """Measure ``gains`` in ranked order, where no score of anything right occurs twice.
+
+    By the ranks of what is right alone, in a fraction of the time of ``_measures_of_ties``.
+    """
+    queries, depth = gains.shape
+    query, place = np.nonzero(gains > 0)
+    begins = np.searchsorted(query, np.arange(queries))
+    precision = (np.arange(1, len(query) + 1) - begins[query]) / (place + 1)
+    first = np.full(queries, np.inf)
+    first[query[::-1]] = place[::-1]  # the last that is written is the first
+    cut, answerable = min(depth, NDCG_AT), totals > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return PerQuery(
+            recall={k: np.where(answerable, (first < k).astype(np.float64), np.nan) for k in ks},
+            average_precision=np.where(answerable, np.bincount(query, precision, queries) / totals, np.nan),
+            reciprocal_rank=np.where(answerable, 1 / (first + 1), np.nan),
+            ndcg=np.where(answerable, gains[:, :cut] @ _discounts(cut) / ideal, np.nan),
+        )
+
+
+def _measures_of_ties(
+    scores: Doubles, gains: Doubles, totals: NDArray[Any], ideal: Doubles, ks: Sequence[int]
+) -> PerQuery:
+    """Measure as ``_measures`` does, each measure as its mean over all orders of equal scores."""
     queries, depth = scores.shape
     rank = np.arange(1, depth + 1, dtype=float)
     relevant = (gains > 0).astype(float)
