@@ -128,9 +128,10 @@ def _mean_of(head: LinearHead) -> NDArray[np.float32]:
     return np.zeros(head.features, np.float32) if head.mean is None else head.mean
 
 
-def learn_reduced_head(features: NDArray[np.floating[Any]], labels: Labels, settings: HeadSettings) -> LearnedHead:
-    """Learn a head in the principal axes of the features. Raises ValueError as ``learn_head`` does."""
-    axes = principal_axes(features, settings.dimensions)
+def learn_reduced_head(
+    features: NDArray[np.floating[Any]], labels: Labels, settings: HeadSettings, axes: LinearHead | None
+) -> LearnedHead:
+    """Learn a head in the features' ``principal_axes``. Raises ValueError as ``learn_head`` does."""
     learned = learn_head(projected(axes, features), labels, settings)
     if axes is None:
         return learned
@@ -139,12 +140,23 @@ def learn_reduced_head(features: NDArray[np.floating[Any]], labels: Labels, sett
     return replace(learned, head=LinearHead(axes.matrix @ learned.head.matrix, mean))
 
 
+@dataclass(frozen=True)
+class _Axes:
+    """The directions of a head, ``(f, k)`` each, and the mean squared lengths of centred pictures projected on them."""
+
+    shrinkage: float | None
+    named: Doubles
+    named_energy: float
+    beside: Doubles
+    beside_energy: float
+
+
 class HeadLearner:
     """Make heads of different settings from the same moments, computing shared parts once."""
 
     def __init__(self, moments: Moments) -> None:
         self.moments = moments
-        self._last: tuple[tuple[object, ...], tuple[float | None, Doubles, Doubles]] | None = None
+        self._kept: dict[tuple[object, ...], _Axes] = {}
 
     def head(self, settings: HeadSettings) -> LearnedHead:
         """Learn a head. Raises ValueError as ``learn_head`` does."""
@@ -158,29 +170,27 @@ class HeadLearner:
         most = settings.dimensions
         if settings.residual:
             most = max(1, most - round(most * KEPT_FOR_RESIDUAL))
-        shrinkage, named, beside = self._axes(weights, settings.shrinkage, most, settings.dimensions)
+        axes = self._axes(weights, settings.shrinkage, most, settings.dimensions)
+        count = axes.named.shape[1]
         matrix = np.zeros((moments.width, settings.dimensions))
-        matrix[:, : named.shape[1]] = named
-        if not named.size:
-            matrix[:] = beside
-        elif settings.residual and (energy := _energy(beside, moments.total)) > NOTHING_WITHIN * moments.variance:
+        matrix[:, :count] = axes.named
+        if not count:
+            matrix[:] = axes.beside
+        elif settings.residual and axes.beside_energy > NOTHING_WITHIN * moments.variance:
             share = settings.residual / (1 - settings.residual)
-            matrix[:, named.shape[1] :] = beside * np.sqrt(share * _energy(named, moments.total) / energy)
+            matrix[:, count:] = axes.beside * np.sqrt(share * axes.named_energy / axes.beside_energy)
         head = LinearHead(_upright(matrix).astype(np.float32), moments.mean.astype(np.float32))
-        return LearnedHead(head, named.shape[1], shrinkage if named.size else None)
+        return LearnedHead(head, count, axes.shrinkage if count else None)
 
-    def _axes(
-        self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int
-    ) -> tuple[float | None, Doubles, Doubles]:
-        """Return the shrinkage used, named and residual directions.
-
-        Remembered, because heads of other residuals share them.
-        """
+    def _axes(self, weights: tuple[float, ...], shrinkage: float | None, most: int, dimensions: int) -> _Axes:
+        """Return the directions of a head. Remembered, because heads of other residuals share them."""
         key = (weights, shrinkage, most, dimensions)
-        if self._last is None or self._last[0] != key:
+        if key not in self._kept:
             used, named = self._named(weights, shrinkage, most)
-            self._last = key, (used, named, self._beside(named, dimensions - named.shape[1]))
-        return self._last[1]
+            beside, energy = self._beside(named, dimensions - named.shape[1])
+            named_energy = float(np.vdot(named, self.moments.total @ named))
+            self._kept[key] = _Axes(used, named, named_energy, beside, energy)
+        return self._kept[key]
 
     def _named(self, weights: tuple[float, ...], shrinkage: float | None, most: int) -> tuple[float | None, Doubles]:
         """Return at most ``most`` directions that tell classes apart, ``(f, k)``, each scaled by how surely it does."""
@@ -189,40 +199,46 @@ class HeadLearner:
         counted = [group for group, weight in zip(moments.groups, weights, strict=True) if weight > 0]
         if not any(group.spare for group in counted) or not any(len(group.counts) > 1 for group in counted):
             return None, nothing
-        values, axes = moments.within(weights)
-        if values[-1] <= 0:  # pictures of one class that are all alike don't show what varies
+        covariance = moments.within(weights)
+        level = float(np.trace(covariance)) / moments.width
+        if level <= 0:  # pictures of one class that are all alike don't show what varies
             return None, nothing
         used = moments.ledoit_wolf(weights) if shrinkage is None else shrinkage
-        noise = (1 - used) * values + used * values.mean()
-        # Without shrinkage, directions without any variance can't be judged: they would be infinitely sure.
-        seen = noise > NEGLIGIBLE * noise[-1]
-        whiten = axes[:, seen] / np.sqrt(noise[seen])
+        whiten = _whitening((1 - used) * covariance, used * level)
         signal, turn = moments.between(whiten, weights)
         signal, turn = signal[:most], turn[:, :most]
         # Of the variance between pictures along a direction, a share of s / (s + 1) is that between classes.
         return used, (whiten @ turn) * np.sqrt(signal / (signal + 1))
 
-    def _beside(self, named: Doubles, count: int) -> Doubles:
-        """Return ``count`` principal axes of the space orthogonal to ``named``, orthonormal, ``(f, count)``."""
+    def _beside(self, named: Doubles, count: int) -> tuple[Doubles, float]:
+        """Return ``count`` principal axes of the space orthogonal to ``named``, orthonormal, ``(f, count)``.
+
+        And the mean squared length of centred pictures projected on them.
+        """
         total = self.moments.total
-        basis = np.linalg.qr(named)[0]
-        left = total - basis @ (basis.T @ total)
-        left -= (left @ basis) @ basis.T
-        # Below zero, so that these come last even where fewer pictures than axes leave most at zero.
-        left -= np.trace(total) * (basis @ basis.T)
         if not count:
-            return np.empty((len(total), 0))
-        require()
-        from scipy.linalg import eigh
+            return np.empty((len(total), 0)), 0.0
+        # In coordinates of that space, which are fewer. SciPy could leave out the small axes, but lets no other thread
+        # run meanwhile.
+        space = np.linalg.qr(named, mode="complete")[0][:, named.shape[1] :]
+        inside = space.T @ total @ space
+        values, axes = np.linalg.eigh((inside + inside.T) / 2)
+        return np.asarray(space @ axes[:, ::-1][:, :count]), float(values[-count:].sum())
 
-        # The largest alone, which take half the time of all.
-        largest = (len(total) - count, len(total) - 1)
-        return np.asarray(eigh((left + left.T) / 2, subset_by_index=largest, check_finite=False)[1][:, ::-1])
 
+def _whitening(covariance: Doubles, level: float) -> Doubles:
+    """Return axes, ``(f, a)``, along which ``covariance`` and ``level`` times the identity are together the identity.
 
-def _energy(axes: Doubles, covariance: Doubles) -> float:
-    """Return the mean squared length of centred pictures projected on the axes."""
-    return float(np.einsum("fk,fk->", axes, covariance @ axes))
+    Where nothing varies there are no axes: a direction without any variance can't be judged, it would be infinitely
+    sure.
+    """
+    if level > NEGLIGIBLE * (float(np.trace(covariance)) + level):  # something varies in every direction
+        # Any axes do, since they are turned later: triangular ones take a third of the time of principal ones.
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance + level * np.eye(len(covariance)))).T)
+    values, axes = np.linalg.eigh(covariance)
+    noise = np.maximum(values, 0) + level
+    seen = noise > NEGLIGIBLE * noise[-1]
+    return np.asarray(axes[:, seen] / np.sqrt(noise[seen]))
 
 
 def _upright(axes: Doubles) -> Doubles:
@@ -255,7 +271,6 @@ class Moments:
         self._features = features
         self._at_once = at_once
         self._by_label: dict[int, Doubles] = {}
-        self._last: tuple[tuple[float, ...], tuple[Doubles, Doubles]] | None = None
         self.variance = self._variance()
         if not self.variance > ALIKE * float(self.mean @ self.mean):
             raise ValueError("All pictures have the same features: there is nothing to learn from them.")
@@ -283,23 +298,18 @@ class Moments:
         """Class means of each label, less the mean of all pictures: ``(classes, f)`` each."""
         return [class_means(self._features, group, self._at_once) - self.mean for group in self.groups]
 
-    def within(self, weights: tuple[float, ...]) -> tuple[Doubles, Doubles]:
-        """Return variances (ascending) and axes of the covariance within classes, of all labels by their weights.
+    def within(self, weights: tuple[float, ...]) -> Doubles:
+        """Return the covariance within classes, ``(f, f)``, of all labels by their weights.
 
-        Labels none of whose classes has two pictures are left out. All variances are 0 where pictures of a class are
-        copies of each other. The last answer is remembered.
+        Labels none of whose classes has two pictures are left out. All is 0 where pictures of a class are copies of
+        each other.
         """
-        if self._last is not None and self._last[0] == weights:
-            return self._last[1]
         counted = [weight if group.spare else 0.0 for group, weight in zip(self.groups, weights, strict=True)]
         pooled = np.zeros((self.width, self.width))
         for i, weight in enumerate(counted):
             if weight:
                 pooled += weight / sum(counted) * self._within(i)
-        values, axes = np.linalg.eigh(pooled)
-        varies = values[-1] > NOTHING_WITHIN * self.variance
-        self._last = weights, (np.maximum(values, 0) if varies else np.zeros(self.width), axes)
-        return self._last[1]
+        return pooled if np.trace(pooled) > NOTHING_WITHIN * self.variance else np.zeros_like(pooled)
 
     def _within(self, i: int) -> Doubles:
         """Return the covariance within the classes of label ``i``."""

@@ -6,7 +6,9 @@ pictures.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..extractors.base import l2_normalise
 from ..extractors.heads import LinearHead
-from .folds import Fold, Question, TrainingPlan, answerable, take
+from .folds import Fold, TrainingPlan, answerable, take
 from .labels import Labels, Values, grouping
 from .lda import HeadLearner, HeadSettings, Moments, projected
 from .metrics import Metrics, PerQuery, concatenate, evaluate
@@ -64,6 +66,40 @@ class Tried:
         return (-self.shortfall, self.objective)
 
 
+class _Asked:
+    """The questions of one fold while settings are chosen: what doesn't depend on the settings is made once."""
+
+    def __init__(self, features: NDArray[np.floating[Any]], labels: Labels, fold: Fold, scenes: Indices | None) -> None:
+        train = fold.split.train
+        self._learner = HeadLearner(Moments(features[train], take(labels, train)))
+        queries, among = CHOSEN_BY
+        self._searches = [
+            Search.of(labels[question.label], question.split, scenes, queries=queries, among=among)
+            for question in fold.questions
+        ]
+        self.aims = [question.aim for question in fold.questions]
+        self.rows = np.unique(np.concatenate([part for one in self._searches for part in (one.queries, one.gallery)]))
+        """All pictures that are searched for or among."""
+        self._features = features[self.rows]
+        self._places = [
+            (np.searchsorted(self.rows, one.queries), np.searchsorted(self.rows, one.gallery)) for one in self._searches
+        ]
+
+    def figures(self, vectors: NDArray[Any]) -> list[Metrics]:
+        """Measure by unit vectors of ``rows``."""
+        return [
+            one.measured(vectors[queries], vectors[gallery]).mean()
+            for one, (queries, gallery) in zip(self._searches, self._places, strict=True)
+        ]
+
+    def reached(self, settings: HeadSettings) -> list[Metrics]:
+        """Measure a head of these settings that is learned from the fold's pictures."""
+        return self.figures(embed_by(self._learner.head(settings).head)(self._features))
+
+
+MOST_THREADS = 4
+"""Settings that are tried at a time: there are three to five alternatives to each."""
+
 PASSES = 2
 """Times that all settings are gone through: further ones changed nothing on the grocery photos."""
 
@@ -87,44 +123,40 @@ def choose_settings(
     """
     if not folds or not plan.shrinkages or not plan.residuals:
         raise ValueError("There are no settings or no held-out pictures to choose by.")
-    learners = [HeadLearner(Moments(features[fold.split.train], take(labels, fold.split.train))) for fold in folds]
-    queries, among = CHOSEN_BY
-
-    def figures(rows: NDArray[Any], question: Question, embed: Embed) -> Metrics:
-        target = labels[question.label]
-        return measure(rows, target, question.split, embed, scenes=scenes, queries=queries, among=among).mean()
-
-    questions = [question for fold in folds for question in fold.questions]
-    aims = np.array([question.aim for question in questions])
-    least = [figures(untrained, question, unchanged) for question in questions]
+    asked = [_Asked(features, labels, fold, scenes) for fold in folds]
+    aims = np.array([aim for one in asked for aim in one.aims])
+    least = [figures for one in asked for figures in one.figures(unchanged(untrained[one.rows]))]
     floors = [one.recall[1] - 1 / max(1, one.queries) for one in least]
     tried: dict[tuple[object, ...], Tried] = {}
 
     def attempt(settings: HeadSettings) -> Tried:
-        key = (settings.shrinkage, settings.residual, *sorted(settings.weights.items()))
-        if key not in tried:
-            found = []
-            for learner, fold in zip(learners, folds, strict=True):
-                embed = embed_by(learner.head(settings).head)
-                found += [figures(features, question, embed) for question in fold.questions]
-            reached = np.array([_reached(one) for one in found])
-            objective = float(reached[aims].mean())
-            if not aims.all():
-                objective += BESIDE_SHARE * float(reached[~aims].mean())
-            short = max(floor - one.recall[1] for floor, one in zip(floors, found, strict=True))
-            tried[key] = Tried(settings, objective, max(0.0, round(short, 6)), tuple(found))
-        return tried[key]
+        found = [figures for one in asked for figures in one.reached(settings)]
+        reached = np.array([_reached(one) for one in found])
+        objective = float(reached[aims].mean())
+        if not aims.all():
+            objective += BESIDE_SHARE * float(reached[~aims].mean())
+        short = max(floor - one.recall[1] for floor, one in zip(floors, found, strict=True))
+        return Tried(settings, objective, max(0.0, round(short, 6)), tuple(found))
+
+    def best_of(first: Tried | None, several: Sequence[HeadSettings], pool: Executor) -> Tried:
+        keys = [(one.shrinkage, one.residual, *sorted(one.weights.items())) for one in several]
+        new = {key: one for key, one in zip(keys, several, strict=True) if key not in tried}
+        tried.update(zip(new, pool.map(attempt, new.values()), strict=True))
+        found = [tried[key] for key in keys]
+        return max(found if first is None else [first, *found], key=lambda one: one.rank)
 
     names = list(labels)
-    best = attempt(_first_settings(plan, names))
-    for _ in range(PASSES):
-        before = best
-        for alternatives in _coordinates(plan, names):
-            best = max((best, *map(attempt, alternatives(best.settings))), key=lambda one: one.rank)
-        if best is before:
-            break
-    if not plan.weights:  # principal axes alone, which may suit features that were fine-tuned
-        best = max(best, attempt(replace(best.settings, weights=dict.fromkeys(names, 0.0))), key=lambda one: one.rank)
+    # NumPy lets other threads run while it works.
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        best = best_of(None, [_first_settings(plan, names)], pool)
+        for _ in range(PASSES):
+            before = best
+            for alternatives in _coordinates(plan, names):
+                best = best_of(best, alternatives(best.settings), pool)
+            if best is before:
+                break
+        if not plan.weights:  # principal axes alone, which may suit features that were fine-tuned
+            best = best_of(best, [replace(best.settings, weights=dict.fromkeys(names, 0.0))], pool)
     return best.settings, list(tried.values())
 
 
@@ -181,27 +213,62 @@ def measure(
     """
     if len(target) != len(features):
         raise ValueError(f"There are {len(target)} target labels for {len(features)} pictures.")
-    classes = grouping("target", target, len(features)).classes
-    own = np.arange(len(features)) if scenes is None else np.asarray(scenes)
-    rng = np.random.default_rng(seed)
-    searched = split.held_out[classes[split.held_out] >= 0]
-    apart = split.task == UNSEEN_PRODUCTS
-    gallery = searched if apart else split.train
-    if len(searched) > queries:
-        searched = _draw_rows(answerable(target, split, scenes), queries, rng)
-    if among is not None and len(gallery) > among:
-        right = np.isin(classes[gallery], classes[searched])
-        others = _draw_rows(gallery[~right], max(among - int(right.sum()), 0), rng)
-        gallery = np.sort(np.concatenate([gallery[right], others]))
-    vectors = embed(features[gallery])
-    parts = []
-    step = max(1, at_once // max(1, len(gallery)))
-    for start in range(0, len(searched), step):
-        rows = searched[start : start + step]
-        candidates = own[rows][:, None] != own[gallery][None] if apart else None
-        gains = classes[rows][:, None] == classes[gallery][None]
-        parts.append(evaluate(embed(features[rows]) @ vectors.T, gains, candidates=candidates))
-    return concatenate(parts)
+    search = Search.of(target, split, scenes, queries=queries, among=among, seed=seed)
+    vectors = embed(features[search.gallery])
+    # Unseen products are searched among each other, so the queries have their vectors already.
+    asked = np.searchsorted(search.gallery, search.queries) if search.apart else None
+    return search.measured(embed(features[search.queries]) if asked is None else vectors[asked], vectors, at_once)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The pictures of a question that are searched for, and those that are searched, ascending."""
+
+    queries: Indices
+    gallery: Indices
+    classes: Indices
+    """Of all pictures: those of one class are right for each other."""
+    scenes: Indices
+    """Of all pictures."""
+    apart: bool
+    """Whether queries are pictures of the gallery, and find none of their own scene."""
+
+    @classmethod
+    def of(
+        cls,
+        target: Values,
+        split: Split,
+        scenes: Indices | None,
+        *,
+        queries: int,
+        among: int | None,
+        seed: int = 0,
+    ) -> Search:
+        """Draw the pictures; for the arguments see ``measure``."""
+        classes = grouping("target", target, len(target)).classes
+        own = np.arange(len(target)) if scenes is None else np.asarray(scenes)
+        rng = np.random.default_rng(seed)
+        searched = np.sort(split.held_out[classes[split.held_out] >= 0])
+        apart = split.task == UNSEEN_PRODUCTS
+        gallery = searched if apart else split.train
+        if len(searched) > queries:
+            searched = _draw_rows(answerable(target, split, scenes), queries, rng)
+        if among is not None and len(gallery) > among:
+            right = np.isin(classes[gallery], classes[searched])
+            others = _draw_rows(gallery[~right], max(among - int(right.sum()), 0), rng)
+            gallery = np.sort(np.concatenate([gallery[right], others]))
+        return cls(searched, gallery, classes, own, apart)
+
+    def measured(self, asked: NDArray[Any], vectors: NDArray[Any], at_once: int = SIMILARITIES_AT_ONCE) -> PerQuery:
+        """Measure by unit vectors of the queries and of the gallery. ``at_once``: similarities in memory."""
+        parts = []
+        step = max(1, at_once // max(1, len(self.gallery)))
+        for start in range(0, len(self.queries), step):
+            rows = self.queries[start : start + step]
+            candidates = self.scenes[rows][:, None] != self.scenes[self.gallery][None] if self.apart else None
+            gains = self.classes[rows][:, None] == self.classes[self.gallery][None]
+            parts.append(evaluate(asked[start : start + step] @ vectors.T, gains, candidates=candidates))
+        return concatenate(parts)
 
 
 def _draw_rows(rows: Indices, most: int, rng: np.random.Generator) -> Indices:

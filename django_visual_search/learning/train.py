@@ -168,6 +168,7 @@ class _Training:
         self.notes: list[str] = []
         self.measured: dict[tuple[str, str], _Measured] = {}
         self.calibration: Calibration | None = None
+        self._axes_by_rows: dict[bytes, LinearHead | None] = {}
 
     def run(self) -> TrainedHead:
         start, given = time.monotonic(), self.given
@@ -179,11 +180,11 @@ class _Training:
             if folds:
                 settings, tried = self._draw(folds)
         if len(draws) > 1:
-            reduced = projected(principal_axes(given.features, given.plan.dimensions), given.features)
+            reduced = projected(self._axes(rows), given.features)
             settings, tried = self._chosen(reduced, rows, settings, given.plan.seed + 1)
         self._confidence(draws[0] if draws else [], settings)
         given.progress(f"learning from {len(rows)} pictures")
-        learned = learn_reduced_head(given.features, given.labels, settings)
+        learned = learn_reduced_head(given.features, given.labels, settings, self._axes(rows))
         outcomes = sorted(
             (one.outcome() for one in self.measured.values()),
             key=lambda one: (
@@ -198,8 +199,7 @@ class _Training:
         """Choose settings without the held-out pictures of ``folds``, and measure with these."""
         given = self.given
         seen = np.flatnonzero(seen_by_all(folds, len(given.features)))
-        axes = principal_axes(given.features[seen], given.plan.dimensions)
-        reduced = projected(axes, given.features)
+        reduced = projected(self._axes(seen), given.features)
         settings, tried = HeadSettings(given.plan.dimensions), list[Tried]()
         if given.inner is not None:
             inner = answerable_folds(given.inner, given.labels, given.scenes)
@@ -210,6 +210,13 @@ class _Training:
             learned = self._learned(reduced, fold, settings)
             self._asked(reduced, fold, learned)
         return settings, tried
+
+    def _axes(self, rows: Indices) -> LinearHead | None:
+        """Return the principal axes of these rows. Remembered, because several steps take those of the same rows."""
+        key = rows.tobytes()
+        if key not in self._axes_by_rows:
+            self._axes_by_rows[key] = principal_axes(self.given.features[rows], self.given.plan.dimensions)
+        return self._axes_by_rows[key]
 
     def _chosen(
         self, reduced: NDArray[np.float32], rows: Indices, usual: HeadSettings, seed: int, most: int | None = None
@@ -272,7 +279,7 @@ class _Training:
         if fold is None:
             return
         given.progress("learning how sure hits are")
-        axes = principal_axes(given.features[seen_by_all(folds, len(given.features))], given.plan.dimensions)
+        axes = self._axes(np.flatnonzero(seen_by_all(folds, len(given.features))))
         reduced = projected(axes, given.features)
         measured = fold.split, self._learned(reduced, fold, settings)
         strangers = None if given.strangers is None else projected(axes, given.strangers)

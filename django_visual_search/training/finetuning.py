@@ -26,7 +26,7 @@ from ..fields import EmbeddingField
 from ..learning.finetune import finetune
 from ..learning.finetune.options import FinetuneOptions, Tuned
 from ..learning.folds import Fold, Question, TrainingPlan, held_out, take
-from ..learning.lda import learn_reduced_head
+from ..learning.lda import learn_reduced_head, principal_axes
 from ..learning.splits import SAME_LABEL, UNSEEN_PRODUCTS, Split, unseen_pictures, unseen_products
 from ..learning.train import TrainedHead
 from ..models import Artifact
@@ -156,7 +156,9 @@ class Finetuning:
         served = self._finetune(replace(options, epochs=measured.best_epoch), None, "served")
         base = self._base(served, DirectoryStore(self.folder))
         features = self.pixels.features(base.extractor, self.show)
-        learned = learn_reduced_head(features.astype(np.float32), given.labels, trained.settings)
+        features = features.astype(np.float32)
+        axes = principal_axes(features, trained.settings.dimensions)
+        learned = learn_reduced_head(features, given.labels, trained.settings, axes)
         return Finetuned(base, replace(trained, learned=learned), measured, served, features)
 
     def keep(self, tuned: Finetuned) -> Backbone:

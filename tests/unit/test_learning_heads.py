@@ -362,7 +362,7 @@ def test_many_features_are_learned_from_by_their_principal_axes():
     settings = HeadSettings(8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("django_visual_search.learning.lda.PRINCIPAL", WIDTH)
-        reduced = learn_reduced_head(wide, labels, settings)
+        reduced = learn_reduced_head(wide, labels, settings, principal_axes(wide, settings.dimensions))
     assert reduced.head.features == 40
     expected = embed_by(learn_head(features, labels, settings).head)(features)
     found = embed_by(reduced.head)(wide)
