@@ -12,6 +12,18 @@ from .shapes import SIZE, Mask, around, both
 PIXELS = SIZE / 100
 
 
+def _slopes(height: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the slopes down and across, as ``np.gradient`` does in twice the time."""
+    down, across = np.empty_like(height), np.empty_like(height)
+    np.subtract(height[2:], height[:-2], out=down[1:-1])
+    np.subtract(height[:, 2:], height[:, :-2], out=across[:, 1:-1])
+    down[1:-1] /= 2
+    across[:, 1:-1] /= 2
+    down[0], down[-1] = height[1] - height[0], height[-1] - height[-2]
+    across[:, 0], across[:, -1] = height[:, 1] - height[:, 0], height[:, -1] - height[:, -2]
+    return down, across
+
+
 class Canvas:
     """An RGBA picture of ``SIZE`` pixels a side, transparent at first."""
 
@@ -41,26 +53,38 @@ class Canvas:
             return
         x0, x1 = bounds[0], bounds[2]
         shape = mask.crop(region)
-        rgb: NDArray[np.float32] = np.empty((shape.height, shape.width, 3), np.float32)
-        rgb[:] = colour
-        if pattern is not None and second is not None:
-            share = np.asarray(pattern.crop(region), np.float32)[..., None] / 255
-            rgb += (np.asarray(second, np.float32) - rgb) * share
         light = np.zeros((shape.height, shape.width), np.float32)
         if depth and bevel:
             radius = bevel * PIXELS
-            height = np.asarray(shape.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
-            dy, dx = np.gradient(height)
-            light += (0.55 * dx + 0.85 * dy) * radius * 2.2 * depth
+            height = np.asarray(shape.filter(ImageFilter.GaussianBlur(radius)), np.float32)
+            height /= 255
+            down, across = _slopes(height)
+            across *= 0.55
+            down *= 0.85
+            across += down
+            for factor in (radius, 2.2, depth):
+                across *= factor
+            light = across
         light += fall * (1 - 2 * np.linspace(0, 1, shape.height, dtype=np.float32))[:, None]
         if round:
-            across = (np.arange(shape.width, dtype=np.float32) + region[0] - x0) / max(1, x1 - x0)
-            light += round * (0.75 - 2.6 * np.abs(across - 0.34) ** 1.5 - 0.25)[None, :]
-        light = np.clip(light, -0.75, 0.75)[..., None]
-        rgb = np.where(light > 0, rgb + (255 - rgb) * light, rgb * (1 + light))
-        layer = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8), "RGB").convert("RGBA")
-        layer.putalpha(shape if opacity == 1 else shape.point(lambda value: int(value * opacity)))
-        self.image.alpha_composite(layer, region[:2])
+            places = (np.arange(shape.width, dtype=np.float32) + region[0] - x0) / max(1, x1 - x0)
+            light += round * (0.75 - 2.6 * np.abs(places - 0.34) ** 1.5 - 0.25)[None, :]
+        np.clip(light, -0.75, 0.75, out=light)
+        bright, darker = light > 0, light + 1
+        share = None
+        if pattern is not None and second is not None:
+            share = np.asarray(pattern.crop(region), np.float32) / np.float32(255)
+        # Each channel by itself: NumPy is several times as fast with whole rows as with triples.
+        channels = []
+        for i in range(3):
+            value: NDArray[np.float32] | np.float32 = np.float32(colour[i])
+            if share is not None and second is not None:
+                value = value + np.float32(second[i] - colour[i]) * share
+            channel = darker * value
+            np.copyto(channel, (255 - value) * light + value, where=bright)
+            channels.append(Image.fromarray(channel.astype(np.uint8)))
+        alpha = shape if opacity == 1 else shape.point(lambda value: int(value * opacity))
+        self.image.alpha_composite(Image.merge("RGBA", [*channels, alpha]), region[:2])
 
     def glow(
         self, mask: Mask, colour: Colour, *, opacity: float, blur: float = 1.0, within: Mask | None = None

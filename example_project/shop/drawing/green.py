@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from .canvas import Canvas
@@ -134,6 +135,7 @@ def plant(c: Canvas, d: Design) -> None:
     c.glow(box(37, 77, 39.6, 90, 1), WHITE, opacity=0.4, blur=0.9, within=pot)
 
 
+@functools.cache
 def _bands() -> Mask:
     return union(*(stroke([(20, y), (40, y + 2), (60, y - 1), (80, y + 2)], 1.6) for y in range(8, 80, 5)))
 

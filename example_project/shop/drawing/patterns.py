@@ -16,8 +16,8 @@ FINE = SIZE * 2
 
 
 def _mask(values: NDArray[np.bool_]) -> Mask:
-    whole = np.broadcast_to(values, (FINE, FINE))
-    return Image.fromarray((whole * 255).astype(np.uint8), "L").resize((SIZE, SIZE), Image.Resampling.BOX)
+    whole = np.broadcast_to(values.view(np.uint8), (FINE, FINE)) * np.uint8(255)
+    return Image.fromarray(whole).resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
 def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
@@ -34,13 +34,13 @@ def pattern(name: str, rng: Random, *, period: float | None = None) -> Mask:
     if name == "diagonal":
         return _mask((x + y) % p < p * 0.45)
     if name == "dotted":
-        row = np.floor(y / p)
-        dx, dy = (x + (row % 2) * p / 2) % p - p / 2, y % p - p / 2
-        return _mask(dx**2 + dy**2 < (p * rng.uniform(0.2, 0.3)) ** 2)
+        odd = np.floor(y[:, 0] / p) % 2
+        shifts = np.array([[0], [1]], np.float32)
+        dx, dy = (x + shifts * p / 2) % p - p / 2, y % p - p / 2
+        return _mask((dx**2)[odd.astype(int)] + dy**2 < (p * rng.uniform(0.2, 0.3)) ** 2)
     if name == "checked":
-        return Image.fromarray(((x % p < p / 2) * 115 + (y % p < p / 2) * 115).astype(np.uint8), "L").resize(
-            (SIZE, SIZE)
-        )
+        across, down = ((axis % p < p / 2) * np.uint8(115) for axis in (x, y))
+        return Image.fromarray(across + down).resize((SIZE, SIZE))
     if name == "zigzag":
         return _mask((y + np.abs(x % p - p / 2)) % p < p * 0.4)
     if name == "colour-block":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -36,20 +37,27 @@ def smooth(points: Sequence[Point], *, closed: bool = True, steps: int = 14) -> 
     """Return the Catmull-Rom curve through ``points``; a point given twice in a row makes a corner."""
     curve: list[Point] = []
     n = len(points)
+    weights = _spline_weights(steps)
     for i in range(n if closed else n - 1):
         at = [(i + k) % n if closed else min(max(i + k, 0), n - 1) for k in (-1, 0, 1, 2)]
-        a, b, c, d = (points[j] for j in at)
-        for step in range(1 if b == c else steps):
-            t = step / steps
-            weights = (
-                -0.5 * t + t * t - 0.5 * t**3,
-                1 - 2.5 * t * t + 1.5 * t**3,
-                0.5 * t + 2 * t * t - 1.5 * t**3,
-                -0.5 * t * t + 0.5 * t**3,
-            )
-            x, y = (sum(w * p[axis] for w, p in zip(weights, (a, b, c, d), strict=True)) for axis in (0, 1))
-            curve.append((x, y))
+        (ax, ay), (bx, by), (cx, cy), (dx, dy) = (points[j] for j in at)
+        for p, q, r, s in weights[:1] if (bx, by) == (cx, cy) else weights:
+            curve.append((p * ax + q * bx + r * cx + s * dx, p * ay + q * by + r * cy + s * dy))
     return curve if closed else [*curve, points[-1]]
+
+
+@functools.cache
+def _spline_weights(steps: int) -> list[tuple[float, float, float, float]]:
+    """Return how much each of four points counts at each step between the second and the third."""
+    return [
+        (
+            -0.5 * t + t * t - 0.5 * t**3,
+            1 - 2.5 * t * t + 1.5 * t**3,
+            0.5 * t + 2 * t * t - 1.5 * t**3,
+            -0.5 * t * t + 0.5 * t**3,
+        )
+        for t in (step / steps for step in range(steps))
+    ]
 
 
 def blob(*points: Point) -> Mask:
