@@ -13,7 +13,7 @@ import time
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extractors.base import l2_normalise
-from .labels import one_blas_thread, require
+from .labels import Doubles, one_blas_thread, require
 
 WORD_PIECES = (3, 4, 5)
 """Characters of the pieces of a word: they find "sneakers" for "sneaker", and words that are written in one."""
@@ -36,6 +36,7 @@ UNSPACED = (
 _RUNS = re.compile(f"[{UNSPACED}]+|[^\\W{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 
+WORD_BIT = 1 << 32
 MOST_TERMS = 6000
 """Terms of a head: 3 MB at 256 dimensions in half precision; solving for them takes 0.3 GB for a moment."""
 FEWEST_TEXTS = 2
@@ -86,12 +87,17 @@ def terms_of(text: str) -> tuple[list[str], list[str]]:
     return words, pieces
 
 
-def _codes(text: str) -> Counter[int]:
+Counted = tuple[Doubles, Doubles]
+"""The terms of a text, ``(t,)``: their codes, in order of appearance, and 1 + log of how often each occurs."""
+
+
+def _counted(text: str) -> Counted:
     """Count the terms of a text by their CRC-32, the words' with the highest bit of 33 set."""
     words, pieces = terms_of(text)
-    counts = Counter(zlib.crc32(word.encode()) | 1 << 32 for word in words)
-    counts.update(zlib.crc32(piece.encode()) for piece in pieces)
-    return counts
+    counts = Counter([zlib.crc32(word.encode()) | WORD_BIT for word in words])
+    counts.update([zlib.crc32(piece.encode()) for piece in pieces])
+    codes = np.fromiter(counts.keys(), np.float64, len(counts))
+    return codes, 1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +129,7 @@ class TextProjection:
 
     def rows(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float32], float]:
         """Return the terms of the head that a text has, their TF-IDF, of unit length, and their share of its weight."""
-        counts = _codes(text)
-        codes = np.fromiter(counts.keys(), np.float64, len(counts))
-        tf = 1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
+        codes, tf = _counted(text)
         places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         known = self.codes[places] == codes
         # An unknown term is as rare as can be.
@@ -202,13 +206,14 @@ def learn_text(
             "more."
         )
     rng = np.random.default_rng(seed)
+    pictures = _Pictures(texts, vectors, owner)
     with one_blas_thread():
         learned, held_out = _hold_out(named, rng)
-        penalty = _choose_penalty(texts, vectors, owner, learned, rng)
-        trust = _trust(texts, vectors, owner, learned, penalty)
-        measured = _weighted(_fit(texts, vectors, owner, learned, penalty), trust)
-        figures = _text_figures(measured, texts, vectors, owner, learned, held_out[:TEXT_QUERIES])
-        projection = _weighted(_fit(texts, vectors, owner, named, penalty), trust)
+        penalty = _choose_penalty(pictures, learned, rng)
+        trust = _trust(pictures, learned, penalty)
+        measured = _weighted(_Regression(pictures, learned).solved(penalty), trust)
+        figures = _text_figures(measured, pictures, learned, held_out[:TEXT_QUERIES])
+        projection = _weighted(_Regression(pictures, named).solved(penalty), trust)
     return TrainedText(projection, penalty, figures, time.monotonic() - started)
 
 
@@ -218,33 +223,43 @@ def _hold_out(products: NDArray[np.intp], rng: np.random.Generator) -> tuple[NDA
     return mixed[count:], mixed[:count]
 
 
-def _choose_penalty(
-    texts: Sequence[Sequence[str]],
-    vectors: NDArray[np.float32],
-    owner: NDArray[np.intp],
-    learned: NDArray[np.intp],
-    rng: np.random.Generator,
-) -> float:
+class _Pictures:
+    """All pictures, with their texts and products."""
+
+    def __init__(self, texts: Sequence[Sequence[str]], vectors: NDArray[np.float32], owner: NDArray[np.intp]) -> None:
+        self.texts, self.vectors, self.owner = texts, vectors, owner
+        self._counted: dict[str, Counted] = {}
+
+    def counted(self, text: str) -> Counted:
+        """Count the terms of a text, once: several heads are learned from it."""
+        if text not in self._counted:
+            self._counted[text] = _counted(text)
+        return self._counted[text]
+
+    def names(self, products: NDArray[np.intp]) -> list[str]:
+        """Return the first text of each product."""
+        name: dict[int, str] = {}
+        for row in np.flatnonzero(np.isin(self.owner, products)).tolist():
+            name.setdefault(self.owner[row], next((text for text in self.texts[row] if text), ""))
+        return [name[product] for product in products]
+
+
+def _choose_penalty(pictures: _Pictures, learned: NDArray[np.intp], rng: np.random.Generator) -> float:
     """Choose by products held out of ``learned``; the figures come from others."""
+    owner = pictures.owner
     some, inner = _hold_out(rng.permutation(learned)[:TEXT_CHOSEN_BY], rng)
     rows = np.isin(owner, some)
     gallery = np.flatnonzero(rows | np.isin(owner, inner))
+    regression, names, vectors = _Regression(pictures, some), pictures.names(inner), pictures.vectors[gallery]
     best = (-1.0, PENALTIES[0])
     for penalty in PENALTIES:
-        head = _fit(texts, vectors, owner, some, penalty)
-        ranks = _ranks(_queries(head, _names_of_products(texts, owner, inner)), vectors[gallery], owner[gallery], inner)
+        ranks = _ranks(_queries(regression.solved(penalty), names), vectors, owner[gallery], inner)
         # The larger of equals: it is moved less by single texts.
         best = max(best, (float((1 / (1 + ranks)).mean() + (ranks < FIRST).mean()), penalty))
     return best[1]
 
 
-def _trust(
-    texts: Sequence[Sequence[str]],
-    vectors: NDArray[np.float32],
-    owner: NDArray[np.intp],
-    learned: NDArray[np.intp],
-    penalty: float,
-) -> NDArray[np.float32]:
+def _trust(pictures: _Pictures, learned: NDArray[np.intp], penalty: float) -> NDArray[np.float32]:
     """Return how well texts predict each dimension, ``(d,)``, mean 1, by products left out in turn.
 
     Where errors are normal and independent, the likelihood of a picture ``v`` given a text ranks as ``v @ (p / s)``:
@@ -255,10 +270,10 @@ def _trust(
     predicted, seen = [], []
     for fold in range(TEXT_FOLDS):
         part = learned[fold::TEXT_FOLDS]
-        head = _fit(texts, vectors, owner, np.setdiff1d(learned, part), penalty)
-        first = {product: row for row, product in reversed(list(enumerate(owner.tolist())))}
-        predicted.append(_queries(head, _names_of_products(texts, owner, part), unit=False) - head.mean)
-        seen.append(vectors[[first[product] for product in part.tolist()]] - head.mean)
+        head = _Regression(pictures, np.setdiff1d(learned, part)).solved(penalty)
+        first = {product: row for row, product in reversed(list(enumerate(pictures.owner.tolist())))}
+        predicted.append(_queries(head, pictures.names(part), unit=False) - head.mean)
+        seen.append(pictures.vectors[[first[product] for product in part.tolist()]] - head.mean)
     p, y = np.concatenate(predicted), np.concatenate(seen)
     scale = np.clip((p * y).sum(axis=0) / np.maximum((p * p).sum(axis=0), 1e-12), 0, None)
     error = ((y - scale * p) ** 2).mean(axis=0)
@@ -270,72 +285,64 @@ def _weighted(head: TextProjection, trust: NDArray[np.float32]) -> TextProjectio
     return replace(head, matrix=(head.matrix * trust).astype(np.float16))
 
 
-def _fit(
-    texts: Sequence[Sequence[str]],
-    vectors: NDArray[np.float32],
-    owner: NDArray[np.intp],
-    learned: NDArray[np.intp],
-    penalty: float,
-) -> TextProjection:
-    """Solve ridge regression from the texts of these products to their pictures' vectors."""
-    from scipy.linalg import cho_factor, cho_solve
+class _Regression:
+    """Ridge regression from the texts of the products ``learned`` to their pictures' vectors."""
 
-    rows = np.flatnonzero(np.isin(owner, learned))
-    pairs = [(row, text) for row in rows.tolist() for text in texts[row] if text]
-    counted = [_codes(text) for _, text in pairs]
-    codes, weights = _vocabulary(counted)
-    targets = vectors[[row for row, _ in pairs]].astype(np.float64)
-    mean = targets.mean(axis=0)
-    x = _tfidf(counted, codes, weights)
-    fewer_texts = x.shape[0] <= x.shape[1]
-    gram = np.asarray((x @ x.T if fewer_texts else x.T @ x).todense())
-    gram[np.diag_indices_from(gram)] += penalty
-    factor = cho_factor(gram, overwrite_a=True, check_finite=False)
-    if fewer_texts:
-        matrix = x.T @ cho_solve(factor, targets - mean, check_finite=False)
-    else:
-        matrix = cho_solve(factor, x.T @ (targets - mean), check_finite=False)
-    return TextProjection(codes, weights, matrix.astype(np.float16), mean.astype(np.float32))
+    def __init__(self, pictures: _Pictures, learned: NDArray[np.intp]) -> None:
+        rows = np.flatnonzero(np.isin(pictures.owner, learned))
+        pairs = [(row, text) for row in rows.tolist() for text in pictures.texts[row] if text]
+        counted = [pictures.counted(text) for _, text in pairs]
+        self._codes, self._weights = _vocabulary(counted)
+        targets = pictures.vectors[[row for row, _ in pairs]].astype(np.float64)
+        self._mean = targets.mean(axis=0)
+        self._targets = targets - self._mean
+        self._x = _tfidf(counted, self._codes, self._weights)
+        self._fewer_texts = self._x.shape[0] <= self._x.shape[1]
+        self._gram = np.asarray((self._x @ self._x.T if self._fewer_texts else self._x.T @ self._x).todense())
+
+    def solved(self, penalty: float) -> TextProjection:
+        """Solve it with this penalty."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        gram = self._gram.copy()
+        gram[np.diag_indices_from(gram)] += penalty
+        factor = cho_factor(gram, overwrite_a=True, check_finite=False)
+        if self._fewer_texts:
+            matrix = self._x.T @ cho_solve(factor, self._targets, check_finite=False)
+        else:
+            matrix = cho_solve(factor, self._x.T @ self._targets, check_finite=False)
+        return TextProjection(self._codes, self._weights, matrix.astype(np.float16), self._mean.astype(np.float32))
 
 
-def _vocabulary(counted: Sequence[Mapping[int, int]]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _vocabulary(counted: Sequence[Counted]) -> tuple[Doubles, NDArray[np.float32]]:
     """Return the most frequent terms, MOST_TERMS at most, half of them words where there are so many; and their IDF."""
-    texts_with: Counter[int] = Counter(code for counts in counted for code in counts)
-    frequent = [(code, count) for code, count in texts_with.most_common() if count >= FEWEST_TEXTS]
-    words = [term for term in frequent if term[0] >> 32]
-    pieces = [term for term in frequent if not term[0] >> 32]
+    codes, first, frequency = np.unique(
+        np.concatenate([own for own, _ in counted]), return_index=True, return_counts=True
+    )
+    frequent = np.flatnonzero(frequency >= FEWEST_TEXTS)
+    frequent = frequent[np.lexsort((first[frequent], -frequency[frequent]))]
+    words, pieces = frequent[codes[frequent] >= WORD_BIT], frequent[codes[frequent] < WORD_BIT]
     some = max(MOST_TERMS // 2, MOST_TERMS - len(pieces))
-    kept = sorted(words[:some] + pieces[: MOST_TERMS - min(some, len(words))])
-    if not kept:
+    kept = np.sort(np.concatenate([words[:some], pieces[: MOST_TERMS - min(some, len(words))]]))
+    if not len(kept):
         raise ValueError("No word occurs in the texts of two products: there is nothing to learn.")
-    frequency = np.array([count for _, count in kept], np.float64)
-    idf = np.log((1 + len(counted)) / (1 + frequency)) + 1
-    return np.array([code for code, _ in kept], np.float64), idf.astype(np.float32)
+    idf = np.log((1 + len(counted)) / (1 + frequency[kept])) + 1
+    return codes[kept], idf.astype(np.float32)
 
 
-def _tfidf(counted: Sequence[Mapping[int, int]], codes: NDArray[np.float64], weights: NDArray[np.float32]) -> Any:
+def _tfidf(counted: Sequence[Counted], codes: Doubles, weights: NDArray[np.float32]) -> Any:
     """Return a sparse ``(texts, terms)`` with rows of unit length."""
     from scipy.sparse import csr_matrix
 
-    place = {int(code): i for i, code in enumerate(codes)}
-    ends, columns, values = [0], [], []
-    for counts in counted:
-        found = [(place[code], count) for code, count in counts.items() if code in place]
-        row = np.array([(1 + np.log(count)) * weights[i] for i, count in found])
-        columns += [i for i, _ in found]
-        values.append(row / (np.linalg.norm(row) or 1.0))
-        ends.append(len(columns))
-    return csr_matrix((np.concatenate(values), columns, ends), shape=(len(counted), len(codes)))
-
-
-def _names_of_products(
-    texts: Sequence[Sequence[str]], owner: NDArray[np.intp], products: NDArray[np.intp]
-) -> list[str]:
-    """Return the first text of each product."""
-    name: dict[int, str] = {}
-    for row in np.flatnonzero(np.isin(owner, products)).tolist():
-        name.setdefault(owner[row], next((text for text in texts[row] if text), ""))
-    return [name[product] for product in products]
+    own, tf = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+    text = np.repeat(np.arange(len(counted)), [len(terms) for terms, _ in counted])
+    place = np.minimum(np.searchsorted(codes, own), len(codes) - 1)
+    known = codes[place] == own
+    text, place = text[known], place[known]
+    values = tf[known] * weights[place]
+    values /= np.sqrt(np.bincount(text, values**2, len(counted)))[text]
+    ends = np.concatenate([[0], np.cumsum(np.bincount(text, minlength=len(counted)))])
+    return csr_matrix((values, place, ends), shape=(len(counted), len(codes)))
 
 
 def _queries(head: TextProjection, names: Sequence[str], *, unit: bool = True) -> NDArray[np.float32]:
@@ -356,17 +363,12 @@ def _ranks(
 
 
 def _text_figures(
-    head: TextProjection,
-    texts: Sequence[Sequence[str]],
-    vectors: NDArray[np.float32],
-    owner: NDArray[np.intp],
-    learned: NDArray[np.intp],
-    held_out: NDArray[np.intp],
+    head: TextProjection, pictures: _Pictures, learned: NDArray[np.intp], held_out: NDArray[np.intp]
 ) -> TextFigures:
-    names = _names_of_products(texts, owner, held_out)
+    names, vectors, owner = pictures.names(held_out), pictures.vectors, pictures.owner
     ranks = _ranks(_queries(head, names), vectors, owner, held_out)
-    known = _tfidf([_codes(name) for name in _names_of_products(texts, owner, learned)], head.codes, head.weights)
-    asked = _tfidf([_codes(name) for name in names], head.codes, head.weights)
+    known = _tfidf([pictures.counted(name) for name in pictures.names(learned)], head.codes, head.weights)
+    asked = _tfidf([pictures.counted(name) for name in names], head.codes, head.weights)
     nearest = [int((known @ asked[i].T).toarray().argmax()) for i in range(len(names))]
     first_picture = {product: row for row, product in reversed(list(enumerate(owner.tolist())))}
     copied = vectors[[first_picture[learned[place]] for place in nearest]]
