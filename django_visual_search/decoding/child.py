@@ -129,9 +129,8 @@ def decode(data: bytes, settings: DecodeSettings, *, fresh: bool) -> tuple[bytes
 
 
 def send(pipe: IO[bytes], kind: bytes, body: bytes = b"") -> None:
-    """Write a frame."""
-    pipe.write(HEADER.pack(kind, len(body)))
-    pipe.write(body)
+    """Write a frame, at once: the other end would wake up for its header."""
+    pipe.write(HEADER.pack(kind, len(body)) + body)
 
 
 def receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:

@@ -186,7 +186,7 @@ class _Exchange:
         self.pipes: Pipes | None = None
 
     def run(self, pipes: Pipes) -> None:
-        """Send pictures one by one, as they are read, and get their answers together.
+        """Send pictures one by one, as they are read, the last with the end; and get their answers together.
 
         Raises OSError or EOFError where the process has ended.
         """
@@ -206,8 +206,10 @@ class _Exchange:
             if self.areas and self.areas[i] != area:
                 area = self.areas[i]
                 waiting.append((SETTINGS, pickle.dumps(replace(self.settings, area=area))))
-            pipes.send(*waiting, (PICTURE, data))
-            waiting.clear()
+            waiting.append((PICTURE, data))
+            if i != self.which[-1]:
+                pipes.send(*waiting)
+                waiting.clear()
         pipes.send(*waiting, (END, b""))
         answers: list[Decoded] = []
         while len(answers) < len(self.sent):

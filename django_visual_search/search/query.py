@@ -17,7 +17,7 @@ from django.db import connections, router
 from django.db.models import Model, QuerySet
 from django.views.decorators.debug import sensitive_variables
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops
 
 from .. import images
 from ..conf import conf
@@ -171,7 +171,12 @@ def is_blank(pixels: NDArray[np.uint8], options: images.ImageOptions) -> bool:
     """
     picture = Image.fromarray(pixels)
     content = ImageChops.difference(picture, Image.new("RGB", picture.size, options.background)).getbbox()
-    return content is None or max(ImageStat.Stat(picture.crop(content)).stddev) < BLANK_DEVIATION
+    if content is None:
+        return True
+    # The variances of ImageStat, which sums over a histogram in Python and takes a tenth of a small photo's decoding.
+    counts = np.reshape(picture.crop(content).histogram(), (3, 256))
+    shares, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256)
+    return bool(np.max(shares @ values**2 - (shares @ values) ** 2) < BLANK_DEVIATION**2)
 
 
 def _embedded_once(extractor: Extractor, pixels: NDArray[np.uint8], made: dict[str, NDArray[np.float16]]) -> Any:
