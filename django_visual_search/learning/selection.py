@@ -6,7 +6,6 @@ pictures.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..extractors.base import l2_normalise
 from ..extractors.heads import LinearHead
+from ..extractors.litert import usual_threads
 from .folds import Fold, TrainingPlan, answerable, take
 from .labels import Labels, Values, grouping
 from .lda import HeadLearner, HeadSettings, Moments, projected
@@ -97,9 +97,6 @@ class _Asked:
         return self.figures(embed_by(self._learner.head(settings).head)(self._features))
 
 
-MOST_THREADS = 4
-"""Settings that are tried at a time: there are three to five alternatives to each."""
-
 PASSES = 2
 """Times that all settings are gone through: further ones changed nothing on the grocery photos."""
 
@@ -147,7 +144,7 @@ def choose_settings(
 
     names = list(labels)
     # NumPy lets other threads run while it works.
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(usual_threads()) as pool:
         best = best_of(None, [_first_settings(plan, names)], pool)
         for _ in range(PASSES):
             before = best

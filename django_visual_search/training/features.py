@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -21,6 +22,7 @@ from ..evaluation.catalogue import Catalogue
 from ..evaluation.pictures import Unreadable, decoded_batches
 from ..extractors import ExtractorSpec
 from ..extractors.backbone import BackboneExtractor
+from ..extractors.litert import usual_threads
 from ..fields import EmbeddingField
 from ..learning.augment import altered_view
 from ..spaces import features
@@ -131,9 +133,10 @@ def _features(
     keeper = features.Keeper(field, features_key) if missing else None
     batch: list[tuple[int, NDArray[np.uint8]]] = []
 
-    def infer() -> None:
+    def infer(threads: Executor) -> None:
         nonlocal found
-        made = extractor.kept_features(np.stack([picture for _, picture in batch]))
+        pictures = list(threads.map(lambda one: change(one[1], one[0]), batch))
+        made = extractor.kept_features(np.stack(pictures))
         if not found.rows.shape[1]:  # the width is unknown until the backbone is loaded
             found = CatalogueFeatures(np.zeros((len(rows), made.shape[1]), np.float16), found.readable, found.reasons)
         places = [place[row] for row, _ in batch]
@@ -144,17 +147,18 @@ def _features(
 
     done = len(kept)
     show(done, len(rows))
-    for row, picture in decoded_rows(field, extractor.spec, catalogue, missing):
-        done += 1
-        if isinstance(picture, str):
-            found.reasons[picture] += 1
-        else:
-            batch.append((row, change(picture, row)))
-        if len(batch) >= EMBEDDED_AT_ONCE:
-            infer()
-            show(done, len(rows))
-    if batch:
-        infer()
+    with ThreadPoolExecutor(usual_threads()) as threads:  # Pillow lets others run while it works
+        for row, picture in decoded_rows(field, extractor.spec, catalogue, missing):
+            done += 1
+            if isinstance(picture, str):
+                found.reasons[picture] += 1
+            else:
+                batch.append((row, picture))
+            if len(batch) >= EMBEDDED_AT_ONCE:
+                infer(threads)
+                show(done, len(rows))
+        if batch:
+            infer(threads)
     show(done, len(rows))
     return found
 
