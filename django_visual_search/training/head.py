@@ -178,13 +178,12 @@ def plan_for(given: Supervision, *, seed: int, dimensions: int) -> TrainingPlan:
 @functools.lru_cache(maxsize=4)
 def stranger_features(extractor: BackboneExtractor) -> NDArray[np.float16]:
     """Return features of drawn pictures, prepared as a customer's photo is, ``(STRANGER_PICTURES, width)``."""
-    spec, rows = extractor.spec, []
+    spec, pictures = extractor.spec, []
     for picture in draw_strangers(STRANGER_PICTURES):
         file = BytesIO()
         picture.save(file, "JPEG", quality=90)
-        loaded = images.load(file.getvalue(), options=spec.images, size=spec.input_size)
-        rows.append(extractor.kept_features(np.asarray(loaded)[None])[0])
-    return np.stack(rows)
+        pictures.append(np.asarray(images.load(file.getvalue(), options=spec.images, size=spec.input_size)))
+    return extractor.kept_features(np.stack(pictures))
 
 
 def keep_head(
