@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from .. import feedback, search
-from ..api.bodies import Refused, check_photo_length
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused, read_picture
@@ -47,6 +46,9 @@ def photo_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     403 without the view permission; 404 for an unknown product; 413 or 422 with the reason where the photo is refused;
     503 with Retry-After where too many photo searches are running or the extractor can't run here.
     """
+    # Here, as commands and workers load the admin too, and the REST framework takes as long to import as Django.
+    from ..api.bodies import Refused, check_photo_length
+
     if not model_admin.has_view_or_change_permission(request):
         raise PermissionDenied
     request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined]
