@@ -117,6 +117,8 @@ def unfindable_products(
     model: type[Model], reason: Reason, start: int = 0, count: int | None = None, *, label: str | None = None
 ) -> list[Unfindable]:
     """Return ``count`` of the products with that reason from ``start`` on, by primary key."""
+    if count == 0:
+        return []
     found = _found(model, reason, label)[start : None if count is None else start + count]
     if reason in CHECKED:
         return [_from_finding(finding) for finding in found]
