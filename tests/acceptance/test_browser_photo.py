@@ -1,5 +1,6 @@
 """The photo search widget in a real browser, under ``default-src 'self'``: the way from a photo to a product."""
 
+import base64
 import io
 import re
 import time
@@ -294,12 +295,15 @@ def drop(page, *files, on="body"):
     page.evaluate(
         """([files, on]) => {
             const data = new DataTransfer();
-            for (const [name, type, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, {type}));
+            for (const [name, type, text] of files) {
+                const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+                data.items.add(new File([bytes], name, {type}));
+            }
             const event = new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
             document.querySelector(on).dispatchEvent(event);
             return event.defaultPrevented;
         }""",
-        [[[name, kind, list(data)] for name, kind, data in files], on],
+        [[[name, kind, base64.b64encode(data).decode()] for name, kind, data in files], on],
     )
 
 

@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client, RequestFactory
 from django.urls import reverse
+from django.utils import timezone
 
 from django_visual_search import feedback, search, storefront
 from django_visual_search.fields.registry import get_field
@@ -55,7 +56,7 @@ class Month:
             for _ in range(visits):
                 self.visit(by_api=day == 0)
             feedback.aggregate()
-            self.a_day_later()
+            self.a_day_later(of=days - day)
 
     def visit(self, by_api: bool) -> None:
         self.shoppers += 1
@@ -90,10 +91,15 @@ class Month:
         address = reverse("visual_search:feedback")
         return self.client.post(address, json.dumps(said), content_type="text/plain", **browser).status_code
 
-    def a_day_later(self) -> None:
-        """Make all rows a day older, for the database has its own clock."""
-        for model, field in ((Feedback, "created_at"), (Evidence, "as_of"), (SearchLog, "created_at")):
-            model.objects.update(**{field: F(field) - timedelta(days=1)})
+    def a_day_later(self, of: int) -> None:
+        """Make the evidence a day older, for the database has its own clock; today's events ``of`` days at once.
+
+        They are counted, and nobody comes again, so that how old they are says nothing before the month is over.
+        """
+        Evidence.objects.update(as_of=F("as_of") - timedelta(days=1))
+        today = timezone.now() - timedelta(hours=1)
+        for model in (Feedback, SearchLog):
+            model.objects.filter(created_at__gt=today).update(created_at=F("created_at") - timedelta(days=of))
         if not connection.in_atomic_block:  # else the index is full of versions that nobody sees any more
             with connection.cursor() as cursor:
                 cursor.execute(f"VACUUM ANALYZE {', '.join(model._meta.db_table for model in TABLES)}")
