@@ -1,5 +1,6 @@
 """Ctrl-C anywhere in a reindex: what was begun is given back, so that it neither waits for a lease nor counts."""
 
+import functools
 import io
 import sys
 from pathlib import Path
@@ -44,6 +45,13 @@ def assert_stopped(tracer=None):
     assert not begun.exists(), f"not given back: {list(begun)}, {tracer and tracer.place}"
 
 
+@functools.cache
+def interruptible(code):
+    file = Path(code.co_filename)
+    ours = file.parent == FOLDER or (file.name == "reindex_embeddings.py" and code.co_name in COMMAND)
+    return ours and code.co_name not in GIVING_BACK
+
+
 class Tracer:
     """Counts the lines that a reindex runs, and raises KeyboardInterrupt at one of them."""
 
@@ -61,10 +69,7 @@ class Tracer:
         sys.settrace(self.before)
 
     def call(self, frame, event, argument):
-        code = frame.f_code
-        file = Path(code.co_filename)
-        ours = file.parent == FOLDER or (file.name == "reindex_embeddings.py" and code.co_name in COMMAND)
-        return self.line if ours and code.co_name not in GIVING_BACK else None
+        return self.line if interruptible(frame.f_code) else None
 
     def line(self, frame, event, argument):
         if event == "line":
