@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from html.parser import HTMLParser
@@ -115,12 +116,16 @@ def latin_words(texts, language, others=()):
     For languages of another script. Names of formats and programs are written so in all of them; labels of fields, such
     as ``app.Model.field``, and file names are left out, and the words of ``others``, such as the shop's own.
     """
+    usual = translated_words(language) | {word for text in others for word in WORD.findall(text)}
+    return [text for text in texts if set(WORD.findall(LABEL.sub("", text))) - usual]
+
+
+@functools.cache
+def translated_words(language):
+    """Return the words in Latin letters of a language's translations."""
     found = [messages(catalogue(path)) for path in CATALOGUES if path.parts[-3] == language]
     strings = [string for one in found for translations in one.values() for string in translations]
-    usual = {word for string in strings for word in WORD.findall(string)} | {
-        word for text in others for word in WORD.findall(text)
-    }
-    return [text for text in texts if set(WORD.findall(LABEL.sub("", text))) - usual]
+    return frozenset(word for string in strings for word in WORD.findall(string))
 
 
 WORD = re.compile("[A-Za-z]{2,}")
