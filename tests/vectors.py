@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from django.db import connection
-from pgvector import HalfVector
 
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.indexing import ann
@@ -31,9 +30,8 @@ def fill(field: EmbeddingField, vectors, *, columns: dict | None = None, first: 
     with connection.cursor() as cursor:
         sql = f"COPY {quote(opts.db_table)} ({', '.join(map(quote, names))}) FROM STDIN"
         with cursor.copy(sql) as copy:
-            for i, vector in enumerate(vectors):
-                text = HalfVector(vector).to_text()
-                copy.write_row([first + i, text, f"{key}{i}.jpg", *(values[i] for values in columns.values())])
+            for i, vector in enumerate(np.asarray(vectors, np.float16).tolist()):
+                copy.write_row([first + i, str(vector), f"{key}{i}.jpg", *(values[i] for values in columns.values())])
     ann.build_indexes(field)
     ann.analyze(field)
 

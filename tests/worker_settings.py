@@ -6,6 +6,13 @@ import os
 from .settings import *  # noqa: F403
 from .testshop.celery import app  # noqa: F401 (commands send to its broker)
 
+# Workers and commands show no pages; without what does they start in two thirds of the time.
+INSTALLED_APPS = [
+    *("django.contrib.auth", "django.contrib.contenttypes"),
+    *("django_visual_search", "tests.testshop"),
+]
+ROOT_URLCONF = None
+
 passed = json.loads(os.environ["TEST_PROCESS"])
 DATABASES["default"].update(passed["database"])  # noqa: F405
 MEDIA_ROOT = passed["media"]
