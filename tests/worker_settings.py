@@ -6,7 +6,7 @@ import os
 from .settings import *  # noqa: F403
 from .testshop.celery import app  # noqa: F401 (commands send to its broker)
 
-# Workers and commands show no pages; without what does they start in two thirds of the time.
+# Workers and commands show no pages, and start in two thirds of the time without the apps that do.
 INSTALLED_APPS = [
     *("django.contrib.auth", "django.contrib.contenttypes"),
     *("django_visual_search", "tests.testshop"),
