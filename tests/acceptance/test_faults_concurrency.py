@@ -56,7 +56,9 @@ def sweeping(elsewhere, label):
 
     def sweep():
         while not stop.is_set():
-            embed_all(label)
+            found = embed_all(label)
+            if not found.done and not found.skipped:
+                stop.wait(0.01)  # else sweeps that find nothing keep from the processor whoever makes work for them
 
     sweeps = [elsewhere(sweep) for _ in range(2)]
     try:
