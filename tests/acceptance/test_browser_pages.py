@@ -157,9 +157,10 @@ def log_in(page, shop):
 def search_by(page, shop, path, photo):
     """Search by a photo, and return the address of its hits."""
     page.goto(shop.address + path)
-    page.locator("main input[type=file]").first.set_input_files(photo)
+    # The hits are there before the browser says that their request is over; the next page would cut it off.
+    with page.expect_request_finished(lambda request: request.method == "POST" and "/objects/" not in request.url):
+        page.locator("main input[type=file]").first.set_input_files(photo)
     page.locator(".visual-search-found h2").first.wait_for()
-    page.wait_for_load_state("networkidle")  # what is still going on would be cut off by the next page
     return page.url.removeprefix(shop.address)
 
 
