@@ -8,17 +8,18 @@ from pathlib import PurePath
 import pytest
 
 LONG = (
-    *("test_learning_finetune", "test_browser_admin", "test_training_grocery", "test_faults_database"),
-    *("test_oscar", "test_extractors_keras", "test_browser_pages", "test_packages", "test_learning_grocery"),
-    *("test_browser_photo", "test_extractors_hub", "test_wagtail"),
-    *("test_browser_shop", "test_training", "test_example_languages", "test_faults_worker", "test_example_figures"),
-    *("test_ranking_simulation", "test_switching", "test_grocery", "test_faults_reindex", "test_strangers_shop"),
-    *("test_search_scale", "test_example_demo", "test_embedded_postgres", "test_images_refused", "test_api_load"),
-    "test_example_celery",
+    *("test_browser_admin", "test_learning_finetune", "test_training_grocery", "test_extractors_keras"),
+    *("test_packages", "test_browser_pages", "test_learning_grocery", "test_faults_database", "test_browser_photo"),
+    *("test_extractors_hub", "test_oscar", "test_switching", "test_wagtail", "test_grocery", "test_strangers_shop"),
+    *("test_embedded_postgres", "test_training", "test_browser_shop", "test_ranking_simulation", "test_faults_worker"),
+    *("test_evaluation", "test_faults_reindex", "test_search_scale", "test_example_demo", "test_faults_concurrency"),
+    *("test_example_import", "test_api_load", "test_admin_findability", "test_example_celery", "test_findability"),
+    *("test_example_languages", "test_languages", "test_api_fuzz", "test_images_refused", "test_example_figures"),
 )
 """Modules of ten seconds or more. Begun last, one of them would keep one core busy and the others idle.
 
-Modules that compute and modules that wait take turns, so that both run at the same time.
+Modules that compute and modules that wait take turns, so that both run at the same time. The first draws the demo, for
+which others would wait.
 """
 
 
