@@ -46,7 +46,7 @@ CHOSEN_BY = (1000, 10_000)
 hours otherwise, and fewer tell them apart as well."""
 
 SIMILARITIES_AT_ONCE = 4_000_000
-"""Similarities that are in memory at a time."""
+"""Similarities that are in memory at a time, in each of the threads that try settings."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_within_pools_labels_by_their_weights(shop):
     np.testing.assert_allclose(found.within((1.0, 0.0)), product, atol=1e-9)
     np.testing.assert_allclose(found.within((1.0, 3.0)), product / 4 + brand * 3 / 4, atol=1e-9)
     np.testing.assert_allclose(found.within((2.0, 6.0)), product / 4 + brand * 3 / 4, atol=1e-9)
-    np.testing.assert_allclose(found.within((1.0, 0.0)), product, atol=1e-9)  # not what was remembered of others
+    np.testing.assert_allclose(found.within((1.0, 0.0)), product, atol=1e-9)  # asked twice
 
 
 def test_labels_without_two_pictures_of_a_class_are_left_out_of_within(shop):
