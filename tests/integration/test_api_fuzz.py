@@ -1,7 +1,5 @@
 """Fuzzing by schemathesis against our own schema, through the WSGI application: no 500, only described responses."""
 
-import re
-
 import pytest
 import schemathesis
 from django.core.cache import cache
@@ -12,6 +10,7 @@ from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.hypothesis.builder import HypothesisTestConfig, HypothesisTestMode, create_test
 from schemathesis.specs.openapi import checks
 
 from ..conftest import picture
@@ -44,36 +43,33 @@ def shop(settings):
     request_finished.connect(close_old_connections)
 
 
-def nothing_breaks(operation):
-    """Return a test of one operation. schemathesis gives the tests of all operations the same id with pytest 9.2."""
-
-    @schema.include(path=operation.path, method=operation.method).parametrize()
-    @settings(
-        max_examples=settings.default.max_examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    def test(case, shop):
-        real_body = make_some_of_it_real(case, shop)
-        response = case.call()
-        expectations = [not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
-        if response.status_code != 404:  # Django's own response to an unknown URL
-            expectations.append(checks.content_type_conformance)
-        # Filters of products take a price that no product can have; and what was wrong with a body is gone with its
-        # image.
-        if "/products/" not in case.path and not real_body:
-            expectations.append(checks.negative_data_rejection)
-        case.validate_response(response, checks=expectations)
-
-    return test
+@pytest.mark.parametrize("operation", [found.ok() for found in ours.get_all_operations()], ids=lambda one: one.label)
+def test_nothing_breaks(operation, shop):
+    """``schema.parametrize`` would find all cases wherever tests are collected, though one process runs them."""
+    [alone] = schema.include(path=operation.path, method=operation.method).get_all_operations()
+    config = HypothesisTestConfig(project=schema.config, modes=list(HypothesisTestMode))
+    create_test(operation=alone.ok(), test_func=nothing_breaks, config=config)(shop=shop)
 
 
-for found in ours.get_all_operations():
-    one = found.ok()
-    globals()[re.sub(r"\W+", "_", f"test_nothing_breaks_{one.label}").strip("_")] = nothing_breaks(one)
+@settings(
+    max_examples=settings.default.max_examples,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def nothing_breaks(case, shop):
+    real_body = make_some_of_it_real(case, shop)
+    response = case.call()
+    expectations = [not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
+    if response.status_code != 404:  # Django's own response to an unknown URL
+        expectations.append(checks.content_type_conformance)
+    # Filters of products take a price that no product can have; and what was wrong with a body is gone with its
+    # image.
+    if "/products/" not in case.path and not real_body:
+        expectations.append(checks.negative_data_rejection)
+    case.validate_response(response, checks=expectations)
 
 
 def make_some_of_it_real(case, shop):
