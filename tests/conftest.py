@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -21,8 +22,14 @@ from django_visual_search.search import nearest, planning
 from django_visual_search.spaces import heads, live, text
 
 from . import parallel
+from .startup import STARTUP
 
 TESTS = Path(__file__).parent
+
+# Processes that tests start, in their environment or with this process's path, begin with its sitecustomize.
+if STARTUP not in sys.path:
+    sys.path.append(STARTUP)
+    os.environ["PYTHONPATH"] = os.pathsep.join([STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 # --hypothesis-profile chooses another.
 hypothesis.settings.register_profile("default", max_examples=20)

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from .startup import STARTUP
+
 ROOT = Path(__file__).resolve().parent.parent
 SHELL = """
 import contextlib, io, json, sys, traceback
@@ -53,7 +55,7 @@ class Example:
             "DJANGO_SETTINGS_MODULE": "example_project.settings",
             "EXAMPLE_DIR": str(self.state),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{STARTUP}:{ROOT}",
             **environment,
         }
 

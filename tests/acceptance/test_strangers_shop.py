@@ -19,6 +19,7 @@ from psycopg import sql
 
 from .. import docs
 from ..conftest import missing_service, picture
+from ..startup import STARTUP
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WEIGHTS = SHARED / "weights/keras/models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
@@ -108,7 +109,7 @@ class Shop:
     def environment(self):
         # Without a worker there is no broker either: nobody listens on that port.
         broker = {} if self.has_worker else {"CELERY_BROKER_URL": "amqp://127.0.0.1:1//"}
-        return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), **broker}
+        return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "PYTHONPATH": STARTUP, **broker}
 
     def arguments(self, line):
         program, *rest = shlex.split(line)

@@ -24,6 +24,7 @@ from django_visual_search.fields.embedding import EmbeddingKeyField
 from django_visual_search.fields.registry import get_field
 
 from ..conftest import embed_all, picture_file
+from ..startup import STARTUP
 from ..testshop.models import (
     DIMENSIONS,
     Article,
@@ -141,7 +142,11 @@ class TestMigrations:
     """``makemigrations`` in a process of its own."""
 
     def manage(self, shop, *arguments):
-        environment = {"DJANGO_SETTINGS_MODULE": "copied_settings", "PYTHONPATH": f"{shop}:{ROOT}", "PATH": ""}
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "copied_settings",
+            "PYTHONPATH": f"{STARTUP}:{shop}:{ROOT}",
+            "PATH": "",
+        }
         command = [sys.executable, "-m", "django", *arguments, "--skip-checks"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

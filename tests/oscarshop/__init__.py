@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .. import docs
 from ..migrated import copy_tables
+from ..startup import STARTUP
 
 HERE = Path(__file__).parent
 PAGE = docs.FOLDER / "howto/oscar.md"
@@ -48,7 +49,7 @@ class OscarShop:
         return {
             **{name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS") if name in os.environ},
             "HOME": str(self.folder),
-            "PYTHONPATH": f"{self.folder}:{docs.ROOT}",
+            "PYTHONPATH": f"{STARTUP}:{self.folder}:{docs.ROOT}",
             "DJANGO_SETTINGS_MODULE": "proj.settings",
             "OSCAR_SHOP": json.dumps({"database": self.database, "folder": str(self.folder)}),
             # Nobody listens there: without a worker there is no broker either.

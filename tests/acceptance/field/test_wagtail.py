@@ -17,6 +17,7 @@ from ... import docs
 from ...browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
 from ...migrated import copy_tables
 from ...processes import closed_port, until
+from ...startup import STARTUP
 from ..test_strangers_shop import NO_ISSUES, Shop, server  # noqa: F401
 
 PAGE = docs.FOLDER / "howto/wagtail.md"
@@ -200,7 +201,7 @@ class WagtailShop(Shop):
 
     @property
     def environment(self):
-        return {**super().environment, "PYTHONPATH": str(docs.ROOT)}
+        return {**super().environment, "PYTHONPATH": f"{STARTUP}:{docs.ROOT}"}
 
     def said(self, program):
         [line] = [line for line in self.shell(program).splitlines() if line.startswith("said ")]
