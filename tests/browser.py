@@ -36,6 +36,7 @@ ARGUMENTS = [
 ]
 DESKTOP = {"width": 1280, "height": 900}
 MOBILE = {"width": 390, "height": 844}
+UNLIMITED = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
 
 
 # Not for the session: while it is open, Playwright's event loop keeps Django's database out of this thread.
@@ -60,11 +61,16 @@ def opened(browser, viewport=DESKTOP, *, dark=False, cookies=True, expected=(), 
 
     ``cookies``: False for a browser that keeps none. ``expected``: regular expressions of complaints that are part of
     the test, such as ``"status of 422"``. ``options``: those of Playwright's ``new_context``.
+
+    Each answer is late by the milliseconds that BROWSER_LATENCY names, by default none: a click returns before the page
+    that it asks for is there, and with BROWSER_LATENCY=1500 all tests fail that look at that page without waiting.
     """
     scheme = "dark" if dark else "light"
     context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
     context.set_default_timeout(20_000)
     page = context.new_page()
+    if latency := os.environ.get("BROWSER_LATENCY"):
+        context.new_cdp_session(page).send("Network.emulateNetworkConditions", {**UNLIMITED, "latency": int(latency)})
     if not cookies:
         context.new_cdp_session(page).send("Emulation.setDocumentCookieDisabled", {"disabled": True})
         # Only pages are looked at: what is routed while its page goes away, as a beacon is, may get lost.
