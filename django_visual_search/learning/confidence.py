@@ -325,9 +325,9 @@ def _shapes(rng: np.random.Generator) -> Image.Image:
 def _draw_text(rng: np.random.Generator) -> Image.Image:
     paper, ink = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.5 else (_colour(rng), _colour(rng))
     page = Image.new("RGB", (STRANGER_SIDE, STRANGER_SIDE), paper)
-    draw = ImageDraw.Draw(page)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default()
     for line in range(STRANGER_SIDE // 20):
-        draw.text((8, 4 + 20 * line), "".join(map(chr, rng.integers(97, 123, 36).tolist())), fill=ink)
+        draw.text((8, 4 + 20 * line), "".join(map(chr, rng.integers(97, 123, 36).tolist())), fill=ink, font=font)
     return page
 
 
@@ -349,11 +349,14 @@ def _draw_page(rng: np.random.Generator) -> Image.Image:
     page = Image.new("RGB", (STRANGER_SIDE, STRANGER_SIDE), paper)
     size = int(rng.integers(6, 22))
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(size)
-    seen = 5 * STRANGER_SIDE // size  # letters of a line at most: none is narrower than a fifth of the size
+    widths = {letter: font.getlength(letter) for letter in " abcdefghijklmnopqrstuvwxyz"}
     y, margin, height = int(rng.integers(6, 30)), int(rng.integers(6, 40)), int(font.getbbox("Ag")[3]) + 3
     while y < STRANGER_SIDE - margin:
         words = ["".join(map(chr, rng.integers(97, 123, int(rng.integers(1, 10))).tolist())) for _ in range(40)]
-        draw.text((margin, y), " ".join(words)[:seen], fill=ink, font=font)
+        line = " ".join(words)
+        ends = np.cumsum([widths[letter] for letter in line])
+        seen = int(np.searchsorted(ends, STRANGER_SIDE - 2 * margin)) + 2  # further letters would be outside
+        draw.text((margin, y), line[:seen], fill=ink, font=font)
         y += height * (2 if rng.random() < 0.1 else 1)
     draw.rectangle((STRANGER_SIDE - margin, 0, STRANGER_SIDE, STRANGER_SIDE), fill=paper)
     return page

@@ -7,7 +7,6 @@ switch lets it serve.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -175,9 +174,19 @@ def plan_for(given: Supervision, *, seed: int, dimensions: int) -> TrainingPlan:
     return TrainingPlan(dimensions, PRODUCT, aims=aims, kind=kind, category=kind, seed=seed)
 
 
-@functools.lru_cache(maxsize=4)
+_of_strangers: dict[str, NDArray[np.float16]] = {}
+"""By the key of the features, which extractors of other widths share."""
+
+
 def stranger_features(extractor: BackboneExtractor) -> NDArray[np.float16]:
     """Return features of drawn pictures, prepared as a customer's photo is, ``(STRANGER_PICTURES, width)``."""
+    key = extractor.features_key
+    if key not in _of_strangers:
+        _of_strangers[key] = _features_of_strangers(extractor)
+    return _of_strangers[key]
+
+
+def _features_of_strangers(extractor: BackboneExtractor) -> NDArray[np.float16]:
     spec, pictures = extractor.spec, []
     for picture in draw_strangers(STRANGER_PICTURES):
         file = BytesIO()

@@ -1,5 +1,6 @@
 """``train_embedding``: learns from a shop's pictures, labels and feedback, and keeps what it learned."""
 
+import functools
 import io
 import re
 import shutil
@@ -52,10 +53,20 @@ def base_picture(seed):
     return Image.open(io.BytesIO(picture(seed, size=96))).convert("RGB")
 
 
-def as_file(image, name):
+@functools.cache
+def views(seed):
+    """JPEGs of several views of a thing."""
+    return [as_jpeg(view) for view in altered_views(base_picture(seed), EACH, [seed])]
+
+
+def as_jpeg(image):
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
-    return ContentFile(file.getvalue(), name=name)
+    return file.getvalue()
+
+
+def as_file(image, name):
+    return ContentFile(as_jpeg(image), name=name)
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +82,8 @@ def articles():
     made = []
     for i in range(COUNT):
         article = Article.objects.create(title=str(i), category=kinds[i % 2])
-        for n, view in enumerate(altered_views(base_picture(i), EACH, [i])):
-            ArticleImage.objects.create(article=article, original=as_file(view, f"{i}-{n}.jpg"))
+        for n, view in enumerate(views(i)):
+            ArticleImage.objects.create(article=article, original=ContentFile(view, name=f"{i}-{n}.jpg"))
         made.append(article)
     return made
 
