@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from django.conf import settings
 
+from django_visual_search import images
 from django_visual_search.extractors import ArtifactStore, DirectoryStore
+from django_visual_search.extractors.classic import ClassicExtractor
 from django_visual_search.extractors.keras import KerasExtractor
 from django_visual_search.spaces.extractors import DatabaseStore
 
@@ -66,6 +69,21 @@ def split(seed: int = 0) -> tuple[list[Picture], list[Picture]]:
         catalogue += drawn[:third]
         rest += drawn[third:]
     return catalogue, [rest[i] for i in rng.permutation(len(rest))]
+
+
+def classic_features(folder: Path) -> np.ndarray:
+    """Features of all ``photos`` by the classic extractor; the first call of a run computes them, to ``folder``."""
+    file = folder / "grocery-classic.npy"
+    if not file.exists():
+        extractor = ClassicExtractor()
+        spec, rows = extractor.spec, []
+        for photo in photos():
+            picture = images.load(photo.read(), options=spec.images, size=spec.input_size)
+            rows.append(extractor.features(np.asarray(picture)[None]))
+        new = folder / f"grocery-classic-{os.getpid()}.npy"
+        np.save(new, np.concatenate(rows))
+        new.replace(file)  # other processes read whole files only
+    return np.load(file)
 
 
 def link_pictures(folder: Path, pictures: list[Picture]) -> None:

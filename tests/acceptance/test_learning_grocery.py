@@ -49,6 +49,8 @@ def shop(benchmark, request, tmp_path_factory, run_folder):
     folder = request.config.cache.mkdir(f"grocery-features-{digest}")
     if not (folder / "224.npy").exists():
         grocery.put_exported(run_folder, store=DirectoryStore(folder))
+    if not (folder / "classic.npy").exists():
+        np.save(folder / "classic.npy", grocery.classic_features(run_folder))
     return benchmark.Shop(folder)
 
 
