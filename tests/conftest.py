@@ -17,6 +17,7 @@ from django.core.files.base import ContentFile
 from PIL import Image
 
 from django_visual_search import indexing
+from django_visual_search.evaluation import pictures
 from django_visual_search.feedback import searches
 from django_visual_search.fields.registry import get_field
 from django_visual_search.search import nearest, planning
@@ -94,6 +95,12 @@ def empty_caches():
     nearest.forget_counts()
     planning.forget_facts()
     searches._waiting_rows().clear()  # they are written at the end of a request, which a test may not have
+
+
+@pytest.fixture
+def small_photos(monkeypatch):
+    """Alter pictures of 128 pixels instead of 384: the tests' small extractor sees 32."""
+    monkeypatch.setattr(pictures, "PHOTO_SIDE", 128)
 
 
 def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:
