@@ -17,11 +17,12 @@ from typing import Any
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Case, Count, Model, Q, QuerySet, TextField, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..db.rows import all_rows
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..fields.products import searches_itself
@@ -110,7 +111,15 @@ class Unfindable:
 
 def count_unfindable(model: type[Model], label: str | None = None) -> dict[Reason, int]:
     """Return how many products each reason applies to."""
-    return {reason: _found(model, reason, label).count() for reason in Reason}
+    fields, products = _searched(model, label)
+    # The shop's own manager may join or group, which is done with when only keys are left.
+    plain = all_rows(model, products.db).filter(pk__in=products.order_by().values("pk"))
+    reasons = plain.order_by().annotate(_visual_reason=_reason_of(fields)).values_list("_visual_reason")
+    counts = dict(reasons.annotate(Count("pk")))
+    return {
+        reason: _found(model, reason, label).count() if reason in CHECKED else counts.get(reason.value, 0)
+        for reason in Reason
+    }
 
 
 def unfindable_products(
@@ -209,15 +218,37 @@ def without_vector(model: type[Model], reason: Reason, label: str | None = None)
     A product with several pictures is found as long as one of them has its vector. ``label``: by that field alone;
     else by all fields of the model's products.
     """
-    fields = [f for f in fields_of_product(model) if label is None or f.label == label]
-    # A variant is found as its parent, and so is listed as that.
-    itself = reduce(or_, (searches_itself(field) for field in fields), Q())
-    products = model._default_manager.filter(itself).order_by("pk")
+    fields, products = _searched(model, label)
+    products = products.order_by("pk")
     if reason is Reason.NO_PICTURE:
         return products.filter(~has_picture(fields, list(State)))
-    refused_by_size = has_picture(fields, [State.REFUSED], code=SIZE_CODE)
-    has_reason = refused_by_size if reason is Reason.SIZE else has_picture(fields, [REASON_STATES[reason]])
     rank = PRECEDENCE.index(Reason.REFUSED if reason is Reason.SIZE else reason)
     others = [State.CURRENT, *(REASON_STATES[other] for other in PRECEDENCE[:rank])]
-    found = products.filter(has_reason & ~has_picture(fields, others))
-    return found.filter(~refused_by_size) if reason is Reason.REFUSED else found
+    found = products.filter(_has_reason(fields, reason) & ~has_picture(fields, others))
+    return found.filter(~_has_reason(fields, Reason.SIZE)) if reason is Reason.REFUSED else found
+
+
+def _searched(model: type[Model], label: str | None) -> tuple[list[EmbeddingField], QuerySet[Any]]:
+    """Return the fields to report on, and the products that are found as themselves."""
+    fields = [field for field in fields_of_product(model) if label is None or field.label == label]
+    # A variant is found as its parent, and so is listed as that.
+    itself = reduce(or_, (searches_itself(field) for field in fields), Q())
+    return fields, model._default_manager.filter(itself)
+
+
+def _has_reason(fields: list[EmbeddingField], reason: Reason) -> Q:
+    """Match products that have a picture without a vector for that reason."""
+    if reason is Reason.SIZE:
+        return has_picture(fields, [State.REFUSED], code=SIZE_CODE)
+    return has_picture(fields, [REASON_STATES[reason]])
+
+
+def _reason_of(fields: list[EmbeddingField]) -> Case:
+    """Return an expression for a product's reason to have no current vector, as ``without_vector``; NULL for none."""
+    several = [Reason.QUARANTINED, Reason.SIZE, *PRECEDENCE[1:]]
+    return Case(
+        When(has_picture(fields, [State.CURRENT]), then=Value(None)),
+        *(When(_has_reason(fields, reason), then=Value(reason.value)) for reason in several),
+        default=Value(Reason.NO_PICTURE.value),
+        output_field=TextField(),
+    )

@@ -109,6 +109,7 @@ class TestLive:
         assert len(pictures) == 4
         assert found(Reason.REFUSED, Article) == {str(none.pk)}
         assert found(Reason.NO_PICTURE, Article) == {str(empty.pk)}
+        assert count_unfindable(Article) == {reason: len(found(reason, Article)) for reason in Reason}
         assert sum(count_unfindable(Article).values()) == 2
 
     def test_pages(self):
