@@ -54,7 +54,7 @@ from django_visual_search.extractors import build
 for application, pictures, features in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3]):
     pictures = np.load(pictures)
     model, preprocess_input = build.backbone({"application": application, "weights": None}, pictures.shape[1])
-    np.save(features, model.predict(preprocess_input(pictures.astype(np.float32)), verbose=0))
+    np.save(features, model(preprocess_input(pictures.astype(np.float32)), training=False))
 """
 
 
