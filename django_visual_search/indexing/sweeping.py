@@ -15,7 +15,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
@@ -45,8 +45,10 @@ def sweep(field: EmbeddingField, *, seconds: float | None = None) -> Outcome:
     Builds the ANN index again that a killed ``reindex_embeddings`` left dropped, and stops embedding after the batch in
     which ``seconds`` have passed. Safe to run at the same time in several processes: claims share the work.
     """
-    outcome = Outcome(quarantined=quarantine_lost(field))
-    drop_needless_attempts(field)
+    outcome = Outcome()
+    if _ended_attempts(field).exists():  # mostly not, and both take several times as long to ask
+        outcome.quarantined = quarantine_lost(field)
+        drop_needless_attempts(field)
     run = Run(field, IndexingRun.Kind.SWEEP)
     with contextlib.closing(embed(field, _keys_for(field, seconds))) as steps:
         for step in steps:
@@ -70,13 +72,17 @@ def _keys_for(field: EmbeddingField, seconds: float | None) -> Iterator[Any]:
 
 def drop_needless_attempts(field: EmbeddingField) -> None:
     """Delete attempts whose row is gone, has no picture any more, or has its vector."""
-    ended = IndexingAttempt.objects.using(router.db_for_write(field.model)).filter(label=field.label)
-    ended = ended.filter(leased_until__lte=timezone.now())
     pk = field.target_model._meta.pk
     while pk.remote_field:  # to a parent's row
         pk = pk.target_field
-    ended = ended.annotate(row=Cast("object_id", pk))
+    ended = _ended_attempts(field).annotate(row=Cast("object_id", pk))
     change_free(ended.filter(~Exists(stale(field).filter(pk=OuterRef("row")))), lambda found: found.delete())
+
+
+def _ended_attempts(field: EmbeddingField) -> QuerySet[IndexingAttempt]:
+    """Return attempts that nobody is busy with."""
+    attempts = IndexingAttempt.objects.using(router.db_for_write(field.model))
+    return attempts.filter(label=field.label, leased_until__lte=timezone.now())
 
 
 def end_switch(field: EmbeddingField) -> bool:
