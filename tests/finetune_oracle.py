@@ -31,10 +31,10 @@ def main() -> None:
         include_top=False, weights=recipe["weights"], pooling="avg", input_shape=(size, size, 3), **recipe["kwargs"]
     )
     prepared = keras.applications.mobilenet_v2.preprocess_input(pictures.astype(np.float32))
-    untrained = model.predict(prepared, verbose=0)
+    untrained = model(prepared, training=False).numpy()
     for variable, value in zip(model.trainable_variables, arrays["best"], strict=True):
         variable.assign((1 - options["alpha"]) * variable.numpy() + options["alpha"] * value)
-    features = model.predict(prepared, verbose=0)
+    features = model(prepared, training=False).numpy()
 
     training = Training(recipe, {**options, "average": 0.0})
     classes = np.arange(len(pictures), dtype=np.int32)[:, None] % 2

@@ -43,7 +43,7 @@ def answer(request: dict) -> None:
                 layer.momentum = 0.0
         model(photos, training=True)
         model.save_weights(request["save_weights"])
-    np.save(request["features"], model.predict(photos, verbose=0))
+    np.save(request["features"], model(photos, training=False))
 
 
 if __name__ == "__main__":
