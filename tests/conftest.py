@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import os
@@ -103,6 +104,7 @@ def small_photos(monkeypatch):
     monkeypatch.setattr(pictures, "PHOTO_SIDE", 128)
 
 
+@functools.lru_cache(maxsize=1000)
 def picture(seed: int = 0, size: int = 64, kind: str = "JPEG") -> bytes:
     """Return a picture of coloured patches, different for each seed."""
     patches = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)

@@ -63,7 +63,7 @@ def language(request):
 
 
 @pytest.fixture
-def shop(settings, monkeypatch):
+def shop(settings, monkeypatch, small_photos):
     """A shop with something to say on every page; products are named by numbers."""
     cache.clear()
     extractors = {**settings.VISUAL_SEARCH["EXTRACTORS"], "classic": EXTRACTORS["default"]}
