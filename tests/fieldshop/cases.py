@@ -434,7 +434,7 @@ class TestThumbnails:
             **settings.VISUAL_SEARCH,
             "THUMBNAIL": f"django_visual_search.contrib.thumbnails.{package}",
         }
-        photos = [ContentFile(picture(i, size=1200), name=f"{package}.jpg") for i in range(2)]
+        photos = [ContentFile(picture(i, size=640), name=f"{package}.jpg") for i in range(2)]
         made = [models.Pictured.objects.create(image=photo) for photo in photos]
         embed_all("fieldshop.Pictured.embedding")
         [card] = cards(search.similar_to(made[1]))
