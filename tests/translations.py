@@ -36,6 +36,7 @@ KEYWORDS = {
 """Functions that mark a text, with the places of context, text and plural; as ``makemessages`` has them."""
 
 
+@functools.cache
 def texts(folder):
     """Return the keys of the texts in a folder's modules and templates."""
     found = set()
@@ -49,6 +50,7 @@ def texts(folder):
     return found
 
 
+@functools.cache
 def catalogue(path):
     with path.open("rb") as file:
         return read_po(file, locale=path.parts[-3])
