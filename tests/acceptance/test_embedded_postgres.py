@@ -27,16 +27,37 @@ with psycopg.connect(host=entry["HOST"], port=entry["PORT"], user=entry["USER"],
 WAIT = PROGRAM + "sys.stdin.read()\n"
 
 
-@pytest.fixture
-def folder():
+def open_folder():
     # Not tmp_path: pytest's own folders are closed to the user as whom root runs the server
     path = Path(tempfile.mkdtemp(prefix="embedded-"))
     path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def folder():
+    path = open_folder()
     yield path
     link = path / "postgres"
     if link.is_symlink():
         shutil.rmtree(link.resolve(), ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster that an earlier process made."""
+    path = open_folder()
+    finish(start(path / "postgres", PROGRAM))
+    yield path / "postgres"
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def data_dir(folder, cluster):
+    """A copy of it: ``initdb`` takes most of the time of a test."""
+    subprocess.run(["cp", "-a", cluster, folder], check=True)
+    return folder / "postgres"
 
 
 def start(data_dir, program=WAIT, **kwargs):
@@ -113,16 +134,14 @@ def test_started_by_several_at_once_and_gone_after_the_last(folder):
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_user_leaves_nothing(folder, with_signal):
-    data_dir = folder / "postgres"
+def test_killed_user_leaves_nothing(data_dir, with_signal):
     with start(data_dir) as process:
         ready(process)
         process.send_signal(with_signal)
     nothing_left(data_dir)
 
 
-def test_forked_child_keeps_the_server(folder):
-    data_dir = folder / "postgres"
+def test_forked_child_keeps_the_server(data_dir):
     fork = PROGRAM + (
         "if os.fork():\n    sys.exit()\n"
         "sys.stdin.read()\n"
@@ -139,8 +158,7 @@ def test_forked_child_keeps_the_server(folder):
     nothing_left(data_dir)
 
 
-def test_server_killed_is_started_again(folder):
-    data_dir = folder / "postgres"
+def test_server_killed_is_started_again(data_dir):
     with start(data_dir) as first:
         ready(first)
         os.kill(int((data_dir / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
@@ -151,8 +169,7 @@ def test_server_killed_is_started_again(folder):
     nothing_left(data_dir)
 
 
-def test_watcher_killed_is_replaced_by_the_next_user(folder):
-    data_dir = folder / "postgres"
+def test_watcher_killed_is_replaced_by_the_next_user(data_dir):
     with start(data_dir) as first:
         ready(first)
         server = int((data_dir / "data/postmaster.pid").read_text().split()[0])
@@ -167,12 +184,11 @@ def test_watcher_killed_is_replaced_by_the_next_user(folder):
 
 
 @pytest.mark.parametrize("noticed", ["before", "after"])
-def test_folder_removed_and_made_again_under_a_user(folder, noticed):
+def test_folder_removed_and_made_again_under_a_user(folder, data_dir, noticed):
     """As after ``rm -rf .example``: the first server's user leaves, and the second server stays for its own.
 
     The first server notices within a minute, before or after the second is started.
     """
-    data_dir = folder / "postgres"
     with start(data_dir) as first:
         ready(first)
         removed = int((data_dir / "data/postmaster.pid").read_text().split()[0])
@@ -202,8 +218,7 @@ def gone(pid, seconds=20):
         time.sleep(0.05)
 
 
-def test_left_over_pid_file_of_another_process(folder):
-    data_dir = folder / "postgres"
+def test_left_over_pid_file_of_another_process(data_dir):
     finish(start(data_dir, PROGRAM))
     left_over = f"{os.getpid()}\n{data_dir}/data\n1700000000\n5432\n{data_dir}\n\n  123 456\nready   \n"
     (data_dir / "data" / "postmaster.pid").write_text(left_over)
