@@ -83,7 +83,7 @@ class Shop:
 
     def drawn(self, name: str) -> np.ndarray:
         """The same of drawn pictures, which confidence is learned from."""
-        return self._of(name, "drawn", lambda: [as_jpeg(picture) for picture in draw_strangers(120)])
+        return self._of(name, "drawn", drawn_pictures)
 
     def foreign(self, name: str) -> np.ndarray:
         """The same of other pictures that show nothing a grocery sells, which confidence is measured with."""
@@ -132,6 +132,11 @@ class Shop:
             threads=1,
             artifacts=DirectoryStore(self.folder),
         )
+
+
+@cache
+def drawn_pictures() -> list[bytes]:
+    return [as_jpeg(picture) for picture in draw_strangers(120)]
 
 
 @cache
