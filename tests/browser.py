@@ -36,7 +36,9 @@ ARGUMENTS = [
 ]
 DESKTOP = {"width": 1280, "height": 900}
 MOBILE = {"width": 390, "height": 844}
-UNLIMITED = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+LEAVING = r"ERR_ABORTED .*/(media|static|products|feedback|objects|autocomplete)/"
+"""A complaint to expect of a page that is left while it loads; its beacons continue."""
+NO_ICON = r"404 .*/favicon\.ico"
 
 
 # Not for the session: while it is open, Playwright's event loop keeps Django's database out of this thread.
@@ -62,15 +64,15 @@ def opened(browser, viewport=DESKTOP, *, dark=False, cookies=True, expected=(), 
     ``cookies``: False for a browser that keeps none. ``expected``: regular expressions of complaints that are part of
     the test, such as ``"status of 422"``. ``options``: those of Playwright's ``new_context``.
 
-    Each answer is late by the milliseconds that BROWSER_LATENCY names, by default none: a click returns before the page
-    that it asks for is there, and with BROWSER_LATENCY=1500 all tests fail that look at that page without waiting.
+    Pages come as slowly as the kilobits a second that BROWSER_KILOBITS names, by default as fast as they can. With 500,
+    tests fail that look at a page before it is there, which else happens now and then on a busy machine.
     """
     scheme = "dark" if dark else "light"
     context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
     context.set_default_timeout(20_000)
     page = context.new_page()
-    if latency := os.environ.get("BROWSER_LATENCY"):
-        context.new_cdp_session(page).send("Network.emulateNetworkConditions", {**UNLIMITED, "latency": int(latency)})
+    if kilobits := os.environ.get("BROWSER_KILOBITS"):
+        limit(page, int(kilobits))
     if not cookies:
         context.new_cdp_session(page).send("Emulation.setDocumentCookieDisabled", {"disabled": True})
         # Only pages are looked at: what is routed while its page goes away, as a beacon is, may get lost.
@@ -131,15 +133,20 @@ def violations(page, rules=None, within="html", without=()):
     return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
 
 
-@contextlib.contextmanager
-def slow_line(page, kilobits=750, latency=40):
-    """Send and receive no faster than a slow mobile connection. ``latency``: milliseconds."""
+def follow(page, lead):
+    """Do what leads to another page, and wait until that is loaded: a click returns while it is on its way."""
+    with page.expect_navigation():
+        lead()
+
+
+def limit(page, kilobits=750, latency=40):
+    """Send and receive no faster than a slow mobile connection, until the session that is returned is detached.
+
+    ``kilobits``: a second. ``latency``: milliseconds.
+    """
     session = page.context.new_cdp_session(page)
     rate = kilobits * 1000 / 8
     limits = {"offline": False, "latency": latency, "downloadThroughput": rate, "uploadThroughput": rate}
     session.send("Network.enable")
     session.send("Network.emulateNetworkConditions", limits)
-    try:
-        yield
-    finally:
-        session.detach()
+    return session

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ..browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ..browser import LEAVING, MOBILE, browser, follow, opened, shot, wider_than_the_window  # noqa: F401
 from ..example import demo_shop  # noqa: F401
 from ..processes import REDIS, forget_queue, need
 
@@ -13,7 +13,6 @@ PRODUCTS = "/admin/shop/product/"
 DASHBOARD = "/admin/django_visual_search/dashboard/"
 FINDABILITY = "/admin/django_visual_search/findability/"
 # Pictures still loading when the page was left, and choices when more was typed.
-LEAVING = r"ERR_ABORTED .*/(media|products|autocomplete)/"
 # Django's own pages: styles that its calendar and select2 write into elements.
 DJANGO = r"inline style .*(static/admin|/change/|/add/)|favicon"
 PRODUCTS_LEFT = 65
@@ -123,8 +122,8 @@ def working(browser, shop):  # noqa: F811
         page.goto(shop.address + "/admin/login/?next=" + address)
         page.fill("#id_username", "staff")
         page.fill("#id_password", "of the shop")
-        page.click("input[type=submit]")
-        page.wait_for_url(shop.address + address)
+        follow(page, lambda: page.click("input[type=submit]"))
+        assert page.url == shop.address + address
         return page
 
     yield go
@@ -141,7 +140,7 @@ def search_by(page, photo, **fields):
     page.set_input_files("#id_photo", str(photo))
     for name, value in fields.items():
         page.fill(f"#id_{name}", value)
-    page.click(".visual-search-form input[type=submit]")
+    follow(page, lambda: page.click(".visual-search-form input[type=submit]"))
     page.wait_for_selector(".visual-search-searched")
 
 
@@ -153,7 +152,7 @@ def test_a_day_in_the_shop(working, shop):
     """Add a product, see it searchable, embed it again, find it by photo."""
     photo = shop.state / "photos" / "tea-004-table.jpg"
     page = working(PRODUCTS)
-    page.click(".object-tools .addlink")
+    follow(page, lambda: page.click(".object-tools .addlink"))
     page.fill("#id_name", "Teapot of the day")
     page.fill("#id_sku", "DAY-001")
     page.fill("#id_price", "12.50")
@@ -163,14 +162,14 @@ def test_a_day_in_the_shop(working, shop):
         page.locator(".select2-container--open .select2-search__field").press_sequentially(typed)
         page.locator(".select2-results__option--highlighted", has_text=typed).click()
     page.set_input_files("#id_image", str(photo))
-    page.click("input[name=_save]")
+    follow(page, lambda: page.click("input[name=_save]"))
     page.wait_for_selector(".messagelist .success")
     assert status(page, "Teapot of the day") == "current"
 
-    page.locator("#result_list .field-name a", has_text="Teapot of the day").click()
+    follow(page, page.locator("#result_list .field-name a", has_text="Teapot of the day").click)
     page.wait_for_selector(".visual-search-panel")
     assert page.locator(".visual-search-panel li").count() == 8
-    page.click("text=View on site")
+    follow(page, lambda: page.click("text=View on site"))
     page.wait_for_load_state()
     assert page.locator("[data-visual-search-product]").count() == 8
     assert "Teapot of the day" in page.title()
@@ -181,18 +180,18 @@ def test_a_day_in_the_shop(working, shop):
     assert status(page, "Teapot of the day") == "stale"
     page.locator("#result_list tbody tr", has_text="Teapot of the day").locator(".action-select").check()
     page.select_option("select[name=action]", "visual_search_reindex")
-    page.click("button[name=index]")
+    follow(page, lambda: page.click("button[name=index]"))
     page.wait_for_selector(".messagelist li")
     assert "1 picture was processed right away" in page.inner_text(".messagelist")
     assert status(page, "Teapot of the day") == "current"
     assert shop.python(key + "print(p.get().embedding_key.endswith(p.get().image.name))") == "True"
 
-    page.click("text=Search by photo")
+    follow(page, lambda: page.click("text=Search by photo"))
     search_by(page, photo)
     assert hits(page)[0] == "Teapot of the day"
     first = page.locator(".visual-search-staff li").first
     assert re.search(r"1\.000\s+SKU\s+DAY-001\s+Stock\s+3\s+Price\s+12\.50", first.inner_text())
-    first.locator("text=Search with this picture").click()
+    follow(page, first.locator("text=Search with this picture").click)
     page.wait_for_selector("text=Looks like Teapot of the day")
     assert len(hits(page)) == 24
     assert "Teapot of the day" not in hits(page)
@@ -221,7 +220,7 @@ def test_a_customer_writes_in_with_a_photo(working, shop):
     assert drawn == pytest.approx([10, 20, 90, 90], abs=1)
     page.fill("#id_customer", email)
     shot(page, "admin-photo-box")
-    page.click(".visual-search-form input[type=submit]")
+    follow(page, lambda: page.click(".visual-search-form input[type=submit]"))
     page.wait_for_selector(".visual-search-searched")
     assert "by a part of the photo" in page.inner_text(".visual-search-searched")
     assert [int(page.input_value(f"#id_{side}")) for side in ("left", "top", "right", "bottom")] == drawn
@@ -231,7 +230,7 @@ def test_a_customer_writes_in_with_a_photo(working, shop):
     assert "TEATIME (-10 %)" in first.inner_text()
     page.wait_for_load_state("networkidle")
     shot(page, "admin-photo")
-    first.locator("a", has_text="Order").click()
+    follow(page, first.locator("a", has_text="Order").click)
     page.wait_for_url("**/admin/shop/order/*/change/")
     assert page.input_value("#id_email") == email
 
@@ -243,7 +242,7 @@ def test_not_a_photo(working, shop):
     search_by = page.locator(".visual-search-form input[type=submit]")
     page.set_input_files("#id_photo", str(note))
     assert page.locator(".visual-search-canvas").is_hidden()
-    search_by.click()
+    follow(page, search_by.click)
     page.wait_for_selector(".errornote")
     shot(page, "admin-photo-refused")
     assert page.locator(".form-row.errors .errorlist").inner_text().strip()
@@ -256,7 +255,7 @@ def test_every_state(working, shop):
     assert found == ["current", "stale", "missing", "refused", "quarantined", "current"]
     assert "truncated or broken" in page.locator(".visual-search-reason").first.inner_text()
     shot(page, "admin-list", full_page=False)
-    page.click("#changelist-filter >> text=refused")
+    follow(page, lambda: page.click("#changelist-filter >> text=refused"))
     page.wait_for_url("**/?visual_search=refused")
     assert page.locator("#result_list tbody tr").count() == 1
     shot(working(PRODUCTS, dark=True), "admin-list-dark", full_page=False)
@@ -267,10 +266,10 @@ def test_every_state(working, shop):
     for mark in page.locator(".action-select").all():
         mark.check()
     page.select_option("select[name=action]", "retry")
-    page.click("button[name=index]")
+    follow(page, lambda: page.click("button[name=index]"))
     page.wait_for_selector(".messagelist li")
     assert "2 pictures were processed right away. 2 done, 0 refused, 0 failed." in page.inner_text(".messagelist")
-    page.click(".messagelist a")
+    follow(page, lambda: page.click(".messagelist a"))
     page.wait_for_selector(".visual-search-batch")
     assert "Finished." in page.inner_text("#content-main")
     shot(page, "admin-batch")
@@ -280,7 +279,7 @@ def test_every_state(working, shop):
     for key in (stale, missing):
         page.locator(f".action-select[value='{key}']").check()
     page.select_option("select[name=action]", "visual_search_reindex")
-    page.click("button[name=index]")
+    follow(page, lambda: page.click("button[name=index]"))
     page.wait_for_selector(".messagelist li")
     assert set(page.locator(".visual-search-status").all_inner_texts()) == {"current"}
 
@@ -291,8 +290,8 @@ def delete_rules(page, shop):
     for mark in page.locator(".action-select").all():
         mark.check()
     page.select_option("select[name=action]", "delete_selected")
-    page.click("button[name=index]")
-    page.click("input[type=submit]")
+    follow(page, lambda: page.click("button[name=index]"))
+    follow(page, lambda: page.click("input[type=submit]"))
     page.wait_for_selector(".messagelist .success")
 
 
@@ -311,11 +310,11 @@ def test_a_rule_made_by_name(working, shop):
             page.wait_for_selector(".select2-results__option[role=option] .visual-search-choice img")
             shot(page, "admin-rule-choice-dark")
         page.click(".select2-results__option[role=option]")
-    page.click("input[name=_continue]")
+    follow(page, lambda: page.click("input[name=_continue]"))
     page.wait_for_selector(".messagelist .success")
     assert page.locator(".field-pictures img").count() == 2
     shot(page, "admin-rule-dark")
-    page.locator(".field-pictures a").last.click()
+    follow(page, page.locator(".field-pictures a").last.click)
     page.wait_for_selector(".visual-search-panel")
     assert page.locator(".visual-search-panel li .visual-search-why").first.inner_text().endswith("pinned")
     page.wait_for_load_state("networkidle")
@@ -343,7 +342,7 @@ def test_a_rule_from_a_neighbour(working, shop, name, options):
     page = working(f"{PRODUCTS}{key}/change/", **options)
     last = page.locator(".visual-search-panel .visual-search-hits > li").last
     title = last.locator(".visual-search-title").inner_text()
-    last.locator("a", has_text="Pin").click()
+    follow(page, last.locator("a", has_text="Pin").click)
     page.wait_for_selector(".visual-search-preview")
     after = page.locator(".visual-search-compared > div").last.locator("li")
     assert title in after.first.inner_text()
@@ -352,17 +351,17 @@ def test_a_rule_from_a_neighbour(working, shop, name, options):
     assert not page.locator(".field-factor").is_visible()
     assert wider_than_the_window(page) == 0
     page.fill("#id_slot", "3")
-    page.click("input[name=_preview]")
+    follow(page, lambda: page.click("input[name=_preview]"))
     page.wait_for_selector(".visual-search-preview")
     assert title in after.nth(2).inner_text()
     page.wait_for_load_state("networkidle")
     shot(page, f"admin-rule-preview{name}")
     page.select_option("#id_kind", "hide")
     assert not page.locator(".field-slot").is_visible()
-    page.click("input[name=_preview]")
+    follow(page, lambda: page.click("input[name=_preview]"))
     page.wait_for_selector(".visual-search-preview")
     assert title not in " ".join(after.all_inner_texts())
-    page.click("input[name=_save]")
+    follow(page, lambda: page.click("input[name=_save]"))
     page.wait_for_url(f"**{PRODUCTS}{key}/change/")
     assert title not in page.inner_text(".visual-search-panel .visual-search-hits")
     page.wait_for_load_state("networkidle")
@@ -371,9 +370,9 @@ def test_a_rule_from_a_neighbour(working, shop, name, options):
     staff = page.locator(".visual-search-staff-items")
     staff.locator("summary").click()
     shot(page, f"shop-staff{name}")
-    staff.locator("a", has_text="Boost").first.click()
+    follow(page, staff.locator("a", has_text="Boost").first.click)
     page.wait_for_selector(".visual-search-preview")
-    page.click("input[name=_save]")
+    follow(page, lambda: page.click("input[name=_save]"))
     page.wait_for_selector(".visual-search-staff-items")
     delete_rules(page, shop)
 
@@ -383,7 +382,7 @@ def test_dashboard(working, shop, name, options):
     if not name:
         shop.python(FEEDBACK)
     page = working("/admin/", **options)
-    page.click(f"#content-main a[href='{DASHBOARD}']")
+    follow(page, lambda: page.click(f"#content-main a[href='{DASHBOARD}']"))
     page.wait_for_selector(".visual-search-field")
     assert page.locator(".visual-search-share strong").all_inner_texts() == ["100\xa0%", "100\xa0%"]
     assert f"{PRODUCTS_LEFT} of {PRODUCTS_LEFT} pictures have their vectors" in page.inner_text("#content-main")
@@ -437,7 +436,7 @@ def test_a_worker_checks_findability(staffed, working):
     page = working(FINDABILITY)
     content = lambda: page.inner_text("#content-main")  # noqa: E731
     assert content().count("none yet") == 2, "a check of each embedding field"
-    page.click("input[value='Check now']")
+    follow(page, lambda: page.click("input[value='Check now']"))
     page.wait_for_selector(".messagelist .success")
     assert "as soon as a worker is free" in page.inner_text(".messagelist")
     shown, end = False, time.monotonic() + 500
@@ -451,7 +450,7 @@ def test_a_worker_checks_findability(staffed, working):
     rows = {row.locator("td").first.inner_text().strip(): row.inner_text() for row in found.all()}
     for sku, why in (("BARE", "No picture"), ("TINY", "Too small"), ("BROKEN", "Refused")):
         assert why in rows[f"Unfound {sku}"]
-    page.click(".visual-search-choices >> text=Duplicate picture")
+    follow(page, lambda: page.click(".visual-search-choices >> text=Duplicate picture"))
     page.wait_for_url("**reason=duplicate*")
     twins = [set(row.locator("a").all_inner_texts()) for row in found.all()]
     assert sum({name, "Unfound COPY"} <= names for names in twins) == 2
@@ -478,8 +477,7 @@ def tab_to(page, selector, *, keys="Tab", most=150):
 
 def press(page, key="Enter"):
     """Press a key that leads to another page, and wait for that."""
-    with page.expect_navigation():
-        page.keyboard.press(key)
+    follow(page, lambda: page.keyboard.press(key))
 
 
 class TestKeysAlone:

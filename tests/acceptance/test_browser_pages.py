@@ -8,11 +8,20 @@ import json
 
 import pytest
 
-from ..browser import DESKTOP, MOBILE, browser, opened, shot, violations, wider_than_the_window  # noqa: F401
+from ..browser import (  # noqa: F401
+    DESKTOP,
+    LEAVING,
+    MOBILE,
+    NO_ICON,
+    browser,
+    follow,
+    opened,
+    shot,
+    violations,
+    wider_than_the_window,
+)
 from ..example import demo_shop  # noqa: F401
 
-LEAVING = r"ERR_ABORTED .*/(media|feedback|objects|static)/"  # still loading when the page was left
-NO_ICON = r"404 .*/favicon\.ico"
 REFUSED = r"status of 422"
 # Django's own pages: styles that its calendar and select2 write into elements.
 DJANGO = r"inline style .*(static/admin|/change/|/add/|/\?e=1)|inline style .*/admin/"
@@ -150,15 +159,15 @@ def log_in(page, shop):
     page.goto(f"{shop.address}/admin/login/?next=/admin/jsi18n/")
     page.fill("#id_username", "staff")
     page.fill("#id_password", "of the shop")
-    page.click("input[type=submit]")
-    page.wait_for_url("**/jsi18n/")
+    follow(page, lambda: page.click("input[type=submit]"))
+    assert page.url.endswith("/jsi18n/")
 
 
 def search_by(page, shop, path, photo):
     """Search by a photo, and return the address of its hits."""
     page.goto(shop.address + path)
     # The hits are there before the browser says that their request is over; the next page would cut it off.
-    with page.expect_request_finished(lambda request: request.method == "POST" and "/objects/" not in request.url):
+    with page.expect_request_finished(lambda request: request.method == "POST" and request.url.endswith(path)):
         page.locator("main input[type=file]").first.set_input_files(photo)
     page.locator(".visual-search-found h2").first.wait_for()
     return page.url.removeprefix(shop.address)

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ..browser import DESKTOP, MOBILE, browser, opened, shot, slow_line, violations, wider_than_the_window  # noqa: F401
+from ..browser import (  # noqa: F401
+    DESKTOP,
+    LEAVING,
+    MOBILE,
+    NO_ICON,
+    browser,
+    follow,
+    limit,
+    opened,
+    shot,
+    violations,
+    wider_than_the_window,
+)
 from ..example import demo_shop  # noqa: F401
 from ..image_files import HEIC, close, oriented, quadrants
 
@@ -17,9 +29,7 @@ APPS_PAGE = "/visual-search/photo/shop/product/"
 SHOPS_PAGE = "/photo-search/"
 HIT = ".visual-search-found [data-visual-search-product]"
 FILE = "main input[type=file]"
-LEAVING = r"ERR_ABORTED .*/(media|feedback|objects|static)/"  # still loading when the page was left; beacons continue
 CANCELLED = r"ERR_ABORTED .*/photo-search/"
-NO_ICON = r"404 .*/favicon\.ico"
 SHIFTS = """window.shifts = 0; new PerformanceObserver(list => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
 }).observe({type: "layout-shift", buffered: true})"""
@@ -149,8 +159,7 @@ def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
             changed(page, page.go_back)
         assert page.url == address
         assert hits(page) == first
-        with page.expect_navigation():
-            page.go_back()  # before the photo
+        follow(page, page.go_back)  # before the photo
         page.get_by_text("Choose a photo", exact=True).wait_for()
         assert hits(page) == []
         page.go_forward()
@@ -178,8 +187,7 @@ def test_the_shoppers_way(viewport, dark, browser, shop):  # noqa: F811
         assert max(sizes(page)) < 160_000
 
         # To a product, and back: the hits and the photo are there
-        with page.expect_navigation():
-            page.locator(HIT).first.click()
+        follow(page, page.locator(HIT).first.click)
         page.go_back()
         assert hits(page) == thing
         page.locator(".visual-search-cropped").wait_for()
@@ -212,8 +220,7 @@ def test_by_keyboard_alone(browser, shop):  # noqa: F811
         tab_to(".visual-search-chip")
         changed(page, lambda: page.keyboard.press("Enter"))
         tab_to(".visual-search-found [data-visual-search-product]")
-        with page.expect_navigation():
-            page.keyboard.press("Enter")
+        follow(page, lambda: page.keyboard.press("Enter"))
         assert "/products/" in page.url
 
 
@@ -544,9 +551,9 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
             const shown = () => window.shares.push(Number(bar.getAttribute("value")));
             new MutationObserver(shown).observe(bar, {attributes: true});
         }""")
-        with slow_line(page):
-            page.locator(FILE).first.set_input_files(photo)
-            wait(page, "window.foundAt > 0")
+        limit(page)
+        page.locator(FILE).first.set_input_files(photo)
+        wait(page, "window.foundAt > 0")
         seconds = page.evaluate("(foundAt - pickedAt) / 1000")
         assert any(0 < share < 1 for share in page.evaluate("shares")), "how much of it is uploaded"
         photo = page.evaluate("photos[0].arrayBuffer().then(bytes => [...new Uint8Array(bytes)])")
@@ -559,6 +566,19 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
         print(f"\n12 megapixels over a slow line: {seconds:.1f} s from the pick to the hits")
 
 
+def test_a_photo_chosen_before_the_script_is_there(browser, shop):  # noqa: F811
+    with opened(browser, expected=[LEAVING, NO_ICON]) as page:
+        held = []
+        page.route("**/photo_search*.js", lambda route: held.append(route))
+        page.goto(shop.address + SHOPS_PAGE, wait_until="commit")
+        page.locator(FILE).first.set_input_files(shop.state / "photos" / "tea-004-table.jpg")
+        while not held:
+            page.wait_for_timeout(20)
+        held.pop().continue_()
+        settled(page)
+        assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+
+
 def test_without_scripts(browser, shop):  # noqa: F811
     expected = [LEAVING, NO_ICON, "status of 422"]
     with opened(browser, MOBILE, java_script_enabled=False, expected=expected) as page:
@@ -566,33 +586,33 @@ def test_without_scripts(browser, shop):  # noqa: F811
         page.get_by_label("Add words").fill("red")
         letter = {"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"a letter"}
         page.get_by_label("Choose a photo").set_input_files(letter)
-        page.get_by_role("button", name="Search by photo").click()
+        follow(page, page.get_by_role("button", name="Search by photo").click)
         page.get_by_role("alert").wait_for()
         assert page.get_by_label("Add words").input_value() == "red"
         page.get_by_label("Add words").fill("")
         page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "sne-010-table.jpg")
-        page.get_by_role("button", name="Search by photo").click()
-        page.locator(HIT).first.wait_for()
+        follow(page, page.get_by_role("button", name="Search by photo").click)
         first = hits(page)
         assert len(first) > 12
         shot(page, "photo-without-scripts")
-        page.locator(".visual-search-chip").first.click()
+        follow(page, page.locator(".visual-search-chip").first.click)
         page.get_by_label("Sort by").select_option("price")
-        page.get_by_role("button", name="Show").click()
-        page.wait_for_url(re.compile("sort=price"))
+        follow(page, page.get_by_role("button", name="Show").click)
+        assert "sort=price" in page.url
         page.go_back()
         page.go_back()
         page.locator(".visual-search-refine [name=text]").fill("red")
-        page.get_by_role("button", name="Show").click()
-        page.wait_for_url(re.compile("text=red"))
+        follow(page, page.get_by_role("button", name="Show").click)
+        assert "text=red" in page.url
         red = hits(page)
-        page.get_by_role("link", name="More", exact=True).click()
-        page.wait_for_url(re.compile("pages=2"))
+        follow(page, page.get_by_role("link", name="More", exact=True).click)
+        assert "pages=2" in page.url
         assert hits(page)[:24] == red
         page.get_by_text("Search by part of the photo").click()
-        page.get_by_label("Left", exact=True).fill("60")
+        page.get_by_label("Left", exact=True).fill("20")
         page.get_by_label("Choose a photo").set_input_files(shop.state / "photos" / "sne-010-table.jpg")
-        page.get_by_role("button", name="Search by photo").click()
+        follow(page, page.get_by_role("button", name="Search by photo").click)
+        assert hits(page)
         assert hits(page) != first
 
 

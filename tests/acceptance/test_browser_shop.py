@@ -5,13 +5,11 @@ import time
 
 import pytest
 
-from ..browser import DESKTOP, MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ..browser import DESKTOP, LEAVING, MOBILE, NO_ICON, browser, follow, opened, shot, wider_than_the_window  # noqa: F401
 from ..example import demo_shop  # noqa: F401
 
 PHOTO_PAGE = "/visual-search/photo/shop/product/"
 HIT = "[data-visual-search-product]"
-LEAVING = r"ERR_ABORTED .*/(media|feedback|objects)/"  # still loading when the page was left; beacons continue
-NO_ICON = r"404 .*/favicon\.ico"  # the shop's, not the app's
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +60,7 @@ class TestReporting:
             keys = offered(page)
             assert len(keys) == 8
             see(page)
-            with page.expect_navigation():
-                page.locator(HIT).nth(2).click()
+            follow(page, page.locator(HIT).nth(2).click)
             (click,) = rows(shop, "click", count=1)
             assert (click["object_id"], click["rank"], click["query_kind"]) == (keys[2], 3, "product")
             seen = rows(shop, "impression")
@@ -101,8 +98,7 @@ class TestReporting:
                 page.locator(HIT).nth(1).click(button="middle")
             page.locator(HIT).nth(5).click(button="right")
             page.locator(HIT).nth(3).focus()
-            with page.expect_navigation():
-                page.keyboard.press("Enter")
+            follow(page, lambda: page.keyboard.press("Enter"))
             assert {row["object_id"] for row in rows(shop, "click", count=2)} == {keys[1], keys[3]}
 
     def test_once_each(self, browser, shop):  # noqa: F811
@@ -157,8 +153,7 @@ class TestReporting:
             page.add_init_script(f"Object.defineProperty(Navigator.prototype, '{name}', {{get: () => {value}}})")
             page.goto(shop.address + shop.product)
             see(page)
-            with page.expect_navigation():
-                page.locator(HIT).first.click()
+            follow(page, page.locator(HIT).first.click)
             page.wait_for_timeout(500)
             assert rows(shop) == []
 
@@ -167,9 +162,8 @@ class TestReporting:
             page.goto(shop.address + shop.product)
             stocked = page.locator(HIT).nth(4)
             key = offered(page)[4]
-            with page.expect_navigation():
-                stocked.click()
-            page.get_by_role("button", name="Buy").click()
+            follow(page, stocked.click)
+            follow(page, page.get_by_role("button", name="Buy").click)
             page.get_by_text("Thank you.").wait_for()
             shot(page, "bought")
             (purchase,) = rows(shop, "purchase", count=1)
@@ -198,8 +192,7 @@ class TestCards:
             cards.nth(0).get_by_role("button", name="Not for me").press("Enter")
             assert offered(page) == keys[1:]
             assert page.evaluate("document.activeElement.value") == keys[1]
-            with page.expect_navigation():
-                cards.nth(2).get_by_text("More like this").click()
+            follow(page, cards.nth(2).get_by_text("More like this").click)
             assert page.url.endswith("#visual-search-similar")
             found = rows(shop, "click", "favourite", "skip", count=3)
             reported = {(row["kind"], row["object_id"], row["rank"]) for row in found}
@@ -209,19 +202,20 @@ class TestCards:
         with opened(browser, MOBILE, java_script_enabled=False, expected=[LEAVING, NO_ICON]) as page:
             page.goto(shop.address + shop.product)
             keys = offered(page)
-            page.locator("[data-visual-search-hit]").nth(2).get_by_role("button", name="I like this").click()
+            card = page.locator("[data-visual-search-hit]").nth(2)
+            follow(page, card.get_by_role("button", name="I like this").click)
             page.get_by_role("heading", name="Thank you").wait_for()
             shot(page, "reaction-mobile")
             (favourite,) = rows(shop, "favourite", count=1)
             assert (favourite["object_id"], favourite["rank"]) == (keys[2], 3)
-            page.get_by_text("Back to where you were").click()
+            follow(page, page.get_by_text("Back to where you were").click)
             assert page.url == shop.address + shop.product
 
     def test_a_sample_photo_is_a_click_away(self, browser, shop):  # noqa: F811
         with opened(browser, expected=[LEAVING]) as page:
             page.goto(f"{shop.address}/photo-search/")
             shot(page, "photo-search-samples")
-            page.get_by_role("link", name="Teapots").click()
+            follow(page, page.get_by_role("link", name="Teapots").click)
             assert "tea-004" in page.locator(HIT).first.get_attribute("href")
 
 
@@ -294,8 +288,7 @@ def test_clicks_on_hits_of_a_photo(browser, shop):  # noqa: F811
         page.locator("main input[type=file]").first.set_input_files(shop.state / "photos" / "tea-004-table.jpg")
         page.locator(HIT).nth(1).wait_for()
         key = offered(page)[1]
-        with page.expect_navigation():
-            page.locator(HIT).nth(1).click()
+        follow(page, page.locator(HIT).nth(1).click)
         (click,) = rows(shop, "click", count=1)
         assert click == {"kind": "click", "object_id": key, "query_kind": "photo", "query_id": "", "rank": 2}
 

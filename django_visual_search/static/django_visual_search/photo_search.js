@@ -136,12 +136,12 @@ class Widget {
     this.results?.classList.add("visual-search-live");
 
     form.addEventListener("submit", (event) => { event.preventDefault(); this.submitted(); });
-    for (const input of form.querySelectorAll("input[type=file]")) {
-      input.addEventListener("change", () => {
-        this.take(input.files[0]);
-        input.value = ""; // the same photo may be chosen again
-      });
-    }
+    const choose = (input) => {
+      this.take(input.files[0]);
+      input.value = ""; // the same photo may be chosen again
+    };
+    const inputs = [...form.querySelectorAll("input[type=file]")];
+    for (const input of inputs) input.addEventListener("change", () => choose(input));
     this.part("cancel").addEventListener("click", () => this.cancel("cancelled"));
     this.part("retry")?.addEventListener("click", () => this.again());
     // On the page for it, a photo may be dropped anywhere: beside the form, the browser would leave for the file.
@@ -152,6 +152,8 @@ class Widget {
     if (this.stage) window.addEventListener("paste", (event) => this.pasted(event));
     if (this.stage) this.prepareStage();
     if (this.results) this.prepareResults();
+    const early = inputs.find((input) => input.files.length); // chosen before this script was there, on a slow line
+    if (early) choose(early);
   }
 
   part(name) { return this.form.querySelector(`[data-part="${name}"]`); }

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("oscar", reason="the extra 'field' is not installed")
 
 from ... import oscarshop
-from ...browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ...browser import MOBILE, browser, follow, opened, shot, wider_than_the_window  # noqa: F401
 from ...processes import closed_port, until
 from ..test_strangers_shop import server  # noqa: F401
 from .test_colours import COLOURS, contrast
@@ -112,7 +112,7 @@ class TestOscar:
             assert similar.locator("article.product_pod").count() == 8
             assert similar.locator("img").evaluate_all("all => all.every(one => one.complete && one.naturalWidth)")
             shot(page, f"oscar-product-{tone}")
-            page.get_by_role("link", name="Search by photo").click()
+            follow(page, page.get_by_role("link", name="Search by photo").click)
             for selector in ("input[type=file]", ".visual-search-lead", ".visual-search-note"):
                 assert contrast(page.evaluate(COLOURS, selector)) >= 4.5, selector
             shot(page, f"oscar-form-{tone}")

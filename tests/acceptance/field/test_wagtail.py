@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 pytest.importorskip("wagtail", reason="the extra 'field' is not installed")
 
 from ... import docs
-from ...browser import MOBILE, browser, opened, shot, wider_than_the_window  # noqa: F401
+from ...browser import MOBILE, browser, follow, opened, shot, wider_than_the_window  # noqa: F401
 from ...migrated import copy_tables
 from ...processes import closed_port, until
 from ...startup import STARTUP
@@ -269,13 +269,14 @@ class TestWagtail:
         with opened(browser, expected=["favicon.ico"]) as page:
             page.goto(f"{address}/p0/")
             assert page.locator(".visual-search-similar img").count() == 4
+            page.wait_for_load_state("networkidle")
             assert page.locator(".visual-search-similar img").evaluate_all("all => all.every(one => one.naturalWidth)")
             shot(page, "wagtail-product")
             page.goto(f"{address}/admin/login/")
             page.get_by_label("Username").fill("boss")
             page.get_by_label("Password").fill("boss")
-            page.get_by_role("button", name="Sign in").click()
-            page.wait_for_url("**/admin/")
+            follow(page, page.get_by_role("button", name="Sign in").click)
+            assert page.url.endswith("/admin/")
             page.goto(f"{address}/admin/images/{said['image']}/")
             section = page.locator("section:has(.visual-search-cards)")
             assert section.locator("img").count() == 5
