@@ -566,17 +566,30 @@ def test_a_large_photo_over_a_slow_line(browser, shop, tmp_path):  # noqa: F811
         print(f"\n12 megapixels over a slow line: {seconds:.1f} s from the pick to the hits")
 
 
-def test_a_photo_chosen_before_the_script_is_there(browser, shop):  # noqa: F811
+def test_before_the_script_is_there(browser, shop):  # noqa: F811
+    """On a slow line: a photo is chosen, and a way back and forth begins."""
+    held = []
+
+    def released():
+        while not held:
+            page.wait_for_timeout(20)
+        return held.pop()
+
     with opened(browser, expected=[LEAVING, NO_ICON]) as page:
-        held = []
         page.route("**/photo_search*.js", lambda route: held.append(route))
         page.goto(shop.address + SHOPS_PAGE, wait_until="commit")
         page.locator(FILE).first.set_input_files(shop.state / "photos" / "tea-004-table.jpg")
-        while not held:
-            page.wait_for_timeout(20)
-        held.pop().continue_()
+        released().continue_()
         settled(page)
         assert "tea-004" in page.locator(HIT).first.get_attribute("href")
+        found = hits(page)
+        page.go_back(wait_until="commit")
+        script = released()
+        page.go_forward(wait_until="commit")
+        script.continue_()
+        settled(page)
+        assert hits(page) == found
+        page.locator(".visual-search-stage canvas").wait_for()
 
 
 def test_without_scripts(browser, shop):  # noqa: F811

@@ -507,7 +507,11 @@ class Widget {
   /* Show the photo of this page's search, after a way back from a product. */
   async restore() {
     await this.turnTo(location.href);
-    if (this.photo && "expired" in this.results.dataset) this.search(this.address(location.href), "replace");
+    const { results, form } = this;
+    if (this.photo && "expired" in results.dataset) this.search(this.address(location.href), "replace");
+    if (results.querySelector(".visual-search-found") || form.querySelector("[role=alert]")) return;
+    // Gone forward again before this script was there: the page is that before the photo, at the address of a search.
+    if (new URL(location.href).searchParams.has("handle") && !this.asked) this.go(location.href, "");
   }
 
   // The part of the photo
