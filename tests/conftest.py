@@ -30,9 +30,10 @@ from .startup import STARTUP
 TESTS = Path(__file__).parent
 
 # Processes that tests start, in their environment or with this process's path, begin with its sitecustomize.
+given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+os.environ["PYTHONPATH"] = os.pathsep.join([STARTUP, *(path for path in given if path not in ("", STARTUP))])
 if STARTUP not in sys.path:
     sys.path.append(STARTUP)
-    os.environ["PYTHONPATH"] = os.pathsep.join([STARTUP, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 # --hypothesis-profile chooses another.
 hypothesis.settings.register_profile("default", max_examples=20)
