@@ -32,7 +32,9 @@ ROWS = 2200  # enough for the command to drop the index and build it again
 
 MAKE = """
 import django; django.setup()
+from django.core.management import call_command
 from tests.testshop.faulty import make_alike
+call_command("migrate", run_syncdb=True)
 make_alike({rows})
 """
 LOOK = """
@@ -82,7 +84,6 @@ def test_postgresql_killed_in_a_reindex(shop, folder):  # noqa: F811
     """A server of the test's own; kept running by a process that uses it, and started again by the next one."""
     cluster = folder / "cluster"
     shop.configure(delay=0.0005)
-    assert shop.run("migrate", "--run-syncdb", cluster=cluster)[0] == 0
     assert shop.start("-c", MAKE.format(rows=ROWS), cluster=cluster).wait(60) == 0
     killed = shop.command(*REINDEX, cluster=cluster)
     until(lambda: len(shop.calls) > 1200, 60, "the middle of the reindex")
