@@ -1,7 +1,8 @@
 """The example shop in processes of its own, with a folder for each test module.
 
 ``example`` is an empty shop, ``demo_shop`` one after ``manage.py demo``. ``Example.manage`` runs a command to its end,
-``Example.python`` a program in the shop, ``Example.server`` its development server.
+``Example.call`` does it without a process of its own, ``Example.python`` runs a program in the shop, ``Example.server``
+its development server.
 """
 
 from __future__ import annotations
@@ -39,6 +40,17 @@ for line in sys.stdin:
     print(json.dumps([said.getvalue(), failed]), flush=True)
 """
 """Runs programs, each from a line of JSON, and answers with what it printed and its traceback."""
+CALL = """
+import sys
+from django.core.management import CommandError, call_command
+code = 0
+try:
+    call_command(*%s, stdout=sys.stdout, stderr=sys.stdout)
+except CommandError as e:
+    print(f"CommandError: {e}")
+    code = e.returncode
+print(code)
+"""
 
 
 class Example:
@@ -93,7 +105,13 @@ class Example:
         return said.strip()
 
     def migrate(self):
-        self.python("from django.core.management import call_command; call_command('migrate', verbosity=0)")
+        self.call("migrate", "--verbosity=0")
+
+    def call(self, *arguments, code=0):
+        """Run a command as ``manage`` does, but in the process of ``python``."""
+        output, _, ended = self.python(CALL % list(map(str, arguments))).rpartition("\n")
+        assert int(ended) == code, output
+        return output
 
     def close(self):
         """End the process of ``python``, which keeps the shop's database running."""

@@ -76,7 +76,7 @@ def stock(example, count):
     """Fill the shop with ``count`` products, embed them and return their primary keys."""
     example.migrate()
     keys = example.python(STOCK.replace("COUNT", str(count)))
-    example.manage("reindex_embeddings", "--sync")
+    example.call("reindex_embeddings", "--sync")
     return [int(key) for key in keys.split()]
 
 

@@ -178,7 +178,7 @@ def test_import_of_good_and_bad_rows_and_again(example, folder):  # noqa: F811
     assert cup[1:] == ["Cup", "cup", "Mugs", "Kiln", "5.00", 0, "", True, []]
 
     again = write(folder, "Big mug,Mugs,Kiln,7,3.jpg,1,,M-1", "Cup,Mugs,Kiln,8,2.jpg,4,,", head=head)
-    output = example.manage("import_catalogue", again)
+    output = example.call("import_catalogue", again)
     assert "0 new, 2 updated, 0 bad rows" in output
     assert "1 done, 1 skipped" in output, "the picture that stayed is not embedded again"
     mug, cup2 = json.loads(example.python(SHOP))
@@ -204,13 +204,13 @@ def test_the_grocery_shop(example):  # noqa: F811
     folder.symlink_to(grocery)
     # The CSV file lies beside the pictures' folder, whose link is the shop owner's own; it leads outside all the same
     outside = write(example.folder, f"{pictures[0].stem},G,B,1,grocery/{pictures[0].relative_to(grocery)}")
-    assert "outside" in example.manage("import_catalogue", outside, code=1)
+    assert "outside" in example.call("import_catalogue", outside, code=1)
     copies = example.folder / "pictures"
     copies.mkdir()
     lines = []
     for file in pictures:
         (copies / file.name).write_bytes(file.read_bytes())
         lines.append(f"{file.stem},Groceries,Market,1.50,pictures/{file.name}")
-    output = example.manage("import_catalogue", write(example.folder, *lines))
+    output = example.call("import_catalogue", write(example.folder, *lines))
     assert f"{len(pictures)} new, 0 updated, 0 bad rows" in output
     assert len(pictures) == 81
