@@ -15,7 +15,12 @@ DATABASES = {
     "default": database(
         Path(os.environ.get("TEST_POSTGRES", Path(tempfile.gettempdir()) / f"visual-search-tests-{os.getuid()}")),
         name="tests",
-        tune={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+        tune={
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_parallel_maintenance_workers": "0",  # other tests keep the cores busy, for which workers would wait
+        },
     )
 }
 INSTALLED_APPS = [

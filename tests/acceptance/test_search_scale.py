@@ -23,11 +23,17 @@ PER_ARTICLE = 5
 K = 20
 
 
+def by_cluster(vectors, cluster):
+    """Order rows as where one category is imported after the other; the graph is built in four fifths of the time."""
+    order = np.argsort(cluster, kind="stable")
+    return vectors[order], cluster[order]
+
+
 @pytest.fixture(scope="module")
 def big_shop(django_db_setup, django_db_blocker):
     """50,000 products in 200 clusters; ``price`` is independent of the vectors, ``name`` is the cluster's number."""
     field = get_field("testshop.Product")
-    vectors, cluster = clustered(ROWS, field.dimensions)
+    vectors, cluster = by_cluster(*clustered(ROWS, field.dimensions))
     price = np.random.default_rng(1).integers(0, 1000, ROWS)
     with django_db_blocker.unblock():
         columns = {
@@ -46,7 +52,7 @@ def big_shop(django_db_setup, django_db_blocker):
 def big_articles(django_db_setup, django_db_blocker):
     """10,000 articles with five pictures each, near-duplicates of one another."""
     field = get_field("testshop.Article")
-    base, _ = clustered(ROWS // PER_ARTICLE, field.dimensions, seed=3)
+    base, _ = by_cluster(*clustered(ROWS // PER_ARTICLE, field.dimensions, seed=3))
     noise = np.random.default_rng(4).standard_normal((ROWS, field.dimensions)) * 0.03
     vectors = (np.repeat(base, PER_ARTICLE, axis=0) + noise).astype(np.float32)
     with django_db_blocker.unblock():
