@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -48,6 +47,13 @@ from shop.models import Product
 for number in {numbers}:
     with open(f"pictures/{{number}}.jpg", "rb") as file:
         Product.objects.create(name=f"product {{number}}", image=File(file, name=f"{{number}}.jpg"))
+"""
+
+WAIT = """
+import time
+end = time.monotonic() + 120
+while Product.objects.filter(embedding=None).exists() and time.monotonic() < end:
+    time.sleep(0.1)
 """
 
 VISIT = """
@@ -135,18 +141,24 @@ class Shop:
     def shell(self, program):
         return self.command("python manage.py shell -v 0", stdin=program)
 
-    def take_photo(self, number):
-        """photo.jpg: that product's picture, smaller, darker and badly compressed."""
+    def take_photo(self, number, name="photo.jpg"):
+        """A photo: that product's picture, smaller, darker and badly compressed."""
         picture = Image.open(self.folder / "pictures" / f"{number}.jpg").convert("RGB").resize((200, 200))
-        ImageEnhance.Brightness(picture).enhance(0.9).save(self.folder / "photo.jpg", quality=60)
+        ImageEnhance.Brightness(picture).enhance(0.9).save(self.folder / name, quality=60)
 
-    def search(self):
-        """The lines that the quickstart's search prints: those of the photo, and those of the first product."""
+    def search(self, *numbers, first=""):
+        """The lines that the quickstart's search prints: those of a product's photo, and those of the first product.
+
+        For each number, in one shell, after the program ``first``.
+        """
         (program,) = (text for path, text in docs.files(docs.QUICKSTART) if path == "manage.py shell")
-        lines = self.shell(program).splitlines()
+        for number in numbers:
+            self.take_photo(number, f"photo-{number}.jpg")
+        programs = [f"import os; os.replace('photo-{number}.jpg', 'photo.jpg')\n{program}" for number in numbers]
+        lines = self.shell("\n".join([first, *programs])).splitlines()
         assert all(re.fullmatch(r"[1-5]\. product \d+ -?[01]\.\d{3}", line) for line in lines), lines
-        assert len(lines) == 10
-        return lines[:5], lines[5:]
+        assert len(lines) == 10 * len(numbers)
+        return [(lines[at : at + 5], lines[at + 5 : at + 10]) for at in range(0, len(lines), 10)]
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +210,7 @@ class TestStrangersShop:
         assert shop.command("python manage.py makemigrations --check --dry-run") == "No changes detected\n"
 
     def test_a_photo_is_answered(self, shop):
-        shop.take_photo(3)
-        by_photo, similar = shop.search()
+        [(by_photo, similar)] = shop.search(3)
         assert by_photo[0].startswith("1. product 3 ")
         assert all("product 0 " not in line for line in similar), "a product is not similar to itself"
 
@@ -227,12 +238,9 @@ class TestStrangersShop:
                 shop.arguments(line), cwd=shop.folder, env=shop.environment, stdout=log, stderr=subprocess.STDOUT
             )
         try:
-            shop.shell(FILL.format(numbers=f"[{PRODUCTS}]"))
-            shop.take_photo(PRODUCTS)
-            end = time.monotonic() + 120
-            while not (found := shop.search()[0][0].startswith(f"1. product {PRODUCTS} ")) and time.monotonic() < end:
-                assert worker.poll() is None
-            assert found, (shop.folder / "worker.log").read_text()
+            [(by_photo, _)] = shop.search(PRODUCTS, first=FILL.format(numbers=f"[{PRODUCTS}]") + WAIT)
+            assert worker.poll() is None
+            assert by_photo[0].startswith(f"1. product {PRODUCTS} "), (shop.folder / "worker.log").read_text()
         finally:
             worker.terminate()
             worker.wait(30)
@@ -275,7 +283,5 @@ class TestStrangersShop:
         embedded = shop.command("python manage.py reindex_embeddings --sync")
         assert re.search(r"shop\.Product\.embedding: \d+ done, 0 skipped, 0 cleared, 0 refused, 0 failed", embedded)
         assert shop.command("python manage.py check --database default") == NO_ISSUES
-        for number in numbers[::4]:
-            shop.take_photo(number)
-            by_photo, _ = shop.search()
+        for number, (by_photo, _) in zip(numbers[::4], shop.search(*numbers[::4]), strict=True):
             assert by_photo[0].startswith(f"1. product {number} ")
