@@ -213,7 +213,7 @@ def test_searches_go_on_while_the_index_is_dropped_and_built(shop, index):  # no
 
     def searching():
         try:
-            while not stop.is_set():
+            while not stop.wait(0.02):  # which leaves the processor to the reindex
                 found.append(len(search.similar_to(product, limit=20)))
                 seen.add(states())
         finally:
