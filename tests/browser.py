@@ -122,7 +122,8 @@ def violations(page, rules=None, within="html", without=()):
     if importlib.util.find_spec("axe_playwright_python") is None:
         missing_service("axe-playwright-python, which brings axe-core, is not installed")
     # Evaluated by the debugger, which a content security policy does not stop.
-    page.evaluate(importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text())
     # Without preloading of style sheets, which a policy stops, and which only a rule about orientation needs.
     run = """([rules, include, exclude]) => {
         for (const running of document.getAnimations()) running.finish(); // colours that fade from one to another
