@@ -26,12 +26,15 @@ def fill(field: EmbeddingField, vectors, *, columns: dict | None = None, first: 
     opts = field.model._meta
     names = [opts.pk.column, field.column, f"{field.column}_key", *columns]
     key = f"{extractor_of(field).spec.key}:"
+    # Of each half that there is, once: 50,000 vectors have millions of numbers
+    texts = [str(half) for half in np.arange(1 << 16, dtype=np.uint16).view(np.float16).tolist()]
     ann.drop_indexes(field)
     with connection.cursor() as cursor:
         sql = f"COPY {quote(opts.db_table)} ({', '.join(map(quote, names))}) FROM STDIN"
         with cursor.copy(sql) as copy:
-            for i, vector in enumerate(np.asarray(vectors, np.float16).tolist()):
-                copy.write_row([first + i, str(vector), f"{key}{i}.jpg", *(values[i] for values in columns.values())])
+            for i, vector in enumerate(np.asarray(vectors, np.float16).view(np.uint16).tolist()):
+                text = f"[{','.join([texts[half] for half in vector])}]"
+                copy.write_row([first + i, text, f"{key}{i}.jpg", *(values[i] for values in columns.values())])
     ann.build_indexes(field)
     ann.analyze(field)
 
