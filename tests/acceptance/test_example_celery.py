@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ..conftest import picture
-from ..example import Example, example, make_example, remove  # noqa: F401
+from ..example import Example, example  # noqa: F401
 from ..processes import REDIS, forget_queue, need
 
 SAVE = """
@@ -52,13 +52,13 @@ def test_worker_and_beat(example, file):  # noqa: F811
     forget_queue(example.folder.name, REDIS)
 
 
-def test_without_a_broker_tasks_run_inline_after_commit(file):
-    shop = make_example()
+def test_without_a_broker_tasks_run_inline_after_commit(example, file):  # noqa: F811
+    shop = Example(example.folder)  # the same shop, without the broker
     try:
         shop.migrate()
-        assert shop.python(SAVE.format(sku="one", file=file)) == "True"
+        assert shop.python(SAVE.format(sku="inline", file=file)) == "True"
     finally:
-        remove(shop)
+        shop.close()
 
 
 @pytest.mark.parametrize(
