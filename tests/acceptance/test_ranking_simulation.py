@@ -151,20 +151,20 @@ def month(database):
 
 @pytest.fixture(scope="module")
 def learned(month):
-    """nDCG@10 of the visual order and with feedback, after the month and before anybody cheats."""
-    return month.ndcg(month.orders(ranking=False)), month.ndcg(month.orders())
+    """The visual order of each query's hits and that with feedback, after the month and before anybody cheats."""
+    return month.orders(ranking=False), month.orders()
 
 
 def test_a_month_of_shoppers_improves_rankings(month, learned):
-    visual, ranked = learned
+    visual, ranked = map(month.ndcg, learned)
     print(f"\nnDCG@10: visual order {visual:.3f}, with a month's feedback {ranked:.3f}, {ranked / visual - 1:+.1%}")
     assert ranked > 1.05 * visual
     kinds = set(Feedback.objects.values_list("kind", flat=True))
     assert kinds == {"impression", "click", "favourite", "cart", "purchase", "skip", "return"}
 
 
-def test_it_improves_most_products(month):
-    visual, ranked = month.orders(ranking=False), month.orders()
+def test_it_improves_most_products(month, learned):
+    visual, ranked = learned
     gains = [month.shop.ndcg(query, ranked[query]) - month.shop.ndcg(query, visual[query]) for query in visual]
     print(
         f"\nbetter {sum(gain > 0.001 for gain in gains)}, worse {sum(gain < -0.001 for gain in gains)} of {len(gains)}"
@@ -175,9 +175,8 @@ def test_it_improves_most_products(month):
 class Fraud:
     """A fraudster who wants one product on top, and has what a browser has: pages, and their tokens."""
 
-    def __init__(self, month: Month) -> None:
+    def __init__(self, month: Month, shown: dict[int, list[int]]) -> None:
         self.month = month
-        shown = month.orders()
         queries = [query for query, order in shown.items() if len(order) > 11]
         # The product that is in the most first pages without belonging there
         worst = {
@@ -205,8 +204,8 @@ class Fraud:
 
 def test_click_fraud_moves_next_to_nothing(month, learned):
     """One session that hammers, replayed and forged tokens: below 1 %."""
-    fraud = Fraud(month)
     before = month.orders()
+    fraud = Fraud(month, shown=before)
     events = Feedback.objects.count()
     token = fraud.hammer(300, REMOTE_ADDR="192.0.2.7")
     counted = Feedback.objects.count()
@@ -240,7 +239,7 @@ def effect(month, before, fraud) -> tuple[float, tuple[float, float]]:
 
 def test_a_network_of_sessions_moves_less_than_as_many_visitors(month):
     """Two hundred that report the same, first from one network, then each from a network of its own."""
-    fraud = Fraud(month)
+    fraud = Fraud(month, shown=month.orders())
     found = []
     for address in ("198.51.100.1", "172.16.{0}.1"):
         before = month.orders()
