@@ -29,7 +29,7 @@ from ..testshop.models import DIMENSIONS, Product
 pytestmark = pytest.mark.django_db
 
 DAYS = 30
-VISITS = 40  # a day
+VISITS = 60  # a day
 SHOP = {"products": 240, "styles": 4, "queries": 40}
 TABLES = (Feedback, Evidence, SearchLog, Product)
 
