@@ -36,7 +36,7 @@ ARGUMENTS = [
 ]
 DESKTOP = {"width": 1280, "height": 900}
 MOBILE = {"width": 390, "height": 844}
-LEAVING = r"ERR_ABORTED .*/(media|static|products|feedback|objects|autocomplete)/"
+LEAVING = r"ERR_ABORTED .*/(media|feedback|objects|static)/"
 """A complaint to expect of a page that is left while it loads; its beacons continue."""
 NO_ICON = r"404 .*/favicon\.ico"
 
