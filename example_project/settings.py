@@ -74,6 +74,10 @@ STATIC_URL = "static/"
 STATIC_ROOT = EXAMPLE_DIR / "static"
 MEDIA_URL = "media/"
 MEDIA_ROOT = EXAMPLE_DIR / "media"
+# Thumbnails, of which imagekit keeps an entry each, would push photo searches out of Django's 300 entries.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 10_000}},
+}
 
 # Visual search
 

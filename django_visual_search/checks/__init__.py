@@ -48,6 +48,7 @@ CHECKS = {
     "W018": "`STOREFRONT` names a model or field that does not exist.",
     "W019": "`HANDLE_CACHE` is not a cache that processes share.",
     "W020": "`THUMBNAIL` is not set: pages show the pictures as they were uploaded (with `check --deploy`).",
+    "W021": "`HANDLE_CACHE` keeps fewer than 1,000 entries (with `check --deploy`).",
 }
 
 

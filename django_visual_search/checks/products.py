@@ -21,6 +21,13 @@ from ..spaces.heads import serving_extractor_key
 
 PROCESS_CACHES = ("django.core.cache.backends.locmem.LocMemCache", "django.core.cache.backends.dummy.DummyCache")
 """Caches that processes don't share."""
+COUNTED_CACHES = (
+    "django.core.cache.backends.db.DatabaseCache",
+    "django.core.cache.backends.filebased.FileBasedCache",
+)
+"""Caches that processes share and that delete entries, used or not, beyond ``MAX_ENTRIES``: 300, if it isn't set."""
+FEWEST_ENTRIES = 1_000
+"""A shop's pages cache more than 300 entries, as of thumbnails, before a shopper comes back to the hits of a photo."""
 
 
 def check_storefront() -> list[checks.CheckMessage]:
@@ -73,16 +80,26 @@ def _has_field(model: type[Model], path: str) -> bool:
 
 
 def check_handle_cache(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Warn where processes don't share the cache of query handles: most filters would ask for the photo again."""
-    backend = settings.CACHES.get(conf.HANDLE_CACHE, {}).get("BACKEND")
-    if backend is not None and backend not in PROCESS_CACHES:
-        return []
-    message = f"Processes don't share the cache {conf.HANDLE_CACHE!r}: filters of photo searches need the photo again."
-    hint = (
-        f"Set CACHES[{conf.HANDLE_CACHE!r}] to a cache that all processes share, such as "
-        "django.core.cache.backends.redis.RedisCache, or name another one in VISUAL_SEARCH['HANDLE_CACHE']."
-    )
-    return [problem("W019", message, hint)]
+    """Warn where the cache loses query handles: filters and the way back to the hits would ask for the photo again."""
+    alias = conf.HANDLE_CACHE
+    cache = settings.CACHES.get(alias, {})
+    backend = cache.get("BACKEND")
+    if backend is None or backend in PROCESS_CACHES:
+        message = f"Processes don't share the cache {alias!r}: filters of photo searches need the photo again."
+        hint = (
+            f"Set CACHES[{alias!r}] to a cache that all processes share, such as "
+            "django.core.cache.backends.redis.RedisCache, or name another one in VISUAL_SEARCH['HANDLE_CACHE']."
+        )
+        return [problem("W019", message, hint)]
+    entries = int((cache.get("OPTIONS") or {}).get("MAX_ENTRIES", 300))
+    if backend in COUNTED_CACHES and entries < FEWEST_ENTRIES:
+        message = f"The cache {alias!r} keeps {entries} entries of all that the project caches: it soon forgets photos."
+        hint = (
+            f"Write 'OPTIONS': {{'MAX_ENTRIES': 10_000}} in CACHES[{alias!r}], "
+            "or name another one in VISUAL_SEARCH['HANDLE_CACHE']."
+        )
+        return [problem("W021", message, hint)]
+    return []
 
 
 def check_text_language(field: EmbeddingField, alias: str) -> list[checks.CheckMessage]:

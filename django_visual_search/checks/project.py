@@ -1,7 +1,7 @@
 """When each check runs, and on which fields and databases.
 
 Checks that ask a database (``W003`` to ``W005``, ``W009``, ``W012``, ``W013``, and ``W002`` where an exported model may
-be stored) run with ``migrate`` and with ``check --database default``; ``W019`` and ``W020`` with ``check
+be stored) run with ``migrate`` and with ``check --database default``; ``W019`` to ``W021`` with ``check
 --deploy``.
 """
 

@@ -203,6 +203,25 @@ def test_photo_search(filled, address):
         assert "Traceback" not in page
 
 
+AFTER_A_STROLL = """
+import re
+from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+shopper = Client(headers={"host": "localhost"})
+with open(%r, "rb") as photo:
+    page = shopper.post("/photo-search/", {"image": SimpleUploadedFile("tea.jpg", photo.read())})
+address = re.search('data-url="([^"]+)"', page.content.decode()).group(1)
+for i in range(600):
+    cache.set(f"imagekit:{i}", {"exists": True})
+print(shopper.get(address).status_code)
+"""
+
+
+def test_the_hits_of_a_photo_are_there_after_a_stroll_through_the_shop(filled):
+    assert filled.python(AFTER_A_STROLL % str(filled.state / "photos" / "tea-004-table.jpg")) == "200"
+
+
 def test_unpublished_product_is_not_found(filled, address):
     filled.python(
         "from example_project.shop.models import *; Product.objects.filter(sku='TEA-004').update(is_published=False)"

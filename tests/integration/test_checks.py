@@ -479,3 +479,16 @@ def test_processes_share_the_cache_of_handles(settings):
     for caches, ids in (({"default": alone}, ["visual_search.W019"]), ({"default": shared}, [])):
         settings.CACHES = caches
         assert [message.id for message in check_handle_cache()] == ids
+
+
+@pytest.mark.parametrize("backend", ["db.DatabaseCache", "filebased.FileBasedCache"])
+def test_the_cache_of_handles_keeps_more_than_thumbnails_push_out(backend, settings):
+    cache = {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "handles"}
+    for options, messages in (
+        ({}, ["The cache 'default' keeps 300 entries of all that the project caches: it soon forgets photos."]),
+        ({"OPTIONS": {"MAX_ENTRIES": 10_000}}, []),
+    ):
+        settings.CACHES = {"default": cache | options}
+        found = check_handle_cache()
+        assert [message.msg for message in found] == messages
+        assert [message.id for message in found] == ["visual_search.W021"] * len(messages)

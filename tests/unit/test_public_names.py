@@ -108,7 +108,7 @@ SETTINGS = [
 CHECKS = [
     *(f"E{number:03}" for number in range(1, 26)),
     *(f"W{number:03}" for number in range(1, 14)),
-    *("W018", "W019", "W020"),
+    *("W018", "W019", "W020", "W021"),
 ]
 
 COMMANDS = [
