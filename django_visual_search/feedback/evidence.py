@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..models import Evidence, Feedback
+from ..ranking.reading import faded
 from .events import NETWORK_PRODUCT_SESSIONS, NETWORK_SESSIONS, PRODUCT_GAIN, SESSION_GAIN, WORTH, Kind
 
 EVENTS = f'"{Feedback._meta.db_table}"'
@@ -22,8 +23,6 @@ _SHOP_KINDS = (Kind.PURCHASE, Kind.RETURN)
 
 BATCH = 5_000
 """Events in one transaction."""
-MOST_HALVINGS = 200
-"""PostgreSQL raises an error where a product is too small for a float, and each count halves a sum again."""
 
 
 def aggregate(now: datetime | None = None, *, batch: int = BATCH) -> int:
@@ -78,7 +77,7 @@ def add_to_evidence(events: str, sign: int) -> str:
         FROM {events} AS e
         JOIN django_content_type AS t ON t.id = e.content_type_id
         CROSS JOIN (SELECT %s::timestamptz) AS moment (at)
-        CROSS JOIN LATERAL (SELECT {_faded("e.created_at", "moment.at")}) AS fading (part)
+        CROSS JOIN LATERAL (SELECT {faded("e.created_at", "moment.at")}) AS fading (part)
         CROSS JOIN LATERAL (
             SELECT '' UNION ALL SELECT e.query_id WHERE e.query_kind = 'product' AND e.query_id <> ''
         ) AS keys (query_id)
@@ -90,18 +89,12 @@ def add_to_evidence(events: str, sign: int) -> str:
         SELECT model, query_id, object_id, {sign} * gain, {sign} * exposure, at FROM sums
         ORDER BY model, query_id, object_id
         ON CONFLICT (model, query_id, object_id) DO UPDATE SET
-            gain = old.gain * {_faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
-                 + excluded.gain * {_faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
-            exposure = old.exposure * {_faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
-                 + excluded.exposure * {_faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
+            gain = old.gain * {faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
+                 + excluded.gain * {faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
+            exposure = old.exposure * {faded("old.as_of", "greatest(old.as_of, excluded.as_of)")}
+                 + excluded.exposure * {faded("excluded.as_of", "greatest(old.as_of, excluded.as_of)")},
             as_of = greatest(old.as_of, excluded.as_of)
     )"""
-
-
-def _faded(since: str, until: str) -> str:
-    """Return SQL for the rest at ``until`` of a weight of 1 at ``since``, bounded where PostgreSQL would refuse it."""
-    halvings = f"extract(epoch FROM {until} - {since})::float8 / {conf.HALF_LIFE_DAYS * 86400.0!r}"
-    return f"power(0.5::float8, least({MOST_HALVINGS}, greatest(0, {halvings})))"
 
 
 def contributions() -> str:

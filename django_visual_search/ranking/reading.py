@@ -142,16 +142,26 @@ def evidence_statement(field: EmbeddingField) -> Statement:
     return f"SELECT EXISTS (SELECT 1 FROM {Evidence._meta.db_table} WHERE model = %s)", (model_of(field),)
 
 
+MOST_HALVINGS = 200
+"""PostgreSQL raises an error where a product is too small for a float, and each count halves a sum again."""
+
+
+def faded(since: str, until: str) -> str:
+    """Return SQL for the rest at ``until`` of a weight of 1 at ``since``: it halves every ``HALF_LIFE_DAYS``.
+
+    In floats: 20 times faster than in the decimals that extract() gives.
+    """
+    halvings = f"extract(epoch FROM {until} - {since})::float8 / {conf.HALF_LIFE_DAYS * 86400.0!r}"
+    return f"power(0.5::float8, least({MOST_HALVINGS}, greatest(0, {halvings})))"
+
+
 def ranking_columns(field: EmbeddingField, needs: Set[str], connection: Any, boosts: Sequence[Rule] = ()) -> list[str]:
     """Return SQL expressions of what rankers need of each hit; ``ranking_joins`` names their tables."""
     columns: list[str] = []
     if "evidence" in needs:
         for table in ("pair", "alone"):
-            # Halves every HALF_LIFE_DAYS, from when the row was written. As floats, 20 times faster than as
-            # the decimals that extract() gives; and PostgreSQL refuses numbers too small for a float.
-            halvings = f"extract(epoch FROM now() - {table}.as_of)::float8 / {conf.HALF_LIFE_DAYS * 86400.0!r}"
-            faded = f"power(0.5::float8, least(200, {halvings}))"
-            columns += [f"coalesce({table}.{name} * {faded}, 0)" for name in ("gain", "exposure")]
+            rest = faded(f"{table}.as_of", "now()")
+            columns += [f"coalesce({table}.{name} * {rest}, 0)" for name in ("gain", "exposure")]
     if "vectors" in needs:
         columns.append(f"vectors.{connection.ops.quote_name(field.column)}")
     return [*columns, "by_attribute.matched"] if boosts else columns
