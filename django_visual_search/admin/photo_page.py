@@ -23,6 +23,7 @@ from .. import feedback, search
 from ..extractors import ExtractorUnavailable
 from ..fields import EmbeddingField
 from ..images import ImageRefused, read_picture
+from ..images.options import EMPTY_FILE
 from ..models import SearchLog
 from ..spaces.extractors import extractor_of
 from ..storefront.cards import title_of
@@ -190,7 +191,7 @@ class StaffPhotoForm(forms.Form):
         widget=forms.FileInput({"accept": "image/*"}),
         error_messages={
             "required": _("Choose a photo first."),
-            "empty": _("The file is empty. Choose a picture."),
+            "empty": _(EMPTY_FILE),
             "invalid": _("Choose a photo first."),
         },
     )

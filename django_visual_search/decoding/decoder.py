@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..conf import conf
 from ..extractors import ExtractorUnavailable
 from ..images import Area, ImageOptions, ImageRefused
-from ..images.options import gettext_noop
+from ..images.options import BROKEN_PICTURE, gettext_noop
 from .child import END, FINISHED, FRESH, PICTURE, PIXELS, READY, SETTINGS, SIZE, TOO_MUCH_MEMORY, DecodeSettings
 from .pipes import Pipes, SilentError
 
@@ -296,7 +296,7 @@ def _crash(status: int | None) -> Decoded:
     if status == FRESH:
         return ImageRefused("memory", TOO_MUCH_MEMORY)
     if status is not None and -status in FAULTS:
-        return ImageRefused("corrupt", gettext_noop("The picture is broken. Save or photograph it again."))
+        return ImageRefused("corrupt", BROKEN_PICTURE)
     return DecoderLost(
         "decode_crash",
         "The process that decoded this picture was ended, as where the machine has too little memory.",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..conf import conf
 from ..images import Box, ImageOptions, ImageRefused
-from ..images.options import gettext_noop
+from ..images.options import BROKEN_PICTURE
 from .child import DecodeSettings
 from .decoder import NOBODY, Decoder, DecoderLost, PictureFile, Waiting, decode_settings
 
@@ -69,7 +69,7 @@ def _decoded(photo: PictureFile, settings: DecodeSettings) -> NDArray[np.uint8]:
     with _decoders.one(wait=conf.DECODE_SECONDS) as decoder:
         [decoded] = decoder.decode([lambda: photo], settings, _waiting.get())
     if isinstance(decoded, DecoderLost) and decoded.code == "decode_crash":
-        raise ImageRefused("corrupt", gettext_noop("The picture is broken. Save or photograph it again.")) from decoded
+        raise ImageRefused("corrupt", BROKEN_PICTURE) from decoded
     if isinstance(decoded, Exception):
         raise decoded
     return decoded

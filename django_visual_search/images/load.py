@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image, ImageChops, ImageFilter
 
 from .decode import Source
-from .options import Box, ImageOptions, ImageRefused, check_crop, gettext_noop
+from .options import BROKEN_PICTURE, EMPTY_FILE, Box, ImageOptions, ImageRefused, check_crop, gettext_noop
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
@@ -97,9 +97,7 @@ def _refused() -> Iterator[None]:
             "memory", gettext_noop("There was not enough memory for the picture. Scale it down and try again.")
         ) from None
     except Exception as error:  # Pillow and its plugins raise a dozen kinds, struct.error and zlib.error among them
-        raise ImageRefused(
-            "corrupt", gettext_noop("The picture is truncated or broken. Save or photograph it again.")
-        ) from error
+        raise ImageRefused("corrupt", BROKEN_PICTURE) from error
 
 
 def read_picture(source: Photo, max_bytes: int) -> memoryview:
@@ -116,7 +114,7 @@ def read_picture(source: Photo, max_bytes: int) -> memoryview:
         # Not getbuffer(): from Python 3.13 on, collecting a file whose buffer is in use ends in a line in the log.
         data = memoryview(file.getvalue())
     if not data:
-        raise ImageRefused("empty", gettext_noop("The file is empty. Choose a picture."))
+        raise ImageRefused("empty", EMPTY_FILE)
     if len(data) > max_bytes:
         raise ImageRefused(
             "too_large",

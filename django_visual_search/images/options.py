@@ -22,10 +22,13 @@ CODES = {
     "time": "Decoding took more processor time than is allowed.",
     "profile": "The colour profile would take too long to apply.",
 }
-"""Every code that an ImageRefused can have, with its meaning."""
+"""Every code that an ImageRefused can have, with its meaning for programmers.
+
+The sentences for people stand where an ImageRefused is raised: in this package and in ``decoding``.
+"""
 
 
-class ImageRefused(ValueError):  # noqa: N818 (the issue names it)
+class ImageRefused(ValueError):  # noqa: N818 (shops catch it by this name)
     """The input is not accepted: ``code``, a key of CODES, is for programs, ``str(e)``, a sentence, for people.
 
     ``message``: the sentence in English, with a ``%(name)s`` for each of ``values``, so that it can be translated.
@@ -45,6 +48,10 @@ class ImageRefused(ValueError):  # noqa: N818 (the issue names it)
 def gettext_noop(text: str) -> str:
     """Mark a sentence for translation where it is shown. As Django's, which this package doesn't import."""
     return text
+
+
+EMPTY_FILE = gettext_noop("The file is empty. Choose a picture.")
+BROKEN_PICTURE = gettext_noop("The picture is truncated or broken. Save or photograph it again.")
 
 
 def _limit(default: float) -> Any:

@@ -25,6 +25,7 @@ from ..fields import EmbeddingField
 from ..fields.keys import SELF, split_key
 from ..fields.products import first_of, has_variants, key_path, product_pk, searched_pk, with_product
 from ..fields.registry import fields_of_product
+from ..images.options import BROKEN_PICTURE, EMPTY_FILE
 from ..models import IndexingAttempt
 from ..spaces.heads import serving_extractor_key
 from .stale import attempts_at, targets
@@ -221,13 +222,13 @@ def has_picture(fields: Iterable[EmbeddingField], states: list[State], *, code: 
 
 
 ATTEMPT_REASONS = {
-    "empty": gettext_noop("The file is empty. Choose a picture."),
+    "empty": EMPTY_FILE,
     "too_large": gettext_noop("The file is too large. Save the picture smaller or at a lower quality."),
     "format": gettext_noop("The file is not a picture in an accepted format. Save it as JPEG."),
     "heic": gettext_noop(
         "HEIC photos can't be read here. Send the photo as JPEG, or have django-visual-search[heic] installed."
     ),
-    "corrupt": gettext_noop("The picture is truncated or broken. Save or photograph it again."),
+    "corrupt": BROKEN_PICTURE,
     "pixels": gettext_noop(
         "The picture is too large to decode. Scale it down, for example to 2000 pixels on the longest side."
     ),
@@ -247,7 +248,10 @@ ATTEMPT_REASONS = {
     "extractor": gettext_noop("The extractor failed on this picture."),
     "worker_lost": gettext_noop("Each attempt ended with its worker lost. Replace the picture, or retry it."),
 }
-"""By the attempt's code. Attempts keep their message in English, with figures and words of other programs."""
+"""By the attempt's code; shown only where the attempt's own message has no translation.
+
+Attempts keep their message in English, with figures and words of other programs.
+"""
 
 
 def reason_in_words(code: str, message: str) -> str:

@@ -25,6 +25,7 @@ from .. import images
 from ..decoding.photos import decode_photo
 from ..fields import EmbeddingField
 from ..fields.registry import get_field, named_model
+from ..images.options import EMPTY_FILE
 from ..search.words import LONGEST_TEXT, understands_text
 from ..spaces.extractors import extractor_of
 
@@ -38,7 +39,7 @@ class PhotoSearchForm(forms.Form):
         label=_("Your photo"),
         error_messages={
             "required": _("Choose a photo first."),
-            "empty": _("The file is empty. Choose a picture."),
+            "empty": _(EMPTY_FILE),
             "invalid": _("Choose a photo first."),
         },
     )
