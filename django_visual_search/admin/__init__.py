@@ -1,6 +1,6 @@
 """The admin: visual search in the shop's product admin, and pages and tables of our own.
 
-Entry: ``VisualSearchAdminMixin`` (``mixin``) adds a status column with its filter (``hits.badge``), two actions
+Entry: ``VisualSearchAdminMixin`` (``mixin``) adds a status column with its filter (``status_column``), two actions
 (``attempts``), the nearest neighbours (``hits``) and a search by photo (``photo_page``) to the shop's ModelAdmin.
 Pages: the dashboard (``dashboard``, ``ann_index``) and the findability report (``findability``). Tables: ``attempts``,
 ``rules`` (with ``rule_form`` and ``rule_preview``), ``heads`` and ``records``.

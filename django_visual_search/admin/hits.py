@@ -1,6 +1,6 @@
-"""Hits as staff see them: with fields of the product, its status, a link to its page, and the shop's own links.
+"""Hits as staff see them: with fields of the product, a link to its page, and the shop's own links.
 
-``staff_hits`` prepares hits for a template; ``neighbours`` renders the panel on a product's page, ``badge`` a status.
+``staff_hits`` prepares hits for a template; ``neighbours`` renders the panel on a product's page.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator, capfirst
-from django.utils.translation import gettext
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from .. import search
 from ..fields.registry import get_field
-from ..indexing.status import ProductStatus, State, statuses
+from ..indexing.status import State, statuses
 from ..models import RankingRule
 from ..ranking.types import VISUAL
 from ..search import SearchHit, SearchResults
 from ..storefront.cards import load_pictures, picture_of, thumbnail_of, title_of
 from ..storefront.merchandising import rule_links
+from .status_column import badge
 
 STAFF_REASONS: dict[str, Any] = {
     "feedback": _("liked by shoppers"),
@@ -181,31 +180,3 @@ def neighbours(
         "more": f"{model_admin.visual_search_url}?{urlencode({'product': quote(product.pk)})}",
     }
     return render_to_string("visual_search/admin/neighbours.html", context, request=request)
-
-
-REASON_LENGTH = 90
-"""Longest reason shown in the list, in characters; the tooltip shows it in full."""
-NEEDS_ACTION = {State.REFUSED, State.QUARANTINED}
-"""States that need an action: the list shows their reason."""
-
-
-def badge(status: ProductStatus, *, in_full: bool = False) -> SafeString:
-    """Return a coloured word, how many pictures it is about, and why. ``in_full``: the whole reason of any state."""
-    state, reason = status.state, status.reason
-    count = status.counts[state]
-    label = state.label
-    if status.pictures > 1 and count < status.pictures:
-        label = gettext("%(state)s, %(count)d of %(total)d") % {
-            "state": label,
-            "count": count,
-            "total": status.pictures,
-        }
-    short = Truncator(reason).chars(REASON_LENGTH) if state in NEEDS_ACTION or not status.pictures else ""
-    shown = reason if in_full else short
-    return format_html(
-        '<span class="visual-search-status visual-search-{}" title="{}">{}</span>{}',
-        state.value,
-        reason,
-        label,
-        format_html('<span class="visual-search-reason" title="{}">{}</span>', reason, shown) if shown else "",
-    )

@@ -18,11 +18,12 @@ from django.views.decorators.csrf import csrf_exempt
 from ..fields import EmbeddingField
 from ..fields.registry import fields_of_product, search_field
 from ..indexing.stale import batched
-from ..indexing.status import ProductStatus, State, in_state, picture_states, statuses
+from ..indexing.status import ProductStatus, State, picture_states, statuses
 from .attempts import embed_again, show_resent
-from .hits import badge, neighbours
+from .hits import neighbours
 from .photo_page import StaffPhotoForm, photo_page
 from .rules import rules_about
+from .status_column import StatusFilter, badge
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as Base
@@ -220,15 +221,3 @@ def _without(names: Any) -> list[Any]:
         for name in names
         if name not in (NEIGHBOURS, (NEIGHBOURS,))
     ]
-
-
-class StatusFilter(admin.SimpleListFilter):
-    title = gettext_lazy("visual search")
-    parameter_name = "visual_search"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(state.value, state.label) for state in State]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        return in_state(queryset, State(value)) if value in set(State) else queryset

@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from django_visual_search.admin.hits import badge
+from django_visual_search.admin.status_column import badge
 from django_visual_search.fields.registry import get_field
 from django_visual_search.indexing.status import ProductStatus, State, in_state, statuses
 from django_visual_search.models import IndexingAttempt
