@@ -108,6 +108,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     # Search
     "MAX_LIMIT": Setting(1000, whole_number(1), "Largest `limit` of a search."),
+    # Its number is that of search.planning.MOST_EXACT_ROWS, which this module can't import; a test compares them.
     "EXACT_ROWS": Setting(
         None,
         or_none(whole_number(0)),
@@ -181,7 +182,12 @@ SETTINGS: dict[str, Setting] = {
         check="E016",
     ),
     # Feedback
-    "FEEDBACK_DAYS": Setting(180, whole_number(1), "Days that events and logged searches are kept.", check="E017"),
+    "FEEDBACK_DAYS": Setting(
+        180,
+        whole_number(1),
+        "Days that events and logged searches are kept, and evidence to which nothing was added since.",
+        check="E017",
+    ),
     "SESSION_DAYS": Setting(
         1, whole_number(1, LONGEST_PERIOD), "Days after which a visitor's pseudonym changes.", check="E017"
     ),

@@ -1,8 +1,8 @@
 """Search for products that look like a product, like a photo, or like a text's words.
 
 Entry functions: ``similar_to``, ``search_by_image`` and ``search_by_text``; ``find_objects`` and ``search_objects`` for
-a photo of several things. A *query* is a vector in one space; *candidates* are the rows that a search may return; the
-*plan* is an exact scan or a scan of the HNSW graph; a *hit* is a product with its similarity and rank; a *ranking* is
+a photo of several things. A *query* is a vector in one space; *candidates* are the products that the scan found; the
+*plan* is an exact scan or a scan of the HNSW index; a *hit* is a product with its similarity and rank; a *ranking* is
 all places of a result, of which a page shows some. An *object* is a part of a photo that looks like a thing.
 """
 

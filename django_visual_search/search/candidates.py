@@ -1,4 +1,4 @@
-"""The candidates of a search: rows of the table that owns the vectors, under the caller's queryset of products.
+"""What a search may find: rows of the table that owns the vectors, under the caller's queryset of products.
 
 Entry functions: ``products``, ``listed`` for the search's statement, and ``fetch`` for the products that it found.
 """

@@ -1,4 +1,4 @@
-"""Choose between an exact scan and the HNSW graph, by PostgreSQL's estimates for the table and the filter.
+"""Choose between an exact scan and the HNSW index, by PostgreSQL's estimates for the table and the filter.
 
 Entry functions: ``facts_questions``, whose answers ``facts_from`` reads, and ``make_plan``.
 """
@@ -21,10 +21,12 @@ MAX_EF_SEARCH = 1000  # pgvector's limit
 # rows, scanning on gave recall 0.93.
 DEEP_EXACT_ROWS = 100_000
 
-# Comparing one by one is exact, so up to EXACT_ROWS it's preferred where it takes no longer: PostgreSQL compares about
-# ten rows in the time that one more of hnsw.ef_search takes. At the default EF_SEARCH of 100 that is 1,000 rows without
-# a filter; a filter needs a wider scan, so more rows. The setting of the same name replaces both numbers.
-EXACT_ROWS = 5000
+# Comparing one by one is exact, so up to MOST_EXACT_ROWS it's preferred where it takes no longer: PostgreSQL compares
+# about ten rows in the time that one more of hnsw.ef_search takes. At the default EF_SEARCH of 100 that is 1,000 rows
+# without a filter; a filter needs a wider scan, so more rows. The setting EXACT_ROWS replaces both numbers. They are
+# written again in that setting's sentence (conf.declared), which can't import them, and on the page photo-to-hits; a
+# test compares them.
+MOST_EXACT_ROWS = 5000
 ROWS_PER_EF = 10
 
 # If an index comes or goes meanwhile, the result stays right: a plan without it scans exactly, a plan with it sorts.
@@ -142,7 +144,7 @@ def make_plan(limit: int, facts: Facts, *, grouped: bool, mixed: bool = False) -
     width = math.ceil(2 * fetch / share)
     deep = width > MAX_EF_SEARCH
     ef_search = min(MAX_EF_SEARCH, max(conf.EF_SEARCH, width))
-    few = min(EXACT_ROWS, ROWS_PER_EF * ef_search) if conf.EXACT_ROWS is None else conf.EXACT_ROWS
+    few = min(MOST_EXACT_ROWS, ROWS_PER_EF * ef_search) if conf.EXACT_ROWS is None else conf.EXACT_ROWS
     few = max(few, 2 * fetch, DEEP_EXACT_ROWS if mixed else 0)
     if not facts.has_index or facts.expected <= few:
         return Plan(exact=True)

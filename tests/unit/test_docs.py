@@ -24,8 +24,10 @@ from django_visual_search.admin import VisualSearchAdminMixin
 from django_visual_search.api import VisualSearchMixin
 from django_visual_search.conf import DEFAULTS, SETTINGS
 from django_visual_search.extractors import Extractor
+from django_visual_search.feedback.events import WORTH
 from django_visual_search.fields import EmbeddingField
 from django_visual_search.ranking.types import Candidate
+from django_visual_search.search.planning import MOST_EXACT_ROWS, ROWS_PER_EF
 from django_visual_search.storefront.cards import Card
 
 from .. import docs
@@ -144,6 +146,22 @@ def test_the_default_extractor_is_the_one_that_is_shown():
     assert shown["VISUAL_SEARCH"]["EXTRACTORS"] == DEFAULTS["EXTRACTORS"]
 
 
+def test_rows_compared_one_by_one():
+    """The setting's sentence and the page can't import the numbers of ``search.planning``."""
+    most, whole = MOST_EXACT_ROWS, ROWS_PER_EF * DEFAULTS["EF_SEARCH"]
+    assert f"{most:,} at most" in SETTINGS["EXACT_ROWS"].sentence
+    page = (docs.FOLDER / "concepts/photo-to-hits.md").read_text()
+    assert f"up to {whole:,} rows" in page
+    assert f"up to {most:,} (`EXACT_ROWS`" in page
+
+
+def test_the_worth_of_events():
+    page = (docs.FOLDER / "howto/feedback.md").read_text()
+    assert dict(re.findall(r"^\| (\w+) \| (-?\d+) \|$", page, re.MULTILINE)) == {
+        str(kind): f"{worth:g}" for kind, worth in WORTH.items()
+    }
+
+
 def test_every_command_is_in_the_reference():
     named = re.findall(r"```\{command\} (\w+)", (docs.FOLDER / "reference/commands.md").read_text())
     assert sorted(named) == sorted(COMMANDS)
@@ -202,6 +220,17 @@ class TestArchitecture:
     def test_the_journeys_begin_and_end_somewhere(self):
         for _, first, last in self.rows("Four journeys"):
             assert all(resolve(name) for name in (*first, *last))
+
+
+@pytest.mark.parametrize("page", sorted((docs.FOLDER / "concepts").glob("*.md")), ids=lambda page: page.stem)
+def test_modules_on_the_way_exist(page):
+    """Each step names where to read on."""
+    text = page.read_text()
+    packages = "|".join(path.stem for path in docs.FOLDER.parent.iterdir() if path.suffix in ("", ".py"))
+    names = re.findall(rf"`((?:{packages})\.[\w.]+)`", text)
+    assert all(resolve(name) for name in names)
+    steps = re.findall(r"^\d+\. .*", text, re.MULTILINE)
+    assert all(re.match(r"\d+\. \*\*[\w ]+\*\* \(`", step) for step in steps), steps
 
 
 def resolve(name):
