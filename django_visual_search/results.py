@@ -1,4 +1,4 @@
-"""The public place of a search's results and of the token that signs them."""
+"""A search's results, and the token that is their signed record, for import by shops."""
 
 from .search.results import Ranking, SearchHit, SearchResults, read_token
 

@@ -2,8 +2,9 @@
 
 Entry: ``VisualSearchAdminMixin`` (``mixin``) adds a status column with its filter (``status_column``), two actions
 (``attempts``), the nearest neighbours (``hits``) and a search by photo (``photo_page``) to the shop's ModelAdmin.
-Pages: the dashboard (``dashboard``, ``ann_index``) and the findability report (``findability``). Tables: ``attempts``,
-``rules`` (with ``rule_form`` and ``rule_preview``), ``heads`` and ``records``.
+Pages: the dashboard (``dashboard``, ``ann_index``, ``usage``), the findability report (``findability``, ``duplicates``)
+and the progress of an action (``batches``). Tables: ``attempts``, ``rules`` (with ``rule_form`` and ``rule_preview``),
+``heads`` and ``records``. Shared: ``base``, ``products``.
 """
 
 from . import attempts, dashboard, findability, heads, records, rules

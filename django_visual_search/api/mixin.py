@@ -1,4 +1,6 @@
-"""``VisualSearchMixin`` for a GenericViewSet of products: ``similar``, ``search-by-image`` and ``search-by-text``.
+"""``VisualSearchMixin`` for a GenericViewSet of products: ``similar``, and searches by photo, text and object.
+
+Its routes are ``similar``, ``search-by-image``, ``objects`` and ``search-by-text``.
 
 Hits are products that the viewset lists: its queryset through its filter backends, with its permissions, throttles,
 page sizes and serializer. Searching by photo changes nothing, so it needs the permissions of a GET.

@@ -5,8 +5,8 @@ logs a search (``searches``); ``aggregate`` counts events into the evidence (``e
 and purges.
 
 An *event* is a click, a purchase and so on (``events``) about one product. A *showing* is how a search showed the
-product. A *session* is a visitor's pseudonym, which changes with every period (``sessions``). *Evidence* is the sum of
-gain and exposure for each query and product.
+product. A *session* is a visitor's pseudonym, which changes with every period (``sessions``). *Evidence* is
+the sums of gain and of exposure of each product, over all queries and for each query product.
 """
 
 from .events import BadEvent, BadToken, NotOffered

@@ -1,7 +1,8 @@
-"""Evidence: the gain and exposure that events add up to for each query and product, fading with time.
+"""Evidence: the gain and exposure that events add up to for each product and query product, fading with time.
 
 ``aggregate`` counts each event exactly once. ``contributions`` is the SQL for one event's part, within the limits of
-one visitor; ``add_to_evidence`` the SQL that adds events to the evidence, or takes them away.
+one visitor; ``add_to_evidence`` the SQL that adds events to the evidence, or takes them away. How it
+fades is in ``ranking.reading``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Products that can't be found, and why.
 
-Entry: ``count_unfindable`` and ``unfindable_products`` report them (``report``); ``check`` looks for drowned products
-and duplicate pictures, for minutes, and stores findings (``check``).
+Entry: ``count_unfindable`` and ``unfindable_products`` report them (``report``); ``check`` takes minutes to look for
+drowned products and duplicate pictures, and stores findings (``check``).
 
 A *reason* says why a product can't be found. A product is *drowned* where look-alikes come before it in searches for
 its own picture. A *finding* is what a check stored about one picture.

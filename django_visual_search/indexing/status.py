@@ -32,7 +32,10 @@ from .stale import attempts_at, targets
 
 
 class State(StrEnum):
-    """The state of a picture's vector, from best to worst; of a product, the worst of its pictures'."""
+    """The state of a picture's vector, from best to worst; of a product, the worst of its pictures'.
+
+    STALE has a vector that isn't the right one, MISSING has none; ``stale.stale`` finds both.
+    """
 
     CURRENT = "current"
     STALE = "stale"

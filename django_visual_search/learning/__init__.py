@@ -1,4 +1,4 @@
-"""Learn heads from pictures and their labels, and measure their hits: numbers only, no Django.
+"""Learn heads from pictures and their labels, and measure their hits. No Django: arrays come in and go out.
 
 Entry functions: ``train.train_head`` learns and measures a head; ``finetune.finetune`` trains a whole backbone;
 ``metrics.evaluate`` measures rankings; ``calibration.calibrate`` learns confidence.

@@ -1,4 +1,4 @@
-"""The app's tables, a module for each topic: indexing, feedback, ranking, learning, findability.
+"""The app's tables, a module for each topic: indexing (artifacts and findings too), feedback, ranking and learning.
 
 Rows refer to an embedding field by its label and to products by model and primary key as text, since these belong to
 the shop. ``Dashboard`` and ``Findability`` are proxies: pages of the admin with permissions of their own.

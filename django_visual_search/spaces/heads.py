@@ -57,12 +57,12 @@ def key_of_space(field: EmbeddingField, space: Space) -> str:
 
 
 def serving_extractor_key(field: EmbeddingField, *, at_any_age: bool = False) -> str:
-    """Return the extractor key that this field's vectors should have now; ``at_any_age``: see ``serving``."""
+    """Return the extractor key that this field's vectors should have now; ``at_any_age``: see ``live_spaces``."""
     return key_of_space(field, live_spaces(field, at_any_age=at_any_age).serving)
 
 
 def serving_embedding_key(field: EmbeddingField, image_name: str, *, at_any_age: bool = False) -> str:
-    """Return the key that the vector of this picture should have now; ``at_any_age``: see ``serving``."""
+    """Return the key that the vector of this picture should have now; ``at_any_age``: see ``live_spaces``."""
     return embedding_key(serving_extractor_key(field, at_any_age=at_any_age), image_name)
 
 

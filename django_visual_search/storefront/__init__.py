@@ -1,4 +1,4 @@
-"""Searches for the shop's pages: limited to products that the visitor may see, logged, and without breaking the page.
+"""Searches for the shop's pages: within what the visitor may see, and logged. Similar items that fail are just empty.
 
 Entry functions: ``similar_items``, ``search_by_words``, ``search_by_photo`` in a ``gate.photo_slot()``, and
 ``search_by_handle``. A *card* is a hit as a template shows it. A *handle* names the vectors of a photo that was

@@ -13,7 +13,10 @@ from .. import DatabaseCommand
 
 
 class Command(DatabaseCommand):
-    help = "Delete feedback and logged searches older than VISUAL_SEARCH['FEEDBACK_DAYS'] days."
+    help = (
+        "Delete feedback and logged searches older than VISUAL_SEARCH['FEEDBACK_DAYS'] days, and evidence to which "
+        "nothing was added since."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--days", type=int, default=conf.FEEDBACK_DAYS, help="Days to keep (default %(default)s).")
