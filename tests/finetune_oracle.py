@@ -15,9 +15,11 @@ import numpy as np
 
 
 def main() -> None:
+    from django_visual_search.extractors import build
+
+    build.skip_idle_imports()
     import keras
 
-    from django_visual_search.extractors import build
     from django_visual_search.extractors.lite import EfficientNetLiteExtractor
     from django_visual_search.learning.finetune import checkpoint
     from django_visual_search.learning.finetune.training import Strength, Training, augment_batch, freeze

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from django_visual_search.extractors.build import skip_idle_imports
+
 SIZE = 32
 TEXTS = ["a red Running-shoe!", "blue mug", "", "Größe  42: schwarz", "word " * 80]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -63,6 +65,7 @@ def clip(keras_hub):
 
 
 def main(folder: Path) -> None:
+    skip_idle_imports()
     import keras
     import keras_hub
 

@@ -15,6 +15,7 @@ import numpy as np
 def main() -> None:
     from django_visual_search.extractors import build
 
+    build.skip_idle_imports()
     asked = json.load(sys.stdin)
     for request in asked["features"]:
         answer(request)

@@ -43,11 +43,15 @@ def keras_home(scratch: Path) -> Path:
     return home
 
 
-def prepare() -> None:
-    """Set Keras' defaults, which a keras.json of the user's may change, in a process that is for Keras alone."""
+def skip_idle_imports() -> None:
+    """Let Keras' import find none of IDLE_IMPORTS, in a process that is for Keras alone."""
     for idle in IDLE_IMPORTS:
         sys.modules.setdefault(idle, None)  # type: ignore[arg-type]
 
+
+def prepare() -> None:
+    """Set Keras' defaults, which a keras.json of the user's may change, in a process that is for Keras alone."""
+    skip_idle_imports()
     import keras
 
     keras.config.set_image_data_format("channels_last")

@@ -19,10 +19,10 @@ from .build import converted, prepare, reported
 
 def build_towers(request: dict[str, Any]) -> None:
     """Write both towers and the tokenizer. Raise ValueError for a preset that has no two towers of this size."""
+    prepare()
     import keras
     import keras_hub
 
-    prepare()
     preset, size, output = request["preset"], request["input_size"], Path(request["output"])
     backbone = keras_hub.models.Backbone.from_preset(preset)
     if not hasattr(backbone, "get_vision_embeddings") or not hasattr(backbone, "get_text_embeddings"):

@@ -197,12 +197,13 @@ def photo_pages(page, shop, tmp_path):
 
 
 def tour(page, scope):
-    """Press Tab through the page; return what can't be reached, and where nothing shows that it is."""
+    """Hold Tab down through the page; return what can't be reached, and where nothing shows that it is."""
     count = page.evaluate(TOUR, scope)
     for _press in range(count + 120):
-        page.keyboard.press("Tab")
+        page.keyboard.down("Tab")  # again, as a key that is held does
         if not _press % 10 and not page.evaluate("left.size"):
             break
+    page.keyboard.up("Tab")
     page.keyboard.press("Tab")
     page.wait_for_timeout(0)
     return page.evaluate(LEFT)
