@@ -249,6 +249,8 @@ def _key_lookup(field: EmbeddingField, using: str) -> str:
         return f"{sql} WHERE owner.{quote(opts.pk.column)} = %s"
     referred = field.link.target_field
     target = referred.model._meta  # of a child, the table that has the column
+    if referred.primary_key and target is field.target_model._meta:
+        return f"{sql} WHERE owner.{quote(field.link.column)} = %s"
     return (
         f"{sql} JOIN {quote(target.db_table)} AS target ON target.{quote(referred.column)} = "
         f"owner.{quote(field.link.column)} WHERE target.{quote(target.pk.column)} = %s"
