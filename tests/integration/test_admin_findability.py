@@ -25,7 +25,7 @@ from ..testshop.celery import app
 from ..testshop.models import Article, ArticleImage, Product
 from .test_admin_status import PICTURES, PRODUCTS, attempt
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_photos")]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("small_photos")]
 
 PAGE = "/admin/django_visual_search/findability/"
 MODEL = f"{PAGE}?model=testshop.Product"

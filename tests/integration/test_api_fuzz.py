@@ -16,7 +16,7 @@ from schemathesis.specs.openapi import checks
 from ..conftest import picture
 from ..shop_api import data_url, make_articles, make_posters, make_products
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 schema = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))

@@ -26,7 +26,7 @@ from ..conftest import embed_all, picture, picture_file
 from ..heads import EXTRACTORS, LABEL, make_head
 from ..testshop.models import Category, Product
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 COUNT = 10
 
 

@@ -34,7 +34,7 @@ from ..testshop.models import DIMENSIONS, ArticleImageEmbedding, Category, Produ
 from ..vectors import clustered, fill
 from .test_evaluation_space import PICTURES, PRODUCTS, agree, by_ir_measures, save_photos
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_photos")]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("small_photos")]
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from ..conftest import embed_all, picture, picture_file
 from ..testshop.models import Article, ArticleImage, Product
 from .test_admin_status import PICTURES, PRODUCTS, attempt
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_photos")]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("small_photos")]
 
 
 def product(seed, **values):

@@ -36,7 +36,7 @@ from ..translations import DJANGOS_OWN, latin_words, visible_texts
 from .test_admin_findability import sent, use_broker  # noqa: F401
 from .test_admin_status import PRODUCTS, attempt
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 ADMIN = "/admin/django_visual_search/"
 PHOTO = "/visual-search/photo/testshop/product/"

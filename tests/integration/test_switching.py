@@ -29,6 +29,8 @@ from ..processes import shop as processes  # noqa: F401
 from ..processes import until
 from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Product
 
+pytestmark = pytest.mark.slow
+
 COUNT = 24
 
 

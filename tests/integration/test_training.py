@@ -42,7 +42,7 @@ from django_visual_search.training.supervision import (
 from ..conftest import embed_all, picture
 from ..testshop.models import Article, ArticleImage, ArticleImageEmbedding, Category, Product, Spare
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 ARTICLES = "testshop.ArticleImageEmbedding.embedding"
 COUNT, EACH = 12, 4
 COLOURS = "tests.testshop.extractors.ColourBackbone"

@@ -17,6 +17,8 @@ from example_project.shop.drawing.shapes import SIZE
 from example_project.shop.drawing.sheet import contact_sheet
 from example_project.shop.drawing.write import cutout
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS = list(catalogue())
 

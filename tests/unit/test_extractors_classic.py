@@ -227,6 +227,7 @@ def test_an_altered_photo_is_closest_to_itself_among_all_products():
     assert found.mean() > 0.95
 
 
+@pytest.mark.slow
 @needs_photos
 def test_photos_find_photos_of_their_product(run_folder):
     """Leave one out. DESIGN's plain descriptor has R@1 .342, mAP .192 on photos of other stores, which are harder."""

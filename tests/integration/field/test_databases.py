@@ -25,6 +25,8 @@ from ...conftest import embed_all, picture_file
 from ...pooler import Pooler
 from ...testshop.models import Product
 
+pytestmark = pytest.mark.slow
+
 LABEL = "testshop.Product.embedding"
 
 

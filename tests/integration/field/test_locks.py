@@ -16,6 +16,8 @@ from django_visual_search.models import IndexingAttempt
 
 from ...testshop.models import DIMENSIONS, Product
 
+pytestmark = pytest.mark.slow
+
 LABEL = "testshop.Product.embedding"
 ROWS = 120
 KEY = "an extractor and a picture"

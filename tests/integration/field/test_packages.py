@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("modeltranslation", reason="the extra 'field' is not installed")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ["cases.py", "shared.py", "further.py", "reports.py", "instances.py"]
 CASES = [ROOT / "tests/fieldshop" / name for name in FILES]
