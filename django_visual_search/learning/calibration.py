@@ -389,11 +389,7 @@ def calibration_error(
 
 
 def _curve_json(curve: ConfidenceCurve) -> dict[str, Any]:
-    return {
-        "similarities": list(curve.similarities),
-        "probabilities": list(curve.probabilities),
-        "pairs": curve.pairs,
-    }
+    return {"similarities": list(curve.similarities), "probabilities": list(curve.probabilities), "pairs": curve.pairs}
 
 
 def _curve(data: Mapping[str, Any]) -> ConfidenceCurve:
