@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import select
 import subprocess
@@ -19,9 +17,6 @@ from .child import HEADER
 HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP) | select.POLLHUP | select.POLLERR
 LONGEST_ANSWER = 2**26
 """Bytes: a square of 4,000 pixels has 48 million. A process that was taken over may claim any length."""
-PIPE_BYTES = 2**18
-"""A small photo or its pixels at once, without a change of processes in between; Linux's default is a quarter."""
-
 
 QUICK_SECONDS = 0.1
 """Processor time that a searched photo may take before others come first. Most take a tenth of it."""
@@ -56,8 +51,6 @@ class Pipes:
         self.clock = ~process.pid << 3 | 2  # clock_getcpuclockid(3), as Linux has it
         for end in (self.into, self.out):
             os.set_blocking(end, False)
-            with contextlib.suppress(AttributeError, OSError):  # Linux only, and limited for each user
-                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def send(self, *frames: tuple[bytes, bytes | memoryview]) -> None:
         """Write frames, (kind, bytes). Raises SilentError, HungUpError, or OSError where the process has ended."""
