@@ -91,7 +91,10 @@ def check_handle_cache(app_configs: Any = None, **kwargs: Any) -> list[checks.Ch
             "django.core.cache.backends.redis.RedisCache, or name another one in VISUAL_SEARCH['HANDLE_CACHE']."
         )
         return [problem("W019", message, hint)]
-    entries = int((cache.get("OPTIONS") or {}).get("MAX_ENTRIES", 300))
+    try:
+        entries = int((cache.get("OPTIONS") or {}).get("MAX_ENTRIES", 300))
+    except (TypeError, ValueError):
+        entries = 300  # as Django takes what is no number
     if backend in COUNTED_CACHES and entries < FEWEST_ENTRIES:
         message = f"The cache {alias!r} keeps {entries} entries of all that the project caches: it soon forgets photos."
         hint = (
